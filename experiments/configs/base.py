@@ -1,0 +1,31 @@
+"""Every field with its default; the other configs change a few. The fields are explained where they are
+defined: extract/spec.py (model, dataset, extract), relope_jax/training/spec.py (train) and
+relope_jax/models/spec.py (relope, attention_probe, probe)."""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from extract.spec import DatasetSpec, ExtractSpec, ModelSpec
+from relope_jax.models.spec import AttentionProbeSpec, ProbeSpec, ReLopeSpec
+from relope_jax.training.spec import TrainSpec
+
+
+def get_config() -> ConfigDict:
+    """The base config."""
+    return ConfigDict(
+        {
+            "name": "base",  # the run is written to runs/<name>
+            "runs": "runs",
+            "store": "",  # folder of the token-state store; empty: stores/<model>-<dataset>-l<layer>
+            "methods": ("relope", "attention_probe", "probe"),
+            "seeds": (0, 1, 2),
+            "model": dataclasses.asdict(ModelSpec()),
+            "dataset": dataclasses.asdict(DatasetSpec()),
+            "extract": dataclasses.asdict(ExtractSpec()),
+            "train": dataclasses.asdict(TrainSpec()),
+            "relope": dataclasses.asdict(ReLopeSpec()),
+            "attention_probe": dataclasses.asdict(AttentionProbeSpec()),
+            "probe": dataclasses.asdict(ProbeSpec()),
+        }
+    )

@@ -1,0 +1,95 @@
+"""The main job, top to bottom: store -> replay -> train -> evaluate -> report."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+from ml_collections import ConfigDict
+
+from experiments import report
+from experiments.results import evaluate_run
+from experiments.rundir import RunWriter
+from extract.settings import open_or_extract, plan_from_config
+from relope_jax.data import RouterData, load_router_data
+from relope_jax.errors import ReLopeError
+from relope_jax.methods import TrainedMethod, get_method
+from relope_jax.models.batch import to_device
+from relope_jax.models.replay import replay_block
+from relope_jax.run import Run
+from relope_jax.states.store import Store
+from relope_jax.training.checkpoints import save_router, spec_from_dict
+from relope_jax.training.fit import fit
+from relope_jax.training.spec import TrainSpec
+
+
+class Stopwatch:
+    """Times the stages of a run for its closing line."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - started
+
+    def __str__(self) -> str:
+        parts = [f"{name} {seconds:.0f} s" for name, seconds in self.seconds.items()]
+        return f"{', '.join(parts)}; in all {sum(self.seconds.values()):.0f} s"
+
+
+def run(config: ConfigDict) -> Run:
+    """Carry out `config` and return the finished run."""
+    watch = Stopwatch()
+    methods = [trained_method(name) for name in config.methods]
+    specs = {method.name: spec_from_dict(method, config[method.name].to_dict()) for method in methods}
+    with watch.stage("store"):
+        store = open_or_extract(plan_from_config(config))
+    with watch.stage("replay"):
+        data = load_router_data(store)
+        describe(store, data)
+        replay = replay_block(store.block, data.states)
+        print(
+            f"frozen block l={store.identity.layer} replayed on {replay.n_samples} samples: "
+            f"relative error {replay.error:.1e} (allowed {replay.tolerance:.0e})"
+        )
+    writer = RunWriter(config, store)
+    states = to_device(data.states)
+    train = TrainSpec(**config.train)
+    for method in methods:
+        if writer.has_method(method.name):
+            print(f"{method.name}: already trained, skipped")
+            continue
+        with watch.stage(method.name), writer.progress(method, train, config.seeds) as log:
+            fitted = fit(method, specs[method.name], train, data, states, config.seeds, log)
+            save_router(writer.checkpoint(method.name), method, specs[method.name], config.seeds, fitted)
+    with watch.stage("evaluate"):
+        evaluate_run(writer, store, data, states, methods, config.seeds)
+    with watch.stage("report"):
+        finished = Run(writer.path)
+        page = report.write_report(finished, store)
+    print(report.terminal_table(finished))
+    print(f"time: {watch}")
+    print(f"report: {page}")
+    return finished
+
+
+def trained_method(name: str) -> TrainedMethod:
+    """A method that `config.methods` may name."""
+    method = get_method(name)
+    if not isinstance(method, TrainedMethod):
+        raise ReLopeError(f"'{name}' is a row of every table anyway; config.methods names trained methods only")
+    return method
+
+
+def describe(store: Store, data: RouterData) -> None:
+    """One line about what is being learned from."""
+    sizes = ", ".join(f"{split} {len(rows)}" for split, rows in data.rows.items())
+    megabytes = data.states.hidden.nbytes / 1e6
+    print(
+        f"{store.path}: {len(data.labels)} prompts ({sizes}), small-model accuracy {data.labels.mean():.3f}, "
+        f"{len(data.states.hidden)} tokens, {megabytes:.0f} MB of hidden states"
+    )

@@ -1,0 +1,116 @@
+"""Load the small MLLM through transformers' Auto classes."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from extract.models import Family, family_of
+from extract.processor import load_processor
+from extract.spec import TOY_MLLM, ModelSpec
+from relope_jax.errors import ReLopeError
+from relope_jax.states.files import sha256
+
+
+@dataclasses.dataclass(frozen=True)
+class Backbone:
+    """A loaded MLLM: model, processor, its text decoder and the family of its layers."""
+
+    spec: ModelSpec
+    model: Any
+    processor: Any
+    decoder: Any
+    family: Family
+    revision: str
+
+    def layer(self, number: int) -> torch.nn.Module:
+        """Decoder layer `number`, 1-based; raises ReLopeError when there is none."""
+        layers = self.decoder.layers
+        if not 1 <= number <= len(layers):
+            raise ReLopeError(
+                f"extract.layer={number} does not exist: {self.spec.name} has decoder layers 1 to {len(layers)}"
+            )
+        return layers[number - 1]
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def tokenizer(self) -> Any:
+        return self.processor.tokenizer
+
+
+def load_backbone(spec: ModelSpec) -> Backbone:
+    """Load model and processor.
+
+    Raises:
+      ReLopeError: the model cannot be had (the message says how to get it) or is of no supported family.
+    """
+    from extract.toy import build  # registers the toy's vision tower, so saved toys load by path too
+
+    source = str(build.ensure_built()) if spec.name == TOY_MLLM else _locate(spec)
+    options: dict[str, Any] = {"trust_remote_code": spec.trust_remote_code}
+    if not Path(source).is_dir():
+        options["revision"] = spec.revision
+    try:
+        model = AutoModelForImageTextToText.from_pretrained(
+            source, dtype=getattr(torch, spec.dtype), attn_implementation=spec.attention, **options
+        )
+        processor = load_processor(AutoProcessor, source, options)
+    except (OSError, ValueError, ImportError) as error:
+        raise ReLopeError(_explain(spec, error)) from error
+    device = spec.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = model.to(device).eval().requires_grad_(False)
+    decoder = model.get_decoder()
+    commit = getattr(model.config, "_commit_hash", None)
+    revision = commit or _folder_digest(Path(source))
+    return Backbone(spec, model, processor, decoder, family_of(decoder.layers[0]), revision)
+
+
+def _locate(spec: ModelSpec) -> str:
+    """A folder as it is; a hub name when the hub answers; else the model's snapshot in the local cache."""
+    if Path(spec.name).is_dir():
+        return spec.name
+    if spec.name.startswith(("/", ".", "~")):
+        raise ReLopeError(f"no such folder {spec.name}: set --config.model.name to a model's folder or hub name")
+    try:
+        HfApi().model_info(spec.name, revision=spec.revision, timeout=10)
+        return spec.name
+    except (HfHubHTTPError, ValueError) as error:
+        raise ReLopeError(f"the hub does not provide {spec.name}: {str(error).splitlines()[0]}") from error
+    except Exception:  # a transport error, of whichever HTTP client the hub library uses: work offline
+        pass
+    try:
+        return snapshot_download(spec.name, revision=spec.revision, local_files_only=True)
+    except LocalEntryNotFoundError as error:
+        raise ReLopeError(
+            f"cannot load {spec.name}: it is neither a folder, nor in the local cache, and the hub does not answer; "
+            f"run `hf download {spec.name}` where there is internet access, "
+            "or point --config.model.name at a folder that holds the model"
+        ) from error
+
+
+def _explain(spec: ModelSpec, error: Exception) -> str:
+    """One line: why loading failed and what to do."""
+    if "trust_remote_code" in str(error):
+        return f"{spec.name} runs code of its own: read it, then add --config.model.trust_remote_code=True"
+    return f"cannot load {spec.name}: {str(error).splitlines()[0]}"
+
+
+def _folder_digest(folder: Path) -> str:
+    """One digest over every configuration and weight file: the identity of a local model."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.suffix in {".json", ".safetensors", ".jinja"}:
+            digest.update(f"{path.name}:{sha256(path)}\n".encode())
+    return digest.hexdigest()

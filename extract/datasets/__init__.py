@@ -1,0 +1,20 @@
+"""The registry of datasets. A new one is one file here and one entry below."""
+
+from __future__ import annotations
+
+from extract.datasets.base import Dataset, Sample
+from extract.datasets.easy_vqa import EASY_VQA
+from extract.datasets.jsonl import JSONL
+from relope_jax.errors import ReLopeError, nearest
+
+DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in (EASY_VQA, JSONL)}
+
+
+def get_dataset(name: str) -> Dataset:
+    """The dataset registered under `name`; raises ReLopeError that lists the known ones."""
+    if name not in DATASETS:
+        raise ReLopeError(f"unknown dataset '{name}'{nearest(name, DATASETS)}; known: {', '.join(DATASETS)}")
+    return DATASETS[name]
+
+
+__all__ = ["DATASETS", "Dataset", "Sample", "get_dataset"]

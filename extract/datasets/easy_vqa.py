@@ -1,0 +1,34 @@
+"""easy-VQA from its PyPI package: 9,673 questions about 1,000 images of coloured shapes.
+
+Only the package's test images: the projector of the toy MLLM was trained on the others.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import easy_vqa
+
+from extract.datasets.base import Dataset, Sample
+from extract.grading import exact_match
+from extract.spec import DatasetSpec
+
+
+def load(spec: DatasetSpec) -> list[Sample]:
+    """All test questions, in the package's order."""
+    del spec
+    paths = easy_vqa.get_test_image_paths()
+    rows = zip(*easy_vqa.get_test_questions(), strict=True)
+    return [
+        Sample(f"easy-vqa-{i:05d}", f"image-{image_id:04d}", question, answer, Path(paths[image_id]))
+        for i, (question, answer, image_id) in enumerate(rows)
+    ]
+
+
+EASY_VQA = Dataset(
+    name="easy_vqa",
+    load=load,
+    prompt=lambda sample: sample.question,
+    grade=lambda sample, response: exact_match(response, sample.answer),
+    prompt_template="{question}",
+)

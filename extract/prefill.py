@@ -1,0 +1,33 @@
+"""Hidden states of new queries: one prefill up to layer l, nothing above it is computed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from extract.backbone import Backbone
+from extract.capture import Capture
+from extract.prompts import build_inputs
+from relope_jax.states.ragged import TokenStates
+
+
+def prefill(backbone: Backbone, queries: list[tuple[str, Image.Image | str | Path | None]], layer: int) -> TokenStates:
+    """States of `(text, image)` queries, ready for a restored router; image may be a path or None.
+
+    >>> states = prefill(backbone, [("what is the red shape?", "photo.png")], layer=24)
+    >>> relope_jax.restore("runs/quickstart", method="relope")(states)
+    """
+    opened = [(text, _open(image)) for text, image in queries]
+    inputs = build_inputs(backbone, opened)
+    with torch.inference_mode(), Capture(backbone, layer, stop_after=True) as capture:
+        backbone.model(**inputs)
+    return capture.states(inputs["attention_mask"])
+
+
+def _open(image: Image.Image | str | Path | None) -> Image.Image | None:
+    if isinstance(image, (str, Path)):
+        with Image.open(image) as file:
+            return file.convert("RGB")
+    return image

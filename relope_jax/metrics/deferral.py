@@ -1,0 +1,40 @@
+"""What sending the lowest scores to the large model buys."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+
+def cumulative_lowest(scores: Float[Array, "n"], values: Float[Array, "n"]) -> Float[Array, "n"]:
+    """Sum of `values` over the k lowest scores, for k = 1..n.
+
+    Inside a group of tied scores this is the expectation over a random order, so the order in which
+    samples happen to be stored never matters.
+    """
+    n = scores.shape[0]
+    order = jnp.argsort(scores)
+    ranked = scores[order]
+    starts = jnp.concatenate([jnp.zeros(1, bool), ranked[1:] != ranked[:-1]])
+    group = jnp.cumsum(starts)
+    size = jax.ops.segment_sum(jnp.ones_like(values), group, num_segments=n)
+    total = jax.ops.segment_sum(values[order], group, num_segments=n)
+    return jnp.cumsum((total / jnp.maximum(size, 1))[group])
+
+
+def caught_wrong(scores: Float[Array, "m n"], labels: Int[Array, "n"], share: float) -> Float[Array, "m"]:
+    """Share of the wrong answers that deferring the `share` lowest scores catches (random: `share`)."""
+    k = max(1, round(share * labels.shape[0]))
+    wrong = 1.0 - labels
+    caught = jax.vmap(lambda score: cumulative_lowest(score, wrong)[k - 1])(scores)
+    return caught / jnp.sum(wrong)
+
+
+def risk_coverage(scores: Float[Array, "m n"], labels: Int[Array, "n"]) -> Float[Array, "m n"]:
+    """Error rate among the samples kept when the k lowest scores are deferred, k = 0..n-1."""
+    n = labels.shape[0]
+    wrong = 1.0 - labels
+    deferred = jax.vmap(lambda score: cumulative_lowest(score, wrong))(scores)
+    deferred = jnp.pad(deferred, ((0, 0), (1, 0)))[:, :n]
+    return (jnp.sum(wrong) - deferred) / (n - jnp.arange(n))

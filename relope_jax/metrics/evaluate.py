@@ -1,0 +1,65 @@
+"""All routing metrics of all methods and seeds in one XLA-compiled call."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from relope_jax.errors import ReLopeError
+from relope_jax.metrics.auc import AUC, delong
+from relope_jax.metrics.calibration import expected_calibration_error
+from relope_jax.metrics.deferral import caught_wrong
+
+DEFERRAL_SHARES = (0.1, 0.2, 0.3)
+
+
+class Evaluation(NamedTuple):
+    """Metrics of M score vectors; `values[name]` is `[m]`."""
+
+    auc: AUC
+    values: dict[str, Float[np.ndarray, "m"]]
+
+
+def evaluate(scores: Float[np.ndarray, "m n"], labels: Int[np.ndarray, "n"]) -> Evaluation:
+    """AUC with 95 % interval, accuracy at 0.5, ECE and the wrong answers caught at 10/20/30 % deferral.
+
+    Args:
+      scores: P(Y = 1) of M routers (every method and seed) on the same N samples.
+      labels: Y.
+
+    Raises:
+      ReLopeError: all labels are equal, so no AUC exists.
+    """
+    require_both_labels(labels, "the evaluated split")
+    auc = delong(scores, labels)
+    low, high = auc.interval()
+    with jax.enable_x64(True):
+        rest = _threshold_metrics(jnp.asarray(scores, jnp.float64), jnp.asarray(labels, jnp.int64))
+    values = {"auc": auc.auc, "auc_low": low, "auc_high": high}
+    return Evaluation(auc, values | {name: np.asarray(value) for name, value in rest.items()})
+
+
+@jax.jit
+def _threshold_metrics(scores: Array, labels: Array) -> dict[str, Array]:
+    caught = {f"caught_{share:.0%}".rstrip("%"): caught_wrong(scores, labels, share) for share in DEFERRAL_SHARES}
+    return {
+        "accuracy": jnp.mean((scores > 0.5) == (labels == 1), axis=1),
+        "ece": expected_calibration_error(scores, labels),
+        **caught,
+    }
+
+
+def require_both_labels(labels: Int[np.ndarray, "n"], where: str) -> None:
+    """Raise ReLopeError when `labels` holds one class only (or nothing)."""
+    if len(labels) == 0:
+        raise ReLopeError(f"{where} is empty: extract more questions or change the split shares")
+    if np.min(labels) == np.max(labels):
+        kind = "right" if labels[0] else "wrong"
+        raise ReLopeError(
+            f"all {len(labels)} labels of {where} are equal (every answer is {kind}): "
+            "a router needs both; extract more questions or harder ones"
+        )

@@ -1,0 +1,66 @@
+"""LoRA with PEFT's scale and initialisation, as two matrices per adapted projection."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from relope_jax.models.spec import BlockSpec, LoRASpec
+
+Adapter = tuple[Float[Array, "r fan_in"], Float[Array, "fan_out r"]]
+
+
+def projection_shape(spec: BlockSpec, name: str) -> tuple[int, int]:
+    """(fan_out, fan_in) of a projection of the block."""
+    d, m = spec.hidden_size, spec.intermediate_size
+    q, kv = spec.n_heads * spec.head_dim, spec.n_kv_heads * spec.head_dim
+    return {
+        "q": (q, d),
+        "k": (kv, d),
+        "v": (kv, d),
+        "o": (d, q),
+        "gate": (m, d),
+        "up": (m, d),
+        "down": (d, m),
+    }[name]
+
+
+class LoRA(nnx.Module):
+    """The adapter's parameters: A ~ U(-1/sqrt(fan_in), 1/sqrt(fan_in)) and B = 0, so training starts
+    from the frozen block."""
+
+    def __init__(self, spec: LoRASpec, block: BlockSpec, *, rngs: nnx.Rngs):
+        self.spec = spec
+        a, b = {}, {}
+        for name in spec.targets:
+            fan_out, fan_in = projection_shape(block, name)
+            bound = 1.0 / math.sqrt(fan_in)
+            a[name] = nnx.Param(jax.random.uniform(rngs.params(), (spec.rank, fan_in), minval=-bound, maxval=bound))
+            b[name] = nnx.Param(jnp.zeros((fan_out, spec.rank)))
+        self.a, self.b = nnx.data(a), nnx.data(b)
+
+    def adapters(self) -> dict[str, Adapter]:
+        """`{projection: (A, scale * B)}`, the form the block consumes."""
+        return {
+            name: (self.a[name].get_value(), self.spec.scale * self.b[name].get_value()) for name in self.spec.targets
+        }
+
+
+def adapted(
+    x: Float[Array, "... fan_in"],
+    weight: Float[Array, "fan_out fan_in"],
+    bias: Float[Array, "fan_out"] | None,
+    adapter: Adapter | None,
+) -> Float[Array, "... fan_out"]:
+    """`x W^T + b + (x A^T) B^T`; the adapter's scale is already inside B."""
+    y = x @ weight.T
+    if bias is not None:
+        y = y + bias
+    if adapter is not None:
+        a, b = adapter
+        y = y + (x @ a.T) @ b.T
+    return y

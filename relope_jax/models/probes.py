@@ -1,0 +1,135 @@
+"""The three routers of the paper as nnx modules: Probe, Attention Probe and ReLope.
+
+Every module maps a TokenBatch to a RouterOutput whose `logit` is the log-odds of Y = 1, the small
+model's greedy answer being right. `key=None` is inference: no dropout, and z' = mu.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from relope_jax.models.batch import TokenBatch
+from relope_jax.models.block import last_token_block
+from relope_jax.models.lora import LoRA
+from relope_jax.models.spec import AttentionProbeSpec, Block, ProbeSpec, ReLopeSpec
+from relope_jax.states.statistics import Moments, TokenStatistics
+
+
+class Statistics(nnx.Variable):
+    """Per-dimension statistics of the training split: saved with the checkpoint, never trained."""
+
+
+class Frozen(nnx.Variable):
+    """A weight of the frozen block: shared by all seeds, never trained, saved once a run."""
+
+
+class RouterOutput(NamedTuple):
+    """What a router says about a batch; `mean` and `log_var` only for ReLope, `attention` only for the
+    Attention Probe."""
+
+    logit: Float[Array, "batch"]
+    mean: Float[Array, "batch k"] | None = None
+    log_var: Float[Array, "batch k"] | None = None
+    attention: Float[Array, "batch n"] | None = None
+
+
+class Standardize(nnx.Module):
+    """(x - mean) / std with statistics of the training split.
+
+    Hidden states have a few massive dimensions; on raw states an MLP trains badly and a softmax over
+    q.z saturates.
+    """
+
+    def __init__(self, moments: Moments):
+        self.mean = Statistics(jnp.asarray(moments.mean))
+        self.inv_std = Statistics(1.0 / jnp.maximum(jnp.asarray(moments.std), 1e-6))
+
+    def __call__(self, x: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
+        return (x - self.mean) * self.inv_std
+
+
+class MLP(nnx.Module):
+    """`fan_in -> widths -> 1` with GELU and dropout; four widths make the paper's 5-layer MLP."""
+
+    def __init__(self, fan_in: int, spec: ProbeSpec, *, rngs: nnx.Rngs):
+        sizes = (fan_in, *spec.widths, 1)
+        init = nnx.initializers.he_normal()
+        self.layers = nnx.List(
+            [nnx.Linear(i, o, kernel_init=init, rngs=rngs) for i, o in zip(sizes[:-1], sizes[1:], strict=True)]
+        )
+        self.dropout = spec.dropout
+
+    def __call__(self, x: Float[Array, "batch d"], key: PRNGKeyArray | None) -> Float[Array, "batch"]:
+        for i, layer in enumerate(self.layers[:-1]):
+            x = jax.nn.gelu(layer(x))
+            if key is not None and self.dropout > 0:
+                keep = jax.random.bernoulli(jax.random.fold_in(key, i), 1 - self.dropout, x.shape)
+                x = jnp.where(keep, x / (1 - self.dropout), 0.0)
+        return self.layers[-1](x)[:, 0]
+
+
+class Probe(nnx.Module):
+    """MLP on z_n^(l), the baseline of probe routing (paper section 3)."""
+
+    def __init__(self, spec: ProbeSpec, block: Block, statistics: TokenStatistics, *, rngs: nnx.Rngs):
+        self.standardize = Standardize(statistics.last_hidden)
+        self.mlp = MLP(block.spec.hidden_size, spec, rngs=rngs)
+
+    def __call__(self, batch: TokenBatch, key: PRNGKeyArray | None = None) -> RouterOutput:
+        return RouterOutput(self.mlp(self.standardize(batch.last_hidden), key))
+
+
+class AttentionProbe(nnx.Module):
+    """`beta = softmax(q.z_i / sqrt(d))` over the tokens of Z^(l-1), MLP on `sum_i beta_i z_i` (section 4.1).
+
+    q starts at 0, where the pooling is the mean over tokens.
+    """
+
+    def __init__(self, spec: AttentionProbeSpec, block: Block, statistics: TokenStatistics, *, rngs: nnx.Rngs):
+        d = block.spec.hidden_size
+        self.standardize = Standardize(statistics.hidden)
+        self.query = nnx.Param(jnp.zeros(d))
+        self.mlp = MLP(d, spec, rngs=rngs)
+
+    def __call__(self, batch: TokenBatch, key: PRNGKeyArray | None = None) -> RouterOutput:
+        z = self.standardize(batch.hidden)
+        scores = z @ self.query.get_value() / math.sqrt(z.shape[-1])
+        attention = jax.nn.softmax(jnp.where(batch.mask, scores, -jnp.inf), axis=-1)
+        pooled = jnp.einsum("bn,bnd->bd", attention, z)
+        return RouterOutput(self.mlp(pooled, key), attention=attention)
+
+
+class ReLope(nnx.Module):
+    """Block l with LoRA, a Gaussian bottleneck and the MLP (paper section 4.2).
+
+    `z` = last token of the adapted block; `mu = W z + b`, `log sigma^2 = W' z + b'`;
+    `z' = mu + sigma * eps` in training, `z' = mu` at inference.
+    """
+
+    def __init__(self, spec: ReLopeSpec, block: Block, statistics: TokenStatistics, *, rngs: nnx.Rngs):
+        d = block.spec.hidden_size
+        k = spec.bottleneck or d
+        self.spec, self.block_spec = spec, block.spec
+        self.block = nnx.data({name: Frozen(jnp.asarray(w, jnp.float32)) for name, w in block.weights.items()})
+        self.lora = LoRA(spec.lora, block.spec, rngs=rngs)
+        self.standardize = Standardize(statistics.last_hidden)  # of the frozen block's output, where B = 0
+        self.mean = nnx.Linear(d, k, rngs=rngs)
+        self.log_var = nnx.Linear(d, k, kernel_init=nnx.initializers.zeros, rngs=rngs)
+        self.mlp = MLP(d if spec.classifier_input == "hidden" else k, spec, rngs=rngs)
+
+    def __call__(self, batch: TokenBatch, key: PRNGKeyArray | None = None) -> RouterOutput:
+        weights = {name: w.get_value() for name, w in self.block.items()}
+        z = self.standardize(last_token_block(self.block_spec, weights, self.lora.adapters(), batch))
+        mean, log_var = self.mean(z), self.log_var(z)
+        latent = mean
+        if key is not None:
+            key, noise = jax.random.split(key)
+            latent = mean + jnp.exp(0.5 * log_var) * jax.random.normal(noise, mean.shape)
+        logit = self.mlp(z if self.spec.classifier_input == "hidden" else latent, key)
+        return RouterOutput(logit, mean, log_var)

@@ -1,0 +1,116 @@
+"""A finished run directory: its results, its scores and its trained routers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Float
+
+from relope_jax.errors import ReLopeError
+from relope_jax.models.batch import padded_length, to_device
+from relope_jax.models.params import load_block
+from relope_jax.models.spec import Block
+from relope_jax.states.ragged import TokenStates
+from relope_jax.training.checkpoints import Restored, load_member
+from relope_jax.training.scoring import ensemble_scores, single_output
+
+BLOCK = "block.safetensors"
+CHECKPOINTS = "checkpoints"
+CONFIG = "config.json"
+METRICS = "metrics.jsonl"
+RESULTS = "results.json"
+SCORES = "scores.parquet"
+SUMMARY = "summary.json"
+
+
+class Router:
+    """A restored router. `router(states)` gives P(the small model's answer is right) of every prompt."""
+
+    def __init__(self, restored: Restored):
+        self._restored = restored
+        self.method = restored.method
+
+    def __call__(self, states: TokenStates) -> Float[np.ndarray, "samples"]:
+        """Scores of `states`, from a store or from `extract.prefill`."""
+        r = self._restored
+        stacked = jax.tree.map(lambda x: x[None], r.params)
+        rows = np.arange(len(states))
+        return ensemble_scores(r.graphdef, stacked, r.rest, to_device(states), rows, padded_length(states))[0]
+
+    def attention(self, states: TokenStates) -> list[Float[np.ndarray, "tokens"]]:
+        """Attention Probe only: its weight on every prompt token, one array a prompt, each summing to 1."""
+        r, rows = self._restored, jnp.arange(len(states), dtype=jnp.int32)
+        output = single_output(r.graphdef, r.params, r.rest, to_device(states), rows, padded_length(states))
+        if output.attention is None:
+            raise ReLopeError(f"'{self.method.name}' has no attention over tokens; 'attention_probe' has")
+        weights = np.asarray(output.attention)
+        return [row[-length:] for row, length in zip(weights, states.lengths, strict=True)]
+
+
+class Run:
+    """Read access to a run directory."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        if not (self.path / CONFIG).exists():
+            raise ReLopeError(f"{self.path} is not a run: make one with `python -m experiments.run --config=...`")
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved config."""
+        return self.record["config"]
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """config.json: the resolved config, the store it was trained on, and library versions."""
+        return json.loads((self.path / CONFIG).read_text())
+
+    @property
+    def results(self) -> list[dict[str, Any]]:
+        """results.json: one row a dataset, model, method and seed."""
+        return self._finished(RESULTS)
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """summary.json: every method over its seeds, and paired differences between methods."""
+        return self._finished(SUMMARY)
+
+    def _finished(self, name: str) -> Any:
+        if not (self.path / RESULTS).exists():
+            raise ReLopeError(f"the run {self.path} is unfinished: run the same command again to go on")
+        return json.loads((self.path / name).read_text())
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """metrics.jsonl: one record a method, seed and epoch."""
+        return [json.loads(line) for line in (self.path / METRICS).read_text().splitlines()]
+
+    @property
+    def scores(self) -> pa.Table:
+        """scores.parquet: `sample_id, dataset, split, method, seed, score, label`."""
+        return pq.read_table(self.path / SCORES)
+
+    @property
+    def block(self) -> Block:
+        """The frozen block that ReLope's routers stand on."""
+        return load_block(self.path / BLOCK)
+
+    def restore(self, method: str, seed: int = 0) -> Router:
+        """The trained router of one method and seed."""
+        return Router(load_member(self.path / CHECKPOINTS / method, self.block, seed))
+
+
+def restore(run_dir: str | Path, *, method: str, seed: int = 0) -> Router:
+    """The trained router of `run_dir`; needs neither its config nor its store.
+
+    Raises:
+      ReLopeError: there is no such run, method or seed.
+    """
+    return Run(run_dir).restore(method, seed)

@@ -1,0 +1,56 @@
+"""Small file helpers: checksums and publishing by atomic rename."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+def sha256(path: Path) -> str:
+    """Hex SHA-256 of a file, read in blocks."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tree_checksums(folder: Path) -> dict[str, str]:
+    """`{relative path: sha256}` of every file below `folder`, sorted by path."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    return {p.relative_to(folder).as_posix(): sha256(p) for p in files}
+
+
+def fsync(path: Path) -> None:
+    """Flush a file or a directory to disk, so that a rename after it is durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def fsync_tree(folder: Path) -> None:
+    """Flush every file and directory below `folder`, and `folder` itself."""
+    for path in folder.rglob("*"):
+        fsync(path)
+    fsync(folder)
+
+
+def publish(scratch: Path, target: Path) -> None:
+    """Make a finished file or folder visible under its name in one step, durably."""
+    fsync_tree(scratch) if scratch.is_dir() else fsync(scratch)
+    os.replace(scratch, target)
+    fsync(target.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file so that a reader sees the old content or the new, never a part."""
+    scratch = path.with_name(f".{path.name}.tmp")
+    scratch.write_text(text)
+    publish(scratch, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically, keys in the given order."""
+    write_text(path, json.dumps(value, indent=2) + "\n")

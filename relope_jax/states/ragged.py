@@ -1,0 +1,68 @@
+"""Token states of several prompts, back to back: what the store reads and live extraction returns."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from relope_jax.errors import ReLopeError
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenStates:
+    """Hidden states of N prompts with T prompt tokens in all; prompt i owns rows offsets[i]:offsets[i+1].
+
+    Attributes:
+      hidden: Z^(l-1), the input of decoder layer l, `[T, d]` (bfloat16 or float32).
+      positions: rotary position ids, `[T, axes]`; one axis, or three for multimodal RoPE.
+      offsets: `[N + 1]`.
+      last_hidden: z_n^(l), layer l's output at the last prompt token, `[N, d]` float32.
+    """
+
+    hidden: Float[np.ndarray, "tokens d"]
+    positions: Int[np.ndarray, "tokens axes"]
+    offsets: Int[np.ndarray, "samples_plus_1"]
+    last_hidden: Float[np.ndarray, "samples d"]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> Int[np.ndarray, "samples"]:
+        """Prompt length of each sample, in tokens."""
+        return np.diff(self.offsets)
+
+    def select(self, rows: Int[np.ndarray, "chosen"]) -> TokenStates:
+        """The states of the chosen samples, in that order."""
+        rows = np.asarray(rows)
+        lengths = self.lengths[rows]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
+        tokens = np.repeat(self.offsets[rows], lengths) + within
+        return TokenStates(self.hidden[tokens], self.positions[tokens], offsets, self.last_hidden[rows])
+
+    def require_finite(self, sample_ids: list[str]) -> None:
+        """Raise ReLopeError naming the first sample with a NaN or infinite state."""
+        bad = ~np.isfinite(self.last_hidden).all(axis=1)
+        bad_tokens = ~np.isfinite(self.hidden.astype(np.float32)).all(axis=1)
+        owners = np.searchsorted(self.offsets, np.flatnonzero(bad_tokens), side="right") - 1
+        bad[owners] = True
+        if bad.any():
+            first = sample_ids[int(np.flatnonzero(bad)[0])]
+            raise ReLopeError(
+                f"non-finite hidden state in sample {first} ({int(bad.sum())} samples in all): "
+                "extract with --config.model.dtype=float32 or leave the sample out"
+            )
+
+
+def concatenate(pieces: list[TokenStates]) -> TokenStates:
+    """Join states of several pieces, in order."""
+    lengths = np.concatenate([piece.lengths for piece in pieces])
+    return TokenStates(
+        hidden=np.concatenate([piece.hidden for piece in pieces]),
+        positions=np.concatenate([piece.positions for piece in pieces]),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]),
+        last_hidden=np.concatenate([piece.last_hidden for piece in pieces]),
+    )

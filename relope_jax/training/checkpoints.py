@@ -1,0 +1,125 @@
+"""Trained routers on disk: orbax arrays beside a JSON file that says how to rebuild the module."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint.experimental.v1 as ocp
+from flax import nnx
+
+from relope_jax.errors import ReLopeError
+from relope_jax.methods import TrainedMethod, get_method
+from relope_jax.models.probes import Statistics
+from relope_jax.models.spec import Block, LoRASpec, ProbeSpec
+from relope_jax.states.files import publish, write_json
+from relope_jax.states.statistics import Moments, TokenStatistics
+from relope_jax.training.fit import Fitted
+
+ROUTER = "router.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """A router ready to score: one member of a trained ensemble (arrays without a seed axis)."""
+
+    method: TrainedMethod
+    graphdef: nnx.GraphDef
+    params: nnx.State
+    rest: nnx.State
+
+
+def save_router(
+    folder: Path, method: TrainedMethod, spec: ProbeSpec, seeds: tuple[int, ...], fitted: Fitted
+) -> None:
+    """Publish `folder` with `params/...` (leading seed axis) and `statistics/...` arrays."""
+    scratch = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    statistics = nnx.filter_state(fitted.rest, Statistics)
+    arrays = _flatten("params", fitted.params) | _flatten("statistics", statistics)
+    ocp.save((scratch / "arrays").absolute(), arrays)
+    record = {
+        "method": method.name,
+        "seeds": list(seeds),
+        "best_epoch": fitted.best_epoch.tolist(),
+        "best_validation_auc": fitted.best_auc.tolist(),
+        "spec": dataclasses.asdict(spec),
+    }
+    write_json(scratch / ROUTER, record)
+    publish(scratch, folder)
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The JSON beside a checkpoint; raises ReLopeError when there is none."""
+    try:
+        return json.loads((folder / ROUTER).read_text())
+    except FileNotFoundError as error:
+        have = sorted(p.name for p in folder.parent.glob("[!.]*"))
+        raise ReLopeError(
+            f"no checkpoint of '{folder.name}' in {folder.parent.parent}; it has: {', '.join(have) or 'none'}"
+        ) from error
+
+
+def spec_from_dict(method: TrainedMethod, raw: dict[str, Any]) -> ProbeSpec:
+    """Rebuild a method's spec from JSON or a config."""
+    raw = dict(raw)
+    if "lora" in raw:
+        raw["lora"] = LoRASpec(**{**raw["lora"], "targets": tuple(raw["lora"]["targets"])})
+    raw["widths"] = tuple(raw["widths"])
+    return method.spec(**raw)
+
+
+def load_ensemble(folder: Path, block: Block) -> tuple[TrainedMethod, tuple[int, ...], Fitted]:
+    """All seeds of one method, as `fit` returned them."""
+    record = read_record(folder)
+    method = get_method(record["method"])
+    assert isinstance(method, TrainedMethod)
+    spec = spec_from_dict(method, record["spec"])
+    d = block.spec.hidden_size
+    unset = Moments(np.zeros(d, np.float32), np.ones(d, np.float32))
+    module = method.module(spec, block, TokenStatistics(unset, unset), rngs=nnx.Rngs(params=0))
+    graphdef, params, rest = nnx.split(module, nnx.Param, ...)
+    arrays = ocp.load((folder / "arrays").absolute())
+    params = _unflatten("params", params, arrays, members=len(record["seeds"]))
+    statistics = _unflatten("statistics", nnx.filter_state(rest, Statistics), arrays, members=None)
+    rest = nnx.merge_state(rest, statistics)
+    best_epoch, best_auc = np.array(record["best_epoch"]), np.array(record["best_validation_auc"])
+    return method, tuple(record["seeds"]), Fitted(graphdef, params, rest, best_epoch, best_auc)
+
+
+def load_member(folder: Path, block: Block, seed: int) -> Restored:
+    """One seed of one method."""
+    method, seeds, fitted = load_ensemble(folder, block)
+    if seed not in seeds:
+        raise ReLopeError(f"{folder} has no seed {seed}; it has: {', '.join(map(str, seeds))}")
+    member = seeds.index(seed)
+    params = jax.tree.map(lambda x: x[member], fitted.params)
+    return Restored(method, fitted.graphdef, params, fitted.rest)
+
+
+def _flatten(prefix: str, state: nnx.State) -> dict[str, jax.Array]:
+    """`{"params/mlp/layers/0/kernel": array}`: readable names, and no integer keys for orbax to change."""
+    return {_name(prefix, path): leaf.get_value() for path, leaf in nnx.to_flat_state(state)}
+
+
+def _unflatten(prefix: str, template: nnx.State, arrays: dict[str, jax.Array], members: int | None) -> nnx.State:
+    """Fill `template` with the stored arrays, checking every shape."""
+    filled = []
+    for path, leaf in nnx.to_flat_state(template):
+        name = _name(prefix, path)
+        shape = leaf.shape if members is None else (members, *leaf.shape)
+        if name not in arrays or arrays[name].shape != shape:
+            found = arrays[name].shape if name in arrays else "nothing"
+            raise ReLopeError(f"the checkpoint does not fit: {name} should be {shape}, found {found}")
+        filled.append((path, leaf.replace(arrays[name])))
+    return nnx.from_flat_state(filled)
+
+
+def _name(prefix: str, path: tuple) -> str:
+    return "/".join([prefix, *map(str, path)])
