@@ -82,7 +82,11 @@ def _band(axes: plt.Axes, x: np.ndarray, y: np.ndarray, method: str, title: str)
 
 def training_curves(metrics: list[dict], titles: dict[str, str]) -> str:
     """Training loss, validation AUC, and KL per dimension by epoch; one line a seed."""
-    panels = [("loss", "training loss"), ("validation_auc", "validation AUC"), ("kl_per_dimension", "KL per dimension (nats)")]
+    panels = [
+        ("loss", "training loss"),
+        ("validation_auc", "validation AUC"),
+        ("kl_per_dimension", "KL per dimension (nats)"),
+    ]
     panels = [(field, title) for field, title in panels if any(field in record for record in metrics)]
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, len(panels), figsize=(3.6 * len(panels), 3.0), squeeze=False)

@@ -1,6 +1,6 @@
 """The report of a run, for the terminal and as one self-contained HTML file.
 
-    python -m experiments.report runs/quickstart     # write report.html again
+python -m experiments.report runs/quickstart     # write report.html again
 """
 
 from __future__ import annotations
@@ -54,7 +54,12 @@ def terminal_table(run: Run) -> str:
     """The AUC table in fixed-width text, with the facts needed to read it."""
     rows = table_rows(run.summary)
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))) for row in rows]
+    lines = [
+        "  ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
     lines.insert(1, "-" * len(lines[0]))
     return "\n".join([f"\n{headline(run)}", *lines, *(difference_text(d) for d in run.summary["differences"])])
 
@@ -92,7 +97,9 @@ def render(run: Run, overlays: list[Overlay]) -> str:
     scores, labels = test_scores(run)
     config, store = run.config, run.record["store"]
     table = "".join(
-        "<tr>" + "".join(f"<{'th' if i == 0 else 'td'}>{html.escape(c)}</{'th' if i == 0 else 'td'}>" for c in row) + "</tr>"
+        "<tr>"
+        + "".join(f"<{'th' if i == 0 else 'td'}>{html.escape(c)}</{'th' if i == 0 else 'td'}>" for c in row)
+        + "</tr>"
         for i, row in enumerate(table_rows(run.summary))
     )
     differences = "".join(f"<li>{html.escape(difference_text(d))}</li>" for d in run.summary["differences"])
@@ -106,7 +113,9 @@ def render(run: Run, overlays: list[Overlay]) -> str:
         differences=differences,
         curves=figures.routing_curves(scores, labels, titles),
         training=figures.training_curves(run.metrics, titles),
-        examples=f"<h2>Where the Attention Probe looks</h2>{OVERLAY_NOTE}<div class=row>{examples}</div>" if examples else "",
+        examples=f"<h2>Where the Attention Probe looks</h2>{OVERLAY_NOTE}<div class=row>{examples}</div>"
+        if examples
+        else "",
     )
 
 

@@ -42,15 +42,15 @@ def evaluate_run(
     writer.write_results(result_rows(scored, evaluation, store, data), summarise(scored, evaluation, methods))
 
 
-def trained_scores(
-    writer: RunWriter, method: TrainedMethod, data: RouterData, states: DeviceStates
-) -> list[Scored]:
+def trained_scores(writer: RunWriter, method: TrainedMethod, data: RouterData, states: DeviceStates) -> list[Scored]:
     """Scores of every seed, from the checkpoint: what is reported is what can be restored."""
     _, seeds, fitted = load_ensemble(writer.checkpoint(method.name), data.block)
     rows, n = np.arange(len(data.labels)), padded_length(data.states)
     scores = ensemble_scores(fitted.graphdef, fitted.params, fitted.rest, states, rows, n)
     return [
-        Scored(method.name, seed, scores[i], best_epoch=int(fitted.best_epoch[i]), validation_auc=float(fitted.best_auc[i]))
+        Scored(
+            method.name, seed, scores[i], best_epoch=int(fitted.best_epoch[i]), validation_auc=float(fitted.best_auc[i])
+        )
         for i, seed in enumerate(seeds)
     ]
 
@@ -74,9 +74,7 @@ def score_table(scored: list[Scored], store: Store) -> pa.Table:
     })  # fmt: skip
 
 
-def result_rows(
-    scored: list[Scored], evaluation: Evaluation, store: Store, data: RouterData
-) -> list[dict[str, Any]]:
+def result_rows(scored: list[Scored], evaluation: Evaluation, store: Store, data: RouterData) -> list[dict[str, Any]]:
     """results.json: one row a method and seed, measured on the test split."""
     test = data.rows["test"]
     common = {"dataset": store.identity.dataset["name"], "model": store.identity.model, "layer": store.identity.layer}
@@ -110,5 +108,7 @@ def summarise(scored: list[Scored], evaluation: Evaluation, methods: list[Traine
     differences = []
     for first, second in pairs:
         d = auc_difference(evaluation.auc, names, first, second)
-        differences.append({"first": first, "second": second, "difference": d.value, "low": d.low, "high": d.high, "p": d.p})
+        differences.append(
+            {"first": first, "second": second, "difference": d.value, "low": d.low, "high": d.high, "p": d.p}
+        )
     return {"methods": table, "differences": differences}

@@ -67,4 +67,3 @@ class Capture:
             offsets=np.concatenate([[0], np.cumsum(lengths)]),
             last_hidden=self._caught["last"].float().cpu().numpy(),
         )
-

@@ -131,9 +131,7 @@ def extract_batch(
     with torch.inference_mode(), Capture(backbone, spec.layer) as capture:
         output = backbone.model.generate(**inputs, max_new_tokens=spec.max_new_tokens, **GREEDY)
     states = capture.states(inputs["attention_mask"])
-    answers = backbone.processor.batch_decode(
-        output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
-    )
+    answers = backbone.processor.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
     rows = []
     for i, ((sample, _), answer) in enumerate(zip(batch, answers, strict=True)):
         start, count, height, width = image_span(backbone, inputs, i)

@@ -8,7 +8,7 @@ import runpy
 from pathlib import Path
 from typing import Any
 
-from absl import flags
+from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from relope_jax.errors import ReLopeError, nearest
@@ -37,9 +37,12 @@ def parse_flags(argv: list[str]) -> list[str]:
             defaults = load_defaults(path)
             for argument in resolved:
                 check_override(defaults, argument)
-        return flags.FLAGS(resolved)
+        remaining = flags.FLAGS(resolved)
     except (ReLopeError, flags.Error) as error:
         raise SystemExit(f"error: {error}") from error
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)  # orbax logs every file it touches
+    return remaining
 
 
 def config_names() -> list[str]:

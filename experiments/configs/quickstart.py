@@ -1,6 +1,6 @@
 """The toy MLLM on easy-VQA: the whole line on any machine.
 
-    python -m experiments.run --config=quickstart.py
+python -m experiments.run --config=quickstart.py
 """
 
 from ml_collections import ConfigDict

@@ -29,7 +29,8 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from extract.toy.vision import STRIDE, EfficientNetLiteConfig
+from extract.toy import vision
+from extract.toy.vision import IMAGE_TOKENS, STRIDE, EfficientNetLiteConfig
 
 PROJECTOR = Path(__file__).with_name("projector.safetensors")
 IMAGE_TOKEN = "<image>"
@@ -71,12 +72,12 @@ def assemble(projector: Path | None = PROJECTOR) -> tuple[LlavaForConditionalGen
     text = language_model.config.to_dict()
     text.pop("quantization_config", None)  # the weights are dequantised
     text["vocab_size"] = image_token_id + 1
-    vision = EfficientNetLiteConfig()
+    vision_config = EfficientNetLiteConfig()
     config = LlavaConfig(
-        vision_config=vision,
+        vision_config=vision_config,
         text_config=LlamaConfig(**text),
         image_token_id=image_token_id,
-        image_seq_length=(vision.image_size // STRIDE) ** 2,
+        image_seq_length=IMAGE_TOKENS,
         vision_feature_select_strategy="full",
         vision_feature_layer=-1,
         tie_word_embeddings=True,
@@ -91,12 +92,12 @@ def assemble(projector: Path | None = PROJECTOR) -> tuple[LlavaForConditionalGen
     model.generation_config.update(
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, bos_token_id=None
     )
-    return model.eval(), make_processor(tokenizer, vision)
+    return model.eval(), make_processor(tokenizer, vision_config)
 
 
-def make_processor(tokenizer, vision: EfficientNetLiteConfig) -> LlavaProcessor:
+def make_processor(tokenizer, vision_config: EfficientNetLiteConfig) -> LlavaProcessor:
     """LLaVA's own processor over a PIL image processor with EfficientNet-lite's normalisation."""
-    side = vision.image_size
+    side = vision_config.image_size
     image_processor = CLIPImageProcessorPil(
         size={"height": side, "width": side},
         do_center_crop=False,
@@ -115,8 +116,9 @@ def make_processor(tokenizer, vision: EfficientNetLiteConfig) -> LlavaProcessor:
 
 
 def default_folder() -> Path:
-    """Where the assembled toy MLLM is cached; named by its projector, so a retrained one is rebuilt."""
-    digest = hashlib.sha256(PROJECTOR.read_bytes()).hexdigest()[:12]
+    """Where the assembled toy MLLM is cached; named by what it is made from, so a changed one is rebuilt."""
+    made_from = (PROJECTOR, Path(__file__), Path(vision.__file__))
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in made_from)).hexdigest()[:12]
     return Path(os.environ.get("RELOPE_MODELS", "models")) / f"toy-mllm-{digest}"
 
 

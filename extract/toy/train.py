@@ -23,14 +23,15 @@ from PIL import Image
 from safetensors.torch import save_file
 from tqdm import tqdm
 
-from extract.toy.build import PROJECTOR, assemble
+from extract.toy.build import IMAGE_TOKEN, PROJECTOR, assemble
+from extract.toy.vision import IMAGE_TOKENS
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
     """Everything that decides the trained weights."""
 
-    steps: int = 300
+    steps: int = 600
     batch_size: int = 32
     learning_rate: float = 1e-3
     warmup_steps: int = 20
@@ -42,6 +43,7 @@ ANSWER_KIND = {
     **dict.fromkeys(("yes", "no"), "yes/no"),
     **dict.fromkeys(("circle", "rectangle", "triangle"), "shape"),
 }  # every other answer is a colour
+KIND_SHARE = {"yes/no": 0.5, "colour": 0.3, "shape": 0.2}
 
 
 class Features:
@@ -69,7 +71,7 @@ def prompts(processor, questions: list[str], answers: list[str] | None = None) -
         text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
         if answers is not None:
             text += answers[i] + processor.tokenizer.eos_token
-        texts.append(text.replace("<image>", "<image>" * 16))
+        texts.append(text.replace(IMAGE_TOKEN, IMAGE_TOKEN * IMAGE_TOKENS))
     return processor.tokenizer(texts, return_tensors="pt", padding=True)
 
 
@@ -92,13 +94,13 @@ def answer_loss(model, processor, features: torch.Tensor, questions, answers) ->
 
 
 def balanced_draw(questions: tuple, rng: random.Random):
-    """Endless (question, answer, image id): kinds of answer alike often, since half of all are yes/no."""
+    """Endless (question, answer, image id): fewer yes/no questions than the three in four of the data."""
     kinds = collections.defaultdict(list)
     for row in zip(*questions, strict=True):
         kinds[ANSWER_KIND.get(row[1], "colour")].append(row)
-    names = sorted(kinds)
+    names, shares = list(KIND_SHARE), list(KIND_SHARE.values())
     while True:
-        yield rng.choice(kinds[rng.choice(names)])
+        yield rng.choice(kinds[rng.choices(names, shares)[0]])
 
 
 def train(model, processor, recipe: Recipe) -> None:

@@ -8,6 +8,8 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 from transformers.modeling_outputs import BaseModelOutput
 
 STRIDE = 32  # the last feature map of EfficientNet is 1/32 of the image: one image token per cell
+IMAGE_SIZE = 96
+IMAGE_TOKENS = (IMAGE_SIZE // STRIDE) ** 2
 
 
 class EfficientNetLiteConfig(PreTrainedConfig):
@@ -16,7 +18,7 @@ class EfficientNetLiteConfig(PreTrainedConfig):
     model_type = "efficientnet_lite"
 
     def __init__(
-        self, variant: str = "efficientnet-lite0", hidden_size: int = 1280, image_size: int = 128, **kwargs
+        self, variant: str = "efficientnet-lite0", hidden_size: int = 1280, image_size: int = IMAGE_SIZE, **kwargs
     ):
         self.variant = variant
         self.hidden_size = hidden_size

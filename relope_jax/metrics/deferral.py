@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 
@@ -31,10 +32,10 @@ def caught_wrong(scores: Float[Array, "m n"], labels: Int[Array, "n"], share: fl
     return caught / jnp.sum(wrong)
 
 
-def risk_coverage(scores: Float[Array, "m n"], labels: Int[Array, "n"]) -> Float[Array, "m n"]:
+def risk_coverage(scores: Float[np.ndarray, "m n"], labels: Int[np.ndarray, "n"]) -> Float[np.ndarray, "m n"]:
     """Error rate among the samples kept when the k lowest scores are deferred, k = 0..n-1."""
-    n = labels.shape[0]
-    wrong = 1.0 - labels
-    deferred = jax.vmap(lambda score: cumulative_lowest(score, wrong))(scores)
-    deferred = jnp.pad(deferred, ((0, 0), (1, 0)))[:, :n]
-    return (jnp.sum(wrong) - deferred) / (n - jnp.arange(n))
+    n, wrong = len(labels), 1.0 - labels
+    with jax.enable_x64(True):
+        deferred = np.asarray(jax.vmap(cumulative_lowest, in_axes=(0, None))(jnp.asarray(scores), jnp.asarray(wrong)))
+    before = np.pad(deferred, ((0, 0), (1, 0)))[:, :n]
+    return (wrong.sum() - before) / (n - np.arange(n))

@@ -58,5 +58,3 @@ def gather(states: DeviceStates, rows: Int[Array, "batch"], n: int) -> TokenBatc
         mask=mask,
         last_hidden=states.last_hidden[rows],
     )
-
-

@@ -37,7 +37,7 @@ def last_token_block(
 
     residual = batch.hidden[:, -1]
     residual = residual + project("o", attend(spec, weights, adapters, batch))
-    x = rms_norm(residual, spec.norm_eps) * weights["post_attention_norm"]
+    x = rms_norm(residual, weights["post_attention_norm"], spec.norm_eps)
     return residual + project("down", ACTIVATIONS[spec.activation](project("gate", x)) * project("up", x))
 
 
@@ -47,7 +47,7 @@ def attend(
     """Attention output of the last token, before the output projection."""
     size, n, d = batch.hidden.shape
     kv, group, dim = spec.n_kv_heads, spec.n_heads // spec.n_kv_heads, spec.head_dim
-    normed = rms_norm(batch.hidden, spec.norm_eps) * weights["input_norm"]
+    normed = rms_norm(batch.hidden, weights["input_norm"], spec.norm_eps)
     theta = angles(spec, weights["inv_freq"], batch.positions)
 
     q = adapted(normed[:, -1], weights["q.weight"], weights.get("q.bias"), adapters.get("q"))
@@ -70,6 +70,7 @@ def attend(
     return context.reshape(size, kv * group * dim)
 
 
-def rms_norm(x: Float[Array, "*batch d"], eps: float) -> Float[Array, "*batch d"]:
-    """x / sqrt(mean(x^2) + eps), without the gain."""
-    return x * jax.lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + eps)
+def rms_norm(x: Float[Array, "*batch d"], gain: Float[Array, "d"], eps: float) -> Float[Array, "*batch d"]:
+    """gain * x / sqrt(mean(x^2) + eps)."""
+    scale = jax.lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + eps)
+    return x * scale * jnp.broadcast_to(gain, x.shape)

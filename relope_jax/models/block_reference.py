@@ -27,7 +27,7 @@ def last_token_block_reference(
     def heads(name: str, x: Array, count: int) -> Array:
         return project(name, x).reshape(*x.shape[:-1], count, spec.head_dim)
 
-    normed = rms_norm(batch.hidden, spec.norm_eps) * weights["input_norm"]
+    normed = rms_norm(batch.hidden, weights["input_norm"], spec.norm_eps)
     theta = angles(spec, weights["inv_freq"], batch.positions)
     q = rotate(heads("q", normed, spec.n_heads), theta, spec.rope_scaling)
     k = rotate(heads("k", normed, spec.n_kv_heads), theta, spec.rope_scaling)
@@ -40,5 +40,5 @@ def last_token_block_reference(
     context = jnp.einsum("bhn,bnhc->bhc", attention, v).reshape(q.shape[0], -1)
 
     z = batch.hidden[:, -1] + project("o", context)
-    x = rms_norm(z, spec.norm_eps) * weights["post_attention_norm"]
+    x = rms_norm(z, weights["post_attention_norm"], spec.norm_eps)
     return z + project("down", ACTIVATIONS[spec.activation](project("gate", x)) * project("up", x))

@@ -59,7 +59,7 @@ def adapted(
     """`x W^T + b + (x A^T) B^T`; the adapter's scale is already inside B."""
     y = x @ weight.T
     if bias is not None:
-        y = y + bias
+        y = y + jnp.broadcast_to(bias, y.shape)
     if adapter is not None:
         a, b = adapter
         y = y + (x @ a.T) @ b.T

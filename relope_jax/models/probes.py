@@ -6,6 +6,7 @@ model's greedy answer being right. `key=None` is inference: no dropout, and z' =
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -39,6 +40,13 @@ class RouterOutput(NamedTuple):
     attention: Float[Array, "batch n"] | None = None
 
 
+def split_module(module: nnx.Module) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
+    """(structure, trained parameters, everything else) of a router; `nnx.merge` puts it together again."""
+    graphdef, *states = nnx.split(module, nnx.Param, ...)
+    params, rest = states
+    return graphdef, params, rest
+
+
 class Standardize(nnx.Module):
     """(x - mean) / std with statistics of the training split.
 
@@ -51,7 +59,8 @@ class Standardize(nnx.Module):
         self.inv_std = Statistics(1.0 / jnp.maximum(jnp.asarray(moments.std), 1e-6))
 
     def __call__(self, x: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
-        return (x - self.mean) * self.inv_std
+        mean, inv_std = self.mean.get_value(), self.inv_std.get_value()
+        return (x - jnp.broadcast_to(mean, x.shape)) * jnp.broadcast_to(inv_std, x.shape)
 
 
 class MLP(nnx.Module):
@@ -61,7 +70,7 @@ class MLP(nnx.Module):
         sizes = (fan_in, *spec.widths, 1)
         init = nnx.initializers.he_normal()
         self.layers = nnx.List(
-            [nnx.Linear(i, o, kernel_init=init, rngs=rngs) for i, o in zip(sizes[:-1], sizes[1:], strict=True)]
+            [nnx.Linear(i, o, kernel_init=init, rngs=rngs) for i, o in itertools.pairwise(sizes)]
         )
         self.dropout = spec.dropout
 

@@ -16,7 +16,8 @@ def angles(
     half = inv_freq.shape[0]
     sections = spec.rope_sections or (half,)
     axis = np.repeat(np.arange(len(sections)), sections)
-    return positions[..., axis].astype(jnp.float32) * inv_freq
+    of_axis = positions[..., axis].astype(jnp.float32)
+    return of_axis * jnp.broadcast_to(inv_freq, of_axis.shape)
 
 
 def rotate(

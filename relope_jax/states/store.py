@@ -14,7 +14,7 @@ from relope_jax.models.params import load_block
 from relope_jax.models.spec import Block
 from relope_jax.states.arrays import read_array
 from relope_jax.states.files import sha256, tree_checksums
-from relope_jax.states.manifest import Manifest, Part
+from relope_jax.states.manifest import Identity, Manifest, Part
 from relope_jax.states.ragged import TokenStates, concatenate
 from relope_jax.states.writer import BLOCK
 
@@ -29,7 +29,7 @@ class Store:
         self.manifest = Manifest.load(self.path)
 
     @property
-    def identity(self):
+    def identity(self) -> Identity:
         """The settings that shaped the states."""
         return self.manifest.identity
 

@@ -54,7 +54,7 @@ class StoreWriter:
     def __init__(self, path: Path, identity: Identity):
         self.path, self.identity = path, identity
         path.mkdir(parents=True, exist_ok=True)
-        self._lock = open(path / ".lock", "w")  # held until close()
+        self._lock = open(path / ".lock", "w")  # noqa: SIM115 - held until close()
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
 from flax import nnx
 
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import TrainedMethod, get_method
-from relope_jax.models.probes import Statistics
+from relope_jax.models.probes import Statistics, split_module
 from relope_jax.models.spec import Block, LoRASpec, ProbeSpec
 from relope_jax.states.files import publish, write_json
 from relope_jax.states.statistics import Moments, TokenStatistics
@@ -34,9 +35,7 @@ class Restored:
     rest: nnx.State
 
 
-def save_router(
-    folder: Path, method: TrainedMethod, spec: ProbeSpec, seeds: tuple[int, ...], fitted: Fitted
-) -> None:
+def save_router(folder: Path, method: TrainedMethod, spec: ProbeSpec, seeds: tuple[int, ...], fitted: Fitted) -> None:
     """Publish `folder` with `params/...` (leading seed axis) and `statistics/...` arrays."""
     scratch = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(scratch, ignore_errors=True)
@@ -84,10 +83,13 @@ def load_ensemble(folder: Path, block: Block) -> tuple[TrainedMethod, tuple[int,
     d = block.spec.hidden_size
     unset = Moments(np.zeros(d, np.float32), np.ones(d, np.float32))
     module = method.module(spec, block, TokenStatistics(unset, unset), rngs=nnx.Rngs(params=0))
-    graphdef, params, rest = nnx.split(module, nnx.Param, ...)
-    arrays = ocp.load((folder / "arrays").absolute())
-    params = _unflatten("params", params, arrays, members=len(record["seeds"]))
-    statistics = _unflatten("statistics", nnx.filter_state(rest, Statistics), arrays, members=None)
+    graphdef, params, rest = split_module(module)
+    members = len(record["seeds"])
+    stacked = jax.tree.map(lambda x: jnp.broadcast_to(x, (members, *x.shape)), params)
+    statistics = nnx.filter_state(rest, Statistics)
+    template = _flatten("params", stacked) | _flatten("statistics", statistics)
+    arrays = _load_arrays(folder / "arrays", template)
+    params, statistics = _unflatten("params", stacked, arrays), _unflatten("statistics", statistics, arrays)
     rest = nnx.merge_state(rest, statistics)
     best_epoch, best_auc = np.array(record["best_epoch"]), np.array(record["best_validation_auc"])
     return method, tuple(record["seeds"]), Fitted(graphdef, params, rest, best_epoch, best_auc)
@@ -108,17 +110,18 @@ def _flatten(prefix: str, state: nnx.State) -> dict[str, jax.Array]:
     return {_name(prefix, path): leaf.get_value() for path, leaf in nnx.to_flat_state(state)}
 
 
-def _unflatten(prefix: str, template: nnx.State, arrays: dict[str, jax.Array], members: int | None) -> nnx.State:
-    """Fill `template` with the stored arrays, checking every shape."""
-    filled = []
-    for path, leaf in nnx.to_flat_state(template):
-        name = _name(prefix, path)
-        shape = leaf.shape if members is None else (members, *leaf.shape)
-        if name not in arrays or arrays[name].shape != shape:
-            found = arrays[name].shape if name in arrays else "nothing"
-            raise ReLopeError(f"the checkpoint does not fit: {name} should be {shape}, found {found}")
-        filled.append((path, leaf.replace(arrays[name])))
-    return nnx.from_flat_state(filled)
+def _load_arrays(folder: Path, template: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """The stored arrays; every name and shape must be the template's."""
+    try:
+        return ocp.load(folder.absolute(), template)
+    except (ValueError, OSError) as error:
+        raise ReLopeError(f"{folder} does not hold this router's arrays: {str(error).splitlines()[0]}") from error
+
+
+def _unflatten(prefix: str, template: nnx.State, arrays: dict[str, jax.Array]) -> nnx.State:
+    """`template` filled with the stored arrays."""
+    flat = [(path, leaf.replace(arrays[_name(prefix, path)])) for path, leaf in nnx.to_flat_state(template)]
+    return nnx.from_flat_state(flat)
 
 
 def _name(prefix: str, path: tuple) -> str:

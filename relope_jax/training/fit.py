@@ -19,7 +19,8 @@ from relope_jax.data import RouterData
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import TrainedMethod
 from relope_jax.metrics.auc import delong
-from relope_jax.models.batch import DeviceStates, gather, padded_length, to_device
+from relope_jax.models.batch import DeviceStates, gather, padded_length
+from relope_jax.models.probes import split_module
 from relope_jax.models.spec import ProbeSpec
 from relope_jax.states.statistics import token_statistics
 from relope_jax.training.losses import beta_at, objective
@@ -71,9 +72,9 @@ def fit(
     def build(key: PRNGKeyArray) -> nnx.Module:
         return method.module(spec, data.block, statistics, rngs=nnx.Rngs(params=key))
 
-    graphdef, _, rest = nnx.split(build(jax.random.key(0)), nnx.Param, ...)
+    graphdef, _, rest = split_module(build(jax.random.key(0)))
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
-    params = jax.jit(jax.vmap(lambda key: nnx.split(build(key), nnx.Param, ...)[1]))(keys)
+    params = jax.jit(jax.vmap(lambda key: split_module(build(key))[1]))(keys)
     optimizer = make_optimizer(train)
     ensemble = Ensemble(params, jax.vmap(optimizer.init)(params), keys)
 
@@ -156,11 +157,11 @@ def run_epoch(
         batch = gather(states, batch_rows, n)
         beta = beta_at(spec, (first_step + index) / total_steps)
 
-        def loss_fn(params: nnx.State, key: PRNGKeyArray):
+        def loss_fn(params: nnx.State, key: PRNGKeyArray) -> tuple[Array, dict[str, Array]]:
             output = nnx.merge(graphdef, params, rest)(batch, key)
             return objective(spec, output, labels[batch_rows], weight, beta)
 
-        def one_seed(member: Ensemble):
+        def one_seed(member: Ensemble) -> tuple[Ensemble, dict[str, Array]]:
             key, noise = jax.random.split(member.key)
             (loss, terms), gradients = jax.value_and_grad(loss_fn, has_aux=True)(member.params, noise)
             updates, state = optimizer.update(gradients, member.optimizer, member.params)

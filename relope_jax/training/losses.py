@@ -44,7 +44,8 @@ def objective(
     terms = {"bce": bce}
     loss = bce
     if isinstance(spec, ReLopeSpec):
-        assert output.mean is not None and output.log_var is not None
+        assert output.mean is not None
+        assert output.log_var is not None
         kl = jnp.sum(weight[:, None] * kl_per_dimension(output.mean, output.log_var), axis=0) / total
         terms["kl_per_dimension"] = jnp.mean(kl)
         terms["active_dimensions"] = jnp.sum(kl > ACTIVE_KL).astype(jnp.float32)

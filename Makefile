@@ -1,0 +1,42 @@
+# `make quickstart` and `make test` do all the set-up themselves, once, in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: quickstart test setup lint format types toy clean
+
+quickstart: $(VENV)/.installed
+	$(BIN)/python -m experiments.run --config=quickstart.py
+
+test: lint types $(VENV)/.installed-dev
+	$(BIN)/python -m pytest
+
+setup: $(VENV)/.installed-dev
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.installed-dev
+	$(BIN)/mypy
+
+# Retrain the projector of the toy MLLM (half an hour on 2 cores).
+toy: $(VENV)/.installed
+	$(BIN)/python -m extract.toy.train
+
+clean:
+	rm -rf runs stores models
+
+$(VENV)/.installed: requirements.txt requirements-no-deps.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-no-deps.txt
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt
+	touch $@

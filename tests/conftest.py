@@ -1,0 +1,38 @@
+"""Strict JAX for all tests, and the two things many of them need: small states and the real toy MLLM."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+
+from relope_jax.data import RouterData
+from tests.builders import make_block, make_states
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_default_matmul_precision", "highest")
+
+
+@pytest.fixture(scope="session")
+def toy():
+    """The real toy MLLM, built once from its packages."""
+    from extract.backbone import load_backbone
+    from extract.spec import ModelSpec
+
+    return load_backbone(ModelSpec(device="cpu"))
+
+
+@pytest.fixture
+def router_data() -> RouterData:
+    """Synthetic states whose label shows in z_n and in one token of Z^(l-1)."""
+    rng = np.random.default_rng(0)
+    n = 240
+    labels = rng.integers(0, 2, n)
+    states = make_states(rng, rng.integers(3, 12, n), d=16)
+    signal = (2.0 * labels - 1.0)[:, None]
+    states.last_hidden[:, :4] += signal
+    states.hidden[states.offsets[1:] - 1, :4] += (4 * signal).astype(states.hidden.dtype)
+    rows = {"train": np.arange(120), "validation": np.arange(120, 180), "test": np.arange(180, 240)}
+    ids = [f"s{i}" for i in range(n)]
+    return RouterData(states, labels, rows, ["what?"] * n, ids, make_block(rng))
