@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 import string
 
-_LETTER = re.compile(r"^\W*(?:answer(?: is)?\W*)?\(?([A-Z])\)?(?:[\s.:,)]|$)", re.IGNORECASE)
+# "B", "(b)", "B. dog", "Answer: B", "The answer is B."; but not the article of "A big dog".
+_LETTER = re.compile(
+    r"^\W*(?:(?:the )?(?:correct )?(?:answer|option|choice)(?: is)?\W*)?([A-Z])(?:$|[.:),])", re.IGNORECASE
+)
 
 
 def normalise(text: str) -> str:

@@ -5,7 +5,6 @@ Everything counts in int64 and float64: float32 rank sums are wrong from about 1
 
 from __future__ import annotations
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -43,11 +42,13 @@ def delong(scores: Float[np.ndarray, "m n"], labels: Int[np.ndarray, "n"]) -> AU
 
 @jax.jit
 def _delong(scores: Array, labels: Array) -> tuple[Array, Array]:
-    positives = jnp.sum(labels)
+    positives = jnp.sum(labels).astype(jnp.float64)
     negatives = labels.shape[0] - positives
     # Per sample: twice the share of the other class that it beats, ties counting half.
-    twice_below = jax.vmap(functools.partial(_twice_below, labels=labels))(scores)
-    auc = jnp.sum(jnp.where(labels == 1, twice_below, 0), axis=1) / (2.0 * positives * negatives)
+    counts = jax.vmap(_twice_below, in_axes=(0, None))(scores, labels)
+    total = jnp.sum(jnp.where(labels[None] == 1, counts, 0), axis=1)
+    auc = total.astype(jnp.float64) / (2.0 * positives * negatives)
+    twice_below = counts.astype(jnp.float64)
     v10 = twice_below / (2.0 * negatives)
     v01 = 1.0 - twice_below / (2.0 * positives)
     covariance = _class_covariance(v10, labels == 1, auc, positives) + _class_covariance(
@@ -75,5 +76,5 @@ def _twice_below(scores: Float[Array, "n"], labels: Int[Array, "n"]) -> Int[Arra
 
 def _class_covariance(components: Array, members: Array, auc: Array, count: Array) -> Array:
     """Sample covariance of the structural components of one class, over its size."""
-    centred = jnp.where(members, components - auc[:, None], 0.0)
+    centred = jnp.where(members[None], components - auc[:, None], 0.0)
     return centred @ centred.T / ((count - 1) * count)

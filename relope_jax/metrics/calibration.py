@@ -12,9 +12,11 @@ def expected_calibration_error(
 ) -> Float[Array, "m"]:
     """ECE over equal-width bins: mean over samples of |accuracy - confidence| of their bin."""
 
+    right = labels.astype(scores.dtype)
+
     def one(score: Float[Array, "n"]) -> Float[Array, ""]:
         bin_of = jnp.clip((score * bins).astype(jnp.int32), 0, bins - 1)
-        gap = jax.ops.segment_sum(labels - score, bin_of, num_segments=bins)
+        gap = jax.ops.segment_sum(right - score, bin_of, num_segments=bins)
         return jnp.sum(jnp.abs(gap)) / score.shape[0]
 
     return jax.vmap(one)(scores)

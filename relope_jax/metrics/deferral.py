@@ -27,7 +27,7 @@ def cumulative_lowest(scores: Float[Array, "n"], values: Float[Array, "n"]) -> F
 def caught_wrong(scores: Float[Array, "m n"], labels: Int[Array, "n"], share: float) -> Float[Array, "m"]:
     """Share of the wrong answers that deferring the `share` lowest scores catches (random: `share`)."""
     k = max(1, round(share * labels.shape[0]))
-    wrong = 1.0 - labels
+    wrong = 1.0 - labels.astype(scores.dtype)
     caught = jax.vmap(lambda score: cumulative_lowest(score, wrong)[k - 1])(scores)
     return caught / jnp.sum(wrong)
 

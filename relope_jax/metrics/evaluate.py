@@ -47,7 +47,7 @@ def evaluate(scores: Float[np.ndarray, "m n"], labels: Int[np.ndarray, "n"]) -> 
 def _threshold_metrics(scores: Array, labels: Array) -> dict[str, Array]:
     caught = {f"caught_{share:.0%}".rstrip("%"): caught_wrong(scores, labels, share) for share in DEFERRAL_SHARES}
     return {
-        "accuracy": jnp.mean((scores > 0.5) == (labels == 1), axis=1),
+        "accuracy": jnp.mean((scores > 0.5) == (labels[None] == 1), axis=1),
         "ece": expected_calibration_error(scores, labels),
         **caught,
     }

@@ -69,9 +69,7 @@ class MLP(nnx.Module):
     def __init__(self, fan_in: int, spec: ProbeSpec, *, rngs: nnx.Rngs):
         sizes = (fan_in, *spec.widths, 1)
         init = nnx.initializers.he_normal()
-        self.layers = nnx.List(
-            [nnx.Linear(i, o, kernel_init=init, rngs=rngs) for i, o in itertools.pairwise(sizes)]
-        )
+        self.layers = nnx.List([nnx.Linear(i, o, kernel_init=init, rngs=rngs) for i, o in itertools.pairwise(sizes)])
         self.dropout = spec.dropout
 
     def __call__(self, x: Float[Array, "batch d"], key: PRNGKeyArray | None) -> Float[Array, "batch"]:

@@ -6,6 +6,8 @@ import dataclasses
 
 import numpy as np
 
+from relope_jax.errors import ReLopeError, nearest
+
 PROJECTIONS = ("q", "k", "v", "o", "gate", "up", "down")
 
 
@@ -47,6 +49,11 @@ class Block:
     weights: dict[str, np.ndarray]
 
 
+def _require(field: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ReLopeError(f"{field} is '{value}'{nearest(value, allowed)}; it can be {', '.join(allowed)}")
+
+
 @dataclasses.dataclass(frozen=True)
 class LoRASpec:
     """Low-rank adapter on the block (PEFT's conventions: scale alpha/r, or alpha/sqrt(r) if rslora)."""
@@ -55,6 +62,10 @@ class LoRASpec:
     alpha: float = 256.0
     targets: tuple[str, ...] = PROJECTIONS
     rslora: bool = False
+
+    def __post_init__(self) -> None:
+        for target in self.targets:
+            _require("lora.targets", target, PROJECTIONS)
 
     @property
     def scale(self) -> float:
@@ -94,3 +105,8 @@ class ReLopeSpec(ProbeSpec):
     beta_schedule: str = "linear"
     beta_warmup: float = 0.5
     kl_reduction: str = "mean"
+
+    def __post_init__(self) -> None:
+        _require("relope.classifier_input", self.classifier_input, ("sample", "hidden"))
+        _require("relope.beta_schedule", self.beta_schedule, ("constant", "linear"))
+        _require("relope.kl_reduction", self.kl_reduction, ("mean", "sum"))

@@ -164,8 +164,9 @@ def run_epoch(
         def one_seed(member: Ensemble) -> tuple[Ensemble, dict[str, Array]]:
             key, noise = jax.random.split(member.key)
             (loss, terms), gradients = jax.value_and_grad(loss_fn, has_aux=True)(member.params, noise)
-            updates, state = optimizer.update(gradients, member.optimizer, member.params)
-            terms |= {"loss": loss, "beta": beta, "gradient_norm": optax.global_norm(gradients)}
+            with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer step count
+                updates, state = optimizer.update(gradients, member.optimizer, member.params)
+            terms |= {"loss": loss, "beta": beta, "gradient_norm": optax.tree.norm(gradients)}
             return Ensemble(optax.apply_updates(member.params, updates), state, key), terms
 
         return jax.vmap(one_seed)(ensemble)

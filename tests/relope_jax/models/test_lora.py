@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from relope_jax.errors import ReLopeError
 from relope_jax.models.lora import LoRA
 from relope_jax.models.spec import LoRASpec
 from tests.builders import make_spec
@@ -28,5 +29,5 @@ def test_scale():
 
 
 def test_unknown_target_is_an_error():
-    with pytest.raises(KeyError):
-        LoRA(LoRASpec(targets=("router",)), make_spec(), rngs=nnx.Rngs(params=0))
+    with pytest.raises(ReLopeError, match=r"lora.targets is 'gates' .did you mean 'gate'"):
+        LoRASpec(targets=("q", "gates"))

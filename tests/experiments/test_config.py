@@ -1,0 +1,82 @@
+"""The command line's config: found by path or name, every override checked, one line per mistake."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments.configs import base, quickstart
+from relope_jax.config import check_override, config_names, find_config, load_defaults
+from relope_jax.errors import ReLopeError
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_configs_are_found_by_name_and_path(tmp_path):
+    assert find_config("quickstart") == find_config("quickstart.py")
+    copy = tmp_path / "mine.py"
+    copy.write_text(find_config("quickstart").read_text())
+    assert load_defaults(str(find_config(str(copy)))).to_dict() == quickstart.get_config().to_dict()
+    assert {"quickstart.py", "relope_qwen.py"} <= set(config_names())
+
+
+def test_unknown_config_lists_the_known_ones():
+    with pytest.raises(ReLopeError, match=r"did you mean 'quickstart.py'.*relope_qwen.py"):
+        find_config("quikstart.py")
+
+
+@pytest.mark.parametrize(
+    "argument",
+    ["--config.train.epochs=3", "--config.train.learning_rate=1", "--config.seeds=(4, 5)", "--config.store=/x",
+     "--config.model.trust_remote_code=True", "--config.relope.lora.targets=('q',)", "--other=1"],
+)  # fmt: skip
+def test_good_overrides(argument):
+    check_override(base.get_config(), argument)
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--config.train.epoch=3", "did you mean 'train.epochs'"),
+        ("--config.tarin.epochs=3", "did you mean 'train.epochs'"),
+        ("--config.relope.lora.rnak=3", "did you mean 'relope.lora.rank'"),
+        ("--config.train.epochs=many", "config.train.epochs takes a whole number like 40, not 'many'"),
+        ("--config.train.epochs=1.5", "takes a whole number"),
+        ("--config.train.learning_rate=True", "takes a number"),
+        ("--config.model.trust_remote_code=1", "takes true or false"),
+        ("--config.seeds=0", "takes a tuple"),
+        ("--config.seeds=('a',)", "takes a tuple"),
+        ("--config.train=3", "is a group; set one of its fields: learning_rate"),
+        ("--config.zzzz=3", "fields at the top: name"),
+    ],
+)
+def test_bad_overrides_are_one_line(argument, message):
+    with pytest.raises(ReLopeError, match=message) as caught:
+        check_override(base.get_config(), argument)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config=nowhere.py"], "no config 'nowhere.py'; there are: base.py"),
+        (["--config=quickstart", "--config.train.epoch=3"], "did you mean 'train.epochs'"),
+        (["--config=quickstart", "--cofnig.train.epochs=3"], "Unknown command line flag 'cofnig.train.epochs'"),
+        ([], "name a config with --config="),
+        (["--config", "quickstart", "--config.methods=('probe', 'relop')"], "did you mean 'relope'"),
+        (["--config=quickstart", "--config.relope.kl_reduction=max"], "it can be mean, sum"),
+        (["--config=quickstart", "--config.dataset.name=vqa"], "unknown dataset 'vqa'"),
+    ],
+)
+def test_commands_end_with_one_line_and_a_non_zero_status(arguments, message, tmp_path):
+    command = [sys.executable, "-m", "experiments.run", *arguments, f"--config.runs={tmp_path}"]
+    command = [c for c in command if arguments or not c.startswith("--config.runs")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert "Traceback" not in done.stderr

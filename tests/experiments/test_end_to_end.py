@@ -1,0 +1,164 @@
+"""The whole line with the real toy MLLM on a reduced number of questions."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from sklearn.metrics import roc_auc_score
+
+import relope_jax
+from experiments import pipeline, report
+from experiments.configs import quickstart
+from extract.prefill import prefill
+from relope_jax.errors import ReLopeError
+
+METHODS = ("relope", "attention_probe", "probe")
+
+
+def small_config(folder):
+    config = quickstart.get_config()
+    config.runs, config.store = str(folder / "runs"), str(folder / "store")
+    config.seeds = (0, 1)
+    config.dataset.max_questions = 320
+    config.train.epochs = 6
+    config.train.learning_rate = 1e-3
+    config.relope.lora.rank = 8
+    return config
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, toy):
+    """One run of the pipeline, through its own model loading."""
+    folder = tmp_path_factory.mktemp("line")
+    return pipeline.run(small_config(folder)), folder
+
+
+pytestmark = pytest.mark.end_to_end
+
+
+def test_run_directory(finished):
+    run, _ = finished
+    names = {path.name for path in run.path.iterdir()}
+    assert names == {
+        "config.json", "metrics.jsonl", "results.json", "summary.json", "scores.parquet", "checkpoints",
+        "block.safetensors", "report.html",
+    }  # fmt: skip
+    assert run.config["dataset"]["max_questions"] == 320
+    rows = {(row["method"], row["seed"]): row for row in run.results}
+    expected = {(m, s) for m in (*METHODS, "random") for s in (0, 1)} | {("question_only", 0), ("oracle", 0)}
+    assert set(rows) == expected
+    needed = {
+        "dataset",
+        "model",
+        "layer",
+        "method",
+        "seed",
+        "n_train",
+        "n_test",
+        "base_rate",
+        "auc",
+        "auc_low",
+        "auc_high",
+    }
+    assert all(needed <= row.keys() for row in rows.values())
+    assert rows["oracle", 0]["auc"] == 1.0
+    assert {record["method"] for record in run.metrics} == set(METHODS)
+
+
+def test_scores_and_results_agree_with_sklearn(finished):
+    run, _ = finished
+    table = pq.read_table(run.path / "scores.parquet")
+    assert table.column_names == ["sample_id", "dataset", "split", "method", "seed", "score", "label"]
+    frame = {name: np.array(table[name].to_pylist()) for name in table.column_names}
+    for row in run.results:
+        mine = (frame["method"] == row["method"]) & (frame["seed"] == row["seed"]) & (frame["split"] == "test")
+        assert mine.sum() == row["n_test"]
+        assert row["auc"] == pytest.approx(roc_auc_score(frame["label"][mine], frame["score"][mine]))
+        assert row["base_rate"] == pytest.approx(frame["label"][mine].mean())
+
+
+def test_restored_routers_score_store_and_new_prompts_alike(finished, toy):
+    run, folder = finished
+    store = relope_jax.Store(folder / "store")
+    states = store.states()
+    table = run.scores.to_pydict()
+    for method in METHODS:
+        router = relope_jax.restore(run.path, method=method, seed=1)
+        recorded = [
+            s
+            for s, m, seed in zip(table["score"], table["method"], table["seed"], strict=True)
+            if (m, seed) == (method, 1)
+        ]
+        np.testing.assert_allclose(router(states), recorded, atol=1e-5)
+        row = store.samples.slice(3, 1).to_pylist()[0]
+        live = prefill(toy, [(row["question"], row["image"])], layer=24)
+        assert router(live)[0] == pytest.approx(recorded[3], abs=0.02)  # bfloat16 rounding of Z^(l-1)
+    attention = relope_jax.restore(run.path, method="attention_probe").attention(states.select(np.arange(4)))
+    assert [len(weights) for weights in attention] == states.lengths[:4].tolist()
+    np.testing.assert_allclose([weights.sum() for weights in attention], 1.0, rtol=1e-5)
+    with pytest.raises(ReLopeError, match="no attention"):
+        relope_jax.restore(run.path, method="probe").attention(states)
+
+
+def test_report_is_self_contained(finished):
+    run, _ = finished
+    page = (run.path / "report.html").read_text()
+    assert not re.findall(r'(?:src|href)="(?!#|data:)[^"]+"', page.replace("http://www.w3.org", ""))
+    for title in ("ReLope", "Attention Probe", "Probe", "Question only", "Random", "Oracle", "Risk-coverage", "ROC"):
+        assert title in page
+    assert page.count("<svg") == 2 + 4  # curves, training, four overlays
+    assert page.count("of the attention is on the image") == 4
+    table = report.terminal_table(run)
+    assert f"{run.summary['methods']['relope']['auc']:.3f}" in table
+
+
+def test_second_run_changes_nothing_and_other_configs_are_refused(finished, capsys):
+    run, folder = finished
+    before = (run.path / "results.json").read_text(), (run.path / "metrics.jsonl").read_text()
+    pipeline.run(small_config(folder))
+    assert "relope: already trained, skipped" in capsys.readouterr().out
+    assert before == ((run.path / "results.json").read_text(), (run.path / "metrics.jsonl").read_text())
+    other = small_config(folder)
+    other.train.epochs = 7
+    with pytest.raises(ReLopeError, match=r"train.epochs: 6 -> 7"):
+        pipeline.run(other)
+
+
+def test_damaged_block_is_caught_by_the_replay(finished, tmp_path):
+    """A block of another layer in the store's place must not be trained on."""
+    from relope_jax.models.replay import replay_block
+    from relope_jax.models.spec import Block
+
+    _, folder = finished
+    store = relope_jax.Store(folder / "store")
+    weights = dict(store.block.weights)
+    weights["o.weight"] = weights["o.weight"][::-1].copy()
+    with pytest.raises(ReLopeError, match="replaying the frozen block"):
+        replay_block(Block(store.block.spec, weights), store.states())
+
+
+def test_equal_labels_stop_with_one_line(finished, monkeypatch, tmp_path):
+    _, folder = finished
+    column = relope_jax.Store.column
+
+    def all_right(self, name):
+        return np.ones(len(self.samples), np.int8) if name == "label" else column(self, name)
+
+    monkeypatch.setattr(relope_jax.Store, "column", all_right)
+    config = small_config(folder)
+    config.name = "equal"
+    with pytest.raises(ReLopeError, match="every answer is right"):
+        pipeline.run(config)
+    assert not (folder / "runs" / "equal").exists()
+
+
+def test_unfinished_run_is_said_to_be_unfinished(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"config": {}}))
+    with pytest.raises(ReLopeError, match="unfinished"):
+        _ = relope_jax.Run(tmp_path).results
+    with pytest.raises(ReLopeError, match="is not a run"):
+        relope_jax.Run(tmp_path / "nowhere")

@@ -1,0 +1,45 @@
+"""Models that cannot be had, or are not supported, are one clear line."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import CLIPVisionConfig, GPT2Config, LlavaConfig, LlavaForConditionalGeneration
+
+from extract.backbone import load_backbone
+from extract.models import family_of
+from extract.spec import ModelSpec
+from relope_jax.errors import ReLopeError
+
+
+def test_unknown_model_says_how_to_get_it(monkeypatch, tmp_path):
+    """No hub answers (the name resolves nowhere), nothing is cached: the real code path, offline."""
+    monkeypatch.setattr("extract.backbone.HfApi", Unreachable)
+    with pytest.raises(ReLopeError, match=r"hf download Qwen/Qwen2.5-VL-7B-Instruct") as caught:
+        load_backbone(ModelSpec(name="Qwen/Qwen2.5-VL-7B-Instruct"))
+    assert "\n" not in str(caught.value)
+
+
+class Unreachable:
+    """A hub client on a machine without network."""
+
+    def model_info(self, *_, **__):
+        raise ConnectionError("Name or service not known")
+
+
+def test_missing_and_empty_folders(tmp_path):
+    with pytest.raises(ReLopeError, match="no such folder"):
+        load_backbone(ModelSpec(name=str(tmp_path / "nowhere")))
+    with pytest.raises(ReLopeError, match="cannot load"):
+        load_backbone(ModelSpec(name=str(tmp_path)))
+
+
+def test_unsupported_layer_is_refused_by_name():
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1),
+        text_config=GPT2Config(n_embd=8, n_layer=1, n_head=1, vocab_size=16),
+    )
+    with torch.device("meta"):
+        layer = LlavaForConditionalGeneration(config).get_decoder().h[0]
+    with pytest.raises(ReLopeError, match=r"GPT2Block are not supported; supported: llama .*qwen2_5_vl"):
+        family_of(layer)

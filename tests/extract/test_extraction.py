@@ -1,0 +1,110 @@
+"""Extraction with the real toy MLLM: resume, bad images, identity, live prefill."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from extract import extraction
+from extract.datasets import get_dataset
+from extract.prefill import prefill
+from extract.settings import Extraction, open_or_extract
+from extract.spec import DatasetSpec, ExtractSpec, ModelSpec
+from relope_jax.errors import ReLopeError
+from relope_jax.models.replay import replay_block
+from relope_jax.states.files import tree_checksums
+
+SPEC = ExtractSpec(batch_size=4, part_size=6)
+
+
+@pytest.fixture
+def plan(tmp_path, toy, monkeypatch):
+    """12 easy-VQA questions as a jsonl file, two parts; the toy is loaded once for all tests."""
+    monkeypatch.setattr(extraction, "load_backbone", lambda spec: toy)
+    samples = get_dataset("easy_vqa").load(DatasetSpec())[:12]
+    lines = [
+        json.dumps({"question": s.question, "answer": s.answer, "image": str(s.image), "id": s.sample_id})
+        for s in samples
+    ]
+    path = tmp_path / "data.jsonl"
+    path.write_text("\n".join(lines))
+    return plan_for(path, tmp_path / "store")
+
+
+def plan_for(path, store) -> Extraction:
+    return Extraction(ModelSpec(), DatasetSpec(name="jsonl", path=str(path)), SPEC, store)
+
+
+def test_store_holds_what_the_model_did(plan, toy):
+    store = open_or_extract(plan)
+    samples = store.samples.to_pylist()
+    assert [s["sample_id"] for s in samples] == [f"easy-vqa-{i:05d}" for i in range(12)]
+    assert all(s["image_tokens"] == s["grid_height"] * s["grid_width"] == 9 for s in samples)
+    assert sum(s["label"] for s in samples) == sum(s["response"].lower() == s["answer"] for s in samples)
+    assert store.identity.revision == toy.revision
+    states = store.states()
+    assert np.array_equal(states.lengths, store.column("n_tokens"))
+    assert states.hidden.shape[1] == states.last_hidden.shape[1] == 576
+    replay = replay_block(store.block, states)
+    assert replay.error < replay.tolerance
+    store.verify()
+
+
+def test_live_prefill_gives_the_stored_states(plan, toy):
+    """What a deployed router sees is what it was trained on; bfloat16 storage keeps 8 bits of mantissa."""
+    store = open_or_extract(plan)
+    rows = store.samples.to_pylist()[:3]
+    live = prefill(toy, [(row["question"], row["image"]) for row in rows], layer=24)
+    stored = store.states().select(np.arange(3))
+    assert np.array_equal(live.lengths, stored.lengths)
+    np.testing.assert_allclose(live.last_hidden, stored.last_hidden, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(live.hidden, stored.hidden.astype(np.float32), rtol=2**-7, atol=1e-2)
+
+
+def test_interrupted_extraction_goes_on_to_the_same_bytes(plan, monkeypatch, tmp_path):
+    whole = open_or_extract(plan_for(plan.dataset.path, tmp_path / "whole"))
+    extract_part = extraction.extract_part
+    calls = []
+
+    def interrupted(*args):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return extract_part(*args)
+
+    monkeypatch.setattr(extraction, "extract_part", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        open_or_extract(plan)
+    open_or_extract(plan)
+    assert len(calls) == 3  # the published part was not made again
+    resumed = tree_checksums(plan.store)
+    assert {k: v for k, v in resumed.items() if k != ".lock"} == {
+        k: v for k, v in tree_checksums(whole.path).items() if k != ".lock"
+    }
+
+
+def test_unreadable_image_is_listed_and_left_out(plan, tmp_path, capsys):
+    lines = (tmp_path / "data.jsonl").read_text().splitlines()
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"\x89PNG not a picture")
+    lines[2] = json.dumps(json.loads(lines[2]) | {"image": str(broken)})
+    lines[7] = json.dumps(json.loads(lines[7]) | {"image": "missing.png"})
+    (tmp_path / "data.jsonl").write_text("\n".join(lines))
+    store = open_or_extract(plan)
+    assert len(store.samples) == len(store.states()) == 10
+    failed = {entry["sample_id"]: entry["reason"] for entry in store.manifest.failed}
+    assert failed.keys() == {"easy-vqa-00002", "easy-vqa-00007"}
+    assert "broken.png" in failed["easy-vqa-00002"]
+    assert "left out easy-vqa-00007" in capsys.readouterr().out
+
+
+def test_store_of_other_settings_is_refused(plan):
+    open_or_extract(plan)
+    other = Extraction(plan.model, plan.dataset, ExtractSpec(layer=20, batch_size=4, part_size=6), plan.store)
+    with pytest.raises(ReLopeError, match=r"extract.layer: config 20, store 24"):
+        open_or_extract(other)
+    other = Extraction(ModelSpec(name="other"), plan.dataset, SPEC, plan.store)
+    with pytest.raises(ReLopeError, match=r"model.name: config 'other', store 'toy-mllm'"):
+        open_or_extract(other)

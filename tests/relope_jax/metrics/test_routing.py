@@ -1,0 +1,86 @@
+"""Calibration, deferral and the whole evaluation against plain loops and scikit-learn."""
+
+from __future__ import annotations
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, roc_auc_score
+
+from relope_jax.errors import ReLopeError
+from relope_jax.metrics.calibration import expected_calibration_error
+from relope_jax.metrics.deferral import caught_wrong, risk_coverage
+from relope_jax.metrics.evaluate import evaluate
+
+
+def ece_by_loop(scores, labels, bins=15):
+    total = 0.0
+    for i in range(bins):
+        upper = scores < (i + 1) / bins if i < bins - 1 else scores <= 1.0
+        inside = (scores >= i / bins) & upper
+        if inside.any():
+            total += inside.mean() * abs(labels[inside].mean() - scores[inside].mean())
+    return total
+
+
+def test_ece_equals_a_loop_over_bins():
+    rng = np.random.default_rng(0)
+    scores, labels = rng.uniform(size=(2, 300)), rng.integers(0, 2, 300)
+    with jax.enable_x64(True):
+        result = np.asarray(expected_calibration_error(jnp.asarray(scores), jnp.asarray(labels)))
+    np.testing.assert_allclose(result, [ece_by_loop(row, labels) for row in scores], atol=1e-12)
+
+
+def test_calibrated_scores_have_no_ece():
+    scores = np.array([[0.25] * 4 + [0.75] * 4])
+    labels = np.array([1, 0, 0, 0, 1, 1, 1, 0])
+    with jax.enable_x64(True):
+        assert float(expected_calibration_error(jnp.asarray(scores), jnp.asarray(labels))[0]) == pytest.approx(0.0, abs=1e-12)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    scores=st.lists(st.integers(0, 2), min_size=6, max_size=6),
+    labels=st.lists(st.integers(0, 1), min_size=6, max_size=6),
+)
+def test_ties_count_as_the_mean_over_all_orders(scores, labels):
+    """Caught wrong answers with ties = the average over every order of the tied samples."""
+    scores, labels = np.array(scores, float), np.array(labels)
+    if labels.min() == 1:
+        return  # no wrong answer to catch
+    caught = []
+    for order in itertools.permutations(range(6)):
+        order = sorted(order, key=lambda i: scores[i])  # a stable sort keeps the permutation inside ties
+        caught.append((1 - labels)[order[:2]].sum() / (1 - labels).sum())
+    with jax.enable_x64(True):
+        result = float(caught_wrong(jnp.asarray(scores[None]), jnp.asarray(labels), 2 / 6)[0])
+    assert result == pytest.approx(np.mean(caught))
+
+
+def test_risk_coverage():
+    labels = np.array([0, 1, 0, 1, 1])
+    risk = risk_coverage(np.array([[0.1, 0.2, 0.3, 0.4, 0.5]]), labels)[0]
+    np.testing.assert_allclose(risk, [2 / 5, 1 / 4, 1 / 3, 0, 0])
+
+
+def test_evaluate_against_sklearn():
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 2, 500)
+    scores = np.clip(0.5 + 0.2 * rng.normal(size=(4, 500)) + 0.1 * labels, 0, 1)
+    values = evaluate(scores, labels).values
+    np.testing.assert_allclose(values["auc"], [roc_auc_score(labels, s) for s in scores])
+    np.testing.assert_allclose(values["accuracy"], [accuracy_score(labels, s > 0.5) for s in scores])
+    order = np.argsort(scores[0])
+    caught = (1 - labels)[order[:50]].sum() / (1 - labels).sum()
+    assert values["caught_10"][0] == pytest.approx(caught)
+    assert set(values) == {"auc", "auc_low", "auc_high", "accuracy", "ece", "caught_10", "caught_20", "caught_30"}
+
+
+def test_equal_labels_are_refused():
+    with pytest.raises(ReLopeError, match="every answer is right"):
+        evaluate(np.ones((1, 3)), np.ones(3, int))

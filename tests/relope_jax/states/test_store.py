@@ -1,0 +1,159 @@
+"""The store on disk: round trip, resume, and every way it can be wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from relope_jax.errors import ReLopeError
+from relope_jax.states.manifest import Identity
+from relope_jax.states.store import Store
+from relope_jax.states.writer import StoreWriter
+from tests.builders import make_block, make_states
+
+IDENTITY = Identity(
+    model="m", revision="r", layer=2, hidden_size=16, model_dtype="float32", state_dtype="bfloat16",
+    attention="sdpa", prompt_hash="h", dataset={"name": "d"}, max_new_tokens=4, part_size=3, batch_size=2,
+    versions={"torch": "1"},
+)  # fmt: skip
+PARTS = ([4, 1, 7], [2, 2])
+
+
+def sample_rows(states, part: int) -> list[dict]:
+    return [
+        {"sample_id": f"p{part}s{i}", "group": f"g{i}", "split": ("train", "validation", "test")[i % 3],
+         "question": "q", "answer": "a", "response": "b", "label": i % 2, "n_tokens": int(n), "image": "",
+         "image_start": -1, "image_tokens": 0, "grid_height": 0, "grid_width": 0}
+        for i, n in enumerate(states.lengths)
+    ]  # fmt: skip
+
+
+def part_states(part: int):
+    return make_states(np.random.default_rng(part), PARTS[part])
+
+
+def write_part(writer: StoreWriter, part: int, failed=()) -> None:
+    states = part_states(part)
+    writer.write_part(part, states, sample_rows(states, part), list(failed))
+
+
+@pytest.fixture
+def store_path(tmp_path):
+    path = tmp_path / "store"
+    with StoreWriter(path, IDENTITY) as writer:
+        for part in range(len(PARTS)):
+            write_part(writer, part)
+        writer.write_block(make_block(np.random.default_rng(9)))
+        writer.finish(len(PARTS))
+    return path
+
+
+def test_round_trip(store_path):
+    store = Store(store_path)
+    states = store.states()
+    expected = [part_states(part) for part in range(len(PARTS))]
+    hidden = np.concatenate([s.hidden for s in expected])
+    assert str(states.hidden.dtype) == "bfloat16"
+    np.testing.assert_allclose(states.hidden.astype(np.float32), hidden, rtol=2**-8)  # 8 bits of mantissa
+    np.testing.assert_array_equal(states.last_hidden, np.concatenate([s.last_hidden for s in expected]))
+    np.testing.assert_array_equal(states.positions, np.concatenate([s.positions for s in expected]))
+    assert states.lengths.tolist() == [4, 1, 7, 2, 2]
+    assert store.column("sample_id").tolist() == ["p0s0", "p0s1", "p0s2", "p1s0", "p1s1"]
+    assert store.rows("train").tolist() == [0, 3]
+    block = make_block(np.random.default_rng(9))
+    assert store.block.spec == block.spec
+    assert store.block.weights.keys() == block.weights.keys()
+    np.testing.assert_array_equal(store.block.weights["q.weight"], block.weights["q.weight"])
+    store.verify()
+
+
+def test_unfinished_store_is_refused_then_resumed(tmp_path):
+    path = tmp_path / "store"
+    with StoreWriter(path, IDENTITY) as writer:
+        write_part(writer, 0)
+    with pytest.raises(ReLopeError, match=r"unfinished \(1 parts"):
+        Store(path)
+    (path / "parts" / ".00001").mkdir()  # what a killed writer leaves behind
+    with StoreWriter(path, IDENTITY) as writer:
+        assert [writer.has_part(0), writer.has_part(1)] == [True, False]
+        write_part(writer, 1)
+        writer.write_block(make_block(np.random.default_rng(9)))
+        writer.finish(2)
+    assert len(Store(path).states()) == 5
+
+
+def test_second_writer_is_refused(tmp_path):
+    with StoreWriter(tmp_path, IDENTITY), pytest.raises(ReLopeError, match="another process"):
+        StoreWriter(tmp_path, IDENTITY)
+    StoreWriter(tmp_path, IDENTITY).close()
+
+
+def test_other_identity_is_refused(tmp_path):
+    StoreWriter(tmp_path, IDENTITY).close()
+    with pytest.raises(ReLopeError, match=r"layer: 3 != 2"):
+        StoreWriter(tmp_path, dataclasses.replace(IDENTITY, layer=3))
+
+
+@pytest.mark.parametrize("name", ["hidden/c/0/0", "positions/c/0/0", "last_hidden/c/0/0", "samples.parquet"])
+def test_flipped_byte_is_found_and_named(store_path, name):
+    path = store_path / "parts" / "00001" / name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ReLopeError, match="part 00001"):
+        Store(store_path).states()
+    with pytest.raises(ReLopeError, match="part 00001"):
+        Store(store_path).verify()
+
+
+def test_changed_block_is_found(store_path):
+    path = store_path / "block.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(ReLopeError, match="missing or changed"):
+        _ = Store(store_path).block
+
+
+def test_truncated_or_newer_manifest_is_refused(store_path):
+    manifest = store_path / "manifest.json"
+    whole = manifest.read_text()
+    for cut in (0, 10, len(whole) // 2, len(whole) - 5):
+        manifest.write_text(whole[:cut])
+        with pytest.raises(ReLopeError, match="damaged"):
+            Store(store_path)
+    manifest.write_text(json.dumps(json.loads(whole) | {"schema_version": 2}))
+    with pytest.raises(ReLopeError, match="schema version 2"):
+        Store(store_path)
+
+
+def test_missing_store_says_how_to_make_one(tmp_path):
+    with pytest.raises(ReLopeError, match=r"extract\.run"):
+        Store(tmp_path / "nowhere")
+    with pytest.raises(ReLopeError, match="not a token-state store"):
+        Store(tmp_path)
+
+
+def test_non_finite_state_is_refused_with_its_sample(tmp_path):
+    states = part_states(0)
+    states.hidden[5, 3] = np.inf  # row 5 belongs to the third prompt
+    with StoreWriter(tmp_path, IDENTITY) as writer, pytest.raises(ReLopeError, match="sample p0s2 "):
+        writer.write_part(0, states, sample_rows(states, 0), [])
+    assert not (tmp_path / "parts" / "00000").exists()
+
+
+def test_all_zero_states_and_failed_samples_survive(tmp_path):
+    """All-zero chunks must be stored, or they would look missing; a part may have failures only."""
+    states = part_states(0)
+    states.hidden[:] = 0.0
+    failed = [{"sample_id": "x", "reason": "unreadable image"}]
+    with StoreWriter(tmp_path, IDENTITY) as writer:
+        writer.write_part(0, states, sample_rows(states, 0), [])
+        writer.write_part(1, None, [], failed)
+        writer.write_block(make_block(np.random.default_rng(9)))
+        writer.finish(2)
+    store = Store(tmp_path)
+    assert np.all(store.states().hidden.astype(np.float32) == 0.0)
+    assert store.manifest.failed == failed
+    store.verify()
