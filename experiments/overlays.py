@@ -46,7 +46,7 @@ def attention_overlays(run: Run, store: Store, seed: int) -> list[Overlay]:
         index = np.flatnonzero(members)
         best = int(index[pick(scores[index])])
         picked.append((caption, row_of[table["sample_id"][best]], float(scores[best])))
-    states = store.states().select(np.array([row for _, row, _ in picked]))
+    states = store.states(np.array([row for _, row, _ in picked]))
     weights = run.restore(METHOD, seed).attention(states)
     return [
         _overlay(caption, store.samples.slice(row, 1).to_pylist()[0], score, attention)

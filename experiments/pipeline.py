@@ -45,20 +45,22 @@ def run(config: ConfigDict) -> Run:
     """Carry out `config` and return the finished run."""
     watch = Stopwatch()
     methods = [trained_method(name) for name in config.methods]
+    train = TrainSpec(**config.train)
+    require_distinct("methods", config.methods)
+    require_distinct("seeds", config.seeds)
     specs = {method.name: spec_from_dict(method, config[method.name].to_dict()) for method in methods}
     with watch.stage("store"):
         store = open_or_extract(plan_from_config(config))
     with watch.stage("replay"):
         data = load_router_data(store)
         describe(store, data)
-        replay = replay_block(store.block, data.states)
+        replay = replay_block(store.block, data.states, store.identity.model_dtype)
         print(
             f"frozen block l={store.identity.layer} replayed on {replay.n_samples} samples: "
-            f"relative error {replay.error:.1e} (allowed {replay.tolerance:.0e})"
+            f"relative error {replay.median:.1e}, at most {replay.largest:.1e} (allowed {replay.tolerance:.0e})"
         )
     writer = RunWriter(config, store)
     states = to_device(data.states)
-    train = TrainSpec(**config.train)
     for method in methods:
         if writer.has_method(method.name):
             print(f"{method.name}: already trained, skipped")
@@ -83,6 +85,12 @@ def trained_method(name: str) -> TrainedMethod:
     if not isinstance(method, TrainedMethod):
         raise ReLopeError(f"'{name}' is a row of every table anyway; config.methods names trained methods only")
     return method
+
+
+def require_distinct(field: str, values: tuple) -> None:
+    """Raise ReLopeError when a list of methods or seeds is empty or repeats itself."""
+    if not values or len(set(values)) < len(values):
+        raise ReLopeError(f"config.{field} is {values!r}; it needs at least one value, and none twice")
 
 
 def describe(store: Store, data: RouterData) -> None:

@@ -37,7 +37,7 @@ def evaluate_run(
     scored = [entry for method in methods for entry in trained_scores(writer, method, data, states)]
     scored += [entry for name in SANITY for entry in baseline_scores(METHODS[name], data, seeds)]
     test = data.rows["test"]
-    evaluation = evaluate(np.stack([entry.scores[test] for entry in scored]), data.labels[test])
+    evaluation = evaluate(np.stack([entry.scores[test] for entry in scored]), data.labels[test], data.groups[test])
     writer.write_scores(score_table(scored, store))
     writer.write_results(result_rows(scored, evaluation, store, data), summarise(scored, evaluation, methods))
 

@@ -19,7 +19,7 @@ from relope_jax.errors import ReLopeError
 from relope_jax.methods import TrainedMethod
 from relope_jax.run import BLOCK, CHECKPOINTS, CONFIG, METRICS, RESULTS, SCORES, SUMMARY
 from relope_jax.states import writer as store_writer
-from relope_jax.states.files import publish, sha256, write_json, write_text
+from relope_jax.states.files import lock_folder, publish, sha256, write_json, write_text
 from relope_jax.states.manifest import MANIFEST
 from relope_jax.states.store import Store
 from relope_jax.training.spec import TrainSpec
@@ -41,11 +41,13 @@ class RunWriter:
             "store": {"path": str(store.path), "manifest_sha256": sha256(store.path / MANIFEST)},
             "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         }
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = lock_folder(self.path)  # held as long as this writer lives
         existing = self.path / CONFIG
         if existing.exists():
             self._require_same(json.loads(existing.read_text()), record)
         else:
-            (self.path / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+            (self.path / CHECKPOINTS).mkdir(exist_ok=True)
             copy = self.path / f".{BLOCK}"
             shutil.copyfile(store.path / store_writer.BLOCK, copy)
             publish(copy, self.path / BLOCK)
@@ -66,8 +68,8 @@ class RunWriter:
     def _drop_unfinished_metrics(self) -> None:
         """Forget the epochs of a method that was interrupted: it starts again."""
         path = self.path / METRICS
-        lines = path.read_text().splitlines() if path.exists() else []
-        kept = [line for line in lines if self.has_method(json.loads(line)["method"])]
+        lines = path.read_text().split("\n") if path.exists() else []
+        kept = [line for line in lines if self.has_method(_method_of(line))]
         write_text(path, "".join(line + "\n" for line in kept))
 
     def checkpoint(self, method: str) -> Path:
@@ -108,6 +110,14 @@ class RunWriter:
         """Publish summary.json, then results.json: the mark of a finished run."""
         write_json(self.path / SUMMARY, summary)
         write_json(self.path / RESULTS, rows)
+
+
+def _method_of(line: str) -> str:
+    """The method of a metrics.jsonl line; a torn last line belongs to none."""
+    try:
+        return json.loads(line)["method"]
+    except json.JSONDecodeError:
+        return ".torn"
 
 
 def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.errors import LocalEntryNotFoundError
+from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from extract.models import Family, family_of
 from extract.processor import load_processor
 from extract.spec import TOY_MLLM, ModelSpec
 from relope_jax.errors import ReLopeError
-from relope_jax.states.files import sha256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Backbone:
     processor: Any
     decoder: Any
     family: Family
-    revision: str
+    commit: str  # on the hub; empty for a local model
 
     def layer(self, number: int) -> torch.nn.Module:
         """Decoder layer `number`, 1-based; raises ReLopeError when there is none."""
@@ -65,16 +64,18 @@ def load_backbone(spec: ModelSpec) -> Backbone:
             source, dtype=getattr(torch, spec.dtype), attn_implementation=spec.attention, **options
         )
         processor = load_processor(AutoProcessor, source, options)
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, SafetensorError) as error:
         raise ReLopeError(_explain(spec, error)) from error
     device = spec.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = model.to(device).eval().requires_grad_(False)
+    try:
+        model = model.to(device).eval().requires_grad_(False)
+    except (RuntimeError, AssertionError) as error:  # no such device, or not enough memory on it
+        raise ReLopeError(f"cannot put {spec.name} on device '{device}': {str(error).splitlines()[0]}") from error
     decoder = model.get_decoder()
-    commit = getattr(model.config, "_commit_hash", None)
-    revision = commit or _folder_digest(Path(source))
-    return Backbone(spec, model, processor, decoder, family_of(decoder.layers[0]), revision)
+    commit = getattr(model.config, "_commit_hash", None) or ""
+    return Backbone(spec, model, processor, decoder, family_of(decoder.layers[0]), commit)
 
 
 def _locate(spec: ModelSpec) -> str:
@@ -86,16 +87,14 @@ def _locate(spec: ModelSpec) -> str:
     try:
         HfApi().model_info(spec.name, revision=spec.revision, timeout=10)
         return spec.name
-    except (HfHubHTTPError, ValueError) as error:
-        raise ReLopeError(f"the hub does not provide {spec.name}: {str(error).splitlines()[0]}") from error
-    except Exception:  # a transport error, of whichever HTTP client the hub library uses: work offline
-        pass
+    except Exception as error:  # no network, no such model, no access: whatever the reason, try the cache
+        why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     try:
         return snapshot_download(spec.name, revision=spec.revision, local_files_only=True)
-    except LocalEntryNotFoundError as error:
+    except (LocalEntryNotFoundError, ValueError) as error:
         raise ReLopeError(
-            f"cannot load {spec.name}: it is neither a folder, nor in the local cache, and the hub does not answer; "
-            f"run `hf download {spec.name}` where there is internet access, "
+            f"cannot load {spec.name}: it is neither a folder, nor in the local cache, and the hub says '{why}'; "
+            f"run `hf download {spec.name}` where there is internet access (log in first if it is gated), "
             "or point --config.model.name at a folder that holds the model"
         ) from error
 
@@ -105,12 +104,3 @@ def _explain(spec: ModelSpec, error: Exception) -> str:
     if "trust_remote_code" in str(error):
         return f"{spec.name} runs code of its own: read it, then add --config.model.trust_remote_code=True"
     return f"cannot load {spec.name}: {str(error).splitlines()[0]}"
-
-
-def _folder_digest(folder: Path) -> str:
-    """One digest over every configuration and weight file: the identity of a local model."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.suffix in {".json", ".safetensors", ".jinja"}:
-            digest.update(f"{path.name}:{sha256(path)}\n".encode())
-    return digest.hexdigest()

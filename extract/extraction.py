@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +17,7 @@ from extract.capture import Capture
 from extract.datasets import Dataset, Sample, get_dataset
 from extract.prompts import build_inputs, image_span
 from extract.settings import Extraction
+from extract.source import dataset_source, model_source
 from extract.spec import ExtractSpec
 from extract.splits import draw, group_split
 from relope_jax.errors import ReLopeError
@@ -51,31 +50,30 @@ def extract_store(plan: Extraction) -> Store:
             for index, part in enumerate(parts):
                 if not writer.has_part(index):
                     writer.write_part(index, *extract_part(plan, backbone, dataset, part, splits, bar))
+        published = writer.parts(len(parts))
+        failed = [entry for part in published for entry in part.failed]
+        if len(failed) == len(samples):
+            writer.discard_parts()  # so that the same command tries again once the images are there
+            raise ReLopeError(f"every sample of {plan.dataset.name} failed; the first: {failed[0]['reason']}")
         writer.write_block(dump_block(backbone, plan.extract.layer))
-        manifest = writer.finish(len(parts))
-    for entry in manifest.failed:
-        print(f"left out {entry['sample_id']}: {entry['reason']}")
-    if not sum(part.n_samples for part in manifest.parts):
-        raise ReLopeError(f"every sample of {plan.dataset.name} failed; the first: {manifest.failed[0]['reason']}")
+        writer.finish(len(parts))
     return Store(plan.store)
 
 
 def make_identity(plan: Extraction, backbone: Backbone, dataset: Dataset) -> Identity:
     """What shaped the states; a store with another identity is never continued."""
     template = f"{backbone.processor.chat_template}\n{dataset.prompt_template}"
-    source = dataclasses.asdict(plan.dataset)
-    if plan.dataset.path:
-        source["sha256"] = hashlib.sha256(Path(plan.dataset.path).read_bytes()).hexdigest()
     return Identity(
         model=plan.model.name,
-        revision=backbone.revision,
+        source=model_source(plan.model),
+        commit=backbone.commit,
         layer=plan.extract.layer,
         hidden_size=backbone.decoder.config.hidden_size,
         model_dtype=plan.model.dtype,
         state_dtype=plan.extract.state_dtype,
         attention=plan.model.attention,
         prompt_hash=hashlib.sha256(template.encode()).hexdigest(),
-        dataset=source,
+        dataset=dataset_source(plan.dataset),
         max_new_tokens=plan.extract.max_new_tokens,
         part_size=plan.extract.part_size,
         batch_size=plan.extract.batch_size,
@@ -92,27 +90,35 @@ def extract_part(
     bar: tqdm,
 ) -> tuple[TokenStates | None, list[dict[str, Any]], list[dict[str, str]]]:
     """States, table rows and failures of one part, rows in the dataset's order."""
-    readable, failed = [], []
-    for sample in part:
-        try:
-            readable.append((sample, read_image(sample)))
-        except (OSError, ValueError, SyntaxError) as error:
-            failed.append({"sample_id": sample.sample_id, "reason": f"unreadable image {sample.image}: {error}"})
-            bar.update(1)
     # Prompts of like length share a batch, which keeps padding small.
-    order = np.argsort([len(dataset.prompt(sample)) for sample, _ in readable], kind="stable")
-    states, rows = [], []
+    order = np.argsort([len(dataset.prompt(sample)) for sample in part], kind="stable")
+    states, rows, failed = [], {}, []
     for start in range(0, len(order), plan.extract.batch_size):
-        batch = [readable[i] for i in order[start : start + plan.extract.batch_size]]
-        batch_states, batch_rows = extract_batch(plan.extract, backbone, dataset, batch)
-        states.append(batch_states)
-        rows += batch_rows
-        bar.update(len(batch))
+        batch = []
+        for i in order[start : start + plan.extract.batch_size]:
+            if (token := getattr(backbone.processor, "image_token", None)) and token in dataset.prompt(part[i]):
+                reason = f"the question contains the model's image placeholder {token}"
+                failed.append({"sample_id": part[i].sample_id, "reason": reason})
+                continue
+            try:
+                batch.append((part[i], read_image(part[i])))
+            except UNREADABLE as error:
+                reason = f"unreadable image {part[i].image}: {error}"
+                failed.append({"sample_id": part[i].sample_id, "reason": reason})
+        if batch:
+            batch_states, batch_rows = extract_batch(plan.extract, backbone, dataset, batch)
+            states.append(batch_states)
+            rows |= {row["sample_id"]: row | {"split": splits[row["group"]]} for row in batch_rows}
+        bar.update(min(plan.extract.batch_size, len(order) - start))
     if not rows:
         return None, [], failed
-    back = np.argsort(order)
-    rows = [rows[i] | {"split": splits[rows[i]["group"]]} for i in back]
-    return concatenate(states).select(back), rows, failed
+    position = {sample_id: i for i, sample_id in enumerate(rows)}
+    ordered = [sample.sample_id for sample in part if sample.sample_id in rows]
+    back = np.array([position[sample_id] for sample_id in ordered])
+    return concatenate(states).select(back), [rows[sample_id] for sample_id in ordered], failed
+
+
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what PIL raises
 
 
 def read_image(sample: Sample) -> Image.Image | None:
@@ -145,5 +151,8 @@ def extract_batch(
     return states, rows
 
 
-# A model's own generation config may ask for sampling; the label is about the greedy answer.
-GREEDY = {"do_sample": False, "num_beams": 1, "temperature": None, "top_p": None, "top_k": None}
+# A model's own generation config may ask for sampling or penalties; the label is about the greedy answer.
+GREEDY = {
+    "do_sample": False, "num_beams": 1, "temperature": None, "top_p": None, "top_k": None,
+    "repetition_penalty": 1.0, "no_repeat_ngram_size": 0,
+}  # fmt: skip

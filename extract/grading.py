@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import re
-import string
 
-# "B", "(b)", "B. dog", "Answer: B", "The answer is B."; but not the article of "A big dog".
+_ARTICLES = {"a", "an", "the"}
+# "B", "(b)", "**B**", "B. dog", "Option B", "The answer is B because ..."
 _LETTER = re.compile(
-    r"^\W*(?:(?:the )?(?:correct )?(?:answer|option|choice)(?: is)?\W*)?([A-Z])(?:$|[.:),])", re.IGNORECASE
+    r"^\W*(?P<said>(?:the )?(?:correct )?(?:answer|option|choice)(?: is)?\W*)?(?P<letter>[a-z])(?P<rest>$|\W.*)",
+    re.IGNORECASE | re.DOTALL,
 )
 
 
 def normalise(text: str) -> str:
-    """Lower case, without surrounding space, punctuation and articles."""
-    words = text.strip().lower().strip(string.punctuation + " \n").split()
-    return " ".join(word for word in words if word not in {"a", "an", "the"})
+    """Lower case, without surrounding sentence marks, and without articles unless nothing else is left.
+
+    Signs that change a value, as in -5, .5 and $50, stay.
+    """
+    words = text.strip().lower().strip(" \n\t!?;:,\"'*").rstrip(".").split()
+    return " ".join([word for word in words if word not in _ARTICLES] or words)
 
 
 def exact_match(response: str, answer: str) -> bool:
-    """Equal after `normalise`."""
-    return normalise(response) == normalise(answer)
+    """Equal after `normalise`; an empty response is never right."""
+    return bool(normalise(response)) and normalise(response) == normalise(answer)
 
 
 def multiple_choice(response: str, answer: str, choices: tuple[str, ...]) -> bool:
@@ -27,13 +31,22 @@ def multiple_choice(response: str, answer: str, choices: tuple[str, ...]) -> boo
 
     `answer` is a letter or the text of a choice.
     """
-    return _choice_index(response, choices) == _choice_index(answer, choices) is not None
+    return choice_index(response, choices) == choice_index(answer, choices) is not None
 
 
-def _choice_index(text: str, choices: tuple[str, ...]) -> int | None:
+def choice_index(text: str, choices: tuple[str, ...]) -> int | None:
+    """Which choice `text` names, or None."""
     for index, choice in enumerate(choices):
         if exact_match(text, choice):
             return index
     match = _LETTER.match(text.strip())
-    index = ord(match.group(1).upper()) - ord("A") if match else -1
-    return index if 0 <= index < len(choices) else None
+    if match is None or _is_article(match):
+        return None
+    index = ord(match["letter"].upper()) - ord("A")
+    return index if index < len(choices) else None
+
+
+def _is_article(match: re.Match[str]) -> bool:
+    """The "A" of "A big dog" is no letter of a choice; that of "Answer: A" or "A because ..." is."""
+    follows = re.match(r" ([a-z]+)", match["rest"])
+    return not match["said"] and match["letter"] in "Aa" and bool(follows) and follows[1] != "because"

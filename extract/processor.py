@@ -34,6 +34,7 @@ def _compose_qwen_vl(source: str, options: dict[str, Any]) -> Any:
 
     tokenizer = AutoTokenizer.from_pretrained(source, **options)
     image_processor = Qwen2VLImageProcessorPil.from_pretrained(source, **options)
-    return Qwen2_5_VLProcessor(
-        image_processor=image_processor, tokenizer=tokenizer, chat_template=tokenizer.chat_template
-    )
+    # The template with image placeholders belongs to the processor; the tokenizer's own is for text.
+    saved, _ = Qwen2_5_VLProcessor.get_processor_dict(source, **options)
+    template = saved.get("chat_template") or tokenizer.chat_template
+    return Qwen2_5_VLProcessor(image_processor=image_processor, tokenizer=tokenizer, chat_template=template)

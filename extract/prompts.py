@@ -31,4 +31,7 @@ def image_span(backbone: Backbone, inputs: Any, row: int) -> tuple[int, int, int
         return -1, 0, 0, 0
     before = inputs["input_ids"][:row] == backbone.model.config.image_token_id
     image_row = int(before.any(dim=1).sum())  # rows without an image have no entry in the image inputs
-    return int(where[0]), len(where), *backbone.family.image_grid(inputs, image_row, len(where))
+    first, count = int(where[0]), len(where)
+    if int(where[-1]) - first + 1 != count:  # row separators in between: no plain grid
+        return first, count, 0, 0
+    return first, count, *backbone.family.image_grid(inputs, image_row, count)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from extract.source import dataset_source, model_source
 from extract.spec import DatasetSpec, ExtractSpec, ModelSpec
 from relope_jax.errors import ReLopeError
 from relope_jax.states.manifest import MANIFEST, Identity
@@ -45,14 +46,26 @@ def open_or_extract(plan: Extraction) -> Store:
     if not (plan.store / MANIFEST).exists():
         from extract.extraction import extract_store  # torch and transformers load only when needed
 
-        return extract_store(plan)
+        store = extract_store(plan)
+        report_failures(store)
+        return store
     store = Store(plan.store)
+    report_failures(store)
     if different := mismatches(plan, store.identity):
         raise ReLopeError(
             f"the store {plan.store} was made with other settings ({'; '.join(different)}): "
-            "name another folder with --config.store=... or set the config's fields to the store's"
+            "name another folder with --config.store=..., delete this one, or set the config's fields to the store's"
         )
     return store
+
+
+def report_failures(store: Store) -> None:
+    """Say which samples a store lacks, the first few by name."""
+    failed = store.manifest.failed
+    for entry in failed[:5]:
+        print(f"left out {entry['sample_id']}: {entry['reason']}")
+    if failed:
+        print(f"{len(failed)} samples are left out; to try them again delete {store.path} and run the same command")
 
 
 def mismatches(plan: Extraction, identity: Identity) -> list[str]:
@@ -60,11 +73,12 @@ def mismatches(plan: Extraction, identity: Identity) -> list[str]:
     wanted = {
         "model.name": (plan.model.name, identity.model),
         "model.dtype": (plan.model.dtype, identity.model_dtype),
+        "the model's files or revision": (model_source(plan.model), identity.source),
+        "model.attention": (plan.model.attention, identity.attention),
         "extract.layer": (plan.extract.layer, identity.layer),
         "extract.state_dtype": (plan.extract.state_dtype, identity.state_dtype),
         "extract.max_new_tokens": (plan.extract.max_new_tokens, identity.max_new_tokens),
     }
-    made_from = {k: v for k, v in identity.dataset.items() if k != "sha256"}
-    for field, value in dataclasses.asdict(plan.dataset).items():
-        wanted[f"dataset.{field}"] = (value, made_from.get(field))
+    for field, value in dataset_source(plan.dataset).items():
+        wanted[f"dataset.{field}"] = (value, identity.dataset.get(field))
     return [f"{name}: config {want!r}, store {have!r}" for name, (want, have) in wanted.items() if want != have]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from relope_jax.errors import require_choice, require_range
+
 TOY_MLLM = "toy-mllm"
 
 
@@ -27,6 +29,9 @@ class ModelSpec:
     attention: str = "sdpa"
     trust_remote_code: bool = False
 
+    def __post_init__(self) -> None:
+        require_choice("model.dtype", self.dtype, ("float32", "bfloat16", "float16"))
+
 
 @dataclasses.dataclass(frozen=True)
 class DatasetSpec:
@@ -47,6 +52,11 @@ class DatasetSpec:
     test: float = 0.3
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        require_range("dataset.max_questions", self.max_questions, 0)
+        require_range("dataset.validation", self.validation, 0, 1)
+        require_range("dataset.test", self.test, 0, 1)
+
 
 @dataclasses.dataclass(frozen=True)
 class ExtractSpec:
@@ -65,3 +75,8 @@ class ExtractSpec:
     max_new_tokens: int = 8
     batch_size: int = 32
     part_size: int = 256
+
+    def __post_init__(self) -> None:
+        require_choice("extract.state_dtype", self.state_dtype, ("bfloat16", "float32"))
+        for field in ("layer", "max_new_tokens", "batch_size", "part_size"):
+            require_range(f"extract.{field}", getattr(self, field), 1)

@@ -22,6 +22,7 @@ class RouterData:
     rows: dict[str, Int[np.ndarray, "rows"]]
     questions: list[str]
     sample_ids: list[str]
+    groups: np.ndarray
     block: Block
 
 
@@ -38,4 +39,5 @@ def load_router_data(store: Store) -> RouterData:
     sample_ids = store.column("sample_id").tolist()
     states = store.states()
     states.require_finite(sample_ids)
-    return RouterData(states, labels, rows, store.column("question").tolist(), sample_ids, store.block)
+    questions, groups = store.column("question").tolist(), store.column("group")
+    return RouterData(states, labels, rows, questions, sample_ids, groups, store.block)

@@ -17,6 +17,20 @@ def nearest(name: str, candidates: Iterable[str]) -> str:
     return f" (did you mean '{match[0]}'?)" if match else ""
 
 
+def require_choice(field: str, value: str, allowed: Iterable[str]) -> None:
+    """Raise ReLopeError when a setting is not one of its allowed values."""
+    allowed = list(allowed)
+    if value not in allowed:
+        raise ReLopeError(f"{field} is '{value}'{nearest(value, allowed)}; it can be {', '.join(allowed)}")
+
+
+def require_range(field: str, value: float, low: float, high: float = float("inf")) -> None:
+    """Raise ReLopeError when a setting is outside [low, high]."""
+    if not low <= value <= high:
+        limit = f"at least {low:g}" if high == float("inf") else f"from {low:g} to {high:g}"
+        raise ReLopeError(f"{field} is {value}; it must be {limit}")
+
+
 def exit_on_error(main: Callable[[list[str]], None]) -> Callable[[list[str]], None]:
     """Wrap a command's main so that a ReLopeError becomes one line on stderr and exit status 1."""
 

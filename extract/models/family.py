@@ -60,6 +60,6 @@ def decoder_spec(family: str, layer: torch.nn.Module, config: Any, rotary: torch
 
 
 def square_grid(inputs: dict[str, Any], row: int, n_tokens: int) -> tuple[int, int]:
-    """Grid of a vision tower with square images; (1, n) when n is not a square."""
+    """Grid of a vision tower with square images; (0, 0), no grid, when n is not a square."""
     side = round(n_tokens**0.5)
-    return (side, side) if side * side == n_tokens else (1, n_tokens)
+    return (side, side) if side * side == n_tokens else (0, 0)

@@ -8,7 +8,6 @@ transformers LLaVA model and processor. Only the projector was trained by us (`e
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import shutil
@@ -29,7 +28,7 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from extract.toy import vision
+from extract.source import toy_digest
 from extract.toy.vision import IMAGE_TOKENS, STRIDE, EfficientNetLiteConfig
 
 PROJECTOR = Path(__file__).with_name("projector.safetensors")
@@ -117,9 +116,7 @@ def make_processor(tokenizer, vision_config: EfficientNetLiteConfig) -> LlavaPro
 
 def default_folder() -> Path:
     """Where the assembled toy MLLM is cached; named by what it is made from, so a changed one is rebuilt."""
-    made_from = (PROJECTOR, Path(__file__), Path(vision.__file__))
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in made_from)).hexdigest()[:12]
-    return Path(os.environ.get("RELOPE_MODELS", "models")) / f"toy-mllm-{digest}"
+    return Path(os.environ.get("RELOPE_MODELS", "models")) / f"toy-mllm-{toy_digest()}"
 
 
 def ensure_built(out: Path | None = None) -> Path:

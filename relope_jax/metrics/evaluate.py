@@ -24,18 +24,21 @@ class Evaluation(NamedTuple):
     values: dict[str, Float[np.ndarray, "m"]]
 
 
-def evaluate(scores: Float[np.ndarray, "m n"], labels: Int[np.ndarray, "n"]) -> Evaluation:
+def evaluate(
+    scores: Float[np.ndarray, "m n"], labels: Int[np.ndarray, "n"], groups: np.ndarray | None = None
+) -> Evaluation:
     """AUC with 95 % interval, accuracy at 0.5, ECE and the wrong answers caught at 10/20/30 % deferral.
 
     Args:
       scores: P(Y = 1) of M routers (every method and seed) on the same N samples.
       labels: Y.
+      groups: samples of one group (one image) are not independent; intervals then count groups.
 
     Raises:
       ReLopeError: all labels are equal, so no AUC exists.
     """
     require_both_labels(labels, "the evaluated split")
-    auc = delong(scores, labels)
+    auc = delong(scores, labels, groups)
     low, high = auc.interval()
     with jax.enable_x64(True):
         rest = _threshold_metrics(jnp.asarray(scores, jnp.float64), jnp.asarray(labels, jnp.int64))
@@ -57,9 +60,12 @@ def require_both_labels(labels: Int[np.ndarray, "n"], where: str) -> None:
     """Raise ReLopeError when `labels` holds one class only (or nothing)."""
     if len(labels) == 0:
         raise ReLopeError(f"{where} is empty: extract more questions or change the split shares")
-    if np.min(labels) == np.max(labels):
-        kind = "right" if labels[0] else "wrong"
+    right = int(np.sum(labels))
+    if right in (0, len(labels)):
+        kind = "right" if right else "wrong"
         raise ReLopeError(
             f"all {len(labels)} labels of {where} are equal (every answer is {kind}): "
             "a router needs both; extract more questions or harder ones"
         )
+    if min(right, len(labels) - right) < 2:
+        raise ReLopeError(f"{where} has only one right or one wrong answer: no interval exists; extract more questions")

@@ -32,9 +32,9 @@ def mean_auc(auc: AUC, methods: list[str], method: str) -> Estimate:
 
 
 def auc_difference(auc: AUC, methods: list[str], first: str, second: str) -> Estimate:
-    """Mean AUC of `first` minus that of `second` on the same samples (paired DeLong test)."""
+    """Mean AUC of `first` minus that of `second` on the same samples (paired DeLong test, grouped as `auc` is)."""
     value, error = _contrast(auc, _weights(methods, first) - _weights(methods, second))
-    p = math.erfc(abs(value) / error / math.sqrt(2)) if error > 0 else float(value == 0)
+    p = math.erfc(abs(value) / error / math.sqrt(2)) if error > 0 else float(abs(value) < 1e-12)
     return Estimate(value, value - Z_95 * error, value + Z_95 * error, p)
 
 

@@ -6,8 +6,9 @@ import dataclasses
 
 import numpy as np
 
-from relope_jax.errors import ReLopeError, nearest
+from relope_jax.errors import require_choice, require_range
 
+ACTIVATIONS = ("silu", "gelu_pytorch_tanh")
 PROJECTIONS = ("q", "k", "v", "o", "gate", "up", "down")
 
 
@@ -36,6 +37,9 @@ class BlockSpec:
     rope_scaling: float = 1.0
     rope_sections: tuple[int, ...] | None = None
 
+    def __post_init__(self) -> None:
+        require_choice(f"the activation of a {self.family} layer", self.activation, ACTIVATIONS)
+
 
 @dataclasses.dataclass(frozen=True)
 class Block:
@@ -49,11 +53,6 @@ class Block:
     weights: dict[str, np.ndarray]
 
 
-def _require(field: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ReLopeError(f"{field} is '{value}'{nearest(value, allowed)}; it can be {', '.join(allowed)}")
-
-
 @dataclasses.dataclass(frozen=True)
 class LoRASpec:
     """Low-rank adapter on the block (PEFT's conventions: scale alpha/r, or alpha/sqrt(r) if rslora)."""
@@ -65,7 +64,8 @@ class LoRASpec:
 
     def __post_init__(self) -> None:
         for target in self.targets:
-            _require("lora.targets", target, PROJECTIONS)
+            require_choice("lora.targets", target, PROJECTIONS)
+        require_range("lora.rank", self.rank, 1)
 
     @property
     def scale(self) -> float:
@@ -78,6 +78,10 @@ class ProbeSpec:
 
     widths: tuple[int, ...] = (256, 128, 64, 32)
     dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        require_range("widths", min(self.widths, default=0), 1)
+        require_range("dropout", self.dropout, 0, 0.99)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +111,10 @@ class ReLopeSpec(ProbeSpec):
     kl_reduction: str = "mean"
 
     def __post_init__(self) -> None:
-        _require("relope.classifier_input", self.classifier_input, ("sample", "hidden"))
-        _require("relope.beta_schedule", self.beta_schedule, ("constant", "linear"))
-        _require("relope.kl_reduction", self.kl_reduction, ("mean", "sum"))
+        super().__post_init__()
+        require_choice("relope.classifier_input", self.classifier_input, ("sample", "hidden"))
+        require_choice("relope.beta_schedule", self.beta_schedule, ("constant", "linear"))
+        require_choice("relope.kl_reduction", self.kl_reduction, ("mean", "sum"))
+        require_range("relope.beta", self.beta, 0)
+        require_range("relope.beta_warmup", self.beta_warmup, 1e-6, 1)
+        require_range("relope.bottleneck", self.bottleneck, 0)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+from relope_jax.errors import ReLopeError
 
 
 def sha256(path: Path) -> str:
@@ -35,6 +38,21 @@ def fsync_tree(folder: Path) -> None:
     for path in folder.rglob("*"):
         fsync(path)
     fsync(folder)
+
+
+def lock_folder(folder: Path) -> IO[str]:
+    """Take the folder's lock until the returned file is closed or the process ends.
+
+    Raises:
+      ReLopeError: another process holds it.
+    """
+    lock = open(folder / ".lock", "w")  # noqa: SIM115 - held open on purpose
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise ReLopeError(f"another process is writing {folder}: wait for it, or stop it") from error
+    return lock
 
 
 def publish(scratch: Path, target: Path) -> None:

@@ -20,7 +20,8 @@ class Identity:
     """Everything that shaped the states. Two extractions with equal identity give the same store."""
 
     model: str
-    revision: str
+    source: str  # digest of a local model's files, or the revision asked for on the hub
+    commit: str  # what that revision resolved to on the hub; empty for a local model
     layer: int  # l, 1-based: the store holds Z^(l-1) and z_n^(l)
     hidden_size: int
     model_dtype: str
@@ -87,11 +88,13 @@ class Manifest:
             raw = json.loads(path.read_text())
             version = raw.pop("schema_version")
         except (json.JSONDecodeError, KeyError, AttributeError) as error:
-            raise ReLopeError(f"{path} is damaged ({error}): restore it or extract again") from error
+            raise ReLopeError(
+                f"{path} is damaged ({error}): delete that file and extract again to remake it"
+            ) from error
         if version != SCHEMA_VERSION:
             raise ReLopeError(
                 f"{path} has schema version {version}, this software reads {SCHEMA_VERSION}: "
-                "use the version that wrote it, or extract again"
+                "use the version that wrote it, or delete the store and extract again"
             )
         try:
             return Manifest(
@@ -100,4 +103,6 @@ class Manifest:
                 block_sha256=raw["block_sha256"],
             )
         except (KeyError, TypeError) as error:
-            raise ReLopeError(f"{path} is damaged ({error}): restore it or extract again") from error
+            raise ReLopeError(
+                f"{path} is damaged ({error}): delete that file and extract again to remake it"
+            ) from error

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import Int
 
 from relope_jax.errors import ReLopeError
 from relope_jax.models.params import load_block
@@ -49,7 +50,9 @@ class Store:
         """The frozen decoder block l."""
         path = self.path / BLOCK
         if not path.exists() or sha256(path) != self.manifest.block_sha256:
-            raise ReLopeError(f"{path} is missing or changed: restore it or extract again")
+            raise ReLopeError(
+                f"{path} is missing or changed: delete {self.path}/manifest.json and extract again to remake it"
+            )
         return load_block(path)
 
     def column(self, name: str) -> np.ndarray:
@@ -60,18 +63,34 @@ class Store:
         """Row numbers of one split: "train", "validation" or "test"."""
         return np.flatnonzero(self.column("split") == split)
 
-    def states(self) -> TokenStates:
-        """All states of the store, in row order; chunk checksums are verified while reading."""
+    def states(self, rows: Int[np.ndarray, "chosen"] | None = None) -> TokenStates:
+        """States of the given rows, in that order, or of the whole store.
+
+        Only the parts that hold a chosen row are read; chunk checksums are verified while reading.
+        """
         parts = [part for part in self.manifest.parts if part.n_samples]
-        reads = [(part, self._start_reading(part)) for part in parts]
-        lengths = np.split(self.column("n_tokens"), np.cumsum([part.n_samples for part in parts])[:-1])
+        first = np.concatenate([[0], np.cumsum([part.n_samples for part in parts])])
+        if rows is None:
+            return self._read(parts, first)
+        owner = np.searchsorted(first, rows, side="right") - 1
+        needed = np.unique(owner)
+        states = self._read([parts[i] for i in needed], first[needed])
+        # Row numbers inside the parts that were read, which lie back to back.
+        starts = np.concatenate([[0], np.cumsum([parts[i].n_samples for i in needed])[:-1]])
+        index = np.searchsorted(needed, owner)
+        return states.select(np.asarray(rows) - first[owner] + starts[index])
+
+    def _read(self, parts: list[Part], first: Int[np.ndarray, "parts"]) -> TokenStates:
+        """States of whole parts; part i's samples begin at row first[i]."""
+        reads = [self._start_reading(part) for part in parts]
+        lengths = self.column("n_tokens")
         pieces = []
-        for (part, arrays), length in zip(reads, lengths, strict=True):
+        for part, start, arrays in zip(parts, first, reads, strict=False):
             try:
                 hidden, positions, last = (future.result() for future in arrays)
             except ValueError as error:
                 raise self._damaged(part, str(error).splitlines()[0]) from error
-            offsets = np.concatenate([[0], np.cumsum(length)])
+            offsets = np.concatenate([[0], np.cumsum(lengths[start : start + part.n_samples])])
             pieces.append(TokenStates(hidden, positions, offsets, last))
         return concatenate(pieces)
 
@@ -87,6 +106,9 @@ class Store:
 
     def _start_reading(self, part: Part) -> list:
         folder = self.path / "parts" / part.name
+        # TensorStore reads a chunk whose file is gone as zeros, without a word.
+        if missing := [name for name in part.files if not (folder / name).exists()]:
+            raise self._damaged(part, f"missing: {', '.join(missing)}")
         try:
             return [read_array(folder / name) for name in ("hidden", "positions", "last_hidden")]
         except ValueError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import json
 import shutil
 from pathlib import Path
@@ -18,7 +17,7 @@ from relope_jax.errors import ReLopeError
 from relope_jax.models.params import save_block
 from relope_jax.models.spec import Block
 from relope_jax.states.arrays import write_array
-from relope_jax.states.files import publish, sha256, tree_checksums, write_json
+from relope_jax.states.files import lock_folder, publish, sha256, tree_checksums, write_json
 from relope_jax.states.manifest import IDENTITY, MANIFEST, Identity, Manifest, Part
 from relope_jax.states.ragged import TokenStates
 
@@ -54,12 +53,7 @@ class StoreWriter:
     def __init__(self, path: Path, identity: Identity):
         self.path, self.identity = path, identity
         path.mkdir(parents=True, exist_ok=True)
-        self._lock = open(path / ".lock", "w")  # noqa: SIM115 - held until close()
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._lock.close()
-            raise ReLopeError(f"another process is writing {path}: wait for it, or stop it") from error
+        self._lock = lock_folder(path)  # held until close()
         try:
             self._claim()
         except ReLopeError:
@@ -118,6 +112,14 @@ class StoreWriter:
         write_json(scratch / "part.json", dataclasses.asdict(part))
         publish(scratch, target)
 
+    def parts(self, n_parts: int) -> list[Part]:
+        """The records of the first `n_parts` published parts."""
+        return [Part(**json.loads((self.part_path(i) / "part.json").read_text())) for i in range(n_parts)]
+
+    def discard_parts(self) -> None:
+        """Forget all parts; the identity stays."""
+        shutil.rmtree(self.path / "parts")
+
     def write_block(self, block: Block) -> None:
         """Store the frozen decoder block l."""
         scratch = self.path / f".{BLOCK}"
@@ -126,11 +128,7 @@ class StoreWriter:
 
     def finish(self, n_parts: int) -> Manifest:
         """Write the manifest over all published parts; from now on the store can be opened."""
-        parts = []
-        for index in range(n_parts):
-            raw = json.loads((self.part_path(index) / "part.json").read_text())
-            parts.append(Part(**raw))
-        manifest = Manifest(self.identity, parts, sha256(self.path / BLOCK))
+        manifest = Manifest(self.identity, self.parts(n_parts), sha256(self.path / BLOCK))
         manifest.save(self.path)
         return manifest
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from absl import logging
 from flax import nnx
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
@@ -97,6 +98,10 @@ def fit(
         step += len(rows)
 
         scores = ensemble_scores(graphdef, ensemble.params, rest, states, validation, n)
+        if not np.isfinite(scores).all():
+            raise ReLopeError(
+                f"{method.name}: the parameters are not finite after step {step}: lower --config.train.learning_rate"
+            )
         auc = delong(scores, data.labels[validation]).auc
         running = best.running(epoch, train.patience)
         best = best.update(ensemble.params, auc, epoch, running)
@@ -110,6 +115,7 @@ def fit(
                 })  # fmt: skip
         if not best.running(epoch + 1, train.patience).any():
             break
+    warn_if_collapsed(method, terms)
     return Fitted(graphdef, best.params, rest, best.epoch, best.auc)
 
 
@@ -200,6 +206,16 @@ class Best(NamedTuple):
             jax.tree.map(choose, self.params, params),
             np.where(better, auc, self.auc),
             np.where(better, epoch, self.epoch),
+        )
+
+
+def warn_if_collapsed(method: TrainedMethod, terms: dict[str, np.ndarray]) -> None:
+    """Say so when no dimension of the bottleneck carries anything about the input any more."""
+    if "active_dimensions" in terms and terms["active_dimensions"][-1].min() < 1:
+        logging.warning(
+            "%s: the posterior has collapsed onto the prior (no active dimension): "
+            "lower --config.relope.beta or use --config.relope.kl_reduction=mean",
+            method.name,
         )
 
 

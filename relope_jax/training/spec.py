@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from relope_jax.errors import require_range
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainSpec:
@@ -23,3 +25,10 @@ class TrainSpec:
     patience: int = 8
     clip_norm: float = 1.0
     order_seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_range("train.learning_rate", self.learning_rate, 1e-12)
+        require_range("train.weight_decay", self.weight_decay, 0)
+        require_range("train.clip_norm", self.clip_norm, 1e-12)
+        for field in ("batch_size", "epochs", "patience"):
+            require_range(f"train.{field}", getattr(self, field), 1)

@@ -53,8 +53,11 @@ def test_jsonl_reads_images_choices_and_groups(tmp_path):
         tmp_path,
         {"question": "Which?", "answer": "B", "choices": ["cat", "dog"], "image": "i.png"},
         {"question": "How many?", "answer": 3, "id": "n"},
+        {"question": "line\u2028break", "answer": "x", "group": 0},
+        {"question": "again", "answer": "x", "group": 0, "image": "j.png", "choices": None},
     )
-    first, second = JSONL.load(spec)
+    first, second, third, fourth = JSONL.load(spec)
+    assert third.group == fourth.group == "0"
     assert first.image == tmp_path / "i.png"
     assert (first.group, second.group, second.sample_id) == ("i.png", "n", "n")
     assert JSONL.prompt(first) == "Which?\nA. cat\nB. dog\nAnswer with the letter of the right choice."
@@ -69,6 +72,9 @@ def test_jsonl_reads_images_choices_and_groups(tmp_path):
         (["{"], "data.jsonl:1 is not JSON"),
         ([{"question": "q", "answer": "a"}, {"question": "q"}], "data.jsonl:2 needs the fields"),
         ([{"question": "q", "answer": "a", "img": "x"}], "unknown field 'img'"),
+        ([{"question": "q", "answer": "a", "choices": "cat"}], "data.jsonl:1: 'choices' is 'cat'"),
+        ([{"question": "q", "answer": "a", "image": 3}], "data.jsonl:1: 'image' is 3"),
+        ([{"question": "q", "answer": 1, "choices": ["cat", "dog"]}], "answer 1 is neither a choice nor one of A, B"),
         ([{"question": "q", "answer": "a", "id": 1}] * 2, "'1' appears more than once"),
     ],
 )
@@ -87,8 +93,11 @@ def test_exact_match(response, right):
     assert exact_match(response, "yes") is right
 
 
-def test_exact_match_ignores_articles():
+def test_exact_match_ignores_articles_but_no_values():
     assert exact_match("The triangle.", "triangle")
+    assert exact_match("A", "a")
+    for response, answer in [("5", "-5"), ("5", ".5"), ("50", "$50"), ("", "A"), ("", "-"), ("the", "a")]:
+        assert not exact_match(response, answer), (response, answer)
 
 
 @pytest.mark.parametrize(
@@ -97,6 +106,8 @@ def test_exact_match_ignores_articles():
         ("B", "B", True), ("(b)", "B", True), ("B. dog", "dog", True), ("dog", "B", True),
         ("The answer is B.", "B", True), ("Answer: B", "B", True), ("A", "B", False),
         ("A dog", "B", True), ("A big dog", "A", False),
+        ("**B**", "B", True), ("Answer: **B**", "B", True), ("B\ndog", "B", True), ("Option B is right", "B", True),
+        ("The answer is B because it barks", "B", True), ("A because", "A", True), ("a.", "A", True),
         ("Z", "B", False), ("", "B", False), ("neither", "nothing", False),
     ],
 )  # fmt: skip

@@ -11,6 +11,7 @@ from extract import extraction
 from extract.datasets import get_dataset
 from extract.prefill import prefill
 from extract.settings import Extraction, open_or_extract
+from extract.source import toy_digest
 from extract.spec import DatasetSpec, ExtractSpec, ModelSpec
 from relope_jax.errors import ReLopeError
 from relope_jax.models.replay import replay_block
@@ -43,7 +44,7 @@ def test_store_holds_what_the_model_did(plan, toy):
     assert [s["sample_id"] for s in samples] == [f"easy-vqa-{i:05d}" for i in range(12)]
     assert all(s["image_tokens"] == s["grid_height"] * s["grid_width"] == 9 for s in samples)
     assert sum(s["label"] for s in samples) == sum(s["response"].lower() == s["answer"] for s in samples)
-    assert store.identity.revision == toy.revision
+    assert store.identity.source == toy_digest()
     states = store.states()
     assert np.array_equal(states.lengths, store.column("n_tokens"))
     assert states.hidden.shape[1] == states.last_hidden.shape[1] == 576

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
@@ -85,8 +86,13 @@ def save_qwen2_5_vl(folder: Path, tokenizer) -> Path:
         vision_end_token_id=ids["<|vision_end|>"],
     )
     _randomise(Qwen2_5_VLForConditionalGeneration(config)).save_pretrained(folder)
-    tokenizer.chat_template = CHAT_TEMPLATE.replace("<image>", "<|vision_start|><|image_pad|><|vision_end|>")
+    tokenizer.chat_template = "{{ messages[0]['content'] }}"  # as on the hub: a text-only template here ...
     tokenizer.save_pretrained(folder)
+    (folder / "chat_template.jinja").unlink()
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"chat_template": tokenizer.chat_template}))
+    template = CHAT_TEMPLATE.replace("<image>", "<|vision_start|><|image_pad|><|vision_end|>")
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": template}))  # ... and the real one here
     Qwen2VLImageProcessorPil(min_pixels=56 * 56, max_pixels=112 * 112).save_pretrained(folder)
     return folder
 

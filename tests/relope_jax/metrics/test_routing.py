@@ -40,7 +40,9 @@ def test_calibrated_scores_have_no_ece():
     scores = np.array([[0.25] * 4 + [0.75] * 4])
     labels = np.array([1, 0, 0, 0, 1, 1, 1, 0])
     with jax.enable_x64(True):
-        assert float(expected_calibration_error(jnp.asarray(scores), jnp.asarray(labels))[0]) == pytest.approx(0.0, abs=1e-12)
+        assert float(expected_calibration_error(jnp.asarray(scores), jnp.asarray(labels))[0]) == pytest.approx(
+            0.0, abs=1e-12
+        )
 
 
 @settings(max_examples=20, deadline=None)

@@ -15,7 +15,7 @@ from relope_jax.states.writer import StoreWriter
 from tests.builders import make_block, make_states
 
 IDENTITY = Identity(
-    model="m", revision="r", layer=2, hidden_size=16, model_dtype="float32", state_dtype="bfloat16",
+    model="m", source="s", commit="", layer=2, hidden_size=16, model_dtype="float32", state_dtype="bfloat16",
     attention="sdpa", prompt_hash="h", dataset={"name": "d"}, max_new_tokens=4, part_size=3, batch_size=2,
     versions={"torch": "1"},
 )  # fmt: skip

@@ -123,3 +123,17 @@ def test_missing_checkpoint_or_seed_lists_what_there_is(router_data, tmp_path):
         load_member(tmp_path / "checkpoints" / "relope", router_data.block, 3)
     with pytest.raises(ReLopeError, match="no seed 0; it has: 3"):
         load_member(tmp_path / "checkpoints" / "probe", router_data.block, 0)
+
+
+def test_collapsed_posterior_is_said(router_data, caplog):
+    """A KL summed over dimensions with a huge beta drives the posterior onto the prior."""
+    from absl import logging
+
+    spec = dataclasses.replace(SPECS["relope"], beta=1e4, beta_schedule="constant", kl_reduction="sum")
+    logging.use_absl_handler()
+    with caplog.at_level("WARNING", logger="absl"):
+        fit(
+            METHODS["relope"], spec, dataclasses.replace(TRAIN, learning_rate=0.03), router_data,
+            to_device(router_data.states), (0,), lambda record: None,
+        )  # fmt: skip
+    assert "posterior has collapsed" in caplog.text
