@@ -103,7 +103,8 @@ def render(run: Run, overlays: list[Overlay]) -> str:
         for i, row in enumerate(table_rows(run.summary))
     )
     differences = "".join(f"<li>{html.escape(difference_text(d))}</li>" for d in run.summary["differences"])
-    facts = f"store {store['path']}; learning rate {config['train']['learning_rate']}; seeds {config['seeds']}"
+    rates = ", ".join(f"{name} {config[name]['learning_rate']:g}" for name in config["methods"])
+    facts = f"store {store['path']}; learning rates: {rates}; seeds {config['seeds']}"
     examples = "".join(map(example, overlays))
     return PAGE.format(
         title=html.escape(config["name"]),

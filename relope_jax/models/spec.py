@@ -78,10 +78,12 @@ class ProbeSpec:
 
     widths: tuple[int, ...] = (256, 128, 64, 32)
     dropout: float = 0.1
+    learning_rate: float = 1e-4  # the paper's
 
     def __post_init__(self) -> None:
         require_range("widths", min(self.widths, default=0), 1)
         require_range("dropout", self.dropout, 0, 0.99)
+        require_range("learning_rate", self.learning_rate, 1e-12)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -76,7 +76,7 @@ def fit(
     graphdef, _, rest = split_module(build(jax.random.key(0)))
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
     params = jax.jit(jax.vmap(lambda key: split_module(build(key))[1]))(keys)
-    optimizer = make_optimizer(train)
+    optimizer = make_optimizer(spec, train)
     ensemble = Ensemble(params, jax.vmap(optimizer.init)(params), keys)
 
     n = padded_length(data.states)
@@ -100,7 +100,8 @@ def fit(
         scores = ensemble_scores(graphdef, ensemble.params, rest, states, validation, n)
         if not np.isfinite(scores).all():
             raise ReLopeError(
-                f"{method.name}: the parameters are not finite after step {step}: lower --config.train.learning_rate"
+                f"{method.name}: the parameters are not finite after step {step}: "
+                f"lower --config.{method.name}.learning_rate"
             )
         auc = delong(scores, data.labels[validation]).auc
         running = best.running(epoch, train.patience)
@@ -110,7 +111,7 @@ def fit(
                 record = {name: float(np.mean(value[:, i])) for name, value in terms.items()}
                 log({
                     "method": method.name, "seed": seed, "epoch": epoch, "step": step, **record,
-                    "learning_rate": train.learning_rate, "validation_auc": float(auc[i]),
+                    "learning_rate": spec.learning_rate, "validation_auc": float(auc[i]),
                     "samples_per_second": len(data.rows["train"]) * len(seeds) / seconds,
                 })  # fmt: skip
         if not best.running(epoch + 1, train.patience).any():
@@ -119,11 +120,11 @@ def fit(
     return Fitted(graphdef, best.params, rest, best.epoch, best.auc)
 
 
-def make_optimizer(train: TrainSpec) -> optax.GradientTransformation:
+def make_optimizer(spec: ProbeSpec, train: TrainSpec) -> optax.GradientTransformation:
     """AdamW after clipping to a global norm."""
     return optax.chain(
         optax.clip_by_global_norm(train.clip_norm),
-        optax.adamw(train.learning_rate, weight_decay=train.weight_decay),
+        optax.adamw(spec.learning_rate, weight_decay=train.weight_decay),
     )
 
 
@@ -155,7 +156,7 @@ def run_epoch(
     n: int,
 ) -> tuple[Ensemble, dict[str, Float[Array, "steps seeds"]]]:
     """One epoch of AdamW for all seeds; every seed sees the same batches, read once."""
-    optimizer = make_optimizer(train)
+    optimizer = make_optimizer(spec, train)
     total_steps = train.epochs * rows.shape[0]
 
     def step(ensemble: Ensemble, inputs: tuple) -> tuple[Ensemble, dict[str, Array]]:
@@ -234,5 +235,5 @@ def require_finite_loss(
         ids = ", ".join(sample_ids[row] for row in rows[step][:5])
         raise ReLopeError(
             f"{method.name}: the loss is not finite at step {first_step + step}, seed {seeds[member]} "
-            f"(samples {ids}, ...): lower --config.train.learning_rate"
+            f"(samples {ids}, ...): lower --config.{method.name}.learning_rate"
         )

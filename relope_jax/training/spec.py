@@ -9,7 +9,8 @@ from relope_jax.errors import require_range
 
 @dataclasses.dataclass(frozen=True)
 class TrainSpec:
-    """AdamW with the paper's learning rate; what the paper leaves open has a documented default.
+    """AdamW, as in the paper; what the paper leaves open has a documented default. Learning rates belong to the
+    methods (`ProbeSpec.learning_rate`), since what suits one ruins another.
 
     Attributes:
       epochs: upper bound; early stopping usually ends a seed before.
@@ -18,7 +19,6 @@ class TrainSpec:
       order_seed: of the sample order, which all seeds share so that they read every batch once.
     """
 
-    learning_rate: float = 1e-4
     weight_decay: float = 0.01
     batch_size: int = 64
     epochs: int = 40
@@ -27,7 +27,6 @@ class TrainSpec:
     order_seed: int = 0
 
     def __post_init__(self) -> None:
-        require_range("train.learning_rate", self.learning_rate, 1e-12)
         require_range("train.weight_decay", self.weight_decay, 0)
         require_range("train.clip_norm", self.clip_norm, 1e-12)
         for field in ("batch_size", "epochs", "patience"):

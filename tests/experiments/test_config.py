@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -30,7 +31,7 @@ def test_unknown_config_lists_the_known_ones():
 
 @pytest.mark.parametrize(
     "argument",
-    ["--config.train.epochs=3", "--config.train.learning_rate=1", "--config.seeds=(4, 5)", "--config.store=/x",
+    ["--config.train.epochs=3", "--config.probe.learning_rate=1", "--config.seeds=(4, 5)", "--config.store=/x",
      "--config.model.trust_remote_code=True", "--config.relope.lora.targets=('q',)", "--other=1"],
 )  # fmt: skip
 def test_good_overrides(argument):
@@ -45,11 +46,11 @@ def test_good_overrides(argument):
         ("--config.relope.lora.rnak=3", "did you mean 'relope.lora.rank'"),
         ("--config.train.epochs=many", "config.train.epochs takes a whole number like 40, not 'many'"),
         ("--config.train.epochs=1.5", "takes a whole number"),
-        ("--config.train.learning_rate=True", "takes a number"),
+        ("--config.probe.learning_rate=True", "takes a number"),
         ("--config.model.trust_remote_code=1", "takes true or false"),
         ("--config.seeds=0", "takes a tuple"),
         ("--config.seeds=('a',)", "takes a tuple"),
-        ("--config.train=3", "is a group; set one of its fields: learning_rate"),
+        ("--config.train=3", "is a group; set one of its fields: weight_decay"),
         ("--config.zzzz=3", "fields at the top: name"),
     ],
 )
@@ -77,7 +78,18 @@ def test_bad_overrides_are_one_line(argument, message):
 def test_commands_end_with_one_line_and_a_non_zero_status(arguments, message, tmp_path):
     command = [sys.executable, "-m", "experiments.run", *arguments, f"--config.runs={tmp_path}"]
     command = [c for c in command if arguments or not c.startswith("--config.runs")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    check_one_line(subprocess.run(command, cwd=ROOT, capture_output=True, text=True), message)
+
+
+def test_model_that_cannot_be_had_is_one_line(tmp_path):
+    """The headline command on a machine without the 7B model, without cache and without network."""
+    offline = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    command = [sys.executable, "-m", "experiments.run", "--config=relope_qwen.py", f"--config.store={tmp_path / 's'}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=offline)
+    check_one_line(done, "hf download Qwen/Qwen2.5-VL-7B-Instruct")
+
+
+def check_one_line(done: subprocess.CompletedProcess, message: str) -> None:
     assert done.returncode == 1
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 1

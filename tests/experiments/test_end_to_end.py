@@ -15,6 +15,7 @@ from experiments import pipeline, report
 from experiments.configs import quickstart
 from extract.prefill import prefill
 from relope_jax.errors import ReLopeError
+from relope_jax.states.files import lock_folder
 
 METHODS = ("relope", "attention_probe", "probe")
 
@@ -25,7 +26,8 @@ def small_config(folder):
     config.seeds = (0, 1)
     config.dataset.max_questions = 320
     config.train.epochs = 6
-    config.train.learning_rate = 1e-3
+    for method in METHODS:
+        config[method].learning_rate = 1e-3
     config.relope.lora.rank = 8
     return config
 
@@ -45,7 +47,7 @@ def test_run_directory(finished):
     names = {path.name for path in run.path.iterdir()}
     assert names == {
         "config.json", "metrics.jsonl", "results.json", "summary.json", "scores.parquet", "checkpoints",
-        "block.safetensors", "report.html",
+        "block.safetensors", "report.html", ".lock",
     }  # fmt: skip
     assert run.config["dataset"]["max_questions"] == 320
     rows = {(row["method"], row["seed"]): row for row in run.results}
@@ -129,7 +131,7 @@ def test_second_run_changes_nothing_and_other_configs_are_refused(finished, caps
 
 
 def test_damaged_block_is_caught_by_the_replay(finished, tmp_path):
-    """A block of another layer in the store's place must not be trained on."""
+    """Neither a changed block nor one damaged prompt in ten may pass."""
     from relope_jax.models.replay import replay_block
     from relope_jax.models.spec import Block
 
@@ -138,7 +140,43 @@ def test_damaged_block_is_caught_by_the_replay(finished, tmp_path):
     weights = dict(store.block.weights)
     weights["o.weight"] = weights["o.weight"][::-1].copy()
     with pytest.raises(ReLopeError, match="replaying the frozen block"):
-        replay_block(Block(store.block.spec, weights), store.states())
+        replay_block(Block(store.block.spec, weights), store.states(), "float32")
+    states = store.states()
+    states.last_hidden[::10] *= 0.8
+    with pytest.raises(ReLopeError, match=r"row \d+: relative error"):
+        replay_block(store.block, states, "float32")
+
+
+def test_interrupted_run_goes_on_to_the_same_results(finished, monkeypatch):
+    """Killed in the second method: the first is kept, the torn log line is dropped, the results are the same."""
+    run, folder = finished
+    config = small_config(folder)
+    config.name = "interrupted"
+    fit, calls = pipeline.fit, []
+
+    def interrupted(method, *args):
+        calls.append(method.name)
+        if len(calls) == 2:
+            args[-1]({"method": method.name, "seed": 0, "epoch": 1, "loss": 1.0, "validation_auc": 0.5})
+            raise KeyboardInterrupt
+        return fit(method, *args)
+
+    monkeypatch.setattr(pipeline, "fit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run(config)
+    log = folder / "runs" / "interrupted" / "metrics.jsonl"
+    log.write_text(log.read_text() + '{"method": "attention_pro')
+    resumed = pipeline.run(config)
+    assert calls == ["relope", "attention_probe", "attention_probe", "probe"]
+    keys = [(r["method"], r["seed"], r["epoch"]) for r in resumed.metrics]
+    assert len(set(keys)) == len(keys)
+    assert resumed.results == run.results
+
+
+def test_two_writers_of_one_run_are_refused(finished):
+    run, folder = finished
+    with lock_folder(run.path), pytest.raises(ReLopeError, match="another process"):
+        pipeline.run(small_config(folder))
 
 
 def test_equal_labels_stop_with_one_line(finished, monkeypatch, tmp_path):

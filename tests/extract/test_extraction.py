@@ -48,8 +48,8 @@ def test_store_holds_what_the_model_did(plan, toy):
     states = store.states()
     assert np.array_equal(states.lengths, store.column("n_tokens"))
     assert states.hidden.shape[1] == states.last_hidden.shape[1] == 576
-    replay = replay_block(store.block, states)
-    assert replay.error < replay.tolerance
+    replay = replay_block(store.block, states, "float32")
+    assert replay.largest < replay.tolerance
     store.verify()
 
 
@@ -99,6 +99,45 @@ def test_unreadable_image_is_listed_and_left_out(plan, tmp_path, capsys):
     assert failed.keys() == {"easy-vqa-00002", "easy-vqa-00007"}
     assert "broken.png" in failed["easy-vqa-00002"]
     assert "left out easy-vqa-00007" in capsys.readouterr().out
+
+
+def test_extraction_where_every_sample_failed_can_be_tried_again(plan, tmp_path):
+    lines = (tmp_path / "data.jsonl").read_text()
+    broken = [json.dumps(json.loads(line) | {"image": "gone/" + str(i)}) for i, line in enumerate(lines.splitlines())]
+    (tmp_path / "data.jsonl").write_text("\n".join(broken))
+    for _ in range(2):
+        with pytest.raises(ReLopeError, match="every sample of jsonl failed; the first: unreadable image"):
+            open_or_extract(plan)
+
+
+def test_question_with_the_image_placeholder_is_left_out(plan, tmp_path):
+    lines = (tmp_path / "data.jsonl").read_text().splitlines()
+    lines[0] = json.dumps(json.loads(lines[0]) | {"question": "<image> what is this?"})
+    (tmp_path / "data.jsonl").write_text("\n".join(lines))
+    store = open_or_extract(plan)
+    assert [entry["sample_id"] for entry in store.manifest.failed] == ["easy-vqa-00000"]
+    assert "placeholder" in store.manifest.failed[0]["reason"]
+
+
+def test_label_is_about_the_greedy_answer(plan, toy, monkeypatch):
+    """A repetition penalty in the model's own generation config must not change the answers."""
+    expected = open_or_extract(plan).column("response").tolist()
+    monkeypatch.setattr(toy.model.generation_config, "repetition_penalty", 50.0)
+    monkeypatch.setattr(toy.model.generation_config, "do_sample", True)
+    again = open_or_extract(plan_for(plan.dataset.path, plan.store.with_name("again")))
+    assert again.column("response").tolist() == expected
+
+
+def test_store_of_changed_data_or_model_is_refused(plan, tmp_path, monkeypatch):
+    open_or_extract(plan)
+    monkeypatch.setattr("extract.source.toy_digest", lambda: "retrained")
+    with pytest.raises(ReLopeError, match=r"model's files or revision: config 'retrained'"):
+        open_or_extract(plan)
+    monkeypatch.undo()
+    path = tmp_path / "data.jsonl"
+    path.write_text(path.read_text().replace('"answer": "triangle"', '"answer": "square"'))
+    with pytest.raises(ReLopeError, match=r"dataset\.sha256"):
+        open_or_extract(plan)
 
 
 def test_store_of_other_settings_is_refused(plan):

@@ -67,6 +67,28 @@ def test_interval_covers_as_often_as_it_says():
     assert 0.91 <= covered / 400 <= 0.98
 
 
+def test_groups_of_one_are_delong():
+    """With one sample a group the grouped covariance is DeLong's up to the small-sample factors."""
+    rng = np.random.default_rng(4)
+    labels = rng.integers(0, 2, 2000)
+    scores = rng.normal(size=(2, 2000)) + labels
+    plain, grouped = delong(scores, labels), delong(scores, labels, np.arange(2000))
+    np.testing.assert_allclose(grouped.auc, plain.auc)
+    np.testing.assert_allclose(grouped.covariance, plain.covariance, rtol=5e-3)
+
+
+def test_repeated_samples_add_no_information():
+    """Every sample asked three times: grouped intervals stay as wide as for the distinct samples."""
+    rng = np.random.default_rng(5)
+    labels = rng.integers(0, 2, 400)
+    scores = rng.normal(size=(1, 400)) + labels
+    once = delong(scores, labels, np.arange(400)).covariance
+    groups = np.tile(np.arange(400), 3)
+    thrice = delong(np.tile(scores, 3), np.tile(labels, 3), groups).covariance
+    np.testing.assert_allclose(thrice, once, rtol=1e-9)
+    assert delong(np.tile(scores, 3), np.tile(labels, 3)).covariance[0, 0] < 0.4 * once[0, 0]
+
+
 def test_summary_of_seeds_and_paired_difference():
     """The mean of identical seeds keeps one seed's interval; a method does not differ from itself."""
     rng = np.random.default_rng(2)

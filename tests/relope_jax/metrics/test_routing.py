@@ -86,3 +86,5 @@ def test_evaluate_against_sklearn():
 def test_equal_labels_are_refused():
     with pytest.raises(ReLopeError, match="every answer is right"):
         evaluate(np.ones((1, 3)), np.ones(3, int))
+    with pytest.raises(ReLopeError, match="only one right or one wrong"):
+        evaluate(np.ones((1, 3)), np.array([1, 1, 0]))

@@ -109,6 +109,23 @@ def test_flipped_byte_is_found_and_named(store_path, name):
         Store(store_path).verify()
 
 
+@pytest.mark.parametrize("name", ["hidden/c/0/0", "last_hidden/zarr.json", "samples.parquet"])
+def test_missing_file_is_found_and_named(store_path, name):
+    """TensorStore alone would read a missing chunk as zeros."""
+    (store_path / "parts" / "00001" / name).unlink()
+    with pytest.raises(ReLopeError, match="part 00001"):
+        Store(store_path).states()
+
+
+@pytest.mark.parametrize("rows", [[0], [4, 3], [4, 0, 2], [1, 1, 3], [0, 1, 2, 3, 4]])
+def test_states_of_chosen_rows(store_path, rows):
+    store = Store(store_path)
+    chosen, expected = store.states(np.array(rows)), store.states().select(np.array(rows))
+    np.testing.assert_array_equal(chosen.hidden, expected.hidden)
+    np.testing.assert_array_equal(chosen.last_hidden, expected.last_hidden)
+    np.testing.assert_array_equal(chosen.offsets, expected.offsets)
+
+
 def test_changed_block_is_found(store_path):
     path = store_path / "block.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"\x01")

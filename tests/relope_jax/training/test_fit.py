@@ -20,17 +20,19 @@ from relope_jax.training.scoring import ensemble_scores
 from relope_jax.training.spec import TrainSpec
 
 WIDTHS = (16, 16, 8, 8)
+RATE = 3e-3
 SPECS = {
-    "probe": ProbeSpec(widths=WIDTHS),
-    "attention_probe": AttentionProbeSpec(widths=WIDTHS),
-    "relope": ReLopeSpec(widths=WIDTHS, beta=0.1, lora=LoRASpec(rank=4, alpha=8.0)),
+    "probe": ProbeSpec(widths=WIDTHS, learning_rate=RATE),
+    "attention_probe": AttentionProbeSpec(widths=WIDTHS, learning_rate=RATE),
+    "relope": ReLopeSpec(widths=WIDTHS, learning_rate=RATE, beta=0.1, lora=LoRASpec(rank=4, alpha=8.0)),
 }
-TRAIN = TrainSpec(learning_rate=3e-3, batch_size=32, epochs=12, patience=12)
+TRAIN = TrainSpec(batch_size=32, epochs=12, patience=12)
 
 
-def train(name, data, seeds=(0, 1), spec=TRAIN, records=None):
+def train(name, data, seeds=(0, 1), spec=TRAIN, records=None, learning_rate=RATE):
     log = records.append if records is not None else (lambda record: None)
-    return fit(METHODS[name], SPECS[name], spec, data, to_device(data.states), seeds, log)
+    method_spec = dataclasses.replace(SPECS[name], learning_rate=learning_rate)
+    return fit(METHODS[name], method_spec, spec, data, to_device(data.states), seeds, log)
 
 
 def scores_of(fitted, data, rows):
@@ -98,7 +100,13 @@ def test_every_training_sample_counts_once_an_epoch():
 
 def test_non_finite_loss_aborts_with_step_seed_and_samples(router_data):
     with pytest.raises(ReLopeError, match=r"not finite at step \d+, seed [01] \(samples s\d+"):
-        train("probe", router_data, spec=dataclasses.replace(TRAIN, learning_rate=1e30))
+        train("probe", router_data, learning_rate=1e30)
+
+
+def test_non_finite_parameters_after_the_last_step_abort_too(router_data):
+    """One step an epoch: the loss before it is finite, the parameters after it are not."""
+    with pytest.raises(ReLopeError, match="parameters are not finite after step 1"):
+        train("probe", router_data, spec=dataclasses.replace(TRAIN, batch_size=200), learning_rate=1e30)
 
 
 def test_checkpoint_round_trip(router_data, tmp_path):
@@ -129,11 +137,13 @@ def test_collapsed_posterior_is_said(router_data, caplog):
     """A KL summed over dimensions with a huge beta drives the posterior onto the prior."""
     from absl import logging
 
-    spec = dataclasses.replace(SPECS["relope"], beta=1e4, beta_schedule="constant", kl_reduction="sum")
+    spec = dataclasses.replace(
+        SPECS["relope"], learning_rate=0.03, beta=1e4, beta_schedule="constant", kl_reduction="sum"
+    )
     logging.use_absl_handler()
     with caplog.at_level("WARNING", logger="absl"):
         fit(
-            METHODS["relope"], spec, dataclasses.replace(TRAIN, learning_rate=0.03), router_data,
+            METHODS["relope"], spec, TRAIN, router_data,
             to_device(router_data.states), (0,), lambda record: None,
         )  # fmt: skip
     assert "posterior has collapsed" in caplog.text
