@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import time
 from collections.abc import Iterator
 
@@ -38,7 +39,8 @@ class Stopwatch:
 
     def __str__(self) -> str:
         parts = [f"{name} {seconds:.0f} s" for name, seconds in self.seconds.items()]
-        return f"{', '.join(parts)}; in all {sum(self.seconds.values()):.0f} s"
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # kB on Linux
+        return f"{', '.join(parts)}; in all {sum(self.seconds.values()):.0f} s; peak memory {peak:.1f} GB"
 
 
 def run(config: ConfigDict) -> Run:
@@ -74,7 +76,7 @@ def run(config: ConfigDict) -> Run:
         finished = Run(writer.path)
         page = report.write_report(finished, store)
     print(report.terminal_table(finished))
-    print(f"time: {watch}")
+    print(f"\ntime: {watch}")
     print(f"report: {page}")
     return finished
 

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from PIL import Image
 from tqdm import tqdm
 
 from extract.backbone import Backbone, load_backbone
 from extract.block import dump_block
 from extract.capture import Capture
 from extract.datasets import Dataset, Sample, get_dataset
-from extract.prompts import build_inputs, image_span
+from extract.prompts import image_span
+from extract.queries import Query, prepare
 from extract.settings import Extraction
 from extract.source import dataset_source, model_source
 from extract.spec import ExtractSpec
@@ -94,19 +94,10 @@ def extract_part(
     order = np.argsort([len(dataset.prompt(sample)) for sample in part], kind="stable")
     states, rows, failed = [], {}, []
     for start in range(0, len(order), plan.extract.batch_size):
-        batch = []
-        for i in order[start : start + plan.extract.batch_size]:
-            if (token := getattr(backbone.processor, "image_token", None)) and token in dataset.prompt(part[i]):
-                reason = f"the question contains the model's image placeholder {token}"
-                failed.append({"sample_id": part[i].sample_id, "reason": reason})
-                continue
-            try:
-                batch.append((part[i], read_image(part[i])))
-            except UNREADABLE as error:
-                reason = f"unreadable image {part[i].image}: {error}"
-                failed.append({"sample_id": part[i].sample_id, "reason": reason})
+        chosen = [part[i] for i in order[start : start + plan.extract.batch_size]]
+        inputs, batch = prepare(backbone, dataset, chosen, failed)
         if batch:
-            batch_states, batch_rows = extract_batch(plan.extract, backbone, dataset, batch)
+            batch_states, batch_rows = extract_batch(plan.extract, backbone, dataset, batch, inputs)
             states.append(batch_states)
             rows |= {row["sample_id"]: row | {"split": splits[row["group"]]} for row in batch_rows}
         bar.update(min(plan.extract.batch_size, len(order) - start))
@@ -118,22 +109,10 @@ def extract_part(
     return concatenate(states).select(back), [rows[sample_id] for sample_id in ordered], failed
 
 
-UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what PIL raises
-
-
-def read_image(sample: Sample) -> Image.Image | None:
-    """The decoded RGB image; an unreadable one raises, and is never replaced."""
-    if sample.image is None:
-        return None
-    with Image.open(sample.image) as image:
-        return image.convert("RGB")
-
-
 def extract_batch(
-    spec: ExtractSpec, backbone: Backbone, dataset: Dataset, batch: list[tuple[Sample, Image.Image | None]]
+    spec: ExtractSpec, backbone: Backbone, dataset: Dataset, batch: list[Query], inputs: Any
 ) -> tuple[TokenStates, list[dict[str, Any]]]:
     """One `generate`: its prefill gives the states, its tokens the answers."""
-    inputs = build_inputs(backbone, [(dataset.prompt(sample), image) for sample, image in batch])
     with torch.inference_mode(), Capture(backbone, spec.layer) as capture:
         output = backbone.model.generate(**inputs, max_new_tokens=spec.max_new_tokens, **GREEDY)
     states = capture.states(inputs["attention_mask"])

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from extract import extraction
+from extract import extraction, queries
 from extract.datasets import get_dataset
 from extract.prefill import prefill
 from extract.settings import Extraction, open_or_extract
@@ -148,3 +148,19 @@ def test_store_of_other_settings_is_refused(plan):
     other = Extraction(ModelSpec(name="other"), plan.dataset, SPEC, plan.store)
     with pytest.raises(ReLopeError, match=r"model.name: config 'other', store 'toy-mllm'"):
         open_or_extract(other)
+
+
+def test_query_that_the_processor_refuses_is_left_out(plan, monkeypatch):
+    """As Qwen's processor refuses extreme aspect ratios; the rest of the batch goes on."""
+    build = queries.build_inputs
+
+    def refusing(backbone, batch):
+        if any(text == "what is the color of the triangle?" for text, _ in batch):
+            raise ValueError("absolute aspect ratio must be smaller than 200")
+        return build(backbone, batch)
+
+    monkeypatch.setattr(queries, "build_inputs", refusing)
+    store = open_or_extract(plan)
+    assert len(store.samples) == 11
+    assert [entry["sample_id"] for entry in store.manifest.failed] == ["easy-vqa-00001"]
+    assert "aspect ratio" in store.manifest.failed[0]["reason"]
