@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from typing import Any
 
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, Qwen2_5_VLProcessor
 
 
 def load_processor(auto: Any, source: str, options: dict[str, Any]) -> Any:
@@ -28,8 +28,16 @@ def _is_qwen_vl(source: str, options: dict[str, Any]) -> bool:
     return AutoConfig.from_pretrained(source, **options).model_type == "qwen2_5_vl"
 
 
+class ImagesOnlyQwenProcessor(Qwen2_5_VLProcessor):
+    """Qwen2.5-VL's processor without a video processor, whose class needs torchvision."""
+
+    def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
+        if argument_name == "video_processor" and argument is None:
+            return None
+        return super().check_argument_for_proper_class(argument_name, argument)
+
+
 def _compose_qwen_vl(source: str, options: dict[str, Any]) -> Any:
-    from transformers import Qwen2_5_VLProcessor
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
     tokenizer = AutoTokenizer.from_pretrained(source, **options)
@@ -37,4 +45,4 @@ def _compose_qwen_vl(source: str, options: dict[str, Any]) -> Any:
     # The template with image placeholders belongs to the processor; the tokenizer's own is for text.
     saved, _ = Qwen2_5_VLProcessor.get_processor_dict(source, **options)
     template = saved.get("chat_template") or tokenizer.chat_template
-    return Qwen2_5_VLProcessor(image_processor=image_processor, tokenizer=tokenizer, chat_template=template)
+    return ImagesOnlyQwenProcessor(image_processor=image_processor, tokenizer=tokenizer, chat_template=template)

@@ -50,8 +50,8 @@ def test_good_overrides(argument):
         ("--config.model.trust_remote_code=1", "takes true or false"),
         ("--config.seeds=0", "takes a tuple"),
         ("--config.seeds=('a',)", "takes a tuple"),
-        ("--config.train=3", "is a group; set one of its fields: weight_decay"),
-        ("--config.zzzz=3", "fields at the top: name"),
+        ("--config.train=3", "is a group; set one of its fields: batch_size"),
+        ("--config.zzzz=3", "fields at the top: .*name"),
     ],
 )
 def test_bad_overrides_are_one_line(argument, message):

@@ -126,6 +126,7 @@ def test_image_span(backbone):
         assert len({image_span(backbone, inputs, row)[2:] for row in (0, 1)}) == 2
 
 
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # PEFT's own
 def test_lora_with_peft(backbone):
     """z and every LoRA gradient with a random adapter on all seven projections."""
     inputs, states = capture(backbone)

@@ -24,10 +24,10 @@ SPEC = ExtractSpec(batch_size=4, part_size=6)
 def plan(tmp_path, toy, monkeypatch):
     """12 easy-VQA questions as a jsonl file, two parts; the toy is loaded once for all tests."""
     monkeypatch.setattr(extraction, "load_backbone", lambda spec: toy)
-    samples = get_dataset("easy_vqa").load(DatasetSpec())[:12]
+    samples = get_dataset("easy_vqa").load(DatasetSpec())[:60:5]
     lines = [
-        json.dumps({"question": s.question, "answer": s.answer, "image": str(s.image), "id": s.sample_id})
-        for s in samples
+        json.dumps({"question": s.question, "answer": s.answer, "image": str(s.image), "id": f"q{i:02d}"})
+        for i, s in enumerate(samples)
     ]
     path = tmp_path / "data.jsonl"
     path.write_text("\n".join(lines))
@@ -41,7 +41,7 @@ def plan_for(path, store) -> Extraction:
 def test_store_holds_what_the_model_did(plan, toy):
     store = open_or_extract(plan)
     samples = store.samples.to_pylist()
-    assert [s["sample_id"] for s in samples] == [f"easy-vqa-{i:05d}" for i in range(12)]
+    assert [s["sample_id"] for s in samples] == [f"q{i:02d}" for i in range(12)]
     assert all(s["image_tokens"] == s["grid_height"] * s["grid_width"] == 9 for s in samples)
     assert sum(s["label"] for s in samples) == sum(s["response"].lower() == s["answer"] for s in samples)
     assert store.identity.source == toy_digest()
@@ -96,9 +96,9 @@ def test_unreadable_image_is_listed_and_left_out(plan, tmp_path, capsys):
     store = open_or_extract(plan)
     assert len(store.samples) == len(store.states()) == 10
     failed = {entry["sample_id"]: entry["reason"] for entry in store.manifest.failed}
-    assert failed.keys() == {"easy-vqa-00002", "easy-vqa-00007"}
-    assert "broken.png" in failed["easy-vqa-00002"]
-    assert "left out easy-vqa-00007" in capsys.readouterr().out
+    assert failed.keys() == {"q02", "q07"}
+    assert "broken.png" in failed["q02"]
+    assert "left out q07" in capsys.readouterr().out
 
 
 def test_extraction_where_every_sample_failed_can_be_tried_again(plan, tmp_path):
@@ -115,7 +115,7 @@ def test_question_with_the_image_placeholder_is_left_out(plan, tmp_path):
     lines[0] = json.dumps(json.loads(lines[0]) | {"question": "<image> what is this?"})
     (tmp_path / "data.jsonl").write_text("\n".join(lines))
     store = open_or_extract(plan)
-    assert [entry["sample_id"] for entry in store.manifest.failed] == ["easy-vqa-00000"]
+    assert [entry["sample_id"] for entry in store.manifest.failed] == ["q00"]
     assert "placeholder" in store.manifest.failed[0]["reason"]
 
 
@@ -135,7 +135,7 @@ def test_store_of_changed_data_or_model_is_refused(plan, tmp_path, monkeypatch):
         open_or_extract(plan)
     monkeypatch.undo()
     path = tmp_path / "data.jsonl"
-    path.write_text(path.read_text().replace('"answer": "triangle"', '"answer": "square"'))
+    path.write_text(path.read_text().replace("what is", "tell me", 1))
     with pytest.raises(ReLopeError, match=r"dataset\.sha256"):
         open_or_extract(plan)
 
@@ -150,17 +150,20 @@ def test_store_of_other_settings_is_refused(plan):
         open_or_extract(other)
 
 
-def test_query_that_the_processor_refuses_is_left_out(plan, monkeypatch):
+def test_query_that_the_processor_refuses_is_left_out(plan, monkeypatch, tmp_path):
     """As Qwen's processor refuses extreme aspect ratios; the rest of the batch goes on."""
+    lines = (tmp_path / "data.jsonl").read_text().splitlines()
+    lines[1] = json.dumps(json.loads(lines[1]) | {"question": "too wide?"})
+    (tmp_path / "data.jsonl").write_text("\n".join(lines))
     build = queries.build_inputs
 
     def refusing(backbone, batch):
-        if any(text == "what is the color of the triangle?" for text, _ in batch):
+        if any(text == "too wide?" for text, _ in batch):
             raise ValueError("absolute aspect ratio must be smaller than 200")
         return build(backbone, batch)
 
     monkeypatch.setattr(queries, "build_inputs", refusing)
     store = open_or_extract(plan)
     assert len(store.samples) == 11
-    assert [entry["sample_id"] for entry in store.manifest.failed] == ["easy-vqa-00001"]
+    assert [entry["sample_id"] for entry in store.manifest.failed] == ["q01"]
     assert "aspect ratio" in store.manifest.failed[0]["reason"]
