@@ -61,17 +61,17 @@ def run(config: ConfigDict) -> Run:
             f"frozen block l={store.identity.layer} replayed on {replay.n_samples} samples: "
             f"relative error {replay.median:.1e}, at most {replay.largest:.1e} (allowed {replay.tolerance:.0e})"
         )
-    writer = RunWriter(config, store)
-    states = to_device(data.states)
-    for method in methods:
-        if writer.has_method(method.name):
-            print(f"{method.name}: already trained, skipped")
-            continue
-        with watch.stage(method.name), writer.progress(method, train, config.seeds) as log:
-            fitted = fit(method, specs[method.name], train, data, states, config.seeds, log)
-            save_router(writer.checkpoint(method.name), method, specs[method.name], config.seeds, fitted)
-    with watch.stage("evaluate"):
-        evaluate_run(writer, store, data, states, methods, config.seeds)
+    with RunWriter(config, store) as writer:
+        states = to_device(data.states)
+        for method in methods:
+            if writer.has_method(method.name):
+                print(f"{method.name}: already trained, skipped")
+                continue
+            with watch.stage(method.name), writer.progress(method, train, config.seeds) as log:
+                fitted = fit(method, specs[method.name], train, data, states, config.seeds, log)
+                save_router(writer.checkpoint(method.name), method, specs[method.name], config.seeds, fitted)
+        with watch.stage("evaluate"):
+            evaluate_run(writer, store, data, states, methods, config.seeds)
     with watch.stage("report"):
         finished = Run(writer.path)
         page = report.write_report(finished, store)

@@ -42,7 +42,14 @@ class RunWriter:
             "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         }
         self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = lock_folder(self.path)  # held as long as this writer lives
+        self._lock = lock_folder(self.path)  # held until close()
+        try:
+            self._open(record, store)
+        except ReLopeError:
+            self.close()
+            raise
+
+    def _open(self, record: dict[str, Any], store: Store) -> None:
         existing = self.path / CONFIG
         if existing.exists():
             self._require_same(json.loads(existing.read_text()), record)
@@ -53,6 +60,16 @@ class RunWriter:
             publish(copy, self.path / BLOCK)
             write_json(existing, record)
         self._drop_unfinished_metrics()
+
+    def __enter__(self) -> RunWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the lock."""
+        self._lock.close()
 
     def _require_same(self, old: dict[str, Any], new: dict[str, Any]) -> None:
         before, now = _flat(old["config"]), _flat(new["config"])
