@@ -163,7 +163,7 @@ PAGE = """<!doctype html>
  th:first-child, td:first-child {{ text-align: left; }}
  svg {{ max-width: 100%; height: auto; background: #fff; }}
  .row {{ display: flex; flex-wrap: wrap; gap: 1rem; }}
- figure {{ margin: 0; width: 320px; }} figcaption {{ font-size: .85rem; }}
+ figure {{ margin: 0; width: 245px; }} figcaption {{ font-size: .85rem; }}
  @media (prefers-color-scheme: dark) {{
   body {{ color: #ddd; background: #16181c; }} .facts {{ color: #999; }}
   th, td {{ border-color: #333; }} svg {{ border-radius: 6px; padding: 6px; }} }}
@@ -172,10 +172,11 @@ PAGE = """<!doctype html>
 <p>{headline}.</p><p class="facts">{facts}</p>
 <h2>How well each router finds the answers that are wrong</h2>
 <table>{table}</table>
-<p>AUC is the mean over seeds on the test split; its interval (DeLong) is the sampling error of that mean given
-these trained routers, and the seed range says how far the seeds lie apart. Accuracy is of the router's own
-yes/no at score 0.5. "Caught" is the share of all wrong answers among the lowest 10, 20 and 30 % of scores:
-what sending those queries to the large model would repair at most. A random router catches 10, 20 and 30 %.</p>
+<p>AUC is the mean over seeds on the test split. Its interval (DeLong, questions about one image counted together) is
+the sampling error of that mean given these trained routers; the seed range says how far the seeds lie apart. Accuracy
+is of the router's own yes/no at score 0.5. "Caught" is the share of all wrong answers among the lowest 10, 20 and 30 %
+of scores: what sending those queries to the large model would repair at most. A random router catches 10, 20 and
+30 %.</p>
 <h2>Paired comparisons</h2><ul>{differences}</ul>
 <p>Paired DeLong tests on the same test prompts, not corrected for their number.</p>
 <h2>Routing curves</h2>{curves}
