@@ -10,9 +10,9 @@ import torch
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors import SafetensorError
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModelForMultimodalLM, AutoProcessor
 
-from extract.models import Family, family_of
+from extract.models import DecoderLayer, Family, family_of
 from extract.processor import load_processor
 from extract.spec import TOY_MLLM, ModelSpec
 from relope_jax.errors import ReLopeError
@@ -38,6 +38,10 @@ class Backbone:
             )
         return layers[number - 1]
 
+    def decoder_layer(self, number: int) -> DecoderLayer:
+        """Decoder layer `number`, 1-based, with its config and rotary embedding."""
+        return DecoderLayer(self.layer(number), self.decoder.config, self.decoder.rotary_emb, number)
+
     @property
     def device(self) -> torch.device:
         return self.model.device
@@ -60,10 +64,10 @@ def load_backbone(spec: ModelSpec) -> Backbone:
     if not Path(source).is_dir():
         options["revision"] = spec.revision
     try:
-        model = AutoModelForImageTextToText.from_pretrained(
+        processor = load_processor(AutoProcessor, source, options)  # first: it fails sooner than the weights load
+        model = AutoModelForMultimodalLM.from_pretrained(
             source, dtype=getattr(torch, spec.dtype), attn_implementation=spec.attention, **options
         )
-        processor = load_processor(AutoProcessor, source, options)
     except (OSError, ValueError, ImportError, SafetensorError) as error:
         raise ReLopeError(_explain(spec, error)) from error
     device = spec.device
@@ -103,4 +107,6 @@ def _explain(spec: ModelSpec, error: Exception) -> str:
     """One line: why loading failed and what to do."""
     if "trust_remote_code" in str(error):
         return f"{spec.name} runs code of its own: read it, then add --config.model.trust_remote_code=True"
+    if 'attn_implementation="eager"' in str(error):
+        return f"{spec.name} has no '{spec.attention}' attention: set --config.model.attention=eager"
     return f"cannot load {spec.name}: {str(error).splitlines()[0]}"

@@ -113,9 +113,9 @@ def extract_batch(
     spec: ExtractSpec, backbone: Backbone, dataset: Dataset, batch: list[Query], inputs: Any
 ) -> tuple[TokenStates, list[dict[str, Any]]]:
     """One `generate`: its prefill gives the states, its tokens the answers."""
-    with torch.inference_mode(), Capture(backbone, spec.layer) as capture:
+    with torch.inference_mode(), Capture(backbone, spec.layer, inputs["attention_mask"]) as capture:
         output = backbone.model.generate(**inputs, max_new_tokens=spec.max_new_tokens, **GREEDY)
-    states = capture.states(inputs["attention_mask"])
+    states = capture.states()
     answers = backbone.processor.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
     rows = []
     for i, ((sample, _), answer) in enumerate(zip(batch, answers, strict=True)):

@@ -5,31 +5,53 @@ from __future__ import annotations
 import importlib.util
 from typing import Any
 
-from transformers import AutoTokenizer, Qwen2_5_VLProcessor
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    ProcessorMixin,
+    Qwen2_5_VLProcessor,
+    Qwen2VLProcessor,
+    Qwen3VLProcessor,
+)
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+from relope_jax.errors import ReLopeError
+
+QWEN_PROCESSORS = {"qwen2_vl": Qwen2VLProcessor, "qwen2_5_vl": Qwen2_5_VLProcessor, "qwen3_vl": Qwen3VLProcessor}
 
 
 def load_processor(auto: Any, source: str, options: dict[str, Any]) -> Any:
     """The model's processor, padding on the left so that the last prompt token is the last column.
 
-    Qwen2.5-VL's own loader imports a video processor, which needs torchvision; without it the processor is
-    composed from its PIL image processor and its tokenizer.
+    A few processors need torchvision although they have PIL image processors; without torchvision these are
+    put together here.
+
+    Raises:
+      ReLopeError: the processor cannot do without torchvision.
     """
-    if importlib.util.find_spec("torchvision") is None and _is_qwen_vl(source, options):
-        processor = _compose_qwen_vl(source, options)
-    else:
+    processor = None
+    if importlib.util.find_spec("torchvision") is None:
+        processor = _without_torchvision(source, options)
+    if processor is None:
         processor = auto.from_pretrained(source, **options)
     processor.tokenizer.padding_side = "left"
     return processor
 
 
-def _is_qwen_vl(source: str, options: dict[str, Any]) -> bool:
-    from transformers import AutoConfig
+def _without_torchvision(source: str, options: dict[str, Any]) -> Any:
+    """The processor of a model type whose own loader imports torchvision; None for all others."""
+    model_type = AutoConfig.from_pretrained(source, **options).model_type
+    if model_type in QWEN_PROCESSORS:
+        return _compose_qwen_vl(QWEN_PROCESSORS[model_type], source, options)
+    if model_type in ("mistral3", "pixtral"):
+        return PixtralProcessorPil.from_pretrained(source, **options)
+    if model_type == "phi4_multimodal":  # no PIL image processor exists
+        raise ReLopeError("Phi-4-multimodal's processor needs torchvision: pip install torchvision")
+    return None
 
-    return AutoConfig.from_pretrained(source, **options).model_type == "qwen2_5_vl"
 
-
-class ImagesOnlyQwenProcessor(Qwen2_5_VLProcessor):
-    """Qwen2.5-VL's processor without a video processor, whose class needs torchvision."""
+class _ImagesOnly:
+    """Mixed into a Qwen processor: it may go without its video processor, whose class needs torchvision."""
 
     def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
         if argument_name == "video_processor" and argument is None:
@@ -37,12 +59,46 @@ class ImagesOnlyQwenProcessor(Qwen2_5_VLProcessor):
         return super().check_argument_for_proper_class(argument_name, argument)
 
 
-def _compose_qwen_vl(source: str, options: dict[str, Any]) -> Any:
-    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
-
+def _compose_qwen_vl(processor_class: type, source: str, options: dict[str, Any]) -> Any:
     tokenizer = AutoTokenizer.from_pretrained(source, **options)
     image_processor = Qwen2VLImageProcessorPil.from_pretrained(source, **options)
     # The template with image placeholders belongs to the processor; the tokenizer's own is for text.
-    saved, _ = Qwen2_5_VLProcessor.get_processor_dict(source, **options)
+    saved, _ = processor_class.get_processor_dict(source, **options)
     template = saved.get("chat_template") or tokenizer.chat_template
-    return ImagesOnlyQwenProcessor(image_processor=image_processor, tokenizer=tokenizer, chat_template=template)
+    images_only = type(f"ImagesOnly{processor_class.__name__}", (_ImagesOnly, processor_class), {})
+    return images_only(image_processor=image_processor, tokenizer=tokenizer, chat_template=template)
+
+
+class PixtralProcessorPil(ProcessorMixin):
+    """Pixtral's processor, whose module imports torchvision, over its PIL image processor: an image becomes
+    rows of image tokens, each row closed by a break token and the last one by an end token."""
+
+    def __init__(
+        self,
+        image_processor: Any = None,
+        tokenizer: Any = None,
+        patch_size: int = 16,
+        spatial_merge_size: int = 1,
+        chat_template: str | None = None,
+        image_token: str = "[IMG]",
+        image_break_token: str = "[IMG_BREAK]",
+        image_end_token: str = "[IMG_END]",
+        **kwargs: Any,
+    ):
+        super().__init__(image_processor, tokenizer, chat_template=chat_template)
+        self.patch_size, self.spatial_merge_size = patch_size, spatial_merge_size
+        self.image_token, self.image_break_token, self.image_end_token = image_token, image_break_token, image_end_token
+        self.image_token_id = tokenizer.convert_tokens_to_ids(image_token)
+
+    def _process_images(self, images: Any, **kwargs: Any) -> Any:
+        return super()._process_images(images, **kwargs | {"patch_size": self.patch_size * self.spatial_merge_size})
+
+    def replace_image_token(self, image_inputs: dict[str, Any], image_idx: int, **kwargs: Any) -> str:
+        merged = self.patch_size * self.spatial_merge_size
+        height, width = (int(side) // merged for side in image_inputs["image_sizes"][image_idx])
+        row = self.image_token * width
+        return self.image_break_token.join([row] * height) + self.image_end_token
+
+    @property
+    def model_input_names(self) -> list[str]:
+        return [*super().model_input_names, "image_sizes"]

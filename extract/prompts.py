@@ -8,29 +8,43 @@ from PIL import Image
 
 from extract.backbone import Backbone
 
+NEEDS_IMAGE = ("paligemma",)  # its processor puts the start token into the middle of a question without an image
+
 
 def build_inputs(backbone: Backbone, queries: list[tuple[str, Image.Image | None]]) -> Any:
-    """Left-padded model inputs for (text, image) queries, on the model's device."""
-    texts, images = [], []
+    """Left-padded model inputs for (text, image) queries, on the model's device.
+
+    Raises:
+      ValueError: the processor refuses a query.
+    """
+    if backbone.model.config.model_type in NEEDS_IMAGE and any(image is None for _, image in queries):
+        raise ValueError(f"{backbone.spec.name} takes no question without an image")
+    texts = []
     for text, image in queries:
         content: list[dict[str, str]] = [{"type": "text", "text": text}]
         if image is not None:
             content.insert(0, {"type": "image"})
-            images.append([image])
         messages = [{"role": "user", "content": content}]
         texts.append(backbone.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
-    inputs = backbone.processor(text=texts, images=images or None, padding=True, return_tensors="pt")
+    # One list a row, empty for a row without an image: some processors insist on it, the others accept it.
+    images = [[] if image is None else [image] for _, image in queries]
+    inputs = backbone.processor(text=texts, images=images if any(images) else None, padding=True, return_tensors="pt")
+    inputs.pop("labels", None)  # PaliGemma's, for training
     return inputs.to(backbone.device)
+
+
+def image_token_id(config: Any) -> int:
+    """The id that marks an image token in `input_ids`; Phi-4 keeps it with its vision tower's settings."""
+    return config.image_token_id if hasattr(config, "image_token_id") else config.vision_config.image_token_id
 
 
 def image_span(backbone: Backbone, inputs: Any, row: int) -> tuple[int, int, int, int]:
     """(first image token, image tokens, grid height, grid width) of a row, counted without padding."""
-    ids = inputs["input_ids"][row][inputs["attention_mask"][row].bool()]
-    where = (ids == backbone.model.config.image_token_id).nonzero()[:, 0]
+    is_image = inputs["input_ids"] == image_token_id(backbone.model.config)
+    where = is_image[row][inputs["attention_mask"][row].bool()].nonzero()[:, 0]
     if len(where) == 0:
         return -1, 0, 0, 0
-    before = inputs["input_ids"][:row] == backbone.model.config.image_token_id
-    image_row = int(before.any(dim=1).sum())  # rows without an image have no entry in the image inputs
+    image_row = int(is_image[:row].any(dim=1).sum())  # rows without an image have no entry in the image inputs
     first, count = int(where[0]), len(where)
     if int(where[-1]) - first + 1 != count:  # row separators in between: no plain grid
         return first, count, 0, 0

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int
 
 from relope_jax.metrics.evaluate import require_both_labels
-from relope_jax.models.spec import Block
+from relope_jax.models.block_spec import Block
 from relope_jax.states.ragged import TokenStates
 from relope_jax.states.store import SPLITS, Store
 

@@ -15,8 +15,8 @@ from jaxtyping import Float
 
 from relope_jax.errors import ReLopeError
 from relope_jax.models.batch import padded_length, to_device
+from relope_jax.models.block_spec import Block
 from relope_jax.models.params import load_block
-from relope_jax.models.spec import Block
 from relope_jax.states.ragged import TokenStates
 from relope_jax.training.checkpoints import Restored, load_member
 from relope_jax.training.scoring import ensemble_scores, single_output

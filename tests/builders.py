@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import numpy as np
 
-from relope_jax.models.lora import projection_shape
-from relope_jax.models.spec import PROJECTIONS, Block, BlockSpec
+from relope_jax.models.block_spec import Block, BlockSpec, projection_shape, weight_shapes
 from relope_jax.states.ragged import TokenStates
 
 
 def make_spec(**changes) -> BlockSpec:
     values = {
         "family": "llama", "layer": 2, "hidden_size": 16, "n_heads": 4, "n_kv_heads": 2, "head_dim": 8,
-        "intermediate_size": 24, "norm_eps": 1e-5, "activation": "silu", "attention_scale": 8**-0.5,
+        "intermediate_size": 24, "norm_eps": 1e-5, "activation": "silu", "attention_scale": 8**-0.5, "rope_dim": 8,
     }  # fmt: skip
     return BlockSpec(**values | changes)
 
 
-def make_block(rng: np.random.Generator, spec: BlockSpec | None = None, biases: tuple[str, ...] = ()) -> Block:
+def make_block(rng: np.random.Generator, spec: BlockSpec | None = None) -> Block:
     spec = spec or make_spec()
     weights = {}
-    for name in PROJECTIONS:
-        shape = projection_shape(spec, name)
-        weights[f"{name}.weight"] = (rng.normal(size=shape) / np.sqrt(shape[1])).astype(np.float32)
-        if name in biases:
-            weights[f"{name}.bias"] = rng.normal(size=shape[0]).astype(np.float32)
-    for name in ("input_norm", "post_attention_norm"):
-        weights[name] = rng.uniform(0.5, 1.5, spec.hidden_size).astype(np.float32)
-    weights["inv_freq"] = (100.0 ** -np.linspace(0, 1, spec.head_dim // 2)).astype(np.float32)
+    for name, shape in weight_shapes(spec).items():
+        if name.endswith(".weight"):
+            weight = rng.normal(size=shape) / np.sqrt(shape[1])
+        elif name.endswith(".bias"):
+            weight = rng.normal(size=shape)
+        elif name == "frequencies":
+            weight = np.broadcast_to(100.0 ** -np.linspace(0, 1, shape[1]), shape)
+        else:
+            weight = rng.uniform(0.5, 1.5, shape)
+        weights[name] = weight.astype(np.float32)
     return Block(spec, weights)
 
 

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import torch
 
-from extract.models.family import Family
+from extract.models.family import DecoderLayer, Family
+from extract.models.gemma import GEMMA2, GEMMA3
 from extract.models.llama import LLAMA
-from extract.models.qwen2_5_vl import QWEN2_5_VL
+from extract.models.mistral import MISTRAL
+from extract.models.phi4_multimodal import PHI4_MULTIMODAL
+from extract.models.qwen_vl import QWEN2_5_VL, QWEN2_VL, QWEN3_VL
 from relope_jax.errors import ReLopeError
 
-FAMILIES: dict[str, Family] = {family.layer_class: family for family in (LLAMA, QWEN2_5_VL)}
+__all__ = ["FAMILIES", "DecoderLayer", "Family", "family_of"]
+
+FAMILIES: dict[str, Family] = {
+    family.layer_class: family
+    for family in (LLAMA, QWEN2_VL, QWEN2_5_VL, QWEN3_VL, GEMMA2, GEMMA3, PHI4_MULTIMODAL, MISTRAL)
+}
 
 
 def family_of(layer: torch.nn.Module) -> Family:

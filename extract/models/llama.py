@@ -4,12 +4,6 @@ from __future__ import annotations
 
 import functools
 
-from extract.models.family import LLAMA_WEIGHTS, Family, decoder_spec, square_grid
+from extract.models.family import Family, decoder_spec
 
-LLAMA = Family(
-    name="llama",
-    layer_class="LlamaDecoderLayer",
-    modules=LLAMA_WEIGHTS,
-    spec=functools.partial(decoder_spec, "llama"),
-    image_grid=square_grid,
-)
+LLAMA = Family("llama", "LlamaDecoderLayer", functools.partial(decoder_spec, "llama"))

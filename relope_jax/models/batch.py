@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from relope_jax.models.block_spec import Block
+from relope_jax.models.keys import KeyCache, build_key_cache
+from relope_jax.models.params import device_weights
 from relope_jax.states.ragged import TokenStates
 
 
@@ -18,6 +22,7 @@ class TokenBatch(NamedTuple):
     positions: Int[Array, "batch n axes"]
     mask: Bool[Array, "batch n"]
     last_hidden: Float[Array, "batch d"]  # z_n^(l)
+    cache: KeyCache | None = None  # of the frozen block, `[batch, n]` and `[batch, n, kv_x_dim]`
 
 
 class DeviceStates(NamedTuple):
@@ -28,6 +33,7 @@ class DeviceStates(NamedTuple):
     starts: Int[Array, "samples"]
     ends: Int[Array, "samples"]
     last_hidden: Float[Array, "samples d"]
+    cache: KeyCache | None = None  # see `with_key_cache`
 
 
 def to_device(states: TokenStates) -> DeviceStates:
@@ -39,6 +45,13 @@ def to_device(states: TokenStates) -> DeviceStates:
         ends=jnp.asarray(states.offsets[1:], jnp.int32),
         last_hidden=jnp.asarray(states.last_hidden),
     )
+
+
+def with_key_cache(states: DeviceStates, block: Block) -> DeviceStates:
+    """The same states with the frozen block's keys of every token, computed once and kept on the device."""
+    weights = device_weights(block)
+    with jax.default_matmul_precision("highest"):
+        return states._replace(cache=build_key_cache(block.spec, weights, states.hidden))
 
 
 def padded_length(states: TokenStates, multiple: int = 8) -> int:
@@ -57,4 +70,5 @@ def gather(states: DeviceStates, rows: Int[Array, "batch"], n: int) -> TokenBatc
         positions=states.positions[tokens],
         mask=mask,
         last_hidden=states.last_hidden[rows],
+        cache=None if states.cache is None else jax.tree.map(lambda x: x[tokens], states.cache),
     )

@@ -1,23 +1,32 @@
 """Decoder block l for the last prompt token only, with LoRA, in the absorbed form.
 
 ReLope reads one token of one block (paper section 4.2), so only that token's query, output projection
-and MLP are computed, and values are pooled before they are projected:
-`ctx_h = W_v (sum_i a_hi x^_i) + b_v`. Exact, not approximate; see DESIGN section 3.
-`block_reference` is the readable version that the tests compare with.
+and MLP are computed, values are pooled before they are projected, and no normalised copy of the states is ever
+written. Exact, not approximate: docs/absorbed_block.md has the derivation. `block_reference` is the
+readable version that the tests compare with.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from relope_jax.models.batch import TokenBatch
+from relope_jax.models.block_spec import BlockSpec
+from relope_jax.models.keys import frozen_keys, project_normed
 from relope_jax.models.lora import Adapter, adapted
+from relope_jax.models.norm import rms_norm
 from relope_jax.models.rope import angles, rotate
-from relope_jax.models.spec import BlockSpec
 
-ACTIVATIONS = {"silu": jax.nn.silu, "gelu_pytorch_tanh": jax.nn.gelu}
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "silu": jax.nn.silu,
+    "gelu": functools.partial(jax.nn.gelu, approximate=False),
+    "gelu_pytorch_tanh": jax.nn.gelu,
+}
 Weights = dict[str, Float[Array, "..."]]
 Adapters = dict[str, Adapter]
 
@@ -28,17 +37,24 @@ def last_token_block(
     """z_n^(l) from Z^(l-1).
 
     Args:
-      weights: see `Block`; float32.
+      weights: see `block_spec.weight_shapes`; float32.
       adapters: `{projection: (A, scale * B)}` for any subset of q, k, v, o, gate, up, down.
+      batch: with a key cache, the frozen keys are read from it; else they are computed here.
     """
 
     def project(name: str, x: Array) -> Array:
         return adapted(x, weights[f"{name}.weight"], weights.get(f"{name}.bias"), adapters.get(name))
 
-    residual = batch.hidden[:, -1]
-    residual = residual + project("o", attend(spec, weights, adapters, batch))
-    x = rms_norm(residual, weights["post_attention_norm"], spec.norm_eps)
-    return residual + project("down", ACTIVATIONS[spec.activation](project("gate", x)) * project("up", x))
+    attended = project("o", attend(spec, weights, adapters, batch))
+    if spec.output_norms:
+        attended = rms_norm(attended, weights["attention_output_norm"], spec.norm_eps)
+    residual = batch.hidden[:, -1] + attended
+
+    x = rms_norm(residual, weights["mlp_norm"], spec.norm_eps)
+    x = project("down", ACTIVATIONS[spec.activation](project("gate", x)) * project("up", x))
+    if spec.output_norms:
+        x = rms_norm(x, weights["mlp_output_norm"], spec.norm_eps)
+    return residual + x
 
 
 def attend(
@@ -46,31 +62,60 @@ def attend(
 ) -> Float[Array, "batch heads_x_dim"]:
     """Attention output of the last token, before the output projection."""
     size, n, d = batch.hidden.shape
-    kv, group, dim = spec.n_kv_heads, spec.n_heads // spec.n_kv_heads, spec.head_dim
-    normed = rms_norm(batch.hidden, weights["input_norm"], spec.norm_eps)
-    theta = angles(spec, weights["inv_freq"], batch.positions)
+    kv, dim = spec.n_kv_heads, spec.head_dim
+    gain = weights["input_norm"]
+    scale, keys = batch.cache if batch.cache is not None else frozen_keys(spec, weights, batch.hidden)
 
-    q = adapted(normed[:, -1], weights["q.weight"], weights.get("q.bias"), adapters.get("q"))
-    q = rotate(q.reshape(size, kv * group, dim), theta[:, -1], spec.rope_scaling)
-    k = adapted(normed, weights["k.weight"], weights.get("k.bias"), adapters.get("k"))
-    k = rotate(k.reshape(size, n, kv, dim), theta, spec.rope_scaling)
+    last = batch.hidden[:, -1] * scale[:, -1, None] * jnp.broadcast_to(gain, (size, d))
+    q = adapted(last, weights["q.weight"], weights.get("q.bias"), adapters.get("q"))
+    if "k" in adapters:
+        a, b = adapters["k"]
+        keys = keys + project_normed(batch.hidden, scale, gain, a) @ b.T
 
-    scores = jnp.einsum("bkgc,bnkc->bkgn", q.reshape(size, kv, group, dim), k) * spec.attention_scale
-    scores = jnp.where(batch.mask[:, None, None, :], scores, -jnp.inf)
-    attention = jax.nn.softmax(scores, axis=-1)
+    q, k = q.reshape(size, spec.n_heads, dim), keys.reshape(size, n, kv, dim)
+    if spec.qk_norm:
+        q, k = rms_norm(q, weights["q_norm"], spec.norm_eps), rms_norm(k, weights["k_norm"], spec.norm_eps)
+    theta = angles(weights["frequencies"], batch.positions)
+    q, k = rotate(q, theta[:, -1], spec.rope_scaling), rotate(k, theta, spec.rope_scaling)
+    scores = jnp.einsum("bkgc,bnkc->bkgn", q.reshape(size, kv, spec.group, dim), k)
+    attention = attention_weights(spec, scores, batch.mask)
 
-    # Pool first, project after: H pooled vectors instead of n projected tokens.
-    pooled = jnp.einsum("bkgn,bnd->bkgd", attention, normed)
-    context = jnp.einsum("bkgd,kcd->bkgc", pooled, weights["v.weight"].reshape(kv, dim, d))
+    # The RMSNorm of a token is a scalar, which joins its attention weight, and a gain, which all tokens share.
+    pooled = pool(attention * scale[:, None, None, :], batch.hidden)
+    return project_pooled(spec, weights, adapters, pooled * jnp.broadcast_to(gain, pooled.shape))
+
+
+def pool(
+    attention: Float[Array, "batch kv group n"], hidden: Float[Array, "batch n d"]
+) -> Float[Array, "batch kv group d"]:
+    """Weighted sums of the raw states, one a head."""
+    size, kv, group, n = attention.shape
+    pooled = jnp.einsum("bhn,bnd->bhd", attention.reshape(size, kv * group, n), hidden)
+    return pooled.reshape(size, kv, group, -1)
+
+
+def project_pooled(
+    spec: BlockSpec, weights: Weights, adapters: Adapters, pooled: Float[Array, "batch kv group d"]
+) -> Float[Array, "batch heads_x_dim"]:
+    """W_v, its adapter and bias on the pooled states: H vectors a prompt instead of n tokens."""
+    kv, dim = spec.n_kv_heads, spec.head_dim
+    context = jnp.einsum("bkgd,kcd->bkgc", pooled, weights["v.weight"].reshape(kv, dim, -1))
     if "v" in adapters:
         a, b = adapters["v"]
         context = context + jnp.einsum("bkgr,kcr->bkgc", pooled @ a.T, b.reshape(kv, dim, -1))
-    if "v.bias" in weights:
+    if "v" in spec.biases:  # attention weights sum to 1, so the bias passes
         context = context + weights["v.bias"].reshape(1, kv, 1, dim)
-    return context.reshape(size, kv * group * dim)
+    return context.reshape(pooled.shape[0], -1)
 
 
-def rms_norm(x: Float[Array, "*batch d"], gain: Float[Array, "d"], eps: float) -> Float[Array, "*batch d"]:
-    """gain * x / sqrt(mean(x^2) + eps)."""
-    scale = jax.lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + eps)
-    return x * scale * jnp.broadcast_to(gain, x.shape)
+def attention_weights(
+    spec: BlockSpec, scores: Float[Array, "batch kv group n"], mask: Bool[Array, "batch n"]
+) -> Float[Array, "batch kv group n"]:
+    """Scale, soft cap, window and softmax of the last token's raw scores `q.k`; exactly 0 where padded."""
+    scores = scores * spec.attention_scale
+    if spec.softcap is not None:
+        scores = spec.softcap * jnp.tanh(scores / spec.softcap)
+    if spec.window is not None:
+        n = mask.shape[1]
+        mask = mask & (jnp.arange(n) >= n - spec.window)[None, :]
+    return jax.nn.softmax(jnp.where(mask[:, None, None, :], scores, -jnp.inf), axis=-1)

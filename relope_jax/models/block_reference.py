@@ -10,35 +10,50 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from relope_jax.models.batch import TokenBatch
-from relope_jax.models.block import ACTIVATIONS, Adapters, Weights, rms_norm
+from relope_jax.models.block import ACTIVATIONS, Adapters, Weights
+from relope_jax.models.block_spec import BlockSpec
 from relope_jax.models.lora import adapted
+from relope_jax.models.norm import rms_norm
 from relope_jax.models.rope import angles, rotate
-from relope_jax.models.spec import BlockSpec
 
 
 def last_token_block_reference(
     spec: BlockSpec, weights: Weights, adapters: Adapters, batch: TokenBatch
 ) -> Float[Array, "batch d"]:
-    """z_n^(l) from Z^(l-1), unabsorbed. Arguments as `block.last_token_block`."""
+    """z_n^(l) from Z^(l-1), unabsorbed. Arguments as `block.last_token_block`; a key cache is not read."""
 
     def project(name: str, x: Array) -> Array:
         return adapted(x, weights[f"{name}.weight"], weights.get(f"{name}.bias"), adapters.get(name))
 
+    def norm(name: str, x: Array) -> Array:
+        return rms_norm(x, weights[name], spec.norm_eps)
+
     def heads(name: str, x: Array, count: int) -> Array:
         return project(name, x).reshape(*x.shape[:-1], count, spec.head_dim)
 
-    normed = rms_norm(batch.hidden, weights["input_norm"], spec.norm_eps)
-    theta = angles(spec, weights["inv_freq"], batch.positions)
-    q = rotate(heads("q", normed, spec.n_heads), theta, spec.rope_scaling)
-    k = rotate(heads("k", normed, spec.n_kv_heads), theta, spec.rope_scaling)
+    normed = norm("input_norm", batch.hidden)
+    q = heads("q", normed, spec.n_heads)
+    k = heads("k", normed, spec.n_kv_heads)
     v = heads("v", normed, spec.n_kv_heads)
+    if spec.qk_norm:
+        q, k = norm("q_norm", q), norm("k_norm", k)
+    theta = angles(weights["frequencies"], batch.positions)
+    q, k = rotate(q, theta, spec.rope_scaling), rotate(k, theta, spec.rope_scaling)
+    k, v = jnp.repeat(k, spec.group, axis=2), jnp.repeat(v, spec.group, axis=2)
 
-    group = spec.n_heads // spec.n_kv_heads
-    k, v = jnp.repeat(k, group, axis=2), jnp.repeat(v, group, axis=2)
     scores = jnp.einsum("bhc,bnhc->bhn", q[:, -1], k) * spec.attention_scale
-    attention = jax.nn.softmax(jnp.where(batch.mask[:, None, :], scores, -jnp.inf), axis=-1)
-    context = jnp.einsum("bhn,bnhc->bhc", attention, v).reshape(q.shape[0], -1)
+    if spec.softcap is not None:
+        scores = jnp.tanh(scores / spec.softcap) * spec.softcap
+    n = scores.shape[-1]
+    visible = batch.mask & (jnp.arange(n) > n - 1 - (spec.window or n))[None, :]
+    attention = jax.nn.softmax(jnp.where(visible[:, None, :], scores, -jnp.inf), axis=-1)
+    attended = project("o", jnp.einsum("bhn,bnhc->bhc", attention, v).reshape(q.shape[0], -1))
 
-    z = batch.hidden[:, -1] + project("o", context)
-    x = rms_norm(z, weights["post_attention_norm"], spec.norm_eps)
-    return z + project("down", ACTIVATIONS[spec.activation](project("gate", x)) * project("up", x))
+    if spec.output_norms:
+        attended = norm("attention_output_norm", attended)
+    z = batch.hidden[:, -1] + attended
+    x = norm("mlp_norm", z)
+    x = project("down", ACTIVATIONS[spec.activation](project("gate", x)) * project("up", x))
+    if spec.output_norms:
+        x = norm("mlp_output_norm", x)
+    return z + x

@@ -9,24 +9,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from relope_jax.models.spec import BlockSpec, LoRASpec
+from relope_jax.models.block_spec import BlockSpec, projection_shape
+from relope_jax.models.spec import LoRASpec
 
 Adapter = tuple[Float[Array, "r fan_in"], Float[Array, "fan_out r"]]
-
-
-def projection_shape(spec: BlockSpec, name: str) -> tuple[int, int]:
-    """(fan_out, fan_in) of a projection of the block."""
-    d, m = spec.hidden_size, spec.intermediate_size
-    q, kv = spec.n_heads * spec.head_dim, spec.n_kv_heads * spec.head_dim
-    return {
-        "q": (q, d),
-        "k": (kv, d),
-        "v": (kv, d),
-        "o": (d, q),
-        "gate": (m, d),
-        "up": (m, d),
-        "down": (d, m),
-    }[name]
 
 
 class LoRA(nnx.Module):

@@ -1,4 +1,4 @@
-"""A frozen block on disk: safetensors, its spec as JSON in the file's metadata."""
+"""A frozen block on disk (safetensors; spec and module names as JSON in the file's metadata) and on the device."""
 
 from __future__ import annotations
 
@@ -6,26 +6,34 @@ import dataclasses
 import json
 from pathlib import Path
 
+import jax.numpy as jnp
+from jaxtyping import Array
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from relope_jax.errors import ReLopeError
-from relope_jax.models.spec import Block, BlockSpec
+from relope_jax.models.block_spec import Block, BlockSpec
 
 
 def save_block(path: Path, block: Block) -> None:
     """Write `block` to a safetensors file."""
-    save_file(block.weights, path, metadata={"spec": json.dumps(dataclasses.asdict(block.spec))})
+    spec = json.dumps(dataclasses.asdict(block.spec))
+    save_file(block.weights, path, metadata={"spec": spec, "modules": json.dumps(block.modules)})
 
 
 def load_block(path: Path) -> Block:
     """Read a block written by `save_block`; raises ReLopeError when the file is not one."""
     try:
         with safe_open(path, "numpy") as file:
-            raw = json.loads(file.metadata()["spec"])
+            metadata = file.metadata()
+            raw, modules = json.loads(metadata["spec"]), json.loads(metadata["modules"])
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        spec = BlockSpec(**raw | {"biases": tuple(raw["biases"])})
     except (SafetensorError, KeyError, TypeError, FileNotFoundError) as error:
-        raise ReLopeError(f"{path} is not a dumped decoder block: {error}") from error
-    if raw["rope_sections"] is not None:
-        raw["rope_sections"] = tuple(raw["rope_sections"])
-    return Block(BlockSpec(**raw), weights)
+        raise ReLopeError(f"{path} is not a decoder block dumped by this version: {error}") from error
+    return Block(spec, weights, modules)
+
+
+def device_weights(block: Block) -> dict[str, Array]:
+    """The block's weights in float32 on the default device."""
+    return {name: jnp.asarray(weight, jnp.float32) for name, weight in block.weights.items()}

@@ -17,8 +17,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from relope_jax.models.batch import TokenBatch
 from relope_jax.models.block import last_token_block
+from relope_jax.models.block_spec import Block
 from relope_jax.models.lora import LoRA
-from relope_jax.models.spec import AttentionProbeSpec, Block, ProbeSpec, ReLopeSpec
+from relope_jax.models.params import device_weights
+from relope_jax.models.spec import AttentionProbeSpec, ProbeSpec, ReLopeSpec
 from relope_jax.states.statistics import Moments, TokenStatistics
 
 
@@ -123,7 +125,7 @@ class ReLope(nnx.Module):
         d = block.spec.hidden_size
         k = spec.bottleneck or d
         self.spec, self.block_spec = spec, block.spec
-        self.block = nnx.data({name: Frozen(jnp.asarray(w, jnp.float32)) for name, w in block.weights.items()})
+        self.block = nnx.data({name: Frozen(w) for name, w in device_weights(block).items()})
         self.lora = LoRA(spec.lora, block.spec, rngs=rngs)
         self.standardize = Standardize(statistics.last_hidden)  # of the frozen block's output, where B = 0
         self.mean = nnx.Linear(d, k, rngs=rngs)

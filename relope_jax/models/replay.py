@@ -11,7 +11,8 @@ import numpy as np
 from relope_jax.errors import ReLopeError
 from relope_jax.models.batch import gather, padded_length, to_device
 from relope_jax.models.block import last_token_block
-from relope_jax.models.spec import Block
+from relope_jax.models.block_spec import Block
+from relope_jax.models.params import device_weights
 from relope_jax.states.ragged import TokenStates
 
 # Allowed relative error of the block's update z_n^(l) - z_n^(l-1), which the residual stream would hide.
@@ -43,7 +44,7 @@ def replay_block(block: Block, states: TokenStates, model_dtype: str, max_sample
     sample = states.select(chosen)
     rows = jnp.arange(len(sample), dtype=jnp.int32)
     batch = gather(to_device(sample), rows, padded_length(sample))
-    weights = {name: jnp.asarray(w, jnp.float32) for name, w in block.weights.items()}
+    weights = device_weights(block)
     with jax.default_matmul_precision("highest"):
         z = np.asarray(last_token_block(block.spec, weights, {}, batch))
     before = np.asarray(batch.hidden[:, -1])

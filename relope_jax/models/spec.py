@@ -1,56 +1,11 @@
-"""Typed description of a frozen decoder block and of everything trained on top of it."""
+"""Settings of everything that is trained: the LoRA and the three probes."""
 
 from __future__ import annotations
 
 import dataclasses
 
-import numpy as np
-
 from relope_jax.errors import require_choice, require_range
-
-ACTIVATIONS = ("silu", "gelu_pytorch_tanh")
-PROJECTIONS = ("q", "k", "v", "o", "gate", "up", "down")
-
-
-@dataclasses.dataclass(frozen=True)
-class BlockSpec:
-    """Shape and arithmetic of one pre-norm decoder block with GQA, RoPE and a gated MLP.
-
-    Attributes:
-      family: model family that mapped the weights, for messages.
-      layer: l, 1-based; the block turns Z^(l-1) into Z^(l).
-      hidden_size: d.
-      rope_sections: frequencies per position axis (multimodal RoPE), or None for one axis.
-      rope_scaling: factor on cos and sin (YaRN and relatives), 1 otherwise.
-    """
-
-    family: str
-    layer: int
-    hidden_size: int
-    n_heads: int
-    n_kv_heads: int
-    head_dim: int
-    intermediate_size: int
-    norm_eps: float
-    activation: str
-    attention_scale: float
-    rope_scaling: float = 1.0
-    rope_sections: tuple[int, ...] | None = None
-
-    def __post_init__(self) -> None:
-        require_choice(f"the activation of a {self.family} layer", self.activation, ACTIVATIONS)
-
-
-@dataclasses.dataclass(frozen=True)
-class Block:
-    """A frozen block: its spec and its weights.
-
-    Weight names: `{q,k,v,o,gate,up,down}.weight` `[out, in]`, optional `.bias` `[out]`,
-    `input_norm`, `post_attention_norm` `[d]` and `inv_freq` `[head_dim / 2]`.
-    """
-
-    spec: BlockSpec
-    weights: dict[str, np.ndarray]
+from relope_jax.models.block_spec import PROJECTIONS
 
 
 @dataclasses.dataclass(frozen=True)

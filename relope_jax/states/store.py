@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 from jaxtyping import Int
 
 from relope_jax.errors import ReLopeError
+from relope_jax.models.block_spec import Block
 from relope_jax.models.params import load_block
-from relope_jax.models.spec import Block
 from relope_jax.states.arrays import read_array
 from relope_jax.states.files import sha256, tree_checksums
 from relope_jax.states.manifest import Identity, Manifest, Part

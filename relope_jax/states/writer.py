@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from relope_jax.errors import ReLopeError
+from relope_jax.models.block_spec import Block
 from relope_jax.models.params import save_block
-from relope_jax.models.spec import Block
 from relope_jax.states.arrays import write_array
 from relope_jax.states.files import lock_folder, publish, sha256, tree_checksums, write_json
 from relope_jax.states.manifest import IDENTITY, MANIFEST, Identity, Manifest, Part

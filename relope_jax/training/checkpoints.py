@@ -16,8 +16,9 @@ from flax import nnx
 
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import TrainedMethod, get_method
+from relope_jax.models.block_spec import Block
 from relope_jax.models.probes import Statistics, split_module
-from relope_jax.models.spec import Block, LoRASpec, ProbeSpec
+from relope_jax.models.spec import LoRASpec, ProbeSpec
 from relope_jax.states.files import publish, write_json
 from relope_jax.states.statistics import Moments, TokenStatistics
 from relope_jax.training.fit import Fitted

@@ -132,8 +132,8 @@ def test_second_run_changes_nothing_and_other_configs_are_refused(finished, caps
 
 def test_damaged_block_is_caught_by_the_replay(finished, tmp_path):
     """Neither a changed block nor one damaged prompt in ten may pass."""
+    from relope_jax.models.block_spec import Block
     from relope_jax.models.replay import replay_block
-    from relope_jax.models.spec import Block
 
     _, folder = finished
     store = relope_jax.Store(folder / "store")

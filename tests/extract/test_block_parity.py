@@ -1,34 +1,66 @@
-"""The re-expressed block against transformers and PEFT, through the production path: processor, chat
-template, prefill hooks, dumped block. Tolerances: both sides compute in float32 and sum in different orders,
+"""The re-expressed block against transformers and PEFT, for every family, through the production path: processor,
+chat template, prefill hooks, dumped block. Tolerances: both sides compute in float32 and sum in different orders,
 which costs about 1e-6 relative; 1e-5 for z and 1e-4 for gradients leave one order of magnitude."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import peft
 import pytest
 import torch
 from PIL import Image
 
-from extract.backbone import load_backbone
+from extract.backbone import Backbone, load_backbone
 from extract.block import dump_block
 from extract.capture import Capture
-from extract.prompts import build_inputs, image_span
+from extract.prompts import build_inputs, image_span, image_token_id
 from extract.spec import ModelSpec
 from relope_jax.errors import ReLopeError
-from relope_jax.models.batch import gather, padded_length, to_device
+from relope_jax.models.batch import gather, padded_length, to_device, with_key_cache
 from relope_jax.models.block import last_token_block
+from relope_jax.models.block_reference import last_token_block_reference
+from relope_jax.models.block_spec import by_module, projection_shape
+from relope_jax.models.peft_format import load_peft, save_peft
 from relope_jax.models.replay import replay_block
-from relope_jax.models.spec import PROJECTIONS
-from tests.extract.tiny_models import save_llava, save_qwen2_5_vl
+from relope_jax.models.spec import LoRASpec
+from tests.extract import tiny_models as tiny
 
-LAYER = 2
-MODULES = {"gate": "gate_proj", "up": "up_proj", "down": "down_proj"} | {n: f"{n}_proj" for n in "qkvo"}
+
+pytestmark = [  # raised by PaliGemma's processor and by PEFT, on their own code
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"),
+]
+
+
+class Case(NamedTuple):
+    """A tiny model and the layer that is looked at."""
+
+    save: Any
+    layer: int = 2
+    attention: str = "sdpa"
+    load: Any = None
+
+
+CASES = {
+    "llava": Case(tiny.save_llava),
+    "idefics3": Case(tiny.save_idefics3),
+    "qwen2_vl": Case(tiny.save_qwen2_vl),
+    "qwen2_5_vl": Case(tiny.save_qwen2_5_vl),
+    "qwen3_vl": Case(tiny.save_qwen3_vl),
+    "gemma3_sliding": Case(tiny.save_gemma3),
+    "gemma3_global": Case(tiny.save_gemma3, layer=3),
+    "paligemma2": Case(tiny.save_paligemma2, attention="eager"),
+    "mistral3": Case(tiny.save_mistral3),
+    "phi4_multimodal": Case(tiny.save_phi4_multimodal, load=tiny.load_phi4),
+}
 
 
 def picture(seed: int, size: tuple[int, int]) -> Image.Image:
@@ -43,21 +75,66 @@ QUERIES = [
 ]
 
 
-@pytest.fixture(scope="module", params=[save_llava, save_qwen2_5_vl], ids=["llava", "qwen2_5_vl"])
-def backbone(request, toy, tmp_path_factory):
-    folder = request.param(tmp_path_factory.mktemp("tiny"), copy.deepcopy(toy.tokenizer))
-    return load_backbone(ModelSpec(name=str(folder), device="cpu"))
+class Subject(NamedTuple):
+    """A loaded tiny model, the layer, and queries that it takes."""
+
+    name: str
+    backbone: Backbone
+    layer: int
+    queries: list
 
 
-def capture(backbone):
-    inputs = build_inputs(backbone, QUERIES)
-    with torch.inference_mode(), Capture(backbone, LAYER) as caught:
-        backbone.model.generate(**inputs, max_new_tokens=2, do_sample=False)
-    return inputs, caught.states(inputs["attention_mask"])
+@pytest.fixture(scope="module", params=CASES)
+def subject(request, toy, tmp_path_factory) -> Subject:
+    case = CASES[request.param]
+    folder = case.save(tmp_path_factory.mktemp("tiny"), copy.deepcopy(toy.tokenizer))
+    if case.load is not None:
+        backbone = case.load(folder)
+    else:
+        backbone = load_backbone(ModelSpec(name=str(folder), device="cpu", attention=case.attention))
+    queries = [q for q in QUERIES if q[1] is not None or request.param != "paligemma2"]  # takes none without image
+    return Subject(request.param, backbone, case.layer, queries)
 
 
-def token_batch(states):
-    return gather(to_device(states), jnp.arange(len(states), dtype=jnp.int32), padded_length(states))
+@contextlib.contextmanager
+def padding(backbone: Backbone, side: str):
+    before = backbone.tokenizer.padding_side
+    backbone.tokenizer.padding_side = side
+    yield
+    backbone.tokenizer.padding_side = before
+
+
+def prefill(subject: Subject, inputs, *, generate: bool = False, stop_after: bool = False, backbone=None):
+    backbone = backbone or subject.backbone
+    caught = Capture(backbone, subject.layer, inputs["attention_mask"], stop_after=stop_after)
+    with torch.inference_mode(), caught:
+        if generate:
+            backbone.model.generate(**inputs, max_new_tokens=2, do_sample=False)
+        else:
+            backbone.model(**inputs)
+    return caught.states()
+
+
+@pytest.fixture(scope="module")
+def states(subject):
+    """Left-padded prompts, captured while the model answers, as an extraction does."""
+    return prefill(subject, build_inputs(subject.backbone, subject.queries), generate=True)
+
+
+@pytest.fixture(scope="module")
+def block(subject):
+    return dump_block(subject.backbone, subject.layer)
+
+
+def token_batch(states, block=None):
+    on_device = to_device(states)
+    if block is not None:
+        on_device = with_key_cache(on_device, block)
+    return gather(on_device, jnp.arange(len(states), dtype=jnp.int32), padded_length(states))
+
+
+def z_of(block, states, adapters=None):
+    return last_token_block(block.spec, block.weights, adapters or {}, token_batch(states))
 
 
 def relative(ours, theirs) -> float:
@@ -65,118 +142,285 @@ def relative(ours, theirs) -> float:
     return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
 
 
-def test_frozen_block(backbone):
-    """Left-padded prompts of different lengths, with images of different shapes and without one."""
-    _, states = capture(backbone)
+def test_frozen_block(subject, states, block):
+    """Prompts of different lengths, with images of different shapes and without one."""
     assert len(set(states.lengths)) > 2
-    assert states.positions.shape[1] == (3 if backbone.family.name == "qwen2_5_vl" else 1)
-    block = dump_block(backbone, LAYER)
-    z = last_token_block(block.spec, block.weights, {}, token_batch(states))
-    assert relative(z, states.last_hidden) < 1e-5
-    # Not the neighbouring layer, and not without its biases: the comparison can fail.
-    other = dump_block(backbone, LAYER + 1)
-    assert relative(last_token_block(other.spec, other.weights, {}, token_batch(states)), states.last_hidden) > 1e-2
+    assert relative(z_of(block, states), states.last_hidden) < 1e-5
+    cached = last_token_block(block.spec, block.weights, {}, token_batch(states, block))
+    assert relative(cached, states.last_hidden) < 1e-5
+    plain = last_token_block_reference(block.spec, block.weights, {}, token_batch(states))
+    assert relative(plain, states.last_hidden) < 1e-5
+    # Not the neighbouring layer: the comparison can fail.
+    other = dump_block(subject.backbone, subject.layer % 3 + 1)
+    assert relative(z_of(other, states), states.last_hidden) > 1e-2
 
 
-def test_bfloat16_model(backbone):
+def test_right_padding(subject, states, block):
+    """Padding on the right gives the states that padding on the left gives, and the same parity."""
+    with padding(subject.backbone, "right"):
+        inputs = build_inputs(subject.backbone, subject.queries)
+    assert not inputs["attention_mask"][:, -1].all()
+    right = prefill(subject, inputs)
+    np.testing.assert_array_equal(right.lengths, states.lengths)
+    assert relative(right.last_hidden, states.last_hidden) < 1e-5
+    assert relative(z_of(block, right), right.last_hidden) < 1e-5
+
+
+def test_prompt_of_one_token(subject, block):
+    ids = build_inputs(subject.backbone, subject.queries[:1])["input_ids"][:, -1:]
+    states = prefill(subject, {"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+    assert states.lengths.tolist() == [1]
+    assert relative(z_of(block, states), states.last_hidden) < 1e-5
+
+
+def test_every_feature_of_the_family_matters(subject, states, block):
+    """Leaving out what a family does otherwise than Llama shows: the parity above is not blind to it."""
+    spec, weights = block.spec, block.weights
+    changes = {
+        "gemma3_sliding": {"window": None},
+        "paligemma2": {"softcap": None},
+        "phi4_multimodal": {"rope_scaling": 1.0},
+    }
+    if subject.name in changes:
+        spec = dataclasses.replace(spec, **changes[subject.name])
+    for name in ("q.bias", "q_norm", "frequencies"):
+        if name in weights:
+            weights = weights | {name: weights[name][..., ::-1].copy()}
+    z = last_token_block(spec, weights, {}, token_batch(states))
+    assert relative(z, states.last_hidden) > 1e-3
+
+
+def test_specs(subject, block):
+    """What distinguishes the families is read from the models, and prompts are longer than the window."""
+    spec = block.spec
+    assert spec.rope_axes == (3 if "qwen" in subject.name else 2 if "phi4" in subject.name else 1)
+    assert spec.biases == (("q", "k", "v") if subject.name in ("qwen2_vl", "qwen2_5_vl") else ())
+    assert spec.qk_norm == subject.name.startswith(("gemma3", "qwen3"))
+    assert spec.output_norms == ("gemma" in subject.name)
+    assert spec.window == (6 if subject.name == "gemma3_sliding" else None)
+    assert (spec.rope_dim < spec.head_dim) == (subject.name == "phi4_multimodal")
+    assert set(block.modules.values()) <= dict(subject.backbone.model.named_modules()).keys()
+
+
+def test_longrope_follows_the_batch(subject, block):
+    """A short prompt uses Phi-4's short factors alone and its long ones beside a long prompt; both replay."""
+    if subject.name != "phi4_multimodal":
+        pytest.skip("only Phi-4 has longrope")
+    short = prefill(subject, build_inputs(subject.backbone, [subject.queries[2]]), generate=True)
+    together = prefill(subject, build_inputs(subject.backbone, subject.queries), generate=True).select([2])
+    assert (short.positions[:, 0].max(), short.positions[:, 1].max()) == (len(short.hidden) - 1, 0)
+    assert (together.positions[:, 0].max(), together.positions[:, 1].max()) == (0, len(short.hidden) - 1)
+    assert relative(z_of(block, short), short.last_hidden) < 1e-5
+    assert relative(z_of(block, together), together.last_hidden) < 1e-5
+    assert relative(together.last_hidden, short.last_hidden) > 1e-2
+
+
+def test_bfloat16_states(states, block):
+    """Storing Z^(l-1) in bfloat16 rounds every entry by at most 2^-9 relative. The residual passes that on as it
+    is; the update's inputs are averages over d of entries with independent roundings, through projections of
+    about unit gain: 2^-7 of the largest entry of z leaves a factor of four for both."""
+    rounded = dataclasses.replace(states, hidden=states.hidden.astype(ml_dtypes.bfloat16))
+    error = relative(z_of(block, rounded), states.last_hidden)
+    assert 1e-5 < error < 2**-7
+
+
+def test_bfloat16_model(subject):
     """A model in bfloat16 rounds every intermediate to 8 bits of mantissa (2^-9 relative); a block chains
     about ten roundings, whose errors add to a few per cent of its update at worst."""
-    half = dataclasses.replace(backbone, model=copy.deepcopy(backbone.model).to(torch.bfloat16))
+    half = dataclasses.replace(subject.backbone, model=copy.deepcopy(subject.backbone.model).to(torch.bfloat16))
     half = dataclasses.replace(half, decoder=half.model.get_decoder())
-    _, states = capture(half)
-    block = dump_block(half, LAYER)
+    inputs = build_inputs(half, subject.queries)
+    states = prefill(subject, inputs, generate=True, backbone=half)
+    block = dump_block(half, subject.layer)
     assert str(block.weights["q.weight"].dtype) == "bfloat16"
     replay = replay_block(block, states, "bfloat16")
     assert 1e-4 < replay.largest < replay.tolerance
 
 
-def test_hidden_states_are_transformers_own(backbone):
-    """Z^(l-1) and z_n^(l) equal `hidden_states[l-1]` and `hidden_states[l]` of a plain forward pass."""
-    inputs, states = capture(backbone)
+def test_hidden_states_are_transformers_own(subject, states):
+    """Z^(l-1) equals `hidden_states[l-1]` of a plain forward pass, and z_n^(l) `hidden_states[l]`."""
+    if subject.name == "gemma3_global":
+        pytest.skip("hidden_states of the last layer are normalised in transformers")
+    inputs = build_inputs(subject.backbone, subject.queries)
     with torch.inference_mode():
-        hidden = backbone.model(**inputs, output_hidden_states=True).hidden_states
+        hidden = subject.backbone.model(**inputs, output_hidden_states=True).hidden_states
     keep = inputs["attention_mask"].bool()
-    assert relative(states.hidden, hidden[LAYER - 1][keep]) < 1e-5
-    assert relative(states.last_hidden, hidden[LAYER][:, -1]) < 1e-5
+    compared = slice(None)
+    if subject.name == "qwen3_vl":  # adds image features between layers, after hidden_states were noted
+        compared = (inputs["input_ids"] != image_token_id(subject.backbone.model.config))[keep].numpy()
+    assert relative(states.hidden[compared], hidden[subject.layer - 1][keep][compared]) < 1e-5
+    assert relative(states.last_hidden, hidden[subject.layer][:, -1]) < 1e-5
 
 
-def test_stopping_after_the_layer_gives_the_same_states(backbone):
-    _, states = capture(backbone)
-    inputs = build_inputs(backbone, QUERIES)
+def test_stopping_after_the_layer_gives_the_same_states(subject, states):
     reached = []
-    hook = backbone.layer(LAYER + 1).register_forward_hook(lambda *_: reached.append(True))
-    with torch.inference_mode(), Capture(backbone, LAYER, stop_after=True) as caught:
-        backbone.model(**inputs)
+    last = subject.backbone.decoder.norm
+    hook = last.register_forward_hook(lambda *_: reached.append(True))
+    again = prefill(subject, build_inputs(subject.backbone, subject.queries), stop_after=True)
     hook.remove()
-    again = caught.states(inputs["attention_mask"])
     assert relative(again.last_hidden, states.last_hidden) < 1e-5
     assert not reached
 
 
-def test_image_span(backbone):
-    inputs, _ = capture(backbone)
-    for row, (_, image) in enumerate(QUERIES):
+def test_image_span(subject):
+    backbone = subject.backbone
+    inputs = build_inputs(backbone, subject.queries)
+    is_image = inputs["input_ids"] == image_token_id(backbone.model.config)
+    for row, (_, image) in enumerate(subject.queries):
         start, count, height, width = image_span(backbone, inputs, row)
         assert (count > 0) == (image is not None)
         if image is not None:
-            ids = inputs["input_ids"][row][inputs["attention_mask"][row].bool()]
-            assert set(ids[start : start + count].tolist()) == {backbone.model.config.image_token_id}
-            assert height * width == count
-    if backbone.family.name == "qwen2_5_vl":
+            tokens = is_image[row][inputs["attention_mask"][row].bool()]
+            assert tokens[start]
+            assert int(tokens.sum()) == count
+            no_grid = subject.name in ("idefics3", "mistral3", "phi4_multimodal")  # tiles, or breaks between rows
+            assert height * width == (0 if no_grid else count)
+    if "qwen" in subject.name:
         assert len({image_span(backbone, inputs, row)[2:] for row in (0, 1)}) == 2
 
 
-@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # PEFT's own
-def test_lora_with_peft(backbone):
-    """z and every LoRA gradient with a random adapter on all seven projections."""
-    inputs, states = capture(backbone)
-    block = dump_block(backbone, LAYER)
-    model = copy.deepcopy(backbone.model)
-    config = peft.LoraConfig(
-        r=4, lora_alpha=8, target_modules=rf".*language_model\.layers\.{LAYER - 1}\..*_proj", init_lora_weights=False
-    )
-    wrapped = peft.get_peft_model(model, config)
-    layer = wrapped.get_base_model().get_decoder().layers[LAYER - 1]
-    projections = {
-        name: getattr(layer.mlp if name in {"gate", "up", "down"} else layer.self_attn, MODULES[name])
-        for name in PROJECTIONS
-    }
+def projections(model, block):
+    """`{module: the PEFT layer}` of the block's projections."""
+    modules = dict(model.named_modules())
+    return {module: modules[module] for module in by_module(block.modules)}
+
+
+def layer_output(subject, model, inputs):
+    """Output of decoder layer l for the last prompt token, with gradients."""
     caught = []
+    layer = model.get_decoder().layers[subject.layer - 1]
     hook = layer.register_forward_hook(lambda _m, _a, out: caught.append(out[0] if isinstance(out, tuple) else out))
-    wrapped(**inputs)
+    model(**inputs)
     hook.remove()
-    theirs = caught[0][:, -1]
+    return caught[0][:, -1]
+
+
+def split(block, fused):
+    """Adapters of our projections from a PEFT layer's A and B a module; alpha / r = 2."""
+    adapters = {}
+    for module, names in by_module(block.modules).items():
+        a, b = fused[module]
+        rows = np.cumsum([projection_shape(block.spec, name)[0] for name in names])[:-1]
+        adapters |= {name: (a, 2.0 * part) for name, part in zip(names, jnp.split(b, rows), strict=True)}
+    return adapters
+
+
+@pytest.mark.parametrize("cached", [False, True], ids=["", "key_cache"])
+def test_lora_with_peft(subject, block, cached):
+    """z and every LoRA gradient with a random adapter on all projections."""
+    inputs = build_inputs(subject.backbone, subject.queries)
+    states = prefill(subject, inputs)
+    config = peft.LoraConfig(
+        r=4, lora_alpha=8, target_modules=sorted(set(block.modules.values())), init_lora_weights=False
+    )
+    model = peft.get_peft_model(copy.deepcopy(subject.backbone.model), config).get_base_model()
+    layers = projections(model, block)
+    theirs = layer_output(subject, model, inputs)
     direction = torch.randn(theirs.shape, generator=torch.Generator().manual_seed(0))
     (theirs * direction).sum().backward()
 
     params = {
-        name: (jnp.asarray(p.lora_A["default"].weight.detach()), jnp.asarray(p.lora_B["default"].weight.detach()))
-        for name, p in projections.items()
+        module: (jnp.asarray(p.lora_A["default"].weight.detach()), jnp.asarray(p.lora_B["default"].weight.detach()))
+        for module, p in layers.items()
     }
-    batch = token_batch(states)
+    batch = token_batch(states, block if cached else None)
 
-    def z_of(params):
-        adapters = {name: (a, 2.0 * b) for name, (a, b) in params.items()}  # alpha / r = 2
-        return last_token_block(block.spec, block.weights, adapters, batch)
+    def z(params):
+        return last_token_block(block.spec, block.weights, split(block, params), batch)
 
-    assert relative(z_of(params), theirs.detach()) < 1e-5
+    assert relative(z(params), theirs.detach()) < 1e-5
     assert relative(states.last_hidden, theirs.detach()) > 1e-2  # the adapter does something
-    gradients = jax.grad(lambda p: jnp.sum(z_of(p) * jnp.asarray(direction)))(params)
-    for name, projection in projections.items():
-        for ours, weight in zip(gradients[name], (projection.lora_A, projection.lora_B), strict=True):
-            assert relative(ours, weight["default"].weight.grad) < 1e-4, name
+    gradients = jax.grad(lambda p: jnp.sum(z(p) * jnp.asarray(direction)))(params)
+    for module, layer in layers.items():
+        for ours, weight in zip(gradients[module], (layer.lora_A, layer.lora_B), strict=True):
+            assert relative(ours, weight["default"].weight.grad) < 1e-4, module
 
 
-def test_layer_out_of_range_is_one_line(backbone):
+@pytest.mark.parametrize(
+    ("targets", "rslora"), [(("q", "k", "v", "o", "gate", "up", "down"), False), (("k", "up"), True)]
+)
+def test_export_loads_in_peft(subject, block, tmp_path, targets, rslora):
+    """Our adapter -> PEFT checkpoint -> PeftModel on the original model -> the same z; and back."""
+    spec = LoRASpec(rank=3, alpha=6.0, targets=targets, rslora=rslora)
+    rng = np.random.default_rng(0)
+    matrices = {}
+    for name in targets:
+        fan_out, fan_in = projection_shape(block.spec, name)
+        a, b = rng.normal(size=(3, fan_in)) / np.sqrt(fan_in), 0.3 * rng.normal(size=(fan_out, 3))
+        matrices[name] = (a.astype(np.float32), b.astype(np.float32))
+    inputs = build_inputs(subject.backbone, subject.queries)
+    states = prefill(subject, inputs)
+    z = z_of(block, states, {name: (a, jnp.float32(spec.scale) * b) for name, (a, b) in matrices.items()})
+
+    folder = tmp_path / "adapter"
+    save_peft(folder, block, spec, matrices, base_model=subject.backbone.spec.name)
+    wrapped = peft.PeftModel.from_pretrained(copy.deepcopy(subject.backbone.model), folder)
+    with torch.inference_mode():
+        theirs = layer_output(subject, wrapped.get_base_model(), inputs)
+    assert relative(z, theirs) < 1e-5
+    assert relative(z, states.last_hidden) > 1e-2  # not the base model
+
+    assert relative(z_of(block, states, load_peft(folder, block)), z) < 1e-6
+    saved = tmp_path / "saved_by_peft"
+    wrapped.save_pretrained(saved)
+    assert relative(z_of(block, states, load_peft(saved, block)), z) < 1e-6
+
+    with pytest.raises(ReLopeError, match="exists already"):
+        save_peft(folder, block, spec, matrices)
+    other = dump_block(subject.backbone, subject.layer % 3 + 1)
+    with pytest.raises(ReLopeError, match=r"also changes .* not in layer"):
+        load_peft(folder, other)
+
+
+def test_active_adapters_are_merged(subject, tmp_path):
+    """A model with an active adapter (Phi-4's vision LoRA) dumps its effective weights; a switched-off one does not
+    count."""
+    model = copy.deepcopy(subject.backbone.model)
+    plain = dump_block(subject.backbone, subject.layer)
+    names = sorted(set(plain.modules.values()))
+    torch.manual_seed(0)
+    model.add_adapter(peft.LoraConfig(r=4, lora_alpha=8, target_modules=names, init_lora_weights=False), "vision")
+    backbone = dataclasses.replace(subject.backbone, model=model, decoder=model.get_decoder())
+    states = prefill(subject, build_inputs(backbone, subject.queries), backbone=backbone)
+    block = dump_block(backbone, subject.layer)
+    assert block.modules == plain.modules
+    assert relative(z_of(block, states), states.last_hidden) < 1e-5
+    assert relative(z_of(plain, states), states.last_hidden) > 1e-2
+    model.disable_adapters()
+    off = dump_block(backbone, subject.layer)
+    for name, weight in plain.weights.items():
+        np.testing.assert_array_equal(off.weights[name], weight)
+
+
+def test_layer_out_of_range_is_one_line(subject):
     with pytest.raises(ReLopeError, match="decoder layers 1 to 3"):
-        backbone.layer(4)
+        subject.backbone.layer(4)
 
 
-def test_unmapped_weight_is_refused(backbone):
-    layer = backbone.layer(LAYER)
+def test_every_weight_maps_by_one_rule(subject):
+    """Unmapped, missing and twice-mapped weights are errors that name them."""
+    layer, backbone = subject.backbone.layer(subject.layer), subject.backbone
     layer.extra = torch.nn.Linear(2, 2)
     try:
-        with pytest.raises(ReLopeError, match=r"extra\.bias"):
-            dump_block(backbone, LAYER)
+        with pytest.raises(ReLopeError, match=r"no rule .* 'extra\.bias'"):
+            dump_block(backbone, subject.layer)
     finally:
         del layer.extra
+
+    def dump_with(**rules):
+        return dump_block(dataclasses.replace(backbone, family=dataclasses.replace(backbone.family, **rules)), 2)
+
+    modules, norms = backbone.family.modules, backbone.family.norms
+    with pytest.raises(ReLopeError, match=r"maps .*o and down to 'mlp\.down_proj\.weight'"):
+        dump_with(modules=modules | {"o": modules["down"]})
+    with pytest.raises(ReLopeError, match=r"mlp_norm to 'input_layernorm\.weight', which is taken or absent"):
+        dump_with(norms=norms | {"mlp_norm": norms["input_norm"]})
+    with pytest.raises(ReLopeError, match=r"has no weight 'mlp\.nothing\.weight'|maps no rule"):
+        dump_with(modules=modules | {"down": "mlp.nothing"})
+
+
+def test_unsupported_layer_is_refused_by_name():
+    from extract.models import family_of
+
+    with pytest.raises(ReLopeError, match=r"class Linear are not supported; supported: llama .*phi4_multimodal"):
+        family_of(torch.nn.Linear(2, 2))

@@ -1,0 +1,159 @@
+"""LoRA adapters as PEFT checkpoints: `PeftModel.from_pretrained` loads what is written here, and back.
+
+Written without torch: a PEFT checkpoint is adapter_config.json beside adapter_model.safetensors.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from relope_jax.errors import ReLopeError
+from relope_jax.models.block_spec import Block, by_module, projection_shape
+from relope_jax.models.lora import Adapter
+from relope_jax.models.spec import LoRASpec
+from relope_jax.states.files import publish, write_json
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+PREFIX = "base_model.model."
+Matrices = tuple[Float[np.ndarray, "r fan_in"], Float[np.ndarray, "fan_out r"]]
+PLAIN_ONLY = ("use_dora", "lora_bias", "modules_to_save", "fan_in_fan_out", "layer_replication")
+
+
+def save_peft(folder: Path, block: Block, spec: LoRASpec, matrices: dict[str, Matrices], base_model: str = "") -> None:
+    """Publish `folder` as a PEFT LoRA checkpoint of the model that `block` was dumped from.
+
+    Args:
+      matrices: `{projection: (A, B)}` without the scale, which goes into the config as alpha / r.
+      base_model: name or path of the model, recorded for whoever finds the checkpoint.
+
+    Raises:
+      ReLopeError: `folder` exists, or the block does not say where its projections sit in the model.
+    """
+    if folder.exists():
+        raise ReLopeError(f"{folder} exists already: name another folder, or delete it")
+    if not block.modules:
+        raise ReLopeError("the frozen block does not name its modules in the model: extract the store again")
+    tensors: dict[str, np.ndarray] = {}
+    ranks: dict[str, int] = {}
+    alphas: dict[str, float] = {}
+    for module, names in by_module(block.modules).items():
+        adapted = [name for name in names if name in matrices]
+        if not adapted:
+            continue
+        a, b = _fuse(block, names, matrices)
+        tensors |= {_key(module, "A"): a, _key(module, "B"): b}
+        if len(adapted) > 1:  # a fused module stacks its adapters' ranks; alpha grows so that the scale stays
+            ranks[module] = a.shape[0]
+            alphas[module] = spec.scale * (math.sqrt(a.shape[0]) if spec.rslora else a.shape[0])
+    modules = [module for module in by_module(block.modules) if _key(module, "A") in tensors]
+    config = _config(spec, modules, base_model) | {"rank_pattern": ranks, "alpha_pattern": alphas}
+
+    scratch = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    save_file(tensors, scratch / WEIGHTS, metadata={"format": "pt"})
+    write_json(scratch / CONFIG, config)
+    publish(scratch, folder)
+
+
+def load_peft(folder: Path, block: Block) -> dict[str, Adapter]:
+    """The adapters of a PEFT checkpoint on the block's layer: `{projection: (A, scale * B)}`, as the block takes them.
+
+    A fused module's adapter comes back as one a projection, with a common A and B's rows.
+
+    Raises:
+      ReLopeError: it is no LoRA checkpoint, not a plain one, or it changes other modules than the block's.
+    """
+    config, tensors = _read(folder)
+    unread = set(tensors)
+    adapters: dict[str, Adapter] = {}
+    for module, names in by_module(block.modules).items():
+        keys = (_key(module, "A"), _key(module, "B"))
+        if not unread.issuperset(keys):
+            continue
+        unread -= set(keys)
+        a, b = (jnp.asarray(tensors[key], jnp.float32) for key in keys)
+        sizes = [projection_shape(block.spec, name) for name in names]
+        fan_out, fan_in = sum(size[0] for size in sizes), sizes[0][1]
+        if a.shape != (a.shape[0], fan_in) or b.shape != (fan_out, a.shape[0]):
+            raise ReLopeError(f"{folder}: the adapter of '{module}' is {a.shape} and {b.shape}, another model's")
+        b = _scale(config, module) * b
+        splits = np.cumsum([size[0] for size in sizes])[:-1]
+        adapters |= {name: (a, rows) for name, rows in zip(names, jnp.split(b, splits), strict=True)}
+    if unread:
+        raise ReLopeError(f"{folder} also changes '{min(unread)}', which is not in layer {block.spec.layer}'s block")
+    return adapters
+
+
+def _fuse(block: Block, names: list[str], matrices: dict[str, Matrices]) -> Matrices:
+    """A and B of one module; adapters of fused projections stand side by side, block-diagonal in B."""
+    adapted = [name for name in names if name in matrices]
+    a = np.concatenate([np.asarray(matrices[name][0], np.float32) for name in adapted])
+    b = np.zeros((sum(projection_shape(block.spec, name)[0] for name in names), a.shape[0]), np.float32)
+    row = column = 0
+    for name in names:
+        fan_out = projection_shape(block.spec, name)[0]
+        if name in matrices:
+            part = np.asarray(matrices[name][1], np.float32)
+            b[row : row + fan_out, column : column + part.shape[1]] = part
+            column += part.shape[1]
+        row += fan_out
+    return a, b
+
+
+def _config(spec: LoRASpec, modules: list[str], base_model: str) -> dict[str, Any]:
+    return {
+        "peft_type": "LORA",
+        "task_type": None,
+        "base_model_name_or_path": base_model or None,
+        "inference_mode": True,
+        "r": spec.rank,
+        "lora_alpha": spec.alpha,
+        "lora_dropout": 0.0,
+        "use_rslora": spec.rslora,
+        "bias": "none",
+        "target_modules": modules,
+    }
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    try:
+        config = json.loads((folder / CONFIG).read_text())
+        tensors = load_file(folder / WEIGHTS)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ReLopeError(f"{folder} is not a PEFT checkpoint: {error}") from error
+    if config.get("peft_type") != "LORA":
+        raise ReLopeError(f"{folder} is a {config.get('peft_type')} adapter; only LoRA can be read")
+    for option in PLAIN_ONLY:
+        if config.get(option):
+            raise ReLopeError(f"{folder} uses {option}; only plain LoRA can be read")
+    return config, tensors
+
+
+def _scale(config: dict[str, Any], module: str) -> float:
+    """alpha / r, or alpha / sqrt(r), of one module, patterns included, as PEFT resolves them."""
+    rank = _pattern(config.get("rank_pattern"), module, config["r"])
+    alpha = _pattern(config.get("alpha_pattern"), module, config["lora_alpha"])
+    return float(alpha / (math.sqrt(rank) if config.get("use_rslora") else rank))
+
+
+def _pattern(patterns: dict[str, float] | None, module: str, default: float) -> float:
+    for pattern, value in (patterns or {}).items():
+        if re.match(rf"(.*\.)?({pattern})$", module):
+            return value
+    return default
+
+
+def _key(module: str, matrix: str) -> str:
+    return f"{PREFIX}{module}.lora_{matrix}.weight"
