@@ -11,9 +11,12 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors import SafetensorError
 from transformers import AutoModelForMultimodalLM, AutoProcessor
+from transformers.integrations.peft import MIN_PEFT_VERSION
+from transformers.utils import check_peft_version
 
 from extract.models import DecoderLayer, Family, family_of
 from extract.processor import load_processor
+from extract.source import adapter_folder
 from extract.spec import TOY_MLLM, ModelSpec
 from relope_jax.errors import ReLopeError
 
@@ -52,14 +55,15 @@ class Backbone:
 
 
 def load_backbone(spec: ModelSpec) -> Backbone:
-    """Load model and processor.
+    """Load model and processor, with the adapter of `spec` switched on.
 
     Raises:
-      ReLopeError: the model cannot be had (the message says how to get it) or is of no supported family.
+      ReLopeError: model or adapter cannot be had (the message says how to get it), or the family is not supported.
     """
     from extract.toy import build  # registers the toy's vision tower, so saved toys load by path too
 
     source = str(build.ensure_built()) if spec.name == TOY_MLLM else _locate(spec)
+    adapter = _find_adapter(spec, source)
     options: dict[str, Any] = {"trust_remote_code": spec.trust_remote_code}
     if not Path(source).is_dir():
         options["revision"] = spec.revision
@@ -70,6 +74,8 @@ def load_backbone(spec: ModelSpec) -> Backbone:
         )
     except (OSError, ValueError, ImportError, SafetensorError) as error:
         raise ReLopeError(_explain(spec, error)) from error
+    if adapter:
+        _load_adapter(model, spec, *adapter)
     device = spec.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -101,6 +107,39 @@ def _locate(spec: ModelSpec) -> str:
             f"run `hf download {spec.name}` where there is internet access (log in first if it is gated), "
             "or point --config.model.name at a folder that holds the model"
         ) from error
+
+
+def _find_adapter(spec: ModelSpec, source: str) -> tuple[str, dict[str, str]] | None:
+    """Where transformers finds the adapter and how it is asked for; fails before the model's weights are loaded."""
+    if not spec.adapter:
+        return None
+    try:
+        check_peft_version(MIN_PEFT_VERSION)
+    except ValueError as error:  # transformers' words say whether it is absent or too old
+        raise ReLopeError(f"--config.model.adapter needs the peft package: {error}") from error
+    if folder := adapter_folder(spec.adapter, source):
+        return str(folder), {}
+    if Path(source).is_dir():
+        raise ReLopeError(
+            f"no adapter '{spec.adapter}': neither that folder nor {Path(source) / spec.adapter} holds an "
+            "adapter_config.json; set --config.model.adapter to a PEFT adapter's folder"
+        )
+    return source, {"subfolder": spec.adapter, "revision": spec.revision}
+
+
+def _load_adapter(model: Any, spec: ModelSpec, place: str, options: dict[str, str]) -> None:
+    """Load the adapter into the model and switch it on; every weight of it must find its place."""
+    try:
+        loaded = model.load_adapter(place, adapter_kwargs=options, ignore_mismatched_sizes=True)  # they are told below
+        model.set_adapter("default")  # the name that load_adapter gives
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ReLopeError(f"cannot load the adapter '{spec.adapter}' into {spec.name}: {reason}") from error
+    if astray := loaded.missing_and_mismatched() | loaded.unexpected_keys:
+        raise ReLopeError(
+            f"the adapter '{spec.adapter}' was made for another model than {spec.name}: {len(astray)} weights do not "
+            f"fit, the first '{min(astray)}'"
+        )
 
 
 def _explain(spec: ModelSpec, error: Exception) -> str:

@@ -12,7 +12,7 @@ import torch
 from extract.backbone import Backbone
 from extract.models import DecoderLayer, Family
 from relope_jax.errors import ReLopeError
-from relope_jax.models.block_spec import Block, by_module, projection_shape
+from relope_jax.models.block_spec import Block, BlockSpec, by_module, projection_shape
 
 
 def dump_block(backbone: Backbone, layer: int) -> Block:
@@ -22,33 +22,18 @@ def dump_block(backbone: Backbone, layer: int) -> Block:
       ReLopeError: a weight of the layer maps to no name of ours, or one of ours to none or to a taken one.
     """
     source = backbone.decoder_layer(layer)
-    family = backbone.family
-    merged = merge_adapters(source.module)
-    found = dict(merged.named_parameters())
-    spec = family.spec(dataclasses.replace(source, module=merged))
-    weights: dict[str, torch.Tensor] = {}
-    for module, names in by_module(family.modules).items():
-        sizes = [projection_shape(spec, name)[0] for name in names]
-        for suffix in ("weight", "bias"):
-            fused = found.pop(f"{module}.{suffix}", None)
-            if fused is None:
-                continue
-            if sum(sizes) != fused.shape[0]:
-                raise ReLopeError(
-                    f"family {family.name} maps {' and '.join(names)} to '{module}.{suffix}', "
-                    f"which has {fused.shape[0]} rows where they need {sum(sizes)}"
-                )
-            for name, rows in zip(names, fused.split(sizes), strict=True):
-                weights[f"{name}.{suffix}"] = rows
-    for name, module in family.norms.items():
-        if f"{module}.weight" not in found:
-            raise ReLopeError(f"family {family.name} maps {name} to '{module}.weight', which is taken or absent")
-        weights[name] = _gain(found.pop(f"{module}.weight"), family.gain_offset)
+    prefix = next(name for name, module in backbone.model.named_modules() if module is source.module)
+    modules = {name: f"{prefix}.{module}" for name, module in backbone.family.modules.items()}
+    return dataclasses.replace(dump_layer(backbone.family, source), modules=modules)
+
+
+def dump_layer(family: Family, source: DecoderLayer) -> Block:
+    """The same from a decoder layer alone; its modules' names in a whole model are left open."""
+    source = dataclasses.replace(source, module=merge_adapters(source.module))
+    spec, found = family.spec(source), dict(source.module.named_parameters())
+    weights = _take_projections(family, spec, found) | _take_norms(family, found)
     if found:
         raise ReLopeError(f"family {family.name} maps no rule to the layer's weight '{min(found)}'")
-    if missing := [name for name in family.modules if f"{name}.weight" not in weights]:
-        raise ReLopeError(f"family {family.name}: the layer has no weight '{family.modules[missing[0]]}.weight'")
-
     weights["frequencies"] = family.frequencies(source).float()
     spec = dataclasses.replace(
         spec,
@@ -56,8 +41,38 @@ def dump_block(backbone: Backbone, layer: int) -> Block:
         qk_norm="q_norm" in weights,
         output_norms="attention_output_norm" in weights,
     )
-    arrays = {name: to_numpy(weight) for name, weight in weights.items()}
-    return Block(spec, arrays, module_names(backbone, source, family))
+    return Block(spec, {name: to_numpy(weight) for name, weight in weights.items()})
+
+
+def _take_projections(family: Family, spec: BlockSpec, found: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Move the projections' weights and biases out of `found`, fused ones cut into rows."""
+    weights = {}
+    for module, names in by_module(family.modules).items():
+        if f"{module}.weight" not in found:
+            raise ReLopeError(f"family {family.name}: the layer has no weight '{module}.weight' for {names[0]}")
+        sizes = [projection_shape(spec, name)[0] for name in names]
+        for suffix in ("weight", "bias"):
+            rows = found.pop(f"{module}.{suffix}", None)
+            if rows is None:
+                continue
+            if sum(sizes) != rows.shape[0]:
+                raise ReLopeError(
+                    f"family {family.name} maps {' and '.join(names)} to '{module}.{suffix}', "
+                    f"which has {rows.shape[0]} rows where they need {sum(sizes)}"
+                )
+            weights |= {f"{name}.{suffix}": part for name, part in zip(names, rows.split(sizes), strict=True)}
+    return weights
+
+
+def _take_norms(family: Family, found: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Move the norms' gains out of `found`, as they are applied."""
+    gains = {}
+    for name, module in family.norms.items():
+        if f"{module}.weight" not in found:
+            raise ReLopeError(f"family {family.name} maps {name} to '{module}.weight', which is taken or absent")
+        weight = found.pop(f"{module}.weight")
+        gains[name] = weight.float() + family.gain_offset if family.gain_offset else weight
+    return gains
 
 
 def merge_adapters(layer: torch.nn.Module) -> torch.nn.Module:
@@ -75,12 +90,6 @@ def merge_adapters(layer: torch.nn.Module) -> torch.nn.Module:
     return merged
 
 
-def module_names(backbone: Backbone, layer: DecoderLayer, family: Family) -> dict[str, str]:
-    """`{projection: full name of its module in the model}`."""
-    prefix = next(name for name, module in backbone.model.named_modules() if module is layer.module)
-    return {name: f"{prefix}.{module}" for name, module in family.modules.items()}
-
-
 def to_numpy(tensor: torch.Tensor) -> np.ndarray:
     """A tensor's values in its own dtype, bfloat16 included."""
     tensor = tensor.detach().cpu().contiguous()
@@ -91,7 +100,3 @@ def to_numpy(tensor: torch.Tensor) -> np.ndarray:
 
 def _has_adapter(module: torch.nn.Module) -> bool:
     return hasattr(module, "base_layer") and hasattr(module, "get_base_layer")
-
-
-def _gain(weight: torch.Tensor, offset: float) -> torch.Tensor:
-    return weight if offset == 0.0 else weight.float() + offset

@@ -17,7 +17,7 @@ from extract.datasets import Dataset, Sample, get_dataset
 from extract.prompts import image_span
 from extract.queries import Query, prepare
 from extract.settings import Extraction
-from extract.source import dataset_source, model_source
+from extract.source import adapter_source, dataset_source, model_source
 from extract.spec import ExtractSpec
 from extract.splits import draw, group_split
 from relope_jax.errors import ReLopeError
@@ -67,6 +67,7 @@ def make_identity(plan: Extraction, backbone: Backbone, dataset: Dataset) -> Ide
         model=plan.model.name,
         source=model_source(plan.model),
         commit=backbone.commit,
+        adapter=adapter_source(plan.model),
         layer=plan.extract.layer,
         hidden_size=backbone.decoder.config.hidden_size,
         model_dtype=plan.model.dtype,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from extract.source import dataset_source, model_source
+from extract.source import adapter_source, dataset_source, model_source
 from extract.spec import DatasetSpec, ExtractSpec, ModelSpec
 from relope_jax.errors import ReLopeError
 from relope_jax.states.manifest import MANIFEST, Identity
@@ -26,8 +26,8 @@ class Extraction:
 
 
 def plan_from_config(config: ConfigDict) -> Extraction:
-    """The extraction that `config` describes; an empty `config.store` is named by model, dataset and layer."""
-    model = re.sub(r"[^A-Za-z0-9.]+", "-", config.model.name).strip("-").lower()
+    """The extraction that `config` describes; an empty `config.store` is named by model, adapter, dataset and layer."""
+    model = re.sub(r"[^A-Za-z0-9.]+", "-", f"{config.model.name} {config.model.adapter}").strip("-").lower()
     named = f"stores/{model}-{config.dataset.name}-l{config.extract.layer}"
     return Extraction(
         model=ModelSpec(**config.model),
@@ -74,6 +74,7 @@ def mismatches(plan: Extraction, identity: Identity) -> list[str]:
         "model.name": (plan.model.name, identity.model),
         "model.dtype": (plan.model.dtype, identity.model_dtype),
         "the model's files or revision": (model_source(plan.model), identity.source),
+        "model.adapter": (adapter_source(plan.model), identity.adapter),
         "model.attention": (plan.model.attention, identity.attention),
         "extract.layer": (plan.extract.layer, identity.layer),
         "extract.state_dtype": (plan.extract.state_dtype, identity.state_dtype),

@@ -13,6 +13,7 @@ from relope_jax.states.files import sha256
 
 TOY_FOLDER = Path(__file__).with_name("toy")
 TOY_PARTS = ("projector.safetensors", "build.py", "vision.py")
+READ = {".json", ".safetensors", ".bin", ".jinja"}  # kinds of files that a model or an adapter is made of
 
 
 def toy_digest() -> str:
@@ -25,13 +26,21 @@ def model_source(spec: ModelSpec) -> str:
     if spec.name == TOY_MLLM:
         return toy_digest()
     folder = Path(spec.name)
-    if not folder.is_dir():
-        return spec.revision
-    digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.suffix in {".json", ".safetensors", ".jinja"}:
-            digest.update(f"{path.name}:{sha256(path)}\n".encode())
-    return digest.hexdigest()
+    return _folder_digest(folder) if folder.is_dir() else spec.revision
+
+
+def adapter_source(spec: ModelSpec) -> str:
+    """Digest of a local adapter's files; its subfolder's name on the hub; empty without one."""
+    if not spec.adapter:
+        return ""
+    folder = adapter_folder(spec.adapter, spec.name)
+    return _folder_digest(folder) if folder else spec.adapter
+
+
+def adapter_folder(adapter: str, model: str) -> Path | None:
+    """The local folder that `adapter` names, by itself or below the model's folder; None when neither holds one."""
+    folders = (Path(adapter), Path(model) / adapter)
+    return next((folder for folder in folders if (folder / "adapter_config.json").is_file()), None)
 
 
 def dataset_source(spec: DatasetSpec) -> dict[str, Any]:
@@ -40,3 +49,11 @@ def dataset_source(spec: DatasetSpec) -> dict[str, Any]:
     if spec.path and Path(spec.path).is_file():
         source["sha256"] = sha256(Path(spec.path))
     return source
+
+
+def _folder_digest(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.suffix in READ:
+            digest.update(f"{path.name}:{sha256(path)}\n".encode())
+    return digest.hexdigest()

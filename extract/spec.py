@@ -20,6 +20,8 @@ class ModelSpec:
       device: "cpu", "cuda", ..., or "auto" (an accelerator when there is one).
       attention: transformers attention implementation.
       trust_remote_code: run code from the model's repository; leave it off unless you read that code.
+      adapter: PEFT adapter to load and switch on: a local folder, or a subfolder of the model such as
+        Phi-4-multimodal's "vision-lora"; needs the peft package.
     """
 
     name: str = TOY_MLLM
@@ -28,6 +30,7 @@ class ModelSpec:
     device: str = "auto"
     attention: str = "sdpa"
     trust_remote_code: bool = False
+    adapter: str = ""
 
     def __post_init__(self) -> None:
         require_choice("model.dtype", self.dtype, ("float32", "bfloat16", "float16"))

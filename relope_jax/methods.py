@@ -18,12 +18,16 @@ from relope_jax.models.spec import AttentionProbeSpec, ProbeSpec, ReLopeSpec
 
 @dataclasses.dataclass(frozen=True)
 class TrainedMethod:
-    """A probe trained on hidden states: its nnx module and the spec that configures it."""
+    """A probe trained on hidden states: its nnx module and the spec that configures it.
+
+    `reads_block`: it computes the frozen block, so a key cache makes its training faster.
+    """
 
     name: str
     title: str
     module: Callable[..., nnx.Module]
     spec: type[ProbeSpec]
+    reads_block: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +53,7 @@ def _question_only(data: RouterData, seed: int) -> np.ndarray:
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
-        TrainedMethod("relope", "ReLope", ReLope, ReLopeSpec),
+        TrainedMethod("relope", "ReLope", ReLope, ReLopeSpec, reads_block=True),
         TrainedMethod("attention_probe", "Attention Probe", AttentionProbe, AttentionProbeSpec),
         TrainedMethod("probe", "Probe", Probe, ProbeSpec),
         Baseline("question_only", "Question only (blind)", _question_only),

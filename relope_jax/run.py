@@ -11,12 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from flax import nnx
 from jaxtyping import Float
 
 from relope_jax.errors import ReLopeError
 from relope_jax.models.batch import padded_length, to_device
 from relope_jax.models.block_spec import Block
 from relope_jax.models.params import load_block
+from relope_jax.models.peft_format import save_peft
+from relope_jax.models.probes import ReLope
 from relope_jax.states.ragged import TokenStates
 from relope_jax.training.checkpoints import Restored, load_member
 from relope_jax.training.scoring import ensemble_scores, single_output
@@ -33,8 +36,8 @@ SUMMARY = "summary.json"
 class Router:
     """A restored router. `router(states)` gives P(the small model's answer is right) of every prompt."""
 
-    def __init__(self, restored: Restored):
-        self._restored = restored
+    def __init__(self, restored: Restored, run: Run):
+        self._restored, self._run = restored, run
         self.method = restored.method
 
     def __call__(self, states: TokenStates) -> Float[np.ndarray, "samples"]:
@@ -52,6 +55,20 @@ class Router:
             raise ReLopeError(f"'{self.method.name}' has no attention over tokens; 'attention_probe' has")
         weights = np.asarray(output.attention)
         return [row[-length:] for row, length in zip(weights, states.lengths, strict=True)]
+
+    def export_peft(self, folder: str | Path) -> None:
+        """ReLope only: write its LoRA as a PEFT checkpoint, which `PeftModel.from_pretrained` puts on the small model.
+
+        Raises:
+          ReLopeError: the method trains no LoRA, or `folder` exists.
+        """
+        module = nnx.merge(self._restored.graphdef, self._restored.params, self._restored.rest)
+        if not isinstance(module, ReLope):
+            raise ReLopeError(f"'{self.method.name}' trains no LoRA to export; 'relope' does")
+        a, b = module.lora.a, module.lora.b
+        matrices = {name: (np.asarray(a[name].get_value()), np.asarray(b[name].get_value())) for name in a}
+        model = self._run.config.get("model", {}).get("name", "")
+        save_peft(Path(folder), self._run.block, module.lora.spec, matrices, base_model=model)
 
 
 class Run:
@@ -104,7 +121,7 @@ class Run:
 
     def restore(self, method: str, seed: int = 0) -> Router:
         """The trained router of one method and seed."""
-        return Router(load_member(self.path / CHECKPOINTS / method, self.block, seed))
+        return Router(load_member(self.path / CHECKPOINTS / method, self.block, seed), self)
 
 
 def restore(run_dir: str | Path, *, method: str, seed: int = 0) -> Router:

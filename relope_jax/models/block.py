@@ -20,7 +20,7 @@ from relope_jax.models.block_spec import BlockSpec
 from relope_jax.models.keys import frozen_keys, project_normed
 from relope_jax.models.lora import Adapter, adapted
 from relope_jax.models.norm import rms_norm
-from relope_jax.models.rope import angles, rotate
+from relope_jax.models.rope import rotate, turns
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "silu": jax.nn.silu,
@@ -70,13 +70,16 @@ def attend(
     q = adapted(last, weights["q.weight"], weights.get("q.bias"), adapters.get("q"))
     if "k" in adapters:
         a, b = adapters["k"]
-        keys = keys + project_normed(batch.hidden, scale, gain, a) @ b.T
+        if a.shape[0] < b.shape[0]:
+            keys = keys + project_normed(batch.hidden, scale, gain, a) @ b.T
+        else:  # keys no wider than the rank: one product with the states suffices for both matrices
+            keys = keys + project_normed(batch.hidden, scale, gain, b @ a)
 
     q, k = q.reshape(size, spec.n_heads, dim), keys.reshape(size, n, kv, dim)
     if spec.qk_norm:
         q, k = rms_norm(q, weights["q_norm"], spec.norm_eps), rms_norm(k, weights["k_norm"], spec.norm_eps)
-    theta = angles(weights["frequencies"], batch.positions)
-    q, k = rotate(q, theta[:, -1], spec.rope_scaling), rotate(k, theta, spec.rope_scaling)
+    turn = turns(weights["frequencies"], batch.positions, spec.rope_scaling)
+    q, k = rotate(q, jax.tree.map(lambda row: row[:, -1], turn)), rotate(k, turn)
     scores = jnp.einsum("bkgc,bnkc->bkgn", q.reshape(size, kv, spec.group, dim), k)
     attention = attention_weights(spec, scores, batch.mask)
 

@@ -14,7 +14,7 @@ from relope_jax.models.block import ACTIVATIONS, Adapters, Weights
 from relope_jax.models.block_spec import BlockSpec
 from relope_jax.models.lora import adapted
 from relope_jax.models.norm import rms_norm
-from relope_jax.models.rope import angles, rotate
+from relope_jax.models.rope import rotate, turns
 
 
 def last_token_block_reference(
@@ -37,8 +37,8 @@ def last_token_block_reference(
     v = heads("v", normed, spec.n_kv_heads)
     if spec.qk_norm:
         q, k = norm("q_norm", q), norm("k_norm", k)
-    theta = angles(weights["frequencies"], batch.positions)
-    q, k = rotate(q, theta, spec.rope_scaling), rotate(k, theta, spec.rope_scaling)
+    turn = turns(weights["frequencies"], batch.positions, spec.rope_scaling)
+    q, k = rotate(q, turn), rotate(k, turn)
     k, v = jnp.repeat(k, spec.group, axis=2), jnp.repeat(v, spec.group, axis=2)
 
     scores = jnp.einsum("bhc,bnhc->bhn", q[:, -1], k) * spec.attention_scale

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -17,21 +18,21 @@ from relope_jax.models.block_spec import Block, BlockSpec
 
 def save_block(path: Path, block: Block) -> None:
     """Write `block` to a safetensors file."""
-    spec = json.dumps(dataclasses.asdict(block.spec))
-    save_file(block.weights, path, metadata={"spec": spec, "modules": json.dumps(block.modules)})
+    record = json.dumps({"spec": dataclasses.asdict(block.spec), "modules": block.modules})
+    weights = {name: np.ascontiguousarray(weight) for name, weight in block.weights.items()}  # it writes raw memory
+    save_file(weights, path, metadata={"block": record})  # one entry: safetensors writes several in random order
 
 
 def load_block(path: Path) -> Block:
     """Read a block written by `save_block`; raises ReLopeError when the file is not one."""
     try:
         with safe_open(path, "numpy") as file:
-            metadata = file.metadata()
-            raw, modules = json.loads(metadata["spec"]), json.loads(metadata["modules"])
+            record = json.loads(file.metadata()["block"])
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        spec = BlockSpec(**raw | {"biases": tuple(raw["biases"])})
+        spec = BlockSpec(**record["spec"] | {"biases": tuple(record["spec"]["biases"])})
     except (SafetensorError, KeyError, TypeError, FileNotFoundError) as error:
         raise ReLopeError(f"{path} is not a decoder block dumped by this version: {error}") from error
-    return Block(spec, weights, modules)
+    return Block(spec, weights, record["modules"])
 
 
 def device_weights(block: Block) -> dict[str, Array]:

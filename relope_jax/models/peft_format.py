@@ -99,7 +99,7 @@ def load_peft(folder: Path, block: Block) -> dict[str, Adapter]:
 def _fuse(block: Block, names: list[str], matrices: dict[str, Matrices]) -> Matrices:
     """A and B of one module; adapters of fused projections stand side by side, block-diagonal in B."""
     adapted = [name for name in names if name in matrices]
-    a = np.concatenate([np.asarray(matrices[name][0], np.float32) for name in adapted])
+    a = np.ascontiguousarray(np.concatenate([np.asarray(matrices[name][0], np.float32) for name in adapted]))
     b = np.zeros((sum(projection_shape(block.spec, name)[0] for name in names), a.shape[0]), np.float32)
     row = column = 0
     for name in names:

@@ -10,7 +10,7 @@ from typing import Any
 from relope_jax.errors import ReLopeError
 from relope_jax.states.files import write_json
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 IDENTITY = "identity.json"
 
@@ -22,6 +22,7 @@ class Identity:
     model: str
     source: str  # digest of a local model's files, or the revision asked for on the hub
     commit: str  # what that revision resolved to on the hub; empty for a local model
+    adapter: str  # digest of a local adapter's files, or its subfolder's name on the hub; empty without one
     layer: int  # l, 1-based: the store holds Z^(l-1) and z_n^(l)
     hidden_size: int
     model_dtype: str
@@ -34,10 +35,10 @@ class Identity:
     batch_size: int
     versions: dict[str, str]
 
-    def differences(self, other: Identity) -> list[str]:
-        """`"field: mine != theirs"` for every field that differs."""
-        mine, theirs = dataclasses.asdict(self), dataclasses.asdict(other)
-        return [f"{k}: {mine[k]} != {theirs[k]}" for k in mine if mine[k] != theirs[k]]
+    def differences(self, record: dict[str, Any]) -> list[str]:
+        """`"field: mine != theirs"` for every field that differs from an identity.json, of another version too."""
+        mine = dataclasses.asdict(self)
+        return [f"{k}: {mine[k]} != {record.get(k)}" for k in mine if mine[k] != record.get(k)]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -70,8 +70,7 @@ class StoreWriter:
         if not record.exists():
             write_json(record, dataclasses.asdict(self.identity))
             return
-        begun = Identity(**json.loads(record.read_text()))
-        if different := self.identity.differences(begun):
+        if different := self.identity.differences(json.loads(record.read_text())):
             raise ReLopeError(
                 f"the store {self.path} was begun with other settings ({'; '.join(different)}): "
                 "name another folder with --config.store=... or delete it"

@@ -20,7 +20,7 @@ from relope_jax.data import RouterData
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import TrainedMethod
 from relope_jax.metrics.auc import delong
-from relope_jax.models.batch import DeviceStates, gather, padded_length
+from relope_jax.models.batch import DeviceStates, gather, padded_length, with_key_cache
 from relope_jax.models.probes import split_module
 from relope_jax.models.spec import ProbeSpec
 from relope_jax.states.statistics import token_statistics
@@ -79,6 +79,8 @@ def fit(
     optimizer = make_optimizer(spec, train)
     ensemble = Ensemble(params, jax.vmap(optimizer.init)(params), keys)
 
+    if train.key_cache and method.reads_block:
+        states = with_key_cache(states, data.block)
     n = padded_length(data.states)
     labels = jnp.asarray(data.labels, jnp.float32)
     validation = data.rows["validation"]

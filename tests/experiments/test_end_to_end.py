@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import json
 import re
 
+import jax.numpy as jnp
 import numpy as np
+import peft
 import pyarrow.parquet as pq
 import pytest
+from absl import flags
+from flax import nnx
 from sklearn.metrics import roc_auc_score
 
 import relope_jax
-from experiments import pipeline, report
+from experiments import export_peft, pipeline, report
 from experiments.configs import quickstart
 from extract.prefill import prefill
 from relope_jax.errors import ReLopeError
+from relope_jax.models.batch import gather, padded_length, to_device
+from relope_jax.models.block import last_token_block
 from relope_jax.states.files import lock_folder
+from relope_jax.training.checkpoints import load_member
 
 METHODS = ("relope", "attention_probe", "probe")
 
@@ -104,6 +113,35 @@ def test_restored_routers_score_store_and_new_prompts_alike(finished, toy):
     np.testing.assert_allclose([weights.sum() for weights in attention], 1.0, rtol=1e-5)
     with pytest.raises(ReLopeError, match="no attention"):
         relope_jax.restore(run.path, method="probe").attention(states)
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # PEFT's own
+def test_exported_lora_gives_the_same_states_in_peft(finished, toy, tmp_path, capsys):
+    """Both sides compute in float32 and sum in different orders; see tests/extract/test_block_parity.py."""
+    run, folder = finished
+    out = tmp_path / "adapter"
+    command = ["export_peft", str(run.path), f"--out={out}", "--seed=0"]
+    export_peft.main(flags.FLAGS(command))
+    assert f"peft.PeftModel.from_pretrained(model, '{out}')" in capsys.readouterr().out
+    model = peft.PeftModel.from_pretrained(copy.deepcopy(toy.model), out).get_base_model()
+    rows = relope_jax.Store(folder / "store").samples.slice(0, 3).to_pylist()
+    queries = [(row["question"], row["image"]) for row in rows]
+    plain = prefill(toy, queries, layer=24)
+    adapted = prefill(dataclasses.replace(toy, model=model, decoder=model.get_decoder()), queries, layer=24)
+
+    member, block = load_member(run.path / "checkpoints" / "relope", run.block, 0), run.block
+    lora = nnx.merge(member.graphdef, member.params, member.rest).lora
+    batch = gather(to_device(plain), jnp.arange(3, dtype=jnp.int32), padded_length(plain))
+    z = np.asarray(last_token_block(block.spec, block.weights, lora.adapters(), batch))
+    largest = np.abs(adapted.last_hidden).max()
+    assert np.abs(z - adapted.last_hidden).max() < 1e-5 * largest
+    assert np.abs(plain.last_hidden - adapted.last_hidden).max() > 1e-3 * largest  # training moved the block
+
+    with pytest.raises(SystemExit):
+        export_peft.main(flags.FLAGS(command))
+    assert "exists already" in capsys.readouterr().err
+    with pytest.raises(ReLopeError, match="'probe' trains no LoRA"):
+        relope_jax.restore(run.path, method="probe").export_peft(tmp_path / "none")
 
 
 def test_report_is_self_contained(finished):

@@ -145,6 +145,9 @@ def test_store_of_other_settings_is_refused(plan):
     other = Extraction(plan.model, plan.dataset, ExtractSpec(layer=20, batch_size=4, part_size=6), plan.store)
     with pytest.raises(ReLopeError, match=r"extract.layer: config 20, store 24"):
         open_or_extract(other)
+    other = Extraction(ModelSpec(adapter="vision-lora"), plan.dataset, SPEC, plan.store)
+    with pytest.raises(ReLopeError, match=r"model.adapter: config 'vision-lora', store ''"):
+        open_or_extract(other)
     other = Extraction(ModelSpec(name="other"), plan.dataset, SPEC, plan.store)
     with pytest.raises(ReLopeError, match=r"model.name: config 'other', store 'toy-mllm'"):
         open_or_extract(other)

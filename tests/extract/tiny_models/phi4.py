@@ -62,10 +62,10 @@ def save_phi4_multimodal(folder: Path, tokenizer) -> Path:
     return folder
 
 
-def load_phi4(folder: Path) -> Backbone:
-    """The saved model through the production loader, with the stand-in for the processor."""
+def load_phi4(spec: ModelSpec) -> Backbone:
+    """A saved model through the production loader, with the stand-in for the processor."""
     with mock.patch("extract.backbone.load_processor", lambda _auto, source, _options: Phi4ProcessorPil(source)):
-        return load_backbone(ModelSpec(name=str(folder), device="cpu"))
+        return load_backbone(spec)
 
 
 class Phi4ProcessorPil:

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from relope_jax.errors import ReLopeError
-from relope_jax.states.manifest import Identity
+from relope_jax.states.manifest import SCHEMA_VERSION, Identity
 from relope_jax.states.store import Store
 from relope_jax.states.writer import StoreWriter
 from tests.builders import make_block, make_states
 
 IDENTITY = Identity(
-    model="m", source="s", commit="", layer=2, hidden_size=16, model_dtype="float32", state_dtype="bfloat16",
-    attention="sdpa", prompt_hash="h", dataset={"name": "d"}, max_new_tokens=4, part_size=3, batch_size=2,
-    versions={"torch": "1"},
+    model="m", source="s", commit="", adapter="", layer=2, hidden_size=16, model_dtype="float32",
+    state_dtype="bfloat16", attention="sdpa", prompt_hash="h", dataset={"name": "d"}, max_new_tokens=4, part_size=3,
+    batch_size=2, versions={"torch": "1"},
 )  # fmt: skip
 PARTS = ([4, 1, 7], [2, 2])
 
@@ -95,6 +95,10 @@ def test_other_identity_is_refused(tmp_path):
     StoreWriter(tmp_path, IDENTITY).close()
     with pytest.raises(ReLopeError, match=r"layer: 3 != 2"):
         StoreWriter(tmp_path, dataclasses.replace(IDENTITY, layer=3))
+    record = tmp_path / "identity.json"
+    record.write_text(json.dumps({k: v for k, v in json.loads(record.read_text()).items() if k != "adapter"}))
+    with pytest.raises(ReLopeError, match=r"adapter:  != None"):  # begun before identities had an adapter
+        StoreWriter(tmp_path, IDENTITY)
 
 
 @pytest.mark.parametrize("name", ["hidden/c/0/0", "positions/c/0/0", "last_hidden/c/0/0", "samples.parquet"])
@@ -140,9 +144,10 @@ def test_truncated_or_newer_manifest_is_refused(store_path):
         manifest.write_text(whole[:cut])
         with pytest.raises(ReLopeError, match="damaged"):
             Store(store_path)
-    manifest.write_text(json.dumps(json.loads(whole) | {"schema_version": 2}))
-    with pytest.raises(ReLopeError, match="schema version 2"):
-        Store(store_path)
+    for other in (SCHEMA_VERSION - 1, SCHEMA_VERSION + 1):
+        manifest.write_text(json.dumps(json.loads(whole) | {"schema_version": other}))
+        with pytest.raises(ReLopeError, match=f"schema version {other}"):
+            Store(store_path)
 
 
 def test_missing_store_says_how_to_make_one(tmp_path):

@@ -58,6 +58,15 @@ def test_ensemble_equals_independent_runs(router_data):
         assert np.abs(together[0] - together[1]).max() > 1e-3, name
 
 
+def test_key_cache_changes_no_score(router_data):
+    """Cached keys are the same numbers computed once; float32 summation order allows 1e-4."""
+    rows = router_data.rows["test"]
+    without = train("relope", router_data, spec=dataclasses.replace(TRAIN, key_cache=False))
+    np.testing.assert_allclose(
+        scores_of(train("relope", router_data), router_data, rows), scores_of(without, router_data, rows), atol=1e-4
+    )
+
+
 def test_epochs_compile_once(router_data):
     fit_module.run_epoch.clear_cache()
     train("relope", router_data, spec=dataclasses.replace(TRAIN, epochs=4))

@@ -1,0 +1,58 @@
+"""Benchmarks, one JSON object a line: python -m experiments.bench --only=block --out=bench.jsonl
+
+Every line has name, value, unit, baseline, ratio, floor, fraction_of_floor (see benchmarks/measure.py). Competitors
+are measured in the same run, in turns; the floor comes from ceilings measured in the same run too.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import platform
+import sys
+from collections.abc import Callable, Iterator
+
+import jax
+import torch
+from absl import app, flags
+
+from experiments.benchmarks import block
+from experiments.benchmarks.measure import Record
+from relope_jax.errors import ReLopeError, exit_on_error, nearest
+
+BENCHMARKS: dict[str, Callable[[], Iterator[Record]]] = {"block": block.run}
+
+_ONLY = flags.DEFINE_list("only", list(BENCHMARKS), f"which benchmarks to run: {', '.join(BENCHMARKS)}")
+_OUT = flags.DEFINE_string("out", "", "file for the lines; they are always printed too")
+
+
+@exit_on_error
+def main(_: list[str]) -> None:
+    for name in _ONLY.value:
+        if name not in BENCHMARKS:
+            raise ReLopeError(f"unknown benchmark '{name}'{nearest(name, BENCHMARKS)}; known: {', '.join(BENCHMARKS)}")
+    print(machine(), file=sys.stderr)
+    lines = []
+    for name in _ONLY.value:
+        for record in BENCHMARKS[name]():
+            lines.append(record.json())
+            print(lines[-1], flush=True)
+            if _OUT.value:
+                with open(_OUT.value, "w") as file:  # after every line: a long benchmark may be stopped
+                    file.write("\n".join(lines) + "\n")
+
+
+def machine() -> str:
+    """Where the numbers come from."""
+    device = jax.devices()[0]
+    cores = len(os.sched_getaffinity(0))
+    return (
+        f"{device.platform} {device.device_kind}, {cores} cores, Python {platform.python_version()}, "
+        f"jax {jax.__version__}, torch {torch.__version__}"
+    )
+
+
+if __name__ == "__main__":
+    app.run(main)

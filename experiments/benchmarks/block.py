@@ -1,0 +1,146 @@
+"""The frozen block with LoRA, forward and backward, on the same cached states and the same loss: torch + PEFT over
+the full block, torch + PEFT for the last token only, and the absorbed block."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import psutil
+import torch
+from jaxtyping import Array
+
+from experiments.benchmarks import torch_block
+from experiments.benchmarks.measure import Ceilings, Record, measure_ceilings, typical
+from relope_jax.errors import ReLopeError
+from relope_jax.models.batch import TokenBatch
+from relope_jax.models.block import last_token_block
+from relope_jax.models.block_spec import Block, BlockSpec
+from relope_jax.models.keys import frozen_keys
+from relope_jax.models.operations import step_work
+from relope_jax.models.params import device_weights
+
+SCALE = 2.0  # alpha / r
+AGREEMENT = 1e-3  # relative; before anything is timed, torch and JAX must compute the same gradients
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """A block, a batch and a LoRA rank."""
+
+    name: str
+    spec: BlockSpec
+    batch: int
+    n: int
+    rank: int = 128
+    rounds: int = 7
+    state_dtypes: tuple[str, ...] = ("float32", "bfloat16")
+
+    @property
+    def gigabytes(self) -> float:
+        """Memory that all programs need together: three copies of the layer, and PEFT's activations."""
+        d, m = self.spec.hidden_size, self.spec.intermediate_size
+        return (4 * 3 * (3 * d * m + 4 * d * d) + 4 * self.batch * self.n * (6 * m + 20 * d)) / 1e9
+
+
+def llama(d: int, heads: int, kv: int, dim: int, m: int) -> BlockSpec:
+    return BlockSpec("llama", 1, d, heads, kv, dim, m, 1e-6, "silu", dim**-0.5, rope_dim=dim)
+
+
+SHAPES = (
+    Shape("quickstart", llama(576, 9, 3, 64, 1536), batch=64, n=32),  # SmolLM2-135M
+    Shape("d896", llama(896, 14, 2, 64, 4864), batch=16, n=256),  # Qwen2-0.5B
+    Shape("d3584", llama(3584, 28, 4, 128, 18944), batch=4, n=512, rounds=2, state_dtypes=("bfloat16",)),  # Qwen2.5-7B
+)
+
+
+def run() -> Iterator[Record]:
+    """Records of every shape that fits into memory."""
+    ceilings = measure_ceilings()
+    yield from ceilings.records()
+    for shape in SHAPES:
+        free = psutil.virtual_memory().available / 1e9
+        if shape.gigabytes > free:
+            print(f"block/{shape.name}: left out, it needs {shape.gigabytes:.0f} GB of memory and {free:.0f} are free")
+            continue
+        for state_dtype in shape.state_dtypes:
+            yield from run_shape(shape, state_dtype, ceilings)
+
+
+def run_shape(shape: Shape, state_dtype: str, ceilings: Ceilings) -> Iterator[Record]:
+    """All programs on one batch of states."""
+    rng = np.random.default_rng(0)
+    states = torch.from_numpy(rng.normal(size=(shape.batch, shape.n, shape.spec.hidden_size)).astype(np.float32))
+    states = states.to(getattr(torch, state_dtype))
+    head = rng.normal(size=shape.spec.hidden_size).astype(np.float32) * shape.spec.hidden_size**-0.5
+    labels = rng.integers(0, 2, shape.batch).astype(np.float32)
+
+    layer = torch_block.make_layer(shape.spec)
+    block = torch_block.dump(layer)
+    layer = torch_block.adapt(layer, shape.rank, SCALE * shape.rank)
+    matrices = torch_block.lora_matrices(layer)
+    programs: dict[str, Callable[[], Any]] = absorbed_steps(block, matrices, states, head, labels)
+    fixed = torch.from_numpy(head), torch.from_numpy(labels)
+    for dtype, module in (("float32", layer), ("bfloat16", copy.deepcopy(layer).to(torch.bfloat16))):
+        programs[f"full_peft_{dtype}"] = torch_block.step(torch_block.full_block, module, states, *fixed)
+        programs[f"last_token_peft_{dtype}"] = torch_block.step(torch_block.last_token_block, module, states, *fixed)
+    for rival in ("full_peft_float32", "last_token_peft_float32"):
+        programs[rival]()
+        require_agreement(programs["absorbed"](), matrices)
+    seconds = typical(programs, shape.rounds)
+
+    work = step_work(block.spec, shape.rank, shape.batch, shape.n, states.element_size())
+    floor = 1e3 * work.seconds(ceilings.flops_per_second, ceilings.bytes_per_second)
+    name, value = f"block/{shape.name}/{state_dtype}_states", 1e3 * seconds["absorbed"]
+    for rival in (p for p in programs if "peft" in p):
+        yield Record.of_time(f"{name}/absorbed_vs_{rival}", value, 1e3 * seconds[rival], floor)
+    without = 1e3 * seconds["absorbed_without_key_cache"]
+    yield Record.of_time(f"{name}/absorbed_vs_no_key_cache", value, without, floor)
+
+
+def absorbed_steps(
+    block: Block, matrices: dict[str, tuple], states: torch.Tensor, head: np.ndarray, labels: np.ndarray
+) -> dict[str, Callable[[], Any]]:
+    """The absorbed block with and without its key cache: programs that return the LoRA gradients."""
+    weights = device_weights(block)
+    params = {name: tuple(jnp.asarray(m.detach().numpy()) for m in pair) for name, pair in matrices.items()}
+    hidden = jnp.asarray(states.float().numpy()).astype(str(states.dtype).removeprefix("torch."))
+    size, n, _ = hidden.shape
+    positions = jnp.broadcast_to(jnp.arange(n, dtype=jnp.int32)[None, :, None], (size, n, 1))
+    mask = jnp.ones((size, n), bool)
+
+    def loss(params: dict, weights: dict, hidden: Array, cache: Any, head: Array, labels: Array) -> Array:
+        hidden = hidden.astype(jnp.float32)
+        adapters = {name: (a, SCALE * b) for name, (a, b) in params.items()}
+        batch = TokenBatch(hidden, positions, mask, hidden[:, -1], cache)
+        z = last_token_block(block.spec, weights, adapters, batch)
+        return jnp.mean(optax.sigmoid_binary_cross_entropy(z @ head, labels))
+
+    gradient = jax.jit(jax.grad(loss))
+    with jax.default_matmul_precision("highest"):
+        cache = jax.jit(lambda weights, z: frozen_keys(block.spec, weights, z.astype(jnp.float32)))(weights, hidden)
+
+    def program(cache: Any) -> Callable[[], Any]:
+        def run() -> Any:
+            with jax.default_matmul_precision("highest"):
+                return gradient(params, weights, hidden, cache, head, labels)
+
+        return run
+
+    return {"absorbed": program(cache), "absorbed_without_key_cache": program(None)}
+
+
+def require_agreement(ours: dict, matrices: dict[str, tuple]) -> None:
+    """Stop unless torch, whose gradients are in `matrices`, computed the same ones."""
+    for name, pair in matrices.items():
+        for mine, matrix in zip(ours[name], pair, strict=True):
+            theirs = matrix.grad.numpy()
+            error = float(np.abs(np.asarray(mine) - theirs).max() / np.abs(theirs).max())
+            if not error <= AGREEMENT:
+                raise ReLopeError(f"the LoRA gradients of '{name}' differ from PEFT's by {error:.1e}: nothing is timed")

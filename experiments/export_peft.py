@@ -1,0 +1,36 @@
+"""The LoRA of a run's ReLope router as a PEFT checkpoint, to put on the small model outside of this software.
+
+python -m experiments.export_peft runs/quickstart --out=adapter
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from absl import app, flags, logging
+
+from relope_jax.errors import ReLopeError, exit_on_error
+from relope_jax.run import Run
+
+_OUT = flags.DEFINE_string("out", None, "folder for the checkpoint; it must not exist yet")
+_SEED = flags.DEFINE_integer("seed", 0, "which of the run's seeds")
+
+
+@exit_on_error
+def main(argv: list[str]) -> None:
+    if len(argv) != 2 or not _OUT.value:
+        raise ReLopeError("usage: python -m experiments.export_peft RUN_FOLDER --out=FOLDER [--seed=0]")
+    logging.set_verbosity(logging.WARNING)  # orbax logs every file it touches
+    run, out = Run(argv[1]), Path(_OUT.value)
+    run.restore("relope", _SEED.value).export_peft(out)
+    print(f"{out}: load it with peft.PeftModel.from_pretrained(model, '{out}'), where model is {describe(run)}")
+
+
+def describe(run: Run) -> str:
+    """The model that the adapter belongs on. An adapter that was on during extraction stays on below it."""
+    model = run.config["model"]
+    return model["name"] + (f" with its adapter '{model['adapter']}' merged" if model.get("adapter") else "")
+
+
+if __name__ == "__main__":
+    app.run(main)
