@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterator
-from typing import Any
+import functools
+import sys
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -17,16 +18,17 @@ import torch
 from jaxtyping import Array
 
 from experiments.benchmarks import torch_block
-from experiments.benchmarks.measure import Ceilings, Record, measure_ceilings, typical
+from experiments.benchmarks.measure import Program, Record, keep_memory, measure
 from relope_jax.errors import ReLopeError
 from relope_jax.models.batch import TokenBatch
 from relope_jax.models.block import last_token_block
 from relope_jax.models.block_spec import Block, BlockSpec
-from relope_jax.models.keys import frozen_keys
+from relope_jax.models.key_cache import KeyCache, frozen_keys
 from relope_jax.models.operations import step_work
 from relope_jax.models.params import device_weights
 
 SCALE = 2.0  # alpha / r
+STEPS = 4  # of ours in one dispatch
 AGREEMENT = 1e-3  # relative; before anything is timed, torch and JAX must compute the same gradients
 
 
@@ -62,18 +64,18 @@ SHAPES = (
 
 def run() -> Iterator[Record]:
     """Records of every shape that fits into memory."""
-    ceilings = measure_ceilings()
-    yield from ceilings.records()
+    keep_memory()
     for shape in SHAPES:
         free = psutil.virtual_memory().available / 1e9
         if shape.gigabytes > free:
-            print(f"block/{shape.name}: left out, it needs {shape.gigabytes:.0f} GB of memory and {free:.0f} are free")
+            reason = f"it needs {shape.gigabytes:.0f} GB of memory and {free:.0f} are free"
+            print(f"block/{shape.name}: left out, {reason}", file=sys.stderr)
             continue
         for state_dtype in shape.state_dtypes:
-            yield from run_shape(shape, state_dtype, ceilings)
+            yield from run_shape(shape, state_dtype)
 
 
-def run_shape(shape: Shape, state_dtype: str, ceilings: Ceilings) -> Iterator[Record]:
+def run_shape(shape: Shape, state_dtype: str) -> Iterator[Record]:
     """All programs on one batch of states."""
     rng = np.random.default_rng(0)
     states = torch.from_numpy(rng.normal(size=(shape.batch, shape.n, shape.spec.hidden_size)).astype(np.float32))
@@ -85,29 +87,29 @@ def run_shape(shape: Shape, state_dtype: str, ceilings: Ceilings) -> Iterator[Re
     block = torch_block.dump(layer)
     layer = torch_block.adapt(layer, shape.rank, SCALE * shape.rank)
     matrices = torch_block.lora_matrices(layer)
-    programs: dict[str, Callable[[], Any]] = absorbed_steps(block, matrices, states, head, labels)
+    programs = absorbed_programs(block, matrices, states, head, labels)
     fixed = torch.from_numpy(head), torch.from_numpy(labels)
     for dtype, module in (("float32", layer), ("bfloat16", copy.deepcopy(layer).to(torch.bfloat16))):
-        programs[f"full_peft_{dtype}"] = torch_block.step(torch_block.full_block, module, states, *fixed)
-        programs[f"last_token_peft_{dtype}"] = torch_block.step(torch_block.last_token_block, module, states, *fixed)
+        for rival, z in (("full", torch_block.full_block), ("last_token", torch_block.last_token_block)):
+            programs[f"{rival}_peft_{dtype}"] = Program(torch_block.step(z, module, states, *fixed))
     for rival in ("full_peft_float32", "last_token_peft_float32"):
-        programs[rival]()
-        require_agreement(programs["absorbed"](), matrices)
-    seconds = typical(programs, shape.rounds)
+        programs[rival].call()
+        require_agreement(programs["absorbed"].call(), matrices)
+    seconds, ceilings = measure(programs, shape.rounds)
 
+    name, ours = f"block/{shape.name}/{state_dtype}_states", 1e3 * seconds.pop("absorbed")
     work = step_work(block.spec, shape.rank, shape.batch, shape.n, states.element_size())
     floor = 1e3 * work.seconds(ceilings.flops_per_second, ceilings.bytes_per_second)
-    name, value = f"block/{shape.name}/{state_dtype}_states", 1e3 * seconds["absorbed"]
-    for rival in (p for p in programs if "peft" in p):
-        yield Record.of_time(f"{name}/absorbed_vs_{rival}", value, 1e3 * seconds[rival], floor)
-    without = 1e3 * seconds["absorbed_without_key_cache"]
-    yield Record.of_time(f"{name}/absorbed_vs_no_key_cache", value, without, floor)
+    yield from ceilings.records(name)
+    for rival, theirs in seconds.items():
+        yield Record.of_time(f"{name}/absorbed_vs_{rival}", ours, 1e3 * theirs, floor)
 
 
-def absorbed_steps(
+def absorbed_programs(
     block: Block, matrices: dict[str, tuple], states: torch.Tensor, head: np.ndarray, labels: np.ndarray
-) -> dict[str, Callable[[], Any]]:
-    """The absorbed block with and without its key cache: programs that return the LoRA gradients."""
+) -> dict[str, Program]:
+    """The absorbed block with and without its key cache: scanned steps, as in training, that return the gradients
+    of the last one."""
     weights = device_weights(block)
     params = {name: tuple(jnp.asarray(m.detach().numpy()) for m in pair) for name, pair in matrices.items()}
     hidden = jnp.asarray(states.float().numpy()).astype(str(states.dtype).removeprefix("torch."))
@@ -115,25 +117,32 @@ def absorbed_steps(
     positions = jnp.broadcast_to(jnp.arange(n, dtype=jnp.int32)[None, :, None], (size, n, 1))
     mask = jnp.ones((size, n), bool)
 
-    def loss(params: dict, weights: dict, hidden: Array, cache: Any, head: Array, labels: Array) -> Array:
+    def loss(params: dict, weights: dict, hidden: Array, cache: KeyCache | None, labels: Array) -> Array:
         hidden = hidden.astype(jnp.float32)
         adapters = {name: (a, SCALE * b) for name, (a, b) in params.items()}
         batch = TokenBatch(hidden, positions, mask, hidden[:, -1], cache)
         z = last_token_block(block.spec, weights, adapters, batch)
         return jnp.mean(optax.sigmoid_binary_cross_entropy(z @ head, labels))
 
-    gradient = jax.jit(jax.grad(loss))
-    with jax.default_matmul_precision("highest"):
-        cache = jax.jit(lambda weights, z: frozen_keys(block.spec, weights, z.astype(jnp.float32)))(weights, hidden)
+    @jax.jit
+    def steps(params: dict, weights: dict, hidden: Array, cache: KeyCache | None, labels: Array) -> dict:
+        def step(_: dict, labels: Array) -> tuple[dict, None]:
+            # The states of a training step are new ones; without the barrier their cast would leave the loop.
+            fresh, labels = jax.lax.optimization_barrier((hidden, labels))
+            return jax.grad(loss)(params, weights, fresh, cache, labels), None
 
-    def program(cache: Any) -> Callable[[], Any]:
-        def run() -> Any:
+        return jax.lax.scan(step, params, labels)[0]
+
+    def program(cache: KeyCache | None) -> Program:
+        def call() -> dict:
             with jax.default_matmul_precision("highest"):
-                return gradient(params, weights, hidden, cache, head, labels)
+                return steps(params, weights, hidden, cache, jnp.tile(labels, (STEPS, 1)))
 
-        return run
+        return Program(call, STEPS)
 
-    return {"absorbed": program(cache), "absorbed_without_key_cache": program(None)}
+    with jax.default_matmul_precision("highest"):
+        cache = jax.jit(functools.partial(frozen_keys, block.spec))(weights, hidden.astype(jnp.float32), positions)
+    return {"absorbed": program(cache), "without_key_cache": program(None)}
 
 
 def require_agreement(ours: dict, matrices: dict[str, tuple]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import dataclasses
 import json
 import time
@@ -13,6 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
+PRODUCT, COPY = "product", "copy"
+SIZE, BLOCK = 2048, 2**28  # rows of the product, bytes of the copy
 PAUSE = 0.05  # seconds before each measurement, for the threads of the program before to go to sleep
 LONG_ENOUGH = 0.3  # seconds a round takes at least; faster programs are repeated within it
 
@@ -47,46 +52,60 @@ class Record:
 
 
 @dataclasses.dataclass(frozen=True)
+class Program:
+    """Something to time: `call` does `steps` steps and returns what must be waited for."""
+
+    call: Callable[[], Any]
+    steps: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
 class Ceilings:
-    """The best that this machine did in this run: float32 matrix product and memory copy."""
+    """What this machine did in this run: float32 matrix product and memory copy (read plus write)."""
 
     flops_per_second: float
     bytes_per_second: float
 
-    def records(self) -> list[Record]:
+    def records(self, name: str) -> list[Record]:
         return [
-            Record("machine/matrix_product", self.flops_per_second / 1e9, "GFLOP/s"),
-            Record("machine/copy_bandwidth", self.bytes_per_second / 1e9, "GB/s"),
+            Record(f"{name}/machine_matrix_product", self.flops_per_second / 1e9, "GFLOP/s"),
+            Record(f"{name}/machine_copy_bandwidth", self.bytes_per_second / 1e9, "GB/s"),
         ]
 
 
-def measure_ceilings(size: int = 2048, megabytes: int = 256) -> Ceilings:
-    """Peak of a square float32 product, and bandwidth of a copy too large for any cache (read plus write)."""
-    a = jnp.ones((size, size), jnp.float32)
-    blocks = [jnp.ones(megabytes * 2**18, jnp.float32)]
+def keep_memory() -> None:
+    """Let the C library keep freed memory. It gives large blocks back after every call and the kernel clears them
+    anew, which takes torch's full block a third of its time here and is not what is compared."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def measure(programs: dict[str, Program], rounds: int) -> tuple[dict[str, float], Ceilings]:
+    """Median seconds a step of every program, and the machine's ceilings. All take turns, so that a noisy minute
+    hits all of them, the ceilings included."""
+    seconds = _timings(programs | _ceiling_programs(), rounds)
+    median = {name: float(np.median(times)) for name, times in seconds.items()}
+    return median, Ceilings(2 * SIZE**3 / median.pop(PRODUCT), 2 * BLOCK / median.pop(COPY))
+
+
+def _ceiling_programs() -> dict[str, Program]:
+    """A square product, and a copy too large for any cache; in place, or fresh pages would be timed."""
+    matrix = jnp.ones((SIZE, SIZE), jnp.float32)
+    block = [jnp.ones(BLOCK // 4, jnp.float32)]
     product = jax.jit(lambda x: jnp.matmul(x, x, precision="highest"))
-    copy = jax.jit(lambda x: x + 1.0, donate_argnums=0)  # in place: fresh pages would be timed otherwise
+    copy = jax.jit(lambda x: x + 1.0, donate_argnums=0)
 
     def copy_once() -> jax.Array:
-        blocks[0] = copy(blocks[0])
-        return blocks[0]
+        block[0] = copy(block[0])
+        return block[0]
 
-    seconds = best({"product": lambda: product(a), "copy": copy_once}, rounds=5)
-    return Ceilings(2 * size**3 / seconds["product"], 2 * megabytes * 2**20 / seconds["copy"])
-
-
-def best(programs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Fastest seconds a call of every program; for ceilings, where only the machine can be in the way."""
-    return {name: min(times) for name, times in timings(programs, rounds).items()}
+    return {PRODUCT: Program(lambda: product(matrix)), COPY: Program(copy_once)}
 
 
-def typical(programs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Median seconds a call of every program."""
-    return {name: float(np.median(times)) for name, times in timings(programs, rounds).items()}
-
-
-def timings(programs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """Seconds a call, one figure a round. Programs take turns, so that a noisy minute hits all of them."""
+def _timings(programs: dict[str, Program], rounds: int) -> dict[str, list[float]]:
+    """Seconds a step, one figure a round."""
     repeats = {}
     for name, program in programs.items():
         _call(program)  # compile, or warm up
@@ -95,11 +114,12 @@ def timings(programs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, li
     for _ in tqdm(range(rounds), desc="measuring", leave=False):
         for name, program in programs.items():
             time.sleep(PAUSE)
-            seconds[name].append(np.mean([_call(program) for _ in range(repeats[name])]))
+            mean = sum(_call(program) for _ in range(repeats[name])) / repeats[name]
+            seconds[name].append(mean / program.steps)
     return seconds
 
 
-def _call(program: Callable[[], Any]) -> float:
+def _call(program: Program) -> float:
     started = time.perf_counter()
-    jax.block_until_ready(program())
+    jax.block_until_ready(program.call())
     return time.perf_counter() - started

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from relope_jax.models.block_spec import Block
-from relope_jax.models.keys import KeyCache, build_key_cache
+from relope_jax.models.key_cache import KeyCache, build_key_cache
 from relope_jax.models.params import device_weights
 from relope_jax.states.ragged import TokenStates
 
@@ -22,7 +22,7 @@ class TokenBatch(NamedTuple):
     positions: Int[Array, "batch n axes"]
     mask: Bool[Array, "batch n"]
     last_hidden: Float[Array, "batch d"]  # z_n^(l)
-    cache: KeyCache | None = None  # of the frozen block, `[batch, n]` and `[batch, n, kv_x_dim]`
+    cache: KeyCache | None = None  # of the frozen block, every entry `[batch, n, ...]`
 
 
 class DeviceStates(NamedTuple):
@@ -48,7 +48,7 @@ def to_device(states: TokenStates) -> DeviceStates:
 
 
 def with_key_cache(states: DeviceStates, block: Block) -> DeviceStates:
-    """The same states with the frozen block's keys of every token, computed once and kept on the device."""
+    """The same states with the frozen block's key of every token, computed once and kept on the device."""
     weights = device_weights(block)
     with jax.default_matmul_precision("highest"):
         return states._replace(cache=build_key_cache(block.spec, weights, states.hidden))

@@ -17,10 +17,10 @@ from jaxtyping import Array, Bool, Float
 
 from relope_jax.models.batch import TokenBatch
 from relope_jax.models.block_spec import BlockSpec
-from relope_jax.models.keys import frozen_keys, project_normed
+from relope_jax.models.key_cache import frozen_keys, project_normed
 from relope_jax.models.lora import Adapter, adapted
 from relope_jax.models.norm import rms_norm
-from relope_jax.models.rope import rotate, turns
+from relope_jax.models.rope import rotate
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "silu": jax.nn.silu,
@@ -64,7 +64,7 @@ def attend(
     size, n, d = batch.hidden.shape
     kv, dim = spec.n_kv_heads, spec.head_dim
     gain = weights["input_norm"]
-    scale, keys = batch.cache if batch.cache is not None else frozen_keys(spec, weights, batch.hidden)
+    scale, keys, turn = batch.cache or frozen_keys(spec, weights, batch.hidden, batch.positions)
 
     last = batch.hidden[:, -1] * scale[:, -1, None] * jnp.broadcast_to(gain, (size, d))
     q = adapted(last, weights["q.weight"], weights.get("q.bias"), adapters.get("q"))
@@ -78,7 +78,6 @@ def attend(
     q, k = q.reshape(size, spec.n_heads, dim), keys.reshape(size, n, kv, dim)
     if spec.qk_norm:
         q, k = rms_norm(q, weights["q_norm"], spec.norm_eps), rms_norm(k, weights["k_norm"], spec.norm_eps)
-    turn = turns(weights["frequencies"], batch.positions, spec.rope_scaling)
     q, k = rotate(q, jax.tree.map(lambda row: row[:, -1], turn)), rotate(k, turn)
     scores = jnp.einsum("bkgc,bnkc->bkgn", q.reshape(size, kv, spec.group, dim), k)
     attention = attention_weights(spec, scores, batch.mask)

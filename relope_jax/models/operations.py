@@ -30,7 +30,7 @@ def step_work(spec: BlockSpec, rank: int, batch: int, n: int, state_bytes: int) 
     tokens = batch * n
     every_token = 2 * d * min(rank, kv)  # LoRA on k: forward, and the gradient of A_k
     every_token += 2 * d * heads  # pooling, and the gradient of the attention weights
-    every_token += 4 * heads * dim  # scores, and the gradients of q and k
+    every_token += 3 * heads * dim  # scores, and the gradients of q and k
     last_token = sum(_projection(spec, name, rank) for name in ("q", "o", "gate", "up", "down"))
     last_token += 2 * heads * d * dim + 3 * heads * rank * (d + dim)  # W_v on H pooled states, and its LoRA
     flops = 2.0 * (tokens * every_token + batch * last_token)

@@ -18,7 +18,7 @@ class TrainSpec:
       clip_norm: gradients are scaled down to this global norm.
       order_seed: of the sample order, which all seeds share so that they read every batch once.
       key_cache: keep the frozen block's key of every token on the device (ReLope only): less work a step for
-        4 * n_kv_heads * head_dim bytes a token.
+        4 * (n_kv_heads + 1) * head_dim bytes a token.
     """
 
     weight_decay: float = 0.01

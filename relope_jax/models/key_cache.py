@@ -1,0 +1,66 @@
+"""What the frozen block makes of every token, and training never changes: its RMS, its key and its rotation.
+
+All can be computed once and kept, so that a training step multiplies the states with nothing but the adapter on k.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from relope_jax.models.block_spec import BlockSpec
+from relope_jax.models.norm import inverse_rms
+from relope_jax.models.rope import Turn, turns
+
+CHUNK = 4096  # tokens projected at a time; bounds the float32 copy of bfloat16 states
+
+
+class KeyCache(NamedTuple):
+    """`keys` is `W_k x^ + b_k`, before a family's key norm and before RoPE, where the adapter's part joins."""
+
+    inverse_rms: Float[Array, "*tokens"]
+    keys: Float[Array, "*tokens kv_x_dim"]
+    turn: Turn
+
+
+def frozen_keys(
+    spec: BlockSpec,
+    weights: dict[str, Array],
+    hidden: Float[Array, "*tokens d"],
+    positions: Int[Array, "*tokens axes"],
+) -> KeyCache:
+    """The cache of `hidden`, float32. The norm's scalar and gain move past the projection (exact)."""
+    scale = inverse_rms(hidden, spec.norm_eps)
+    keys = project_normed(hidden, scale, weights["input_norm"], weights["k.weight"])
+    if "k" in spec.biases:
+        keys = keys + jnp.broadcast_to(weights["k.bias"], keys.shape)
+    return KeyCache(scale, keys, turns(weights["frequencies"], positions, spec.rope_scaling))
+
+
+def project_normed(
+    hidden: Float[Array, "*tokens d"],
+    scale: Float[Array, "*tokens"],
+    gain: Float[Array, "d"],
+    weight: Float[Array, "out d"],
+) -> Float[Array, "*tokens out"]:
+    """`W x^` for normalised tokens x^ = scale * gain * z, without ever writing x^."""
+    return scale[..., None] * (hidden @ (weight * jnp.broadcast_to(gain, weight.shape)).T)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def build_key_cache(
+    spec: BlockSpec,
+    weights: dict[str, Array],
+    hidden: Float[Array, "tokens d"],
+    positions: Int[Array, "tokens axes"],
+) -> KeyCache:
+    """The cache of flat states of any float dtype, chunk by chunk."""
+
+    def one_token(token: tuple[Float[Array, "d"], Int[Array, "axes"]]) -> KeyCache:
+        return frozen_keys(spec, weights, token[0].astype(jnp.float32), token[1])
+
+    return jax.lax.map(one_token, (hidden, positions), batch_size=min(CHUNK, hidden.shape[0]))

@@ -1,0 +1,59 @@
+"""The benchmark command on shapes that take seconds: same programs, same checks, same lines."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from experiments import bench
+from experiments.benchmarks import block, measure
+from relope_jax.errors import ReLopeError
+
+FIELDS = ["name", "value", "unit", "baseline", "ratio", "floor", "fraction_of_floor"]
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(measure, "SIZE", 64)
+    monkeypatch.setattr(measure, "BLOCK", 2**16)
+    monkeypatch.setattr(measure, "LONG_ENOUGH", 0.0)
+    shape = block.Shape("tiny", block.llama(32, 4, 2, 8, 48), batch=3, n=10, rank=4, rounds=1)
+    monkeypatch.setattr(block, "SHAPES", (shape,))
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS(["bench"])
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # PEFT's own
+def test_every_line_is_one_json_object(small, tmp_path, capsys):
+    """The run checks the LoRA gradients of torch, with PEFT, against ours before it times anything."""
+    out = tmp_path / "bench.jsonl"
+    with flagsaver.flagsaver(only=["block"], out=str(out)):
+        bench.main([])
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert lines == [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert all(list(line) == FIELDS for line in lines)
+    compared = {line["name"] for line in lines if line["unit"] == "ms"}
+    rivals = ("full_peft_float32", "full_peft_bfloat16", "last_token_peft_float32", "last_token_peft_bfloat16")
+    for states in ("float32", "bfloat16"):
+        for rival in (*rivals, "without_key_cache"):
+            assert f"block/tiny/{states}_states/absorbed_vs_{rival}" in compared
+    for line in lines:
+        if line["unit"] == "ms":
+            assert line["ratio"] == pytest.approx(line["baseline"] / line["value"], rel=1e-2)
+            assert line["fraction_of_floor"] == pytest.approx(line["floor"] / line["value"], rel=1e-2)
+
+
+def test_different_gradients_are_not_timed(small, monkeypatch):
+    true = block.torch_block.adapt
+    monkeypatch.setattr(block.torch_block, "adapt", lambda layer, rank, alpha: true(layer, rank, 2 * alpha))
+    with pytest.raises(ReLopeError, match=r"gradients of '.*' differ from PEFT's by .*: nothing is timed"):
+        list(block.run())
+
+
+def test_unknown_benchmark_is_one_line(small, capsys):
+    with flagsaver.flagsaver(only=["blok"]), pytest.raises(SystemExit):
+        bench.main([])
+    assert "unknown benchmark 'blok' (did you mean 'block'?)" in capsys.readouterr().err
