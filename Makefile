@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test setup lint format types toy clean
+.PHONY: quickstart test setup lint format types bench toy clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/python -m experiments.run --config=quickstart.py
@@ -23,6 +23,10 @@ format: $(VENV)/.installed-dev
 
 types: $(VENV)/.installed-dev
 	$(BIN)/mypy
+
+# Benchmarks against PyTorch with PEFT (ten minutes on 2 cores).
+bench: $(VENV)/.installed-dev
+	$(BIN)/python -m experiments.bench --out=bench.jsonl
 
 # Retrain the projector of the toy MLLM (half an hour on 2 cores).
 toy: $(VENV)/.installed
