@@ -13,16 +13,25 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import platform
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import jax
 import torch
 from absl import app, flags
 
-from experiments.benchmarks import block
 from experiments.benchmarks.measure import Record
 from relope_jax.errors import ReLopeError, exit_on_error, nearest
 
-BENCHMARKS: dict[str, Callable[[], Iterator[Record]]] = {"block": block.run}
+
+def _block() -> Iterator[Record]:
+    try:
+        from experiments.benchmarks import block
+    except ModuleNotFoundError as error:
+        raise ReLopeError(f"this benchmark needs {error.name}: `make setup` installs it") from error
+    return block.run()
+
+
+BENCHMARKS: dict[str, Callable[[], Iterator[Record]]] = {"block": _block}
 
 _ONLY = flags.DEFINE_list("only", list(BENCHMARKS), f"which benchmarks to run: {', '.join(BENCHMARKS)}")
 _OUT = flags.DEFINE_string("out", "", "file for the lines; they are always printed too")
@@ -34,14 +43,24 @@ def main(_: list[str]) -> None:
         if name not in BENCHMARKS:
             raise ReLopeError(f"unknown benchmark '{name}'{nearest(name, BENCHMARKS)}; known: {', '.join(BENCHMARKS)}")
     print(machine(), file=sys.stderr)
-    lines = []
+    out = _open_out()
     for name in _ONLY.value:
         for record in BENCHMARKS[name]():
-            lines.append(record.json())
-            print(lines[-1], flush=True)
-            if _OUT.value:
-                with open(_OUT.value, "w") as file:  # after every line: a long benchmark may be stopped
-                    file.write("\n".join(lines) + "\n")
+            print(record.json(), flush=True)
+            if out:
+                with out.open("a") as file:
+                    file.write(record.json() + "\n")
+
+
+def _open_out() -> Path | None:
+    """The empty file for the lines; fails before anything is measured."""
+    if not _OUT.value:
+        return None
+    try:
+        Path(_OUT.value).write_text("")
+    except OSError as error:
+        raise ReLopeError(f"cannot write --out={_OUT.value}: {error.strerror}") from error
+    return Path(_OUT.value)
 
 
 def machine() -> str:

@@ -14,11 +14,11 @@ from transformers import AutoModelForMultimodalLM, AutoProcessor
 from transformers.integrations.peft import MIN_PEFT_VERSION
 from transformers.utils import check_peft_version
 
-from extract.models import DecoderLayer, Family, family_of
+from extract.models import FAMILIES, DecoderLayer, Family, family_of
 from extract.processor import load_processor
 from extract.source import adapter_folder
 from extract.spec import TOY_MLLM, ModelSpec
-from relope_jax.errors import ReLopeError
+from relope_jax.errors import ReLopeError, first_line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,10 +82,16 @@ def load_backbone(spec: ModelSpec) -> Backbone:
     try:
         model = model.to(device).eval().requires_grad_(False)
     except (RuntimeError, AssertionError) as error:  # no such device, or not enough memory on it
-        raise ReLopeError(f"cannot put {spec.name} on device '{device}': {str(error).splitlines()[0]}") from error
+        raise ReLopeError(f"cannot put {spec.name} on device '{device}': {first_line(error)}") from error
     decoder = model.get_decoder()
+    layers = getattr(decoder, "layers", None)
+    if not layers or not hasattr(decoder, "rotary_emb"):
+        raise ReLopeError(
+            f"{spec.name}: its decoder {type(decoder).__name__} keeps no list of layers with rotary positions; "
+            f"supported layers: {', '.join(FAMILIES)}"
+        )
     commit = getattr(model.config, "_commit_hash", None) or ""
-    return Backbone(spec, model, processor, decoder, family_of(decoder.layers[0]), commit)
+    return Backbone(spec, model, processor, decoder, family_of(layers[0]), commit)
 
 
 def _locate(spec: ModelSpec) -> str:
@@ -98,7 +104,7 @@ def _locate(spec: ModelSpec) -> str:
         HfApi().model_info(spec.name, revision=spec.revision, timeout=10)
         return spec.name
     except Exception as error:  # no network, no such model, no access: whatever the reason, try the cache
-        why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        why = first_line(error)
     try:
         return snapshot_download(spec.name, revision=spec.revision, local_files_only=True)
     except (LocalEntryNotFoundError, ValueError) as error:
@@ -133,7 +139,7 @@ def _load_adapter(model: Any, spec: ModelSpec, place: str, options: dict[str, st
         loaded = model.load_adapter(place, adapter_kwargs=options, ignore_mismatched_sizes=True)  # they are told below
         model.set_adapter("default")  # the name that load_adapter gives
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        reason = f"{type(error).__name__}: {first_line(error)}"
         raise ReLopeError(f"cannot load the adapter '{spec.adapter}' into {spec.name}: {reason}") from error
     if astray := loaded.missing_and_mismatched() | loaded.unexpected_keys:
         raise ReLopeError(
@@ -148,4 +154,4 @@ def _explain(spec: ModelSpec, error: Exception) -> str:
         return f"{spec.name} runs code of its own: read it, then add --config.model.trust_remote_code=True"
     if 'attn_implementation="eager"' in str(error):
         return f"{spec.name} has no '{spec.attention}' attention: set --config.model.attention=eager"
-    return f"cannot load {spec.name}: {str(error).splitlines()[0]}"
+    return f"cannot load {spec.name}: {first_line(error)}"

@@ -38,7 +38,7 @@ def extract_store(plan: Extraction) -> Store:
     samples = draw(dataset.load(plan.dataset), plan.dataset)
     splits = group_split(samples, plan.dataset)
     backbone = load_backbone(plan.model)
-    backbone.layer(plan.extract.layer)
+    block = dump_block(backbone, plan.extract.layer)  # first: a layer that is not supported is refused at once
     size = plan.extract.part_size
     parts = [samples[start : start + size] for start in range(0, len(samples), size)]
 
@@ -55,7 +55,7 @@ def extract_store(plan: Extraction) -> Store:
         if len(failed) == len(samples):
             writer.discard_parts()  # so that the same command tries again once the images are there
             raise ReLopeError(f"every sample of {plan.dataset.name} failed; the first: {failed[0]['reason']}")
-        writer.write_block(dump_block(backbone, plan.extract.layer))
+        writer.write_block(block)
         writer.finish(len(parts))
     return Store(plan.store)
 

@@ -40,12 +40,12 @@ def load_processor(auto: Any, source: str, options: dict[str, Any]) -> Any:
 
 def _without_torchvision(source: str, options: dict[str, Any]) -> Any:
     """The processor of a model type whose own loader imports torchvision; None for all others."""
-    model_type = AutoConfig.from_pretrained(source, **options).model_type
-    if model_type in QWEN_PROCESSORS:
-        return _compose_qwen_vl(QWEN_PROCESSORS[model_type], source, options)
-    if model_type in ("mistral3", "pixtral"):
+    config = AutoConfig.from_pretrained(source, **options)
+    if config.model_type in QWEN_PROCESSORS:
+        return _compose_qwen_vl(QWEN_PROCESSORS[config.model_type], source, options)
+    if getattr(getattr(config, "vision_config", None), "model_type", "") == "pixtral":  # Mistral 3, and Pixtral's LLaVA
         return PixtralProcessorPil.from_pretrained(source, **options)
-    if model_type == "phi4_multimodal":  # no PIL image processor exists
+    if config.model_type == "phi4_multimodal":  # no PIL image processor exists
         raise ReLopeError("Phi-4-multimodal's processor needs torchvision: pip install torchvision")
     return None
 

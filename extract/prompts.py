@@ -8,7 +8,8 @@ from PIL import Image
 
 from extract.backbone import Backbone
 
-NEEDS_IMAGE = ("paligemma",)  # its processor puts the start token into the middle of a question without an image
+# Trained on bare questions, without a chat template; without an image its processor damages the question.
+PALIGEMMA = "paligemma"
 
 
 def build_inputs(backbone: Backbone, queries: list[tuple[str, Image.Image | None]]) -> Any:
@@ -17,20 +18,23 @@ def build_inputs(backbone: Backbone, queries: list[tuple[str, Image.Image | None
     Raises:
       ValueError: the processor refuses a query.
     """
-    if backbone.model.config.model_type in NEEDS_IMAGE and any(image is None for _, image in queries):
-        raise ValueError(f"{backbone.spec.name} takes no question without an image")
-    texts = []
-    for text, image in queries:
-        content: list[dict[str, str]] = [{"type": "text", "text": text}]
-        if image is not None:
-            content.insert(0, {"type": "image"})
-        messages = [{"role": "user", "content": content}]
-        texts.append(backbone.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
+    texts = [_prompt(backbone, text, image is not None) for text, image in queries]
     # One list a row, empty for a row without an image: some processors insist on it, the others accept it.
     images = [[] if image is None else [image] for _, image in queries]
     inputs = backbone.processor(text=texts, images=images if any(images) else None, padding=True, return_tensors="pt")
     inputs.pop("labels", None)  # PaliGemma's, for training
     return inputs.to(backbone.device)
+
+
+def _prompt(backbone: Backbone, text: str, has_image: bool) -> str:
+    """One query in the model's chat template, with a place for its image."""
+    if backbone.model.config.model_type == PALIGEMMA:
+        if not has_image:
+            raise ValueError(f"{backbone.spec.name} takes no question without an image")
+        return f"{backbone.processor.image_token}{text}"
+    content = [{"type": "image"}] * has_image + [{"type": "text", "text": text}]
+    messages = [{"role": "user", "content": content}]
+    return backbone.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
 
 
 def image_token_id(config: Any) -> int:

@@ -9,6 +9,7 @@ from PIL import Image
 from extract.backbone import Backbone
 from extract.datasets import Dataset, Sample
 from extract.prompts import build_inputs
+from relope_jax.errors import first_line
 
 Query = tuple[Sample, Image.Image | None]
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what PIL raises
@@ -49,7 +50,7 @@ def _accepted(backbone: Backbone, dataset: Dataset, sample: Sample) -> Query:
     try:
         _inputs(backbone, dataset, [query])
     except ValueError as error:  # an extreme aspect ratio, say
-        raise LeftOut(f"the model's processor refuses it: {str(error).splitlines()[0]}") from error
+        raise LeftOut(f"the model's processor refuses it: {first_line(error)}") from error
     return query
 
 

@@ -11,6 +11,11 @@ class ReLopeError(Exception):
     """Bad input, not a bug. The message is one line that says what is wrong and what to do."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message that says something; its type when none does."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).strip()
+
+
 def nearest(name: str, candidates: Iterable[str]) -> str:
     """`" (did you mean 'x'?)"` for the closest candidate, or an empty string when none is close."""
     match = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.5)

@@ -67,7 +67,7 @@ def decoder_spec(family: str, layer: DecoderLayer) -> BlockSpec:
         head_dim=attention.head_dim,
         intermediate_size=config.intermediate_size,
         norm_eps=config.rms_norm_eps,
-        activation=config.hidden_act if hasattr(config, "hidden_act") else config.hidden_activation,
+        activation=config.hidden_activation if hasattr(config, "hidden_activation") else config.hidden_act,
         attention_scale=attention.scaling,
         rope_dim=attention.head_dim,
         rope_scaling=layer.rope("attention_scaling"),

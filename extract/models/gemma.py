@@ -18,7 +18,10 @@ NORMS = {
 
 def gemma2_spec(layer: DecoderLayer) -> BlockSpec:
     """Gemma 2 caps its attention scores. PaliGemma's prompts see each other whole, also in its sliding layers."""
-    return dataclasses.replace(decoder_spec("gemma2", layer), softcap=layer.config.attn_logit_softcapping, window=None)
+    softcap = layer.config.attn_logit_softcapping
+    if softcap is not None and layer.config._attn_implementation == "sdpa":  # which older transformers allow
+        raise ReLopeError("sdpa attention leaves out Gemma 2's soft cap: set --config.model.attention=eager")
+    return dataclasses.replace(decoder_spec("gemma2", layer), softcap=softcap, window=None)
 
 
 def gemma3_spec(layer: DecoderLayer) -> BlockSpec:

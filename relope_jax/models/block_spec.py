@@ -8,7 +8,7 @@ import numpy as np
 
 from relope_jax.errors import ReLopeError, require_choice
 
-ACTIVATIONS = ("silu", "gelu", "gelu_pytorch_tanh")
+ACTIVATION_NAMES = ("silu", "gelu", "gelu_pytorch_tanh")
 PROJECTIONS = ("q", "k", "v", "o", "gate", "up", "down")
 
 
@@ -50,7 +50,7 @@ class BlockSpec:
     window: int | None = None
 
     def __post_init__(self) -> None:
-        require_choice(f"the activation of a {self.family} layer", self.activation, ACTIVATIONS)
+        require_choice(f"the activation of a {self.family} layer", self.activation, ACTIVATION_NAMES)
         for name in self.biases:
             require_choice("a projection with a bias", name, PROJECTIONS)
 

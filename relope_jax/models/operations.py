@@ -28,7 +28,8 @@ def step_work(spec: BlockSpec, rank: int, batch: int, n: int, state_bytes: int) 
     """
     d, kv, heads, dim = spec.hidden_size, spec.n_kv_heads * spec.head_dim, spec.n_heads, spec.head_dim
     tokens = batch * n
-    every_token = 2 * d * min(rank, kv)  # LoRA on k: forward, and the gradient of A_k
+    # LoRA on k, forward and its gradients: with A and B one after the other, or with their product.
+    every_token = min(2 * d * rank + 3 * rank * kv, 2 * d * kv)
     every_token += 2 * d * heads  # pooling, and the gradient of the attention weights
     every_token += 3 * heads * dim  # scores, and the gradients of q and k
     last_token = sum(_projection(spec, name, rank) for name in ("q", "o", "gate", "up", "down"))

@@ -27,7 +27,12 @@ from relope_jax.states.files import publish, write_json
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
 Matrices = tuple[Float[np.ndarray, "r fan_in"], Float[np.ndarray, "fan_out r"]]
-PLAIN_ONLY = ("use_dora", "lora_bias", "modules_to_save", "fan_in_fan_out", "layer_replication")
+# What may be set in the config of a plain LoRA; any other setting that is on changes what the adapter computes.
+PLAIN = {
+    "peft_type", "peft_version", "task_type", "base_model_name_or_path", "revision", "auto_mapping", "inference_mode",
+    "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "lora_dropout", "bias", "init_lora_weights",
+    "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "megatron_core", "qalora_group_size",
+}  # fmt: skip
 
 
 def save_peft(folder: Path, block: Block, spec: LoRASpec, matrices: dict[str, Matrices], base_model: str = "") -> None:
@@ -135,9 +140,8 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         raise ReLopeError(f"{folder} is not a PEFT checkpoint: {error}") from error
     if config.get("peft_type") != "LORA":
         raise ReLopeError(f"{folder} is a {config.get('peft_type')} adapter; only LoRA can be read")
-    for option in PLAIN_ONLY:
-        if config.get(option):
-            raise ReLopeError(f"{folder} uses {option}; only plain LoRA can be read")
+    if special := sorted(name for name, value in config.items() if value and name not in PLAIN):
+        raise ReLopeError(f"{folder} uses {special[0]}; only plain LoRA can be read")
     return config, tensors
 
 

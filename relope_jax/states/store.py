@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Int
 
-from relope_jax.errors import ReLopeError
+from relope_jax.errors import ReLopeError, first_line
 from relope_jax.models.block_spec import Block
 from relope_jax.models.params import load_block
 from relope_jax.states.arrays import read_array
@@ -89,7 +89,7 @@ class Store:
             try:
                 hidden, positions, last = (future.result() for future in arrays)
             except ValueError as error:
-                raise self._damaged(part, str(error).splitlines()[0]) from error
+                raise self._damaged(part, first_line(error)) from error
             offsets = np.concatenate([[0], np.cumsum(lengths[start : start + part.n_samples])])
             pieces.append(TokenStates(hidden, positions, offsets, last))
         return concatenate(pieces)
@@ -112,7 +112,7 @@ class Store:
         try:
             return [read_array(folder / name) for name in ("hidden", "positions", "last_hidden")]
         except ValueError as error:
-            raise self._damaged(part, str(error).splitlines()[0]) from error
+            raise self._damaged(part, first_line(error)) from error
 
     def _damaged(self, part: Part, why: str) -> ReLopeError:
         return ReLopeError(

@@ -14,7 +14,7 @@ import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
 from flax import nnx
 
-from relope_jax.errors import ReLopeError
+from relope_jax.errors import ReLopeError, first_line
 from relope_jax.methods import TrainedMethod, get_method
 from relope_jax.models.block_spec import Block
 from relope_jax.models.probes import Statistics, split_module
@@ -116,7 +116,7 @@ def _load_arrays(folder: Path, template: dict[str, jax.Array]) -> dict[str, jax.
     try:
         return ocp.load(folder.absolute(), template)
     except (ValueError, OSError) as error:
-        raise ReLopeError(f"{folder} does not hold this router's arrays: {str(error).splitlines()[0]}") from error
+        raise ReLopeError(f"{folder} does not hold this router's arrays: {first_line(error)}") from error
 
 
 def _unflatten(prefix: str, template: nnx.State, arrays: dict[str, jax.Array]) -> nnx.State:

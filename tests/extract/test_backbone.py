@@ -11,7 +11,7 @@ import peft
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import GPT2Config, GPT2Model
+from transformers import GPT2Config, GPT2Model, LlavaForConditionalGeneration
 
 from extract.backbone import load_backbone
 from extract.block import dump_block
@@ -19,7 +19,7 @@ from extract.models import family_of
 from extract.prefill import prefill
 from extract.source import adapter_source
 from extract.spec import ModelSpec
-from relope_jax.errors import ReLopeError
+from relope_jax.errors import ReLopeError, first_line
 from tests.extract import tiny_models as tiny
 from tests.extract.test_block_parity import QUERIES, relative, z_of
 
@@ -141,6 +141,18 @@ def test_missing_and_empty_folders(tmp_path):
 def test_unknown_device_is_one_line():
     with pytest.raises(ReLopeError, match="cannot put toy-mllm on device 'cudaa'"):
         load_backbone(ModelSpec(device="cudaa"))
+
+
+def test_decoder_without_layers_is_refused(llava, monkeypatch):
+    monkeypatch.setattr(LlavaForConditionalGeneration, "get_decoder", lambda self: self.lm_head)
+    with pytest.raises(ReLopeError, match=r"its decoder Linear keeps no list of layers .* supported layers: Llama"):
+        load_backbone(ModelSpec(name=str(llava), device="cpu"))
+
+
+def test_reason_in_a_later_line_is_found():
+    """transformers begins the message about a missing package with an empty line."""
+    assert first_line(ImportError("\nPixtralProcessor requires the Torchvision library\n")).startswith("Pixtral")
+    assert first_line(KeyError()) == "KeyError"
 
 
 def test_unsupported_layer_is_refused_by_name():

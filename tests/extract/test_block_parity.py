@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +20,7 @@ import torch
 from PIL import Image
 
 from extract.backbone import Backbone, load_backbone
-from extract.block import dump_block
+from extract.block import dump_block, dump_layer
 from extract.capture import Capture
 from extract.prompts import build_inputs, image_span, image_token_id
 from extract.spec import ModelSpec
@@ -48,6 +49,12 @@ class Case(NamedTuple):
     load: Any = load_backbone
 
 
+QWEN_WINDOW = {"use_sliding_window": True, "sliding_window": 6, "layer_types": ["sliding_attention"] * 3}
+YARN = {
+    "rope_parameters": {
+        "rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 16,
+    },
+}  # fmt: skip
 CASES = {
     "llava": Case(tiny.save_llava),
     "idefics3": Case(tiny.save_idefics3),
@@ -58,6 +65,10 @@ CASES = {
     "gemma3_global": Case(tiny.save_gemma3, layer=3),
     "paligemma2": Case(tiny.save_paligemma2, attention="eager"),
     "mistral3": Case(tiny.save_mistral3),
+    "pixtral": Case(tiny.save_pixtral),
+    "mistral3_window": Case(functools.partial(tiny.save_mistral3, window=6)),
+    "qwen2_5_vl_window": Case(functools.partial(tiny.save_qwen2_5_vl, **QWEN_WINDOW)),
+    "llama_biases_yarn": Case(functools.partial(tiny.save_llava, attention_bias=True, mlp_bias=True, **YARN)),
     "phi4_multimodal": Case(tiny.save_phi4_multimodal, load=tiny.load_phi4),
 }
 
@@ -170,32 +181,37 @@ def test_prompt_of_one_token(subject, block):
 
 
 def test_every_feature_of_the_family_matters(subject, states, block):
-    """Leaving out what a family does otherwise than Llama shows: the parity above is not blind to it."""
+    """Without any one thing that the family does otherwise than Llama, z differs: parity is not blind to it."""
     spec, weights = block.spec, block.weights
-    changes = {
-        "gemma3_sliding": {"window": None},
-        "paligemma2": {"softcap": None},
-        "phi4_multimodal": {"rope_scaling": 1.0},
-    }
-    if subject.name in changes:
-        spec = dataclasses.replace(spec, **changes[subject.name])
-    for name in ("q.bias", "q_norm", "frequencies"):
-        if name in weights:
-            weights = weights | {name: weights[name][..., ::-1].copy()}
-    z = last_token_block(spec, weights, {}, token_batch(states))
-    assert relative(z, states.last_hidden) > 1e-3
+    plain = {"window": None, "softcap": None, "rope_scaling": 1.0}
+    specs = [dataclasses.replace(spec, **{k: v}) for k, v in plain.items() if getattr(spec, k) != v]
+    variants = [(changed, weights) for changed in specs]
+    for name in weights:
+        if name.endswith((".bias", "norm")) or name == "frequencies":
+            variants.append((spec, weights | {name: weights[name][..., ::-1].copy()}))
+    if spec.rope_axes == 3 and spec.window is None:  # the last few tokens are text, whose axes are equal
+        one_axis = weights["frequencies"].sum(axis=0, keepdims=True).repeat(3, axis=0) / 3
+        variants.append((spec, weights | {"frequencies": one_axis.astype(np.float32)}))
+    for changed, other in variants:
+        z = last_token_block(changed, other, {}, token_batch(states))
+        assert relative(z, states.last_hidden) > 1e-4, [k for k in other if other[k] is not weights[k]]
 
 
-def test_specs(subject, block):
-    """What distinguishes the families is read from the models, and prompts are longer than the window."""
-    spec = block.spec
-    assert spec.rope_axes == (3 if "qwen" in subject.name else 2 if "phi4" in subject.name else 1)
-    assert spec.biases == (("q", "k", "v") if subject.name in ("qwen2_vl", "qwen2_5_vl") else ())
-    assert spec.qk_norm == subject.name.startswith(("gemma3", "qwen3"))
-    assert spec.output_norms == ("gemma" in subject.name)
-    assert spec.window == (6 if subject.name == "gemma3_sliding" else None)
-    assert (spec.rope_dim < spec.head_dim) == (subject.name == "phi4_multimodal")
+def test_specs(subject, states, block):
+    """What distinguishes the families is read from the models, and the inputs exercise it."""
+    spec, name = block.spec, subject.name
+    assert spec.rope_axes == (3 if "qwen" in name else 2 if "phi4" in name else 1)
+    qwen2 = name.startswith("qwen2")
+    assert spec.biases == (tuple(block.modules) if "biases" in name else ("q", "k", "v") if qwen2 else ())
+    assert spec.qk_norm == name.startswith(("gemma3", "qwen3"))
+    assert spec.output_norms == ("gemma" in name)
+    assert spec.window == (6 if name.endswith(("sliding", "window")) else None)
+    assert (spec.rope_dim < spec.head_dim) == (name == "phi4_multimodal")
+    assert (spec.rope_scaling != 1.0) == (name in ("phi4_multimodal", "llama_biases_yarn"))
     assert set(block.modules.values()) <= dict(subject.backbone.model.named_modules()).keys()
+    assert spec.window is None or states.lengths.min() > spec.window
+    if "qwen" in name:
+        assert (np.ptp(states.positions, axis=1) > 0).any()
 
 
 def test_longrope_follows_the_batch(subject, block):
@@ -212,16 +228,16 @@ def test_longrope_follows_the_batch(subject, block):
 
 
 def test_bfloat16_states(states, block):
-    """Storing Z^(l-1) in bfloat16 rounds every entry by at most 2^-9 relative. The residual passes that on as it
-    is; the update's inputs are averages over d of entries with independent roundings, through projections of
-    about unit gain: 2^-7 of the largest entry of z leaves a factor of four for both."""
+    """Storing Z^(l-1) in bfloat16 rounds every entry by at most 2^-8 relative (8 significant bits). The residual
+    passes that on as it is, at most 2^-8 of the largest entry of z; the update sums over independent roundings
+    through projections of about unit gain and norms that keep relative errors: as much again at most."""
     rounded = dataclasses.replace(states, hidden=states.hidden.astype(ml_dtypes.bfloat16))
     error = relative(z_of(block, rounded), states.last_hidden)
     assert 1e-5 < error < 2**-7
 
 
 def test_bfloat16_model(subject):
-    """A model in bfloat16 rounds every intermediate to 8 bits of mantissa (2^-9 relative); a block chains
+    """A model in bfloat16 rounds every intermediate to 8 significant bits (at most 2^-8 relative); a block chains
     about ten roundings, whose errors add to a few per cent of its update at worst."""
     half = dataclasses.replace(subject.backbone, model=copy.deepcopy(subject.backbone.model).to(torch.bfloat16))
     half = dataclasses.replace(half, decoder=half.model.get_decoder())
@@ -274,7 +290,9 @@ def test_image_span(subject):
             tokens = is_image[row][inputs["attention_mask"][row].bool()]
             assert tokens[start]
             assert int(tokens.sum()) == count
-            no_grid = subject.name in ("idefics3", "mistral3", "phi4_multimodal")  # tiles, or breaks between rows
+            no_grid = subject.name.startswith(
+                ("idefics3", "mistral3", "pixtral", "phi4")
+            )  # tiles, or breaks between rows
             assert height * width == (0 if no_grid else count)
     if "qwen" in subject.name:
         assert len({image_span(backbone, inputs, row)[2:] for row in (0, 1)}) == 2
@@ -306,13 +324,13 @@ def split(block, fused):
     return adapters
 
 
-@pytest.mark.parametrize("cached", [False, True], ids=["", "key_cache"])
-def test_lora_with_peft(subject, block, cached):
-    """z and every LoRA gradient with a random adapter on all projections."""
+@pytest.mark.parametrize(("rank", "cached"), [(4, False), (4, True), (64, True)])
+def test_lora_with_peft(subject, block, rank, cached):
+    """z and every LoRA gradient with a random adapter on all projections; rank 64 is wider than the keys."""
     inputs = build_inputs(subject.backbone, subject.queries)
     states = prefill(subject, inputs)
     config = peft.LoraConfig(
-        r=4, lora_alpha=8, target_modules=sorted(set(block.modules.values())), init_lora_weights=False
+        r=rank, lora_alpha=2 * rank, target_modules=sorted(set(block.modules.values())), init_lora_weights=False
     )
     model = peft.get_peft_model(copy.deepcopy(subject.backbone.model), config).get_base_model()
     layers = projections(model, block)
@@ -418,6 +436,31 @@ def test_every_weight_maps_by_one_rule(subject):
         dump_with(norms=norms | {"mlp_norm": norms["input_norm"]})
     with pytest.raises(ReLopeError, match=r"has no weight 'mlp\.nothing\.weight' for down"):
         dump_with(modules=modules | {"down": "mlp.nothing"})
+
+
+def test_what_no_spec_expresses_is_refused(subject):
+    """RoPE that changes with the prompt, bidirectional text, and a soft cap that sdpa would leave out."""
+    layer = subject.backbone.decoder_layer(subject.layer)
+    family, config = subject.backbone.family, layer.config
+    if subject.name == "llava":
+        rotary = copy.deepcopy(layer.rotary)
+        rotary.rope_type = "dynamic"
+        with pytest.raises(ReLopeError, match="RoPE of type 'dynamic' changes with the prompt's length"):
+            dump_layer(family, dataclasses.replace(layer, rotary=rotary))
+    config = copy.deepcopy(config)
+    if subject.name == "gemma3_sliding":
+        config.use_bidirectional_attention = True
+        with pytest.raises(ReLopeError, match="bidirectional"):
+            dump_layer(family, dataclasses.replace(layer, config=config))
+    if subject.name == "paligemma2":
+        config._attn_implementation = "sdpa"
+        with pytest.raises(ReLopeError, match=r"set --config\.model\.attention=eager"):
+            dump_layer(family, dataclasses.replace(layer, config=config))
+    if "gemma" in subject.name:  # a legacy field that the model does not read
+        config.use_bidirectional_attention, config.hidden_act = False, "gelu"
+        config._attn_implementation = "eager"
+        dumped = dump_layer(family, dataclasses.replace(layer, config=config))
+        assert dumped.spec.activation == "gelu_pytorch_tanh"
 
 
 def test_unsupported_layer_is_refused_by_name():

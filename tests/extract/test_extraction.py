@@ -110,6 +110,13 @@ def test_extraction_where_every_sample_failed_can_be_tried_again(plan, tmp_path)
             open_or_extract(plan)
 
 
+def test_unsupported_layer_is_refused_before_anything_is_extracted(plan, toy, monkeypatch):
+    monkeypatch.setattr(toy.decoder.rotary_emb, "rope_type", "dynamic")
+    with pytest.raises(ReLopeError, match="RoPE of type 'dynamic'"):
+        open_or_extract(plan)
+    assert not plan.store.exists()
+
+
 def test_question_with_the_image_placeholder_is_left_out(plan, tmp_path):
     lines = (tmp_path / "data.jsonl").read_text().splitlines()
     lines[0] = json.dumps(json.loads(lines[0]) | {"question": "<image> what is this?"})

@@ -38,14 +38,17 @@ def save_gemma3(folder: Path, tokenizer) -> Path:
     names = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}
     boi, eoi, image = add_tokens(tokenizer, *names.values())
     tokenizer._set_model_specific_special_tokens(names)  # the attributes Gemma3Processor reads
-    rope = {"sliding_attention": 100.0, "full_attention": 10000.0}
+    rope = {  # the global layers' is scaled, as in the real models
+        "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+        "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 10000.0},
+    }
     config = Gemma3Config(
         text_config=Gemma3TextConfig(
             **TEXT,
             **LAYERS,
             vocab_size=len(tokenizer),
             pad_token_id=tokenizer.pad_token_id,
-            rope_parameters={kind: {"rope_type": "default", "rope_theta": theta} for kind, theta in rope.items()},
+            rope_parameters=rope,
         ),
         vision_config=SiglipVisionConfig(**SIGLIP),
         mm_tokens_per_image=4,
@@ -68,13 +71,9 @@ def save_paligemma2(folder: Path, tokenizer) -> Path:
     torch.manual_seed(6)
     image_processor = SiglipImageProcessorPil(size=SIZE)
     image_processor.image_seq_length = 16
-    # PaliGemma has no chat template: its prompt is the image tokens and the bare question.
-    template = CHAT_TEMPLATE[CHAT_TEMPLATE.index("{% for part") : CHAT_TEMPLATE.index("<|im_end|>")]
-    processor = PaliGemmaProcessor(  # adds its tokens to the tokenizer
-        image_processor=image_processor,
-        tokenizer=tokenizer,
-        chat_template="{% for message in messages %}" + template + "{% endfor %}",
-    )
+    # Adds its tokens to the tokenizer. Like the real one it has no chat template.
+    tokenizer.chat_template = None
+    processor = PaliGemmaProcessor(image_processor=image_processor, tokenizer=tokenizer)
     config = PaliGemmaConfig(
         text_config=Gemma2Config(
             **TEXT,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
@@ -22,13 +23,13 @@ from extract.toy.build import CHAT_TEMPLATE
 from tests.extract.tiny_models.common import TEXT, VISION, randomise
 
 
-def save_llava(folder: Path, tokenizer) -> Path:
+def save_llava(folder: Path, tokenizer, **text: Any) -> Path:
     """LLaVA: CLIP tower, Llama decoder; `tokenizer` already knows <image>."""
     torch.manual_seed(0)
     image_token_id = tokenizer.convert_tokens_to_ids("<image>")
     config = LlavaConfig(
         vision_config=CLIPVisionConfig(**VISION, image_size=28, patch_size=14),
-        text_config=LlamaConfig(vocab_size=len(tokenizer), **TEXT),
+        text_config=LlamaConfig(vocab_size=len(tokenizer), **TEXT, **text),
         image_token_id=image_token_id,
         vision_feature_select_strategy="default",
         vision_feature_layer=-1,

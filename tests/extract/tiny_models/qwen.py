@@ -34,11 +34,11 @@ def save_qwen2_vl(folder: Path, tokenizer) -> Path:
     return _save(Qwen2VLForConditionalGeneration, config, folder, tokenizer)
 
 
-def save_qwen2_5_vl(folder: Path, tokenizer) -> Path:
+def save_qwen2_5_vl(folder: Path, tokenizer, **text: Any) -> Path:
     """Qwen2.5-VL: windowed vision tower, q/k/v biases, three-axis RoPE."""
     torch.manual_seed(1)
     config = Qwen2_5_VLConfig(
-        text_config=_text(mrope_section=[1, 1, 2]),
+        text_config=_text(mrope_section=[1, 1, 2]) | text,
         vision_config={
             "depth": 1,
             "hidden_size": 16,

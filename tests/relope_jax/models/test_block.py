@@ -15,7 +15,7 @@ from relope_jax.errors import ReLopeError
 from relope_jax.models.batch import TokenBatch, gather, to_device, with_key_cache
 from relope_jax.models.block import last_token_block
 from relope_jax.models.block_reference import last_token_block_reference
-from relope_jax.models.block_spec import ACTIVATIONS, PROJECTIONS, BlockSpec
+from relope_jax.models.block_spec import ACTIVATION_NAMES, PROJECTIONS, BlockSpec
 from relope_jax.models.params import load_block, save_block
 from tests.builders import make_adapters, make_block, make_spec, make_states
 
@@ -39,7 +39,7 @@ def specs(draw) -> BlockSpec:
         n_heads=heads,
         n_kv_heads=kv,
         head_dim=draw(st.sampled_from([8, 10])),
-        activation=draw(st.sampled_from(ACTIVATIONS)),
+        activation=draw(st.sampled_from(ACTIVATION_NAMES)),
         rope_dim=draw(st.sampled_from([4, 8])),
         rope_axes=draw(st.integers(1, 3)),
         rope_scaling=draw(st.sampled_from([1.0, 1.2])),
@@ -58,16 +58,17 @@ def specs(draw) -> BlockSpec:
     lengths=st.lists(st.integers(1, 9), min_size=3, max_size=3),
     targets=st.sets(st.sampled_from(PROJECTIONS)),
     cached=st.booleans(),
+    rank=st.sampled_from([3, 48]),  # narrower and wider than any key
 )
-def test_absorbed_equals_reference(spec, seed, lengths, targets, cached):
+def test_absorbed_equals_reference(spec, seed, lengths, targets, cached, rank):
     """Same mathematics in another order, forward and for every LoRA gradient: 2e-5 relative to the largest
-    entry covers float32 summation order."""
+    entry covers float32 summation order. Padded tokens get exactly zero gradient."""
     rng = np.random.default_rng(seed)
     block = make_block(rng, spec)
     states = to_device(make_states(rng, lengths, d=spec.hidden_size, axes=spec.rope_axes))
     plain = cut(states)
     batch = cut(with_key_cache(states, block)) if cached else plain
-    adapters = make_adapters(rng, spec, sorted(targets))
+    adapters = make_adapters(rng, spec, sorted(targets), rank)
     direction = jnp.asarray(rng.normal(size=(len(lengths), spec.hidden_size)), jnp.float32)
 
     def absorbed(adapters):
@@ -84,6 +85,13 @@ def test_absorbed_equals_reference(spec, seed, lengths, targets, cached):
     largest = max((float(jnp.abs(x).max()) for x in jax.tree.leaves(gradient_ref)), default=0.0)
     for ours, theirs in zip(jax.tree.leaves(gradient), jax.tree.leaves(gradient_ref), strict=True):
         assert float(jnp.abs(ours - theirs).max()) <= 2e-5 * largest
+
+    def of_hidden(hidden):
+        return jnp.sum(last_token_block(spec, block.weights, adapters, batch._replace(hidden=hidden)))
+
+    gradient = np.asarray(jax.grad(of_hidden)(batch.hidden))
+    assert np.isfinite(gradient).all()
+    assert np.all(gradient[~np.asarray(batch.mask)] == 0.0)
 
 
 def test_key_cache_is_the_frozen_key_of_every_token():
