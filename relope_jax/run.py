@@ -67,8 +67,9 @@ class Router:
             raise ReLopeError(f"'{self.method.name}' trains no LoRA to export; 'relope' does")
         a, b = module.lora.a, module.lora.b
         matrices = {name: (np.asarray(a[name].get_value()), np.asarray(b[name].get_value())) for name in a}
-        model = self._run.config.get("model", {}).get("name", "")
-        save_peft(Path(folder), self._run.block, module.lora.spec, matrices, base_model=model)
+        model = self._run.config.get("model", {})
+        name, below = model.get("name", ""), model.get("adapter", "")
+        save_peft(Path(folder), self._run.block, module.lora.spec, matrices, base_model=name, below=below)
 
 
 class Run:

@@ -22,7 +22,7 @@ from relope_jax.errors import ReLopeError
 from relope_jax.models.block_spec import Block, by_module, projection_shape
 from relope_jax.models.lora import Adapter
 from relope_jax.models.spec import LoRASpec
-from relope_jax.states.files import publish, write_json
+from relope_jax.states.files import publish, write_json, write_text
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
@@ -35,12 +35,15 @@ PLAIN = {
 }  # fmt: skip
 
 
-def save_peft(folder: Path, block: Block, spec: LoRASpec, matrices: dict[str, Matrices], base_model: str = "") -> None:
+def save_peft(
+    folder: Path, block: Block, spec: LoRASpec, matrices: dict[str, Matrices], base_model: str = "", below: str = ""
+) -> None:
     """Publish `folder` as a PEFT LoRA checkpoint of the model that `block` was dumped from.
 
     Args:
       matrices: `{projection: (A, B)}` without the scale, which goes into the config as alpha / r.
       base_model: name or path of the model, recorded for whoever finds the checkpoint.
+      below: adapter that was merged into the block, which the model must have merged too.
 
     Raises:
       ReLopeError: `folder` exists, or the block does not say where its projections sit in the model.
@@ -69,6 +72,7 @@ def save_peft(folder: Path, block: Block, spec: LoRASpec, matrices: dict[str, Ma
     scratch.mkdir(parents=True)
     save_file(tensors, scratch / WEIGHTS, metadata={"format": "pt"})
     write_json(scratch / CONFIG, config)
+    write_text(scratch / "README.md", _card(block, base_model, below))
     publish(scratch, folder)
 
 
@@ -130,6 +134,15 @@ def _config(spec: LoRASpec, modules: list[str], base_model: str) -> dict[str, An
         "bias": "none",
         "target_modules": modules,
     }
+
+
+def _card(block: Block, base_model: str, below: str) -> str:
+    first = f" after merging its adapter '{below}'" if below else ""
+    return (
+        f"LoRA of a ReLope router on decoder layer {block.spec.layer} (1-based) of {base_model or 'its small model'}. "
+        f"Load it with peft.PeftModel.from_pretrained(model, folder){first}. The layer's output for the last prompt "
+        "token is then the router's z; the bottleneck and the classifier stay in the router's own checkpoint.\n"
+    )
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -290,9 +290,8 @@ def test_image_span(subject):
             tokens = is_image[row][inputs["attention_mask"][row].bool()]
             assert tokens[start]
             assert int(tokens.sum()) == count
-            no_grid = subject.name.startswith(
-                ("idefics3", "mistral3", "pixtral", "phi4")
-            )  # tiles, or breaks between rows
+            # Tiles, or breaks between rows: no one grid.
+            no_grid = subject.name.startswith(("idefics3", "mistral3", "pixtral", "phi4"))
             assert height * width == (0 if no_grid else count)
     if "qwen" in subject.name:
         assert len({image_span(backbone, inputs, row)[2:] for row in (0, 1)}) == 2
@@ -372,7 +371,8 @@ def test_export_loads_in_peft(subject, block, tmp_path, targets, rslora):
     z = z_of(block, states, {name: (a, jnp.float32(spec.scale) * b) for name, (a, b) in matrices.items()})
 
     folder = tmp_path / "adapter"
-    save_peft(folder, block, spec, matrices, base_model=subject.backbone.spec.name)
+    save_peft(folder, block, spec, matrices, base_model=subject.backbone.spec.name, below="vision")
+    assert "after merging its adapter 'vision'" in (folder / "README.md").read_text()
     wrapped = peft.PeftModel.from_pretrained(copy.deepcopy(subject.backbone.model), folder)
     with torch.inference_mode():
         theirs = layer_output(subject, wrapped.get_base_model(), inputs)
