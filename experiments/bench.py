@@ -17,7 +17,7 @@ from pathlib import Path
 
 import jax
 import torch
-from absl import app, flags
+from absl import app, flags, logging
 
 from experiments.benchmarks.measure import Record
 from relope_jax.errors import ReLopeError, exit_on_error, nearest
@@ -33,34 +33,29 @@ def _block() -> Iterator[Record]:
 
 BENCHMARKS: dict[str, Callable[[], Iterator[Record]]] = {"block": _block}
 
-_ONLY = flags.DEFINE_list("only", list(BENCHMARKS), f"which benchmarks to run: {', '.join(BENCHMARKS)}")
-_OUT = flags.DEFINE_string("out", "", "file for the lines; they are always printed too")
 
-
-@exit_on_error
-def main(_: list[str]) -> None:
-    for name in _ONLY.value:
+def run(names: list[str], out: str = "") -> None:
+    """Print the lines of the named benchmarks, and write them to the file `out` as they come."""
+    for name in names:
         if name not in BENCHMARKS:
             raise ReLopeError(f"unknown benchmark '{name}'{nearest(name, BENCHMARKS)}; known: {', '.join(BENCHMARKS)}")
+    if out:
+        _empty(out)
     print(machine(), file=sys.stderr)
-    out = _open_out()
-    for name in _ONLY.value:
+    for name in names:
         for record in BENCHMARKS[name]():
             print(record.json(), flush=True)
             if out:
-                with out.open("a") as file:
+                with open(out, "a") as file:
                     file.write(record.json() + "\n")
 
 
-def _open_out() -> Path | None:
-    """The empty file for the lines; fails before anything is measured."""
-    if not _OUT.value:
-        return None
+def _empty(out: str) -> None:
+    """Make the file; a wrong path fails before anything is measured."""
     try:
-        Path(_OUT.value).write_text("")
+        Path(out).write_text("")
     except OSError as error:
-        raise ReLopeError(f"cannot write --out={_OUT.value}: {error.strerror}") from error
-    return Path(_OUT.value)
+        raise ReLopeError(f"cannot write --out={out}: {error.strerror}") from error
 
 
 def machine() -> str:
@@ -74,4 +69,12 @@ def machine() -> str:
 
 
 if __name__ == "__main__":
+    _ONLY = flags.DEFINE_list("only", list(BENCHMARKS), f"which benchmarks to run: {', '.join(BENCHMARKS)}")
+    _OUT = flags.DEFINE_string("out", "", "file for the lines; they are always printed too")
+
+    @exit_on_error
+    def main(_: list[str]) -> None:
+        logging.set_verbosity(logging.WARNING)  # jax reports every backend that it does not find
+        run(_ONLY.value, _OUT.value)
+
     app.run(main)

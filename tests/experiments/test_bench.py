@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 
 from experiments import bench
 from experiments.benchmarks import block, measure
@@ -22,16 +23,13 @@ def small(monkeypatch):
     monkeypatch.setattr(measure, "LONG_ENOUGH", 0.0)
     shape = block.Shape("tiny", block.llama(32, 4, 2, 8, 48), batch=3, n=10, rank=4, rounds=1)
     monkeypatch.setattr(block, "SHAPES", (shape,))
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS(["bench"])
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # PEFT's own
 def test_every_line_is_one_json_object(small, tmp_path, capsys):
     """The run checks the LoRA gradients of torch, with PEFT, against ours before it times anything."""
     out = tmp_path / "bench.jsonl"
-    with flagsaver.flagsaver(only=["block"], out=str(out)):
-        bench.main([])
+    bench.run(["block"], str(out))
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert lines == [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert all(list(line) == FIELDS for line in lines)
@@ -53,7 +51,16 @@ def test_different_gradients_are_not_timed(small, monkeypatch):
         list(block.run())
 
 
-def test_unknown_benchmark_is_one_line(small, capsys):
-    with flagsaver.flagsaver(only=["blok"]), pytest.raises(SystemExit):
-        bench.main([])
-    assert "unknown benchmark 'blok' (did you mean 'block'?)" in capsys.readouterr().err
+def test_mistakes_fail_before_anything_is_measured(tmp_path):
+    with pytest.raises(ReLopeError, match=r"unknown benchmark 'blok' .did you mean 'block'"):
+        bench.run(["blok"])
+    with pytest.raises(ReLopeError, match="cannot write --out=.*No such file"):
+        bench.run(["block"], str(tmp_path / "missing" / "lines.jsonl"))
+
+
+def test_command():
+    """The flags, as a user types them."""
+    command = [sys.executable, "-m", "experiments.bench", "--only=blok"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("error: unknown benchmark 'blok'")
