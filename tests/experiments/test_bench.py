@@ -54,7 +54,7 @@ def test_different_gradients_are_not_timed(small, monkeypatch):
 def test_mistakes_fail_before_anything_is_measured(tmp_path):
     with pytest.raises(ReLopeError, match=r"unknown benchmark 'blok' .did you mean 'block'"):
         bench.run(["blok"])
-    with pytest.raises(ReLopeError, match="cannot write --out=.*No such file"):
+    with pytest.raises(ReLopeError, match=r"cannot write --out=.*No such file"):
         bench.run(["block"], str(tmp_path / "missing" / "lines.jsonl"))
 
 
