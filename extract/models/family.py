@@ -35,7 +35,7 @@ class DecoderLayer:
 
     @property
     def kind(self) -> str:
-        """ "full_attention", "sliding_attention", ..."""
+        """Which of the config's kinds of layers it is: "full_attention" or "sliding_attention"."""
         kinds = getattr(self.config, "layer_types", None)
         return kinds[self.number - 1] if kinds else "full_attention"
 
