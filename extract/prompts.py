@@ -32,7 +32,9 @@ def _prompt(backbone: Backbone, text: str, has_image: bool) -> str:
         if not has_image:
             raise ValueError(f"{backbone.spec.name} takes no question without an image")
         return f"{backbone.processor.image_token}{text}"
-    content = [{"type": "image"}] * has_image + [{"type": "text", "text": text}]
+    content = [{"type": "text", "text": text}]
+    if has_image:
+        content.insert(0, {"type": "image"})
     messages = [{"role": "user", "content": content}]
     return backbone.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
 

@@ -41,10 +41,9 @@ class Record:
     fraction_of_floor: float | None = None
 
     @staticmethod
-    def of_time(name: str, value: float, baseline: float | None, floor: float) -> Record:
+    def of_time(name: str, value: float, baseline: float, floor: float) -> Record:
         """A time in ms, held against a competitor's and the floor."""
-        ratio = None if baseline is None else baseline / value
-        return Record(name, value, "ms", baseline, ratio, floor, floor / value)
+        return Record(name, value, "ms", baseline, baseline / value, floor, floor / value)
 
     def json(self) -> str:
         rounded = {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in dataclasses.asdict(self).items()}

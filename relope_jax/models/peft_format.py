@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from relope_jax.errors import ReLopeError
 from relope_jax.models.block_spec import Block, by_module, projection_shape
 from relope_jax.models.lora import Adapter
 from relope_jax.models.spec import LoRASpec
-from relope_jax.states.files import publish, write_json, write_text
+from relope_jax.states.files import publishing, write_json, write_text
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
@@ -55,25 +54,23 @@ def save_peft(
     tensors: dict[str, np.ndarray] = {}
     ranks: dict[str, int] = {}
     alphas: dict[str, float] = {}
+    modules = []
     for module, names in by_module(block.modules).items():
         adapted = [name for name in names if name in matrices]
         if not adapted:
             continue
+        modules.append(module)
         a, b = _fuse(block, names, matrices)
         tensors |= {_key(module, "A"): a, _key(module, "B"): b}
         if len(adapted) > 1:  # a fused module stacks its adapters' ranks; alpha grows so that the scale stays
             ranks[module] = a.shape[0]
             alphas[module] = spec.scale * (math.sqrt(a.shape[0]) if spec.rslora else a.shape[0])
-    modules = [module for module in by_module(block.modules) if _key(module, "A") in tensors]
     config = _config(spec, modules, base_model) | {"rank_pattern": ranks, "alpha_pattern": alphas}
 
-    scratch = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    save_file(tensors, scratch / WEIGHTS, metadata={"format": "pt"})
-    write_json(scratch / CONFIG, config)
-    write_text(scratch / "README.md", _card(block, base_model, below))
-    publish(scratch, folder)
+    with publishing(folder) as scratch:
+        save_file(tensors, scratch / WEIGHTS, metadata={"format": "pt"})
+        write_json(scratch / CONFIG, config)
+        write_text(scratch / "README.md", _card(block, base_model, below))
 
 
 def load_peft(folder: Path, block: Block) -> dict[str, Adapter]:

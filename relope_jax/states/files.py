@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -60,6 +63,16 @@ def publish(scratch: Path, target: Path) -> None:
     fsync_tree(scratch) if scratch.is_dir() else fsync(scratch)
     os.replace(scratch, target)
     fsync(target.parent)
+
+
+@contextlib.contextmanager
+def publishing(folder: Path) -> Iterator[Path]:
+    """A fresh folder to fill, which becomes `folder` in one step when the block ends without an error."""
+    scratch = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    yield scratch
+    publish(scratch, folder)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from relope_jax.methods import TrainedMethod, get_method
 from relope_jax.models.block_spec import Block
 from relope_jax.models.probes import Statistics, split_module
 from relope_jax.models.spec import LoRASpec, ProbeSpec
-from relope_jax.states.files import publish, write_json
+from relope_jax.states.files import publishing, write_json
 from relope_jax.states.statistics import Moments, TokenStatistics
 from relope_jax.training.fit import Fitted
 
@@ -38,12 +37,8 @@ class Restored:
 
 def save_router(folder: Path, method: TrainedMethod, spec: ProbeSpec, seeds: tuple[int, ...], fitted: Fitted) -> None:
     """Publish `folder` with `params/...` (leading seed axis) and `statistics/...` arrays."""
-    scratch = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
     statistics = nnx.filter_state(fitted.rest, Statistics)
     arrays = _flatten("params", fitted.params) | _flatten("statistics", statistics)
-    ocp.save((scratch / "arrays").absolute(), arrays)
     record = {
         "method": method.name,
         "seeds": list(seeds),
@@ -51,8 +46,9 @@ def save_router(folder: Path, method: TrainedMethod, spec: ProbeSpec, seeds: tup
         "best_validation_auc": fitted.best_auc.tolist(),
         "spec": dataclasses.asdict(spec),
     }
-    write_json(scratch / ROUTER, record)
-    publish(scratch, folder)
+    with publishing(folder) as scratch:
+        ocp.save((scratch / "arrays").absolute(), arrays)
+        write_json(scratch / ROUTER, record)
 
 
 def read_record(folder: Path) -> dict[str, Any]:
