@@ -62,10 +62,10 @@ def _overlay(caption: str, sample: dict, score: float, attention: np.ndarray) ->
     else:
         grid = on_image.reshape(sample["grid_height"], sample["grid_width"])
         try:
-            with Image.open(sample["image"]) as image:
+            with Image.open(sample["images"][0]) as image:
                 picture = attention_overlay(image.convert("RGB"), grid)
         except OSError:
-            picture = f"<p>the image {sample['image']} is not on this machine</p>"
+            picture = f"<p>the image {sample['images'][0]} is not on this machine</p>"
     return Overlay(
         caption, sample["question"], sample["answer"], sample["response"], score, float(on_image.sum()), picture
     )

@@ -58,7 +58,7 @@ def run(config: ConfigDict) -> Run:
         describe(store, data)
         replay = replay_block(store.block, data.states, store.identity.model_dtype)
         print(
-            f"frozen block l={store.identity.layer} replayed on {replay.n_samples} samples: "
+            f"frozen block l={store.layer} replayed on {replay.n_samples} samples: "
             f"relative error {replay.median:.1e}, at most {replay.largest:.1e} (allowed {replay.tolerance:.0e})"
         )
     with RunWriter(config, store) as writer:

@@ -18,8 +18,7 @@ from experiments.overlays import Overlay, attention_overlays
 from relope_jax.errors import ReLopeError, exit_on_error
 from relope_jax.methods import METHODS
 from relope_jax.run import CHECKPOINTS, Run
-from relope_jax.states.files import sha256, write_text
-from relope_jax.states.manifest import MANIFEST
+from relope_jax.states.files import write_text
 from relope_jax.states.store import Store
 
 REPORT = "report.html"
@@ -192,7 +191,7 @@ def main(argv: list[str]) -> None:
         raise ReLopeError("usage: python -m experiments.report RUN_FOLDER")
     run = Run(argv[1])
     store = Store(run.record["store"]["path"])
-    if sha256(store.path / MANIFEST) != run.record["store"]["manifest_sha256"]:
+    if store.digest != run.record["store"]["manifest_sha256"]:
         raise ReLopeError(f"{store.path} is not the store that {run.path} was trained on: it was extracted again since")
     print(write_report(run, store))
     print(terminal_table(run))

@@ -77,7 +77,7 @@ def score_table(scored: list[Scored], store: Store) -> pa.Table:
 def result_rows(scored: list[Scored], evaluation: Evaluation, store: Store, data: RouterData) -> list[dict[str, Any]]:
     """results.json: one row a method and seed, measured on the test split."""
     test = data.rows["test"]
-    common = {"dataset": store.identity.dataset["name"], "model": store.identity.model, "layer": store.identity.layer}
+    common = {"dataset": store.identity.dataset["name"], "model": store.identity.model, "layer": store.layer}
     sizes = {
         "n_train": len(data.rows["train"]),
         "n_test": len(test),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,9 @@ from tqdm import tqdm
 
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import TrainedMethod
+from relope_jax.models.params import block_bytes
 from relope_jax.run import BLOCK, CHECKPOINTS, CONFIG, METRICS, RESULTS, SCORES, SUMMARY
-from relope_jax.states import writer as store_writer
-from relope_jax.states.files import lock_folder, publish, sha256, write_json, write_text
-from relope_jax.states.manifest import MANIFEST
+from relope_jax.states.files import lock_folder, publish, write_bytes, write_json, write_text
 from relope_jax.states.store import Store
 from relope_jax.training.spec import TrainSpec
 
@@ -38,7 +36,7 @@ class RunWriter:
         self.path = Path(config.runs) / config.name
         record = {
             "config": json.loads(config.to_json()),
-            "store": {"path": str(store.path), "manifest_sha256": sha256(store.path / MANIFEST)},
+            "store": {"path": store.path, "manifest_sha256": store.digest},
             "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         }
         self.path.mkdir(parents=True, exist_ok=True)
@@ -55,9 +53,7 @@ class RunWriter:
             self._require_same(json.loads(existing.read_text()), record)
         else:
             (self.path / CHECKPOINTS).mkdir(exist_ok=True)
-            copy = self.path / f".{BLOCK}"
-            shutil.copyfile(store.path / store_writer.BLOCK, copy)
-            publish(copy, self.path / BLOCK)
+            write_bytes(self.path / BLOCK, block_bytes(store.block))
             write_json(existing, record)
         self._drop_unfinished_metrics()
 

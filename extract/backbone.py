@@ -62,15 +62,19 @@ def load_backbone(spec: ModelSpec) -> Backbone:
     """
     from extract.toy import build  # registers the toy's vision tower, so saved toys load by path too
 
-    source = str(build.ensure_built()) if spec.name == TOY_MLLM else _locate(spec)
+    source, commit = (str(build.ensure_built()), "") if spec.name == TOY_MLLM else _locate(spec)
     adapter = _find_adapter(spec, source)
     options: dict[str, Any] = {"trust_remote_code": spec.trust_remote_code}
     if not Path(source).is_dir():
-        options["revision"] = spec.revision
+        options["revision"] = commit  # not the branch: every file comes from one commit
     try:
         processor = load_processor(AutoProcessor, source, options)  # first: it fails sooner than the weights load
         model = AutoModelForMultimodalLM.from_pretrained(
-            source, dtype=getattr(torch, spec.dtype), attn_implementation=spec.attention, **options
+            source,
+            dtype=getattr(torch, spec.dtype),
+            attn_implementation=spec.attention,
+            device_map=spec.device_map or None,
+            **options,
         )
     except (OSError, ValueError, ImportError, SafetensorError) as error:
         raise ReLopeError(_explain(spec, error)) from error
@@ -80,7 +84,7 @@ def load_backbone(spec: ModelSpec) -> Backbone:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        model = model.to(device).eval().requires_grad_(False)
+        model = (model if spec.device_map else model.to(device)).eval().requires_grad_(False)
     except (RuntimeError, AssertionError) as error:  # no such device, or not enough memory on it
         raise ReLopeError(f"cannot put {spec.name} on device '{device}': {first_line(error)}") from error
     decoder = model.get_decoder()
@@ -90,23 +94,23 @@ def load_backbone(spec: ModelSpec) -> Backbone:
             f"{spec.name}: its decoder {type(decoder).__name__} keeps no list of layers with rotary positions; "
             f"supported layers: {', '.join(FAMILIES)}"
         )
-    commit = getattr(model.config, "_commit_hash", None) or ""
     return Backbone(spec, model, processor, decoder, family_of(layers[0]), commit)
 
 
-def _locate(spec: ModelSpec) -> str:
-    """A folder as it is; a hub name when the hub answers; else the model's snapshot in the local cache."""
+def _locate(spec: ModelSpec) -> tuple[str, str]:
+    """(where transformers finds the model, its commit): a folder as it is; a hub name when the hub answers; else the
+    model's snapshot in the local cache."""
     if Path(spec.name).is_dir():
-        return spec.name
+        return spec.name, ""
     if spec.name.startswith(("/", ".", "~")):
         raise ReLopeError(f"no such folder {spec.name}: set --config.model.name to a model's folder or hub name")
     try:
-        HfApi().model_info(spec.name, revision=spec.revision, timeout=10)
-        return spec.name
+        return spec.name, HfApi().model_info(spec.name, revision=spec.revision, timeout=10).sha
     except Exception as error:  # no network, no such model, no access: whatever the reason, try the cache
         why = first_line(error)
     try:
-        return snapshot_download(spec.name, revision=spec.revision, local_files_only=True)
+        snapshot = snapshot_download(spec.name, revision=spec.revision, local_files_only=True)
+        return snapshot, Path(snapshot).name
     except (LocalEntryNotFoundError, ValueError) as error:
         raise ReLopeError(
             f"cannot load {spec.name}: it is neither a folder, nor in the local cache, and the hub says '{why}'; "

@@ -21,9 +21,9 @@ def prefill(backbone: Backbone, queries: list[tuple[str, Image.Image | str | Pat
     """
     opened = [(text, _open(image)) for text, image in queries]
     inputs = build_inputs(backbone, opened)
-    with torch.inference_mode(), Capture(backbone, layer, inputs["attention_mask"], stop_after=True) as capture:
+    with torch.inference_mode(), Capture(backbone, [layer], inputs["attention_mask"], stop_after=True) as capture:
         backbone.model(**inputs)
-    return capture.states()
+    return capture.states(layer)
 
 
 def _open(image: Image.Image | str | Path | None) -> Image.Image | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image
@@ -10,31 +12,77 @@ from extract.backbone import Backbone
 
 # Trained on bare questions, without a chat template; without an image its processor damages the question.
 PALIGEMMA = "paligemma"
+PLACE = re.compile(r"<image (\d+)>")  # where image k of a query belongs in its text, k from 1
+
+Images = Image.Image | Sequence[Image.Image] | None
 
 
-def build_inputs(backbone: Backbone, queries: list[tuple[str, Image.Image | None]]) -> Any:
-    """Left-padded model inputs for (text, image) queries, on the model's device.
+def build_inputs(backbone: Backbone, queries: Sequence[tuple[str, Images]]) -> Any:
+    """Left-padded model inputs for (text, image or images) queries, on the model's device.
+
+    `<image k>` in a text is the place of image k; images without a place come first.
 
     Raises:
       ValueError: the processor refuses a query.
     """
-    texts = [_prompt(backbone, text, image is not None) for text, image in queries]
-    # One list a row, empty for a row without an image: some processors insist on it, the others accept it.
-    images = [[] if image is None else [image] for _, image in queries]
+    texts, images = [], []
+    for text, given in queries:
+        given = _as_list(given)
+        content, order = place_images(text, len(given))
+        texts.append(_render(backbone, content))
+        images.append([given[i] for i in order])  # an empty list for none: some processors insist on it
     inputs = backbone.processor(text=texts, images=images if any(images) else None, padding=True, return_tensors="pt")
     inputs.pop("labels", None)  # PaliGemma's, for training
     return inputs.to(backbone.device)
 
 
-def _prompt(backbone: Backbone, text: str, has_image: bool) -> str:
-    """One query in the model's chat template, with a place for its image."""
+def _as_list(images: Images) -> list[Image.Image]:
+    if images is None:
+        return []
+    return [images] if isinstance(images, Image.Image) else list(images)
+
+
+def place_images(text: str, n_images: int) -> tuple[list[dict[str, str]], list[int]]:
+    """The user turn's content, text and places of images as they follow each other, and which image is where.
+
+    Images that the text does not place come first; one placed twice is shown twice; `<image 9>` without a ninth image
+    stays text.
+    """
+    pieces = PLACE.split(text)  # text, number, text, number, ..., text
+    placed = [int(number) - 1 for number in pieces[1::2]]
+    order = [i for i in range(n_images) if i not in placed]
+    content: list[dict[str, str]] = [{"type": "image"} for _ in order]
+    _add_text(content, pieces[0])
+    for i, piece in zip(placed, pieces[2::2], strict=True):
+        if 0 <= i < n_images:
+            content.append({"type": "image"})
+            order.append(i)
+        else:
+            _add_text(content, f"<image {i + 1}>")
+        _add_text(content, piece)
+    return content, order
+
+
+def _add_text(content: list[dict[str, str]], text: str) -> None:
+    """Append text, to the last piece when that is text."""
+    if content and content[-1]["type"] == "text":
+        content[-1]["text"] += text
+    elif text:
+        content.append({"type": "text", "text": text})
+
+
+def prompt_text(backbone: Backbone, text: str, n_images: int) -> str:
+    """The prompt of a query as its tokenizer sees it before images are expanded."""
+    return _render(backbone, place_images(text, n_images)[0])
+
+
+def _render(backbone: Backbone, content: list[dict[str, str]]) -> str:
+    """A user turn in the model's chat template, with the model's placeholders for its images."""
     if backbone.model.config.model_type == PALIGEMMA:
-        if not has_image:
+        if {"type": "image"} not in content:
             raise ValueError(f"{backbone.spec.name} takes no question without an image")
-        return f"{backbone.processor.image_token}{text}"
-    content = [{"type": "text", "text": text}]
-    if has_image:
-        content.insert(0, {"type": "image"})
+        token = backbone.processor.image_token
+        return "".join(token if piece["type"] == "image" else piece["text"] for piece in content)
     messages = [{"role": "user", "content": content}]
     return backbone.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
 

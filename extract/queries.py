@@ -1,17 +1,23 @@
-"""From samples to one batch of model inputs; what cannot be used is listed and left out, never replaced."""
+"""From samples to what the model is asked; what cannot be used is listed and left out, never replaced."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from extract.backbone import Backbone
-from extract.datasets import Dataset, Sample
+from extract.batching import PromptLengths
+from extract.datasets import Dataset
 from extract.prompts import build_inputs
+from extract.sample import Sample
+from extract.variants import Variant
 from relope_jax.errors import first_line
 
-Query = tuple[Sample, Image.Image | None]
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what PIL raises
 
 
@@ -19,53 +25,75 @@ class LeftOut(Exception):
     """A sample that cannot be used; the message says why."""
 
 
-def prepare(
-    backbone: Backbone, dataset: Dataset, samples: list[Sample], failed: list[dict[str, str]]
-) -> tuple[Any, list[Query]]:
-    """Model inputs of the usable samples, and these samples with their images; the others go to `failed`."""
-    batch = _usable(samples, failed, lambda sample: (sample, read_image(backbone, dataset, sample)))
-    try:
-        return _inputs(backbone, dataset, batch), batch
-    except ValueError:  # the processor refuses one of them: find out which
-        batch = _usable([sample for sample, _ in batch], failed, lambda s: _accepted(backbone, dataset, s))
-    return _inputs(backbone, dataset, batch), batch
+@dataclasses.dataclass(frozen=True)
+class Query:
+    """A sample as the model is asked: the user turn's text and the decoded RGB images, after the variant."""
+
+    sample: Sample
+    text: str
+    images: tuple[Image.Image, ...]
 
 
-def read_image(backbone: Backbone, dataset: Dataset, sample: Sample) -> Image.Image | None:
-    """The decoded RGB image of a sample; raises LeftOut."""
-    placeholder = getattr(backbone.processor, "image_token", None)
-    if placeholder and placeholder in dataset.prompt(sample):
-        raise LeftOut(f"the question contains the model's image placeholder {placeholder}")
-    if sample.image is None:
-        return None
-    try:
-        with Image.open(sample.image) as image:
-            return image.convert("RGB")
-    except UNREADABLE as error:
-        raise LeftOut(f"unreadable image {sample.image}: {error}") from error
+class Queries:
+    """Makes the queries of one dataset in one variant for one model.
 
+    Attributes:
+      variant: what is done to every query.
+      captions: by sample id, one an image, for the variant that puts them in place of the images.
+    """
 
-def _accepted(backbone: Backbone, dataset: Dataset, sample: Sample) -> Query:
-    query = (sample, read_image(backbone, dataset, sample))
-    try:
-        _inputs(backbone, dataset, [query])
-    except ValueError as error:  # an extreme aspect ratio, say
-        raise LeftOut(f"the model's processor refuses it: {first_line(error)}") from error
-    return query
+    def __init__(self, backbone: Backbone, dataset: Dataset, variant: Variant, captions: dict[str, tuple[str, ...]]):
+        self._backbone, self._dataset, self.variant = backbone, dataset, variant
+        self._length = PromptLengths(backbone)
+        self._shows_images = variant.changes_images or not variant.kind
+        self.captions = captions
 
-
-def _inputs(backbone: Backbone, dataset: Dataset, batch: list[Query]) -> Any:
-    if not batch:
-        return None
-    return build_inputs(backbone, [(dataset.prompt(sample), image) for sample, image in batch])
-
-
-def _usable(samples: list[Sample], failed: list[dict[str, str]], make: Any) -> list[Query]:
-    """`make(sample)` of every sample for which it does not raise LeftOut."""
-    made = []
-    for sample in samples:
+    def length(self, sample: Sample) -> int:
+        """Tokens of the prompt, images not decoded; raises LeftOut."""
+        self._refuse_placeholder(sample)
+        sizes = [image_size(path) for path in sample.images]
+        text = self._dataset.prompt(sample)
+        if not self._shows_images:
+            text, _ = self._varied(sample, tuple(Image.new("RGB", (1, 1)) for _ in sizes))
         try:
-            made.append(make(sample))
-        except LeftOut as reason:
-            failed.append({"sample_id": sample.sample_id, "reason": str(reason)})
-    return made
+            return self._length(text, sizes if self._shows_images else [])
+        except ValueError as error:  # an extreme aspect ratio, say
+            raise LeftOut(f"the model's processor refuses it: {first_line(error)}") from error
+
+    def read(self, sample: Sample) -> Query:
+        """The query with its images; raises LeftOut."""
+        return Query(sample, *self._varied(sample, tuple(read_image(path) for path in sample.images)))
+
+    def _varied(self, sample: Sample, images: tuple[Image.Image, ...]) -> tuple[str, tuple[Image.Image, ...]]:
+        captions = self.captions.get(sample.sample_id)
+        return self.variant.apply(self._dataset.prompt(sample), images, key=sample.sample_id, captions=captions)
+
+    def _refuse_placeholder(self, sample: Sample) -> None:
+        placeholder = getattr(self._backbone.processor, "image_token", None)
+        if placeholder and placeholder in self._dataset.prompt(sample):
+            raise LeftOut(f"the question contains the model's image placeholder {placeholder}")
+
+    def inputs(self, batch: list[Query]) -> Any:
+        """Left-padded model inputs; raises ValueError when the processor refuses one of the queries."""
+        return build_inputs(self._backbone, [(query.text, query.images) for query in batch])
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(width, height) without decoding the image; raises LeftOut."""
+    with _opened(path) as image:
+        return image.size
+
+
+def read_image(path: Path) -> Image.Image:
+    """The decoded RGB image; raises LeftOut."""
+    with _opened(path) as image:
+        return image.convert("RGB")
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    try:
+        with Image.open(path) as image:
+            yield image
+    except UNREADABLE as error:
+        raise LeftOut(f"unreadable image {path}: {error}") from error

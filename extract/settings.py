@@ -12,6 +12,7 @@ from extract.source import adapter_source, dataset_source, model_source
 from extract.spec import DatasetSpec, ExtractSpec, ModelSpec
 from relope_jax.errors import ReLopeError
 from relope_jax.states.manifest import MANIFEST, Identity
+from relope_jax.states.place import open_place
 from relope_jax.states.store import Store
 
 
@@ -22,19 +23,22 @@ class Extraction:
     model: ModelSpec
     dataset: DatasetSpec
     extract: ExtractSpec
-    store: Path
+    store: str | Path  # a folder, or a URL that `open_place` knows
 
 
 def plan_from_config(config: ConfigDict) -> Extraction:
-    """The extraction that `config` describes; an empty `config.store` is named by model, adapter, dataset and layer."""
-    model = re.sub(r"[^A-Za-z0-9.]+", "-", f"{config.model.name} {config.model.adapter}").strip("-").lower()
-    named = f"stores/{model}-{config.dataset.name}-l{config.extract.layer}"
-    return Extraction(
-        model=ModelSpec(**config.model),
-        dataset=DatasetSpec(**config.dataset),
-        extract=ExtractSpec(**config.extract),
-        store=Path(config.store or named),
-    )
+    """The extraction that `config` describes; an empty `config.store` is named by what is in it."""
+    model, dataset = ModelSpec(**config.model), DatasetSpec(**config.dataset)
+    extract = ExtractSpec(**config.extract)
+    named = f"{_slug(f'{model.name} {model.adapter}')}-{dataset.name}"
+    if dataset.variant:
+        named += f"-{_slug(dataset.variant)}"
+    named += f"-l{'-'.join(map(str, extract.all_layers))}"
+    return Extraction(model, dataset, extract, config.store or f"stores/{named}")
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-").lower()
 
 
 def open_or_extract(plan: Extraction) -> Store:
@@ -43,10 +47,11 @@ def open_or_extract(plan: Extraction) -> Store:
     Raises:
       ReLopeError: the store was made with another layer, model, dataset or dtype than the config's.
     """
-    if not (plan.store / MANIFEST).exists():
+    if not open_place(plan.store).exists(MANIFEST):
         from extract.extraction import extract_store  # torch and transformers load only when needed
 
-        store = extract_store(plan)
+        extract_store(plan)
+        store = Store(plan.store, plan.extract.layer)
         report_failures(store)
         return store
     store = Store(plan.store)
@@ -56,7 +61,7 @@ def open_or_extract(plan: Extraction) -> Store:
             f"the store {plan.store} was made with other settings ({'; '.join(different)}): "
             "name another folder with --config.store=..., delete this one, or set the config's fields to the store's"
         )
-    return store
+    return Store(plan.store, plan.extract.layer)
 
 
 def report_failures(store: Store) -> None:
@@ -69,17 +74,22 @@ def report_failures(store: Store) -> None:
 
 
 def mismatches(plan: Extraction, identity: Identity) -> list[str]:
-    """What a finished store has other than the plan wants. Batch and part sizes do not change a state."""
+    """What a finished store has other than the plan wants; how its work was cut is nobody's concern any more."""
     wanted = {
         "model.name": (plan.model.name, identity.model),
         "model.dtype": (plan.model.dtype, identity.model_dtype),
         "the model's files or revision": (model_source(plan.model), identity.source),
         "model.adapter": (adapter_source(plan.model), identity.adapter),
         "model.attention": (plan.model.attention, identity.attention),
-        "extract.layer": (plan.extract.layer, identity.layer),
+        "model.device_map": (plan.model.device_map, identity.device_map),
+        "extract.layers": (plan.extract.all_layers, [n for n in plan.extract.all_layers if n in identity.layers]),
         "extract.state_dtype": (plan.extract.state_dtype, identity.state_dtype),
         "extract.max_new_tokens": (plan.extract.max_new_tokens, identity.max_new_tokens),
     }
     for field, value in dataset_source(plan.dataset).items():
         wanted[f"dataset.{field}"] = (value, identity.dataset.get(field))
+    if plan.extract.labels_from:
+        wanted["extract.labels_from"] = (Store(plan.extract.labels_from).digest, identity.labels_from)
+    elif identity.labels_from:
+        wanted["extract.labels_from"] = ("", identity.labels_from)
     return [f"{name}: config {want!r}, store {have!r}" for name, (want, have) in wanted.items() if want != have]

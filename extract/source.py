@@ -44,10 +44,22 @@ def adapter_folder(adapter: str, model: str) -> Path | None:
 
 
 def dataset_source(spec: DatasetSpec) -> dict[str, Any]:
-    """The dataset's settings, its prompt template, and the digest of its file."""
-    source = dataclasses.asdict(spec) | {"prompt_template": get_dataset(spec.name).prompt_template}
-    if spec.path and Path(spec.path).is_file():
-        source["sha256"] = sha256(Path(spec.path))
+    """The dataset's settings, its prompt template, and the digest of its tables where they are still at hand.
+
+    Images that lie beside a table as files are not read here: there may be gigabytes of them.
+    """
+    dataset = get_dataset(spec.name)
+    source = dataclasses.asdict(spec) | {"prompt_template": dataset.prompt_template}
+    del source["image_cache"]  # a place; it shapes nothing
+    source["captions"] = sha256(Path(spec.captions)) if Path(spec.captions).is_file() else spec.captions
+    tables = [Path(spec.path)] if Path(spec.path).is_file() else []
+    if dataset.published:
+        source["benchmark_split"] = dataset.published.split_of(spec)
+        source["hub"] = "" if spec.path else dataset.published.hub
+        tables = dataset.published.sources(spec)
+    if tables:
+        digests = [sha256(table) for table in tables]
+        source["sha256"] = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
     return source
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
+from typing import Any
 
-from relope_jax.errors import require_choice, require_range
+from relope_jax.errors import ReLopeError, require_choice, require_range
 
 TOY_MLLM = "toy-mllm"
 
@@ -18,6 +21,8 @@ class ModelSpec:
       revision: branch, tag or commit on the hub.
       dtype: "float32", "bfloat16" or "float16".
       device: "cpu", "cuda", ..., or "auto" (an accelerator when there is one).
+      device_map: "auto", "balanced", ... spreads a large model over all accelerators (needs the accelerate package);
+        empty keeps it on `device`.
       attention: transformers attention implementation.
       trust_remote_code: run code from the model's repository; leave it off unless you read that code.
       adapter: PEFT adapter to load and switch on: a local folder, or a subfolder of the model such as
@@ -28,6 +33,7 @@ class ModelSpec:
     revision: str = "main"
     dtype: str = "float32"
     device: str = "auto"
+    device_map: str = ""
     attention: str = "sdpa"
     trust_remote_code: bool = False
     adapter: str = ""
@@ -41,8 +47,13 @@ class DatasetSpec:
     """Labelled queries and how to split them.
 
     Attributes:
-      name: a registered dataset: "easy_vqa" or "jsonl".
-      path: file of a "jsonl" dataset.
+      name: a registered dataset: "easy_vqa", "jsonl", "mmmu", "aokvqa", "scienceqa", "chartqa" or "mathvision".
+      path: the "jsonl" file; a benchmark's folder or table (docs/datasets.md); empty reads a benchmark from the hub.
+      benchmark_split: the published split of a benchmark to read from a folder or the hub; empty: its default one.
+      revision: branch, tag or commit of a benchmark on the hub.
+      image_cache: folder where images that are embedded in a benchmark's tables are unpacked, once.
+      variant: what is done to every query: "noise:25", "jpeg:20", "blur:2", "caption", "question_only"; empty: nothing.
+      captions: JSONL file for the variant "caption"; empty lets the small model describe the images itself.
       max_questions: draw so many at random; 0 takes all.
       validation, test: shares of the groups (images); the rest is for training.
       seed: of the draw and of the split.
@@ -50,6 +61,11 @@ class DatasetSpec:
 
     name: str = "easy_vqa"
     path: str = ""
+    benchmark_split: str = ""
+    revision: str = "main"
+    image_cache: str = "data/images"
+    variant: str = ""
+    captions: str = ""
     max_questions: int = 0
     validation: float = 0.2
     test: float = 0.3
@@ -66,20 +82,106 @@ class ExtractSpec:
     """What is captured and how.
 
     Attributes:
-      layer: l, 1-based: Z^(l-1) of every prompt token and z_n^(l) are stored.
+      layer: l, 1-based, the layer that routers read: Z^(l-1) of every prompt token and z_n^(l) are stored.
+      layers: further layers to store in the same pass, for a sweep over l.
       state_dtype: "bfloat16" or "float32" for Z^(l-1); z_n^(l) is always float32.
       max_new_tokens: bound on the greedy answer.
-      batch_size: prompts a forward pass.
+      token_budget: padded tokens a batch, answer included: what bounds the accelerator's memory. It is halved for the
+        rest of a part when memory runs out all the same.
       part_size: prompts a part; a restart recomputes at most one part.
+      labels_from: a finished store of the same questions whose answers and labels are taken over, so that nothing is
+        generated; for variants that leave the label as it is.
     """
 
     layer: int = 24
+    layers: tuple[int, ...] = ()
     state_dtype: str = "bfloat16"
     max_new_tokens: int = 8
-    batch_size: int = 32
+    token_budget: int = 4096
     part_size: int = 256
+    labels_from: str = ""
 
     def __post_init__(self) -> None:
         require_choice("extract.state_dtype", self.state_dtype, ("bfloat16", "float32"))
-        for field in ("layer", "max_new_tokens", "batch_size", "part_size"):
+        for field in ("layer", "max_new_tokens", "token_budget", "part_size"):
             require_range(f"extract.{field}", getattr(self, field), 1)
+
+    @property
+    def all_layers(self) -> list[int]:
+        """Every layer to store, ascending."""
+        return sorted({self.layer, *self.layers})
+
+
+@dataclasses.dataclass(frozen=True)
+class AnswerSpec:
+    """Answers to a store's questions: who is asked, how, and what it costs.
+
+    Attributes:
+      name: what the answers are called; they are written to STORE/answers/NAME.parquet.
+      model: the model's name on the server; unused in process.
+      base_url: an OpenAI-compatible server, such as http://localhost:8000/v1; empty asks the config's small model in
+        process.
+      key_env: NAME of the environment variable that holds the key; empty sends no key.
+      splits: whose questions are asked.
+      samples: 0 for one greedy answer; k for k sampled answers under each of the two prompts.
+      temperature, top_p: of the sampled answers; the greedy one has temperature 0.
+      max_tokens: bound on an answer.
+      seed: of the first sampled answer; answer i has seed + i.
+      logprobs: ask for the token log-probabilities.
+      image_detail: "low", "high" or "auto" for servers that know it; empty leaves it out.
+      extra: JSON object of further fields of a server's requests, such as '{"top_k": 20}'; null removes a field.
+      concurrency: requests at a time; in process, prompts a batch.
+      retries: further tries after a failure that may pass.
+      timeout: seconds a request may take.
+      price_in, price_out: dollars per million tokens of prompts and of answers.
+      cache: SQLite file of all responses ever received; several runs may share it.
+    """
+
+    name: str = "large"
+    model: str = ""
+    base_url: str = ""
+    key_env: str = "OPENAI_API_KEY"
+    splits: tuple[str, ...] = ("train", "validation", "test")
+    samples: int = 0
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_tokens: int = 512
+    seed: int = 0
+    logprobs: bool = True
+    image_detail: str = ""
+    extra: str = ""
+    concurrency: int = 16
+    retries: int = 6
+    timeout: float = 120.0
+    price_in: float = 0.0
+    price_out: float = 0.0
+    cache: str = "cache/answers.sqlite"
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
+            raise ReLopeError(f"answers.name is '{self.name}'; it names a file: letters, digits, '.', '_' and '-'")
+        if self.base_url and not re.fullmatch(r"https?://[^@?#\s]+", self.base_url):  # not repeated: it may hold a key
+            raise ReLopeError("answers.base_url must look like http://host:8000/v1, without credentials or a query")
+        if not self.splits:
+            raise ReLopeError("answers.splits is empty; it can be ('train', 'validation', 'test')")
+        for split in self.splits:
+            require_choice("answers.splits", split, ("train", "validation", "test"))
+        require_choice("answers.image_detail", self.image_detail, ("", "low", "high", "auto"))
+        require_range("answers.temperature", self.temperature, 0, 10)
+        require_range("answers.top_p", self.top_p, 0, 1)
+        require_range("answers.timeout", self.timeout, 0.001)
+        for field in ("samples", "retries", "price_in", "price_out"):
+            require_range(f"answers.{field}", getattr(self, field), 0)
+        for field in ("max_tokens", "concurrency"):
+            require_range(f"answers.{field}", getattr(self, field), 1)
+        if self.extra_fields is None:
+            raise ReLopeError(f"answers.extra is '{self.extra}'; it must be a JSON object such as '{{\"top_k\": 20}}'")
+
+    @property
+    def extra_fields(self) -> dict[str, Any] | None:
+        """`extra` as an object; None when it is not one."""
+        try:
+            fields = json.loads(self.extra or "{}")
+        except json.JSONDecodeError:
+            return None
+        return fields if isinstance(fields, dict) else None

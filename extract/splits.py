@@ -5,17 +5,18 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from extract.datasets.base import Sample
+from extract.datasets.grouping import regroup
+from extract.sample import Sample
 from extract.spec import DatasetSpec
 from relope_jax.errors import ReLopeError
 
 
 def draw(samples: Sequence[Sample], spec: DatasetSpec) -> list[Sample]:
-    """`spec.max_questions` samples at random (all when 0), in the dataset's order."""
+    """`spec.max_questions` samples at random (all when 0), in the dataset's order and with their final groups."""
     if not spec.max_questions or spec.max_questions >= len(samples):
-        return list(samples)
+        return regroup(samples)
     chosen = random.Random(f"draw-{spec.seed}").sample(range(len(samples)), spec.max_questions)
-    return [samples[i] for i in sorted(chosen)]
+    return regroup([samples[i] for i in sorted(chosen)])
 
 
 def group_split(samples: Sequence[Sample], spec: DatasetSpec) -> dict[str, str]:

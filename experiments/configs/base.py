@@ -1,12 +1,12 @@
 """Every field with its default; the other configs change a few. The fields are explained where they are
-defined: extract/spec.py (model, dataset, extract), relope_jax/training/spec.py (train) and
+defined: extract/spec.py (model, dataset, extract, answers), relope_jax/training/spec.py (train) and
 relope_jax/models/spec.py (relope, attention_probe, probe)."""
 
 import dataclasses
 
 from ml_collections import ConfigDict
 
-from extract.spec import DatasetSpec, ExtractSpec, ModelSpec
+from extract.spec import AnswerSpec, DatasetSpec, ExtractSpec, ModelSpec
 from relope_jax.models.spec import AttentionProbeSpec, ProbeSpec, ReLopeSpec
 from relope_jax.training.spec import TrainSpec
 
@@ -23,6 +23,7 @@ def get_config() -> ConfigDict:
             "model": dataclasses.asdict(ModelSpec()),
             "dataset": dataclasses.asdict(DatasetSpec()),
             "extract": dataclasses.asdict(ExtractSpec()),
+            "answers": dataclasses.asdict(AnswerSpec()),
             "train": dataclasses.asdict(TrainSpec()),
             "relope": dataclasses.asdict(ReLopeSpec()),
             "attention_probe": dataclasses.asdict(AttentionProbeSpec()),

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-from extract.datasets.base import Dataset, Sample
+from extract.datasets.aokvqa import AOKVQA
+from extract.datasets.base import Dataset
+from extract.datasets.chartqa import CHARTQA
 from extract.datasets.easy_vqa import EASY_VQA
 from extract.datasets.jsonl import JSONL
+from extract.datasets.mathvision import MATHVISION
+from extract.datasets.mmmu import MMMU
+from extract.datasets.scienceqa import SCIENCEQA
 from relope_jax.errors import ReLopeError, nearest
 
-DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in (EASY_VQA, JSONL)}
+DATASETS: dict[str, Dataset] = {
+    dataset.name: dataset
+    for dataset in (
+        EASY_VQA,
+        JSONL,
+        MMMU,
+        AOKVQA,
+        SCIENCEQA,
+        CHARTQA,
+        MATHVISION,
+    )
+}
 
 
 def get_dataset(name: str) -> Dataset:
@@ -17,4 +33,4 @@ def get_dataset(name: str) -> Dataset:
     return DATASETS[name]
 
 
-__all__ = ["DATASETS", "Dataset", "Sample", "get_dataset"]
+__all__ = ["DATASETS", "Dataset", "get_dataset"]

@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
+from extract.datasets.published import Published
+from extract.sample import Sample
 from extract.spec import DatasetSpec
-
-
-@dataclasses.dataclass(frozen=True)
-class Sample:
-    """One labelled query. Samples of one `group` share an image and stay on one side of a split."""
-
-    sample_id: str
-    group: str
-    question: str
-    answer: str
-    image: Path | None = None
-    choices: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,14 +15,23 @@ class Dataset:
     """A registered dataset.
 
     Attributes:
-      load: reads all samples, in a fixed order.
-      prompt: the user turn's text, without the image.
+      load: reads all samples, in a fixed order; their groups are final after `extract.splits.draw`.
+      prompt: the user turn's text; `<image k>` in it is the place of image k.
       grade: whether a response is right.
+      final_answer: what a response settles on, normalised so that two responses with the same one agree; "" when none.
       prompt_template: what identifies `prompt` in the store's manifest.
+      published: where a benchmark's tables are found; None for a dataset that is one file, or a package.
     """
 
     name: str
     load: Callable[[DatasetSpec], list[Sample]]
     prompt: Callable[[Sample], str]
     grade: Callable[[Sample, str], bool]
+    final_answer: Callable[[Sample, str], str]
     prompt_template: str
+    published: Published | None = None
+
+
+def lettered(choices: Sequence[str], form: str = "{letter}. {choice}") -> str:
+    """The choices, one a line, with their letters."""
+    return "\n".join(form.format(letter=chr(ord("A") + i), choice=choice) for i, choice in enumerate(choices))

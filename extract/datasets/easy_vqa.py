@@ -9,8 +9,9 @@ from pathlib import Path
 
 import easy_vqa
 
-from extract.datasets.base import Dataset, Sample
-from extract.grading import exact_match
+from extract.datasets.base import Dataset
+from extract.grading import exact_match, normalise
+from extract.sample import Sample
 from extract.spec import DatasetSpec
 
 
@@ -20,7 +21,7 @@ def load(spec: DatasetSpec) -> list[Sample]:
     paths = easy_vqa.get_test_image_paths()
     rows = zip(*easy_vqa.get_test_questions(), strict=True)
     return [
-        Sample(f"easy-vqa-{i:05d}", f"image-{image_id:04d}", question, answer, Path(paths[image_id]))
+        Sample(f"easy-vqa-{i:05d}", f"image-{image_id:04d}", question, answer, (Path(paths[image_id]),))
         for i, (question, answer, image_id) in enumerate(rows)
     ]
 
@@ -30,5 +31,6 @@ EASY_VQA = Dataset(
     load=load,
     prompt=lambda sample: sample.question,
     grade=lambda sample, response: exact_match(response, sample.answer),
+    final_answer=lambda sample, response: normalise(response),
     prompt_template="{question}",
 )

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from relope_jax.errors import ReLopeError
 from relope_jax.models.block_spec import Block, BlockSpec
@@ -18,9 +18,14 @@ from relope_jax.models.block_spec import Block, BlockSpec
 
 def save_block(path: Path, block: Block) -> None:
     """Write `block` to a safetensors file."""
+    path.write_bytes(block_bytes(block))
+
+
+def block_bytes(block: Block) -> bytes:
+    """A block as a safetensors file, the same bytes for the same block."""
     record = json.dumps({"spec": dataclasses.asdict(block.spec), "modules": block.modules})
     weights = {name: np.ascontiguousarray(weight) for name, weight in block.weights.items()}  # it writes raw memory
-    save_file(weights, path, metadata={"block": record})  # one entry: safetensors writes several in random order
+    return save(weights, metadata={"block": record})  # one entry: safetensors writes several in random order
 
 
 def load_block(path: Path) -> Block:

@@ -7,6 +7,8 @@ import fcntl
 import hashlib
 import json
 import os
+import re
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,10 +23,14 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def tree(folder: Path) -> list[str]:
+    """Relative paths of all files below `folder`, sorted."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
 def tree_checksums(folder: Path) -> dict[str, str]:
     """`{relative path: sha256}` of every file below `folder`, sorted by path."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file())
-    return {p.relative_to(folder).as_posix(): sha256(p) for p in files}
+    return {name: sha256(folder / name) for name in tree(folder)}
 
 
 def fsync(path: Path) -> None:
@@ -43,19 +49,36 @@ def fsync_tree(folder: Path) -> None:
     fsync(folder)
 
 
-def lock_folder(folder: Path) -> IO[str]:
-    """Take the folder's lock until the returned file is closed or the process ends.
+class Locked(ReLopeError):
+    """Another process holds a lock."""
+
+    def __init__(self, what: str):
+        super().__init__(f"another process is writing {what}: wait for it, or stop it")
+
+
+def lock_folder(folder: Path, name: str = ".lock") -> IO[str]:
+    """Take a lock of the folder until the returned file is closed or the process ends.
 
     Raises:
-      ReLopeError: another process holds it.
+      Locked: another process holds it.
     """
-    lock = open(folder / ".lock", "w")  # noqa: SIM115 - held open on purpose
+    lock = open(folder / name, "w")  # noqa: SIM115 - held open on purpose
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         lock.close()
-        raise ReLopeError(f"another process is writing {folder}: wait for it, or stop it") from error
+        raise Locked(str(folder)) from error
     return lock
+
+
+def is_locked(path: Path) -> bool:
+    """Whether another process holds the lock file `path`."""
+    with open(path, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        return False
 
 
 def publish(scratch: Path, target: Path) -> None:
@@ -71,17 +94,48 @@ def publishing(folder: Path) -> Iterator[Path]:
     scratch = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    yield scratch
-    publish(scratch, folder)
+    try:
+        yield scratch
+        publish(scratch, folder)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)  # the disk may be full
+        raise
+
+
+@contextlib.contextmanager
+def explaining_full_disk(place: object) -> Iterator[None]:
+    """Turn every library's way of saying that the disk is full into one ReLopeError."""
+    try:
+        yield
+    except Exception as error:
+        if not re.search("No space left on device|Disk quota exceeded", str(error)):
+            raise
+        raise ReLopeError(
+            f"the disk of {place} is full: make space and run the same command again, what is finished is kept"
+        ) from error
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part; several may write at once."""
+    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        scratch.write_bytes(data)
+        publish(scratch, path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old content or the new, never a part."""
-    scratch = path.with_name(f".{path.name}.tmp")
-    scratch.write_text(text)
-    publish(scratch, path)
+    """Write a text file atomically."""
+    write_bytes(path, text.encode())
+
+
+def to_json(value: Any) -> str:
+    """JSON as all files of ours have it, keys in the given order."""
+    return json.dumps(value, indent=2) + "\n"
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically, keys in the given order."""
-    write_text(path, json.dumps(value, indent=2) + "\n")
+    """Write JSON atomically."""
+    write_text(path, to_json(value))

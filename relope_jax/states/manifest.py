@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 from relope_jax.errors import ReLopeError
-from relope_jax.states.files import write_json
+from relope_jax.states.files import to_json
+from relope_jax.states.place import Place
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MANIFEST = "manifest.json"
 IDENTITY = "identity.json"
+PART = "part.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,16 +25,19 @@ class Identity:
     source: str  # digest of a local model's files, or the revision asked for on the hub
     commit: str  # what that revision resolved to on the hub; empty for a local model
     adapter: str  # digest of a local adapter's files, or its subfolder's name on the hub; empty without one
-    layer: int  # l, 1-based: the store holds Z^(l-1) and z_n^(l)
+    layers: list[int]  # every l, 1-based, ascending: the store holds Z^(l-1) and z_n^(l) of each
     hidden_size: int
     model_dtype: str
     state_dtype: str
     attention: str
+    device: str  # "cpu", "cuda", ...: devices round differently
+    device_map: str  # how the model was spread over several devices; empty when it was not
     prompt_hash: str  # of the chat template and the dataset's prompt template
-    dataset: dict[str, Any]
+    dataset: dict[str, Any]  # its settings, the variant included, and digests of its files
+    labels_from: str  # digest of the store whose labels were taken over; empty when the answers were graded
     max_new_tokens: int
     part_size: int
-    batch_size: int
+    token_budget: int
     versions: dict[str, str]
 
     def differences(self, record: dict[str, Any]) -> list[str]:
@@ -48,6 +53,7 @@ class Part:
     name: str
     n_samples: int
     n_tokens: int
+    token_budget: int  # the identity's, or what was left of it after the accelerator ran out of memory
     failed: list[dict[str, str]]  # sample_id and reason of every sample that was left out
     files: dict[str, str]
 
@@ -58,52 +64,70 @@ class Manifest:
 
     identity: Identity
     parts: list[Part]
-    block_sha256: str
+    blocks: dict[str, str]  # SHA-256 of every layer's block file
 
     @property
     def failed(self) -> list[dict[str, str]]:
         return [entry for part in self.parts for entry in part.failed]
 
-    def save(self, store: Path) -> None:
-        write_json(store / MANIFEST, {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(self)})
+    def save(self, place: Place) -> None:
+        record = {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(self)}
+        place.write(MANIFEST, to_json(record | {"sha256": _digest(record)}).encode())
 
     @staticmethod
-    def load(store: Path) -> Manifest:
+    def load(place: Place) -> Manifest:
         """Read and check a manifest.
 
         Raises:
-          ReLopeError: the store is missing, unfinished, damaged, or of a newer schema.
+          ReLopeError: the store is missing, unfinished, damaged, or of another schema.
         """
-        if not store.is_dir():
-            raise ReLopeError(f"no store at {store}: make one with `python -m extract.run --config=...`")
-        path = store / MANIFEST
-        if not path.exists():
-            if not (store / IDENTITY).exists():
-                raise ReLopeError(f"{store} is not a token-state store (it holds no {MANIFEST})")
-            done = sum(1 for _ in (store / "parts").glob("[0-9]*"))
+        raw = _read(place)
+        version, digest = raw.get("schema_version"), raw.pop("sha256", None)
+        if version is not None and version != SCHEMA_VERSION:
             raise ReLopeError(
-                f"the store {store} is unfinished ({done} parts so far): "
-                "run the same `python -m extract.run --config=...` again to go on"
-            )
-        try:
-            raw = json.loads(path.read_text())
-            version = raw.pop("schema_version")
-        except (json.JSONDecodeError, KeyError, AttributeError) as error:
-            raise ReLopeError(
-                f"{path} is damaged ({error}): delete that file and extract again to remake it"
-            ) from error
-        if version != SCHEMA_VERSION:
-            raise ReLopeError(
-                f"{path} has schema version {version}, this software reads {SCHEMA_VERSION}: "
+                f"{place.url}/{MANIFEST} has schema version {version}, this software reads {SCHEMA_VERSION}: "
                 "use the version that wrote it, or delete the store and extract again"
             )
-        try:
-            return Manifest(
-                identity=Identity(**raw["identity"]),
-                parts=[Part(**part) for part in raw["parts"]],
-                block_sha256=raw["block_sha256"],
-            )
-        except (KeyError, TypeError) as error:
-            raise ReLopeError(
-                f"{path} is damaged ({error}): delete that file and extract again to remake it"
-            ) from error
+        if digest != _digest(raw):
+            raise _damaged(place, "its own checksum does not match")
+        return Manifest(
+            identity=Identity(**raw["identity"]),
+            parts=[Part(**part) for part in raw["parts"]],
+            blocks=raw["blocks"],
+        )
+
+
+def _read(place: Place) -> dict[str, Any]:
+    try:
+        raw = json.loads(place.read(MANIFEST))
+    except FileNotFoundError:
+        raise _missing(place) from None
+    except ValueError as error:  # JSON or UTF-8
+        raise _damaged(place, str(error)) from error
+    if not isinstance(raw, dict):
+        raise _damaged(place, "no JSON object")
+    return raw
+
+
+def _missing(place: Place) -> ReLopeError:
+    """Why there is no manifest."""
+    if place.exists(IDENTITY):
+        done = sum(name.endswith(f"/{PART}") for name in place.names("parts/"))
+        return ReLopeError(
+            f"the store {place.url} is unfinished ({done} parts so far): "
+            "run the same `python -m extract.run --config=...` again to go on"
+        )
+    if place.names():
+        return ReLopeError(f"{place.url} is not a token-state store (it holds no {MANIFEST})")
+    return ReLopeError(f"no store at {place.url}: make one with `python -m extract.run --config=...`")
+
+
+def _damaged(place: Place, why: str) -> ReLopeError:
+    return ReLopeError(
+        f"{place.url}/{MANIFEST} is damaged ({why}): delete that file and extract again to remake it from the parts"
+    )
+
+
+def _digest(record: dict[str, Any]) -> str:
+    """Of the manifest's content without its own digest."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()

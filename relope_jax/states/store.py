@@ -2,32 +2,59 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import hashlib
+import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
-from relope_jax.errors import ReLopeError, first_line
+from relope_jax.errors import ReLopeError
 from relope_jax.models.block_spec import Block
 from relope_jax.models.params import load_block
-from relope_jax.states.arrays import read_array
-from relope_jax.states.files import sha256, tree_checksums
-from relope_jax.states.manifest import Identity, Manifest, Part
-from relope_jax.states.ragged import TokenStates, concatenate
-from relope_jax.states.writer import BLOCK
+from relope_jax.states.manifest import IDENTITY, MANIFEST, PART, Identity, Manifest, Part
+from relope_jax.states.place import open_place
+from relope_jax.states.ragged import TokenStates
+from relope_jax.states.reader import PartReader, read_rows
+from relope_jax.states.writer import block_name
 
 SPLITS = ("train", "validation", "test")
 
 
 class Store:
-    """A finished token-state store: `samples` (a table), `states()` and the frozen `block`."""
+    """A finished token-state store: `samples` (a table), `states()` and the frozen `block`.
 
-    def __init__(self, path: str | Path):
-        self.path = Path(path)
-        self.manifest = Manifest.load(self.path)
+    Args:
+      path: a folder, or an `s3://bucket/prefix` or `gs://bucket/prefix` URL.
+      layer: the l whose states and block are read; may be left out when the store holds one.
+
+    Raises:
+      ReLopeError: the store is missing, unfinished, damaged or of another schema, or lacks that layer.
+    """
+
+    def __init__(self, path: str | Path, layer: int | None = None):
+        self.place = open_place(path)
+        self.path = self.place.url
+        self.manifest = Manifest.load(self.place)
+        self._layer = layer
+        if layer is not None and layer not in self.identity.layers:
+            raise ReLopeError(f"{self.path} does not hold layer {layer}; {self._held()}")
+
+    def _held(self) -> str:
+        return f"it holds {', '.join(map(str, self.identity.layers))}"
+
+    @property
+    def layer(self) -> int:
+        """The l whose states and block are read; raises ReLopeError when it was left out and there are several."""
+        if self._layer is None and len(self.identity.layers) > 1:
+            raise ReLopeError(f"say which layer of {self.path} to read, with Store(path, layer=...); {self._held()}")
+        return self.identity.layers[0] if self._layer is None else self._layer
 
     @property
     def identity(self) -> Identity:
@@ -35,25 +62,34 @@ class Store:
         return self.manifest.identity
 
     @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of the manifest, and so of the whole store's contents."""
+        return self.place.sha256(MANIFEST)
+
+    @functools.cached_property
     def samples(self) -> pa.Table:
         """One row a sample (see `SAMPLE_SCHEMA`), checked against its checksum."""
-        tables = []
-        for part in self.manifest.parts:
-            path = self.path / "parts" / part.name / "samples.parquet"
-            if not path.exists() or sha256(path) != part.files["samples.parquet"]:
-                raise self._damaged(part, "samples.parquet is missing or changed")
-            tables.append(pq.read_table(path))
-        return pa.concat_tables(tables)
+        return pa.concat_tables([self._table(part) for part in self.manifest.parts])
+
+    def _table(self, part: Part) -> pa.Table:
+        try:
+            data = self.place.read(f"parts/{part.name}/samples.parquet")
+        except FileNotFoundError:
+            data = b""
+        if hashlib.sha256(data).hexdigest() != part.files["samples.parquet"]:
+            raise self.damaged(part, "samples.parquet is missing or changed")
+        return pq.read_table(pa.BufferReader(data))
 
     @functools.cached_property
     def block(self) -> Block:
         """The frozen decoder block l."""
-        path = self.path / BLOCK
-        if not path.exists() or sha256(path) != self.manifest.block_sha256:
+        name = block_name(self.layer)
+        if not self._is_intact(name, self.manifest.blocks[name]):
             raise ReLopeError(
-                f"{path} is missing or changed: delete {self.path}/manifest.json and extract again to remake it"
+                f"{self.path}/{name} is missing or changed: delete {MANIFEST} there and extract again to remake it"
             )
-        return load_block(path)
+        with self.place.local_copy(name) as path:
+            return load_block(path)
 
     def column(self, name: str) -> np.ndarray:
         """A column of the sample table as numpy."""
@@ -66,56 +102,69 @@ class Store:
     def states(self, rows: Int[np.ndarray, "chosen"] | None = None) -> TokenStates:
         """States of the given rows, in that order, or of the whole store.
 
-        Only the parts that hold a chosen row are read; chunk checksums are verified while reading.
+        Only what the rows need is read; chunk checksums are verified while reading.
         """
-        parts = [part for part in self.manifest.parts if part.n_samples]
-        first = np.concatenate([[0], np.cumsum([part.n_samples for part in parts])])
-        if rows is None:
-            return self._read(parts, first)
-        owner = np.searchsorted(first, rows, side="right") - 1
-        needed = np.unique(owner)
-        states = self._read([parts[i] for i in needed], first[needed])
-        # Row numbers inside the parts that were read, which lie back to back.
-        starts = np.concatenate([[0], np.cumsum([parts[i].n_samples for i in needed])[:-1]])
-        index = np.searchsorted(needed, owner)
-        return states.select(np.asarray(rows) - first[owner] + starts[index])
+        rows = np.arange(self._starts[-1]) if rows is None else np.asarray(rows)
+        return read_rows(self._readers, self._starts, self.column("n_tokens"), rows)
 
-    def _read(self, parts: list[Part], first: Int[np.ndarray, "parts"]) -> TokenStates:
-        """States of whole parts; part i's samples begin at row first[i]."""
-        reads = [self._start_reading(part) for part in parts]
-        lengths = self.column("n_tokens")
-        pieces = []
-        for part, start, arrays in zip(parts, first, reads, strict=False):
-            try:
-                hidden, positions, last = (future.result() for future in arrays)
-            except ValueError as error:
-                raise self._damaged(part, first_line(error)) from error
-            offsets = np.concatenate([[0], np.cumsum(lengths[start : start + part.n_samples])])
-            pieces.append(TokenStates(hidden, positions, offsets, last))
-        return concatenate(pieces)
+    def output_embedding(self) -> Float[np.ndarray, "samples d"]:
+        """The small model's last layer averaged over its answer, for Post-Hoc Embed.
+
+        Raises:
+          ReLopeError: the store has none, since its labels were taken from another store.
+        """
+        if self.identity.labels_from:
+            raise ReLopeError(f"{self.path} holds no output embedding: its labels come from another store")
+        return np.concatenate([reader.read("output_embedding") for reader in self._readers])
+
+    @functools.cached_property
+    def _readers(self) -> list[PartReader]:
+        return [PartReader(self, part) for part in self.manifest.parts if part.n_samples]
+
+    @functools.cached_property
+    def _starts(self) -> Int[np.ndarray, "parts_plus_1"]:
+        """Row at which every part with samples begins."""
+        return np.cumsum([0, *(part.n_samples for part in self.manifest.parts if part.n_samples)])
 
     def verify(self) -> None:
         """Compare every file with its SHA-256; raises ReLopeError naming the first damaged part."""
+        for error in self.damages():
+            raise error
+
+    def damages(self) -> Iterator[ReLopeError]:
+        """Everything that is damaged in the store, part by part."""
+        record = self._read_json(IDENTITY)
+        if record is None or self.identity.differences(record):
+            yield ReLopeError(f"{self.path}/{IDENTITY} is missing or changed: delete the store and extract again")
+        for name, digest in self.manifest.blocks.items():
+            if not self._is_intact(name, digest):
+                yield ReLopeError(f"{self.path}/{name} is missing or changed: delete {MANIFEST} and extract again")
         for part in self.manifest.parts:
-            found = tree_checksums(self.path / "parts" / part.name)
-            found.pop("part.json", None)
-            if found != part.files:
-                changed = sorted(k for k in part.files if found.get(k) != part.files[k])
-                raise self._damaged(part, f"changed or missing: {', '.join(changed) or 'extra files'}")
-        _ = self.block
+            if changed := self._changed_files(part):
+                yield self.damaged(part, f"changed or missing: {', '.join(changed)}")
 
-    def _start_reading(self, part: Part) -> list:
-        folder = self.path / "parts" / part.name
-        # TensorStore reads a chunk whose file is gone as zeros, without a word.
-        if missing := [name for name in part.files if not (folder / name).exists()]:
-            raise self._damaged(part, f"missing: {', '.join(missing)}")
+    def _changed_files(self, part: Part) -> list[str]:
+        folder = f"parts/{part.name}"
+        changed = [name for name, digest in part.files.items() if not self._is_intact(f"{folder}/{name}", digest)]
+        if self._read_json(f"{folder}/{PART}") != dataclasses.asdict(part):
+            changed.append(PART)
+        found = {name.removeprefix(f"{folder}/") for name in self.place.names(f"{folder}/")}
+        return changed + [f"{name} (not of this store)" for name in sorted(found - part.files.keys() - {PART})]
+
+    def _is_intact(self, name: str, digest: str) -> bool:
         try:
-            return [read_array(folder / name) for name in ("hidden", "positions", "last_hidden")]
-        except ValueError as error:
-            raise self._damaged(part, first_line(error)) from error
+            return self.place.sha256(name) == digest
+        except OSError:
+            return False
 
-    def _damaged(self, part: Part, why: str) -> ReLopeError:
+    def _read_json(self, name: str) -> Any:
+        try:
+            return json.loads(self.place.read(name))
+        except (OSError, ValueError):
+            return None
+
+    def damaged(self, part: Part, why: str) -> ReLopeError:
         return ReLopeError(
             f"part {part.name} of {self.path} is damaged ({why}): "
-            f"delete {self.path}/manifest.json and parts/{part.name} and extract again to remake it"
+            f"delete {self.path}/{MANIFEST} and parts/{part.name} and extract again to remake it"
         )

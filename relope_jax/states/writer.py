@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import hashlib
 import json
-import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,13 @@ import pyarrow.parquet as pq
 
 from relope_jax.errors import ReLopeError
 from relope_jax.models.block_spec import Block
-from relope_jax.models.params import save_block
+from relope_jax.models.params import block_bytes
 from relope_jax.states.arrays import write_array
-from relope_jax.states.files import lock_folder, publish, sha256, tree_checksums, write_json
-from relope_jax.states.manifest import IDENTITY, MANIFEST, Identity, Manifest, Part
+from relope_jax.states.files import Locked, explaining_full_disk, to_json, tree_checksums
+from relope_jax.states.manifest import IDENTITY, MANIFEST, PART, Identity, Manifest, Part
+from relope_jax.states.place import open_place
 from relope_jax.states.ragged import TokenStates
 
-BLOCK = "block.safetensors"
 STATE_DTYPES = {"bfloat16": np.dtype(ml_dtypes.bfloat16), "float32": np.dtype(np.float32)}
 
 SAMPLE_SCHEMA = pa.schema(
@@ -32,9 +34,13 @@ SAMPLE_SCHEMA = pa.schema(
         ("question", pa.string()),
         ("answer", pa.string()),  # the reference answer
         ("response", pa.string()),  # the small model's greedy answer
+        ("final_answer", pa.string()),  # what the response settles on, as the grader read it; empty when nothing
         ("label", pa.int8()),  # Y: 1 when the response is right
-        ("n_tokens", pa.int32()),
-        ("image", pa.string()),  # path of the image, for reports
+        ("token_logprobs", pa.list_(pa.float32())),  # of the response's tokens, in nats
+        ("first_token_entropy", pa.float32()),  # of the response's first token, in nats
+        ("n_tokens", pa.int32()),  # of the prompt
+        ("images", pa.list_(pa.string())),  # paths of the images, for reports
+        ("caption", pa.string()),  # what stood in place of the image, in that variant
         ("image_start", pa.int32()),  # first image token in the prompt, -1 without an image
         ("image_tokens", pa.int32()),
         ("grid_height", pa.int32()),
@@ -43,94 +49,154 @@ SAMPLE_SCHEMA = pa.schema(
 )
 
 
-class StoreWriter:
-    """Exclusive writer of one store.
+def block_name(layer: int) -> str:
+    """File of the frozen decoder block `layer`."""
+    return f"block-{layer}.safetensors"
+
+
+def part_name(index: int) -> str:
+    """Folder of a part."""
+    return f"parts/{index:05d}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """Share `index` of `count` of the work on one store: every count-th part. The whole store is 0 of 1."""
+
+    index: int = 0
+    count: int = 1
+
+    @staticmethod
+    def parse(text: str) -> Shard:
+        """`"i/N"` with 0 <= i < N, as job arrays count."""
+        index, _, count = text.partition("/")
+        if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+            raise ReLopeError(f"--shard={text} is not i/N with i from 0 to N-1, such as 0/4, 1/4, 2/4 and 3/4")
+        return Shard(int(index), int(count))
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
+
+    def owns(self, part: int) -> bool:
+        return part % self.count == self.index
+
+    @property
+    def lock(self) -> str:
+        return f".lock-{self.index}-of-{self.count}"
+
+    def conflicts(self, lock: str) -> bool:
+        """Whether the holder of `lock` may write a part of this shard: it counts the shards otherwise."""
+        return lock.startswith(".lock-") and not lock.endswith(f"-of-{self.count}")
+
+
+class StoreWriter(contextlib.AbstractContextManager["StoreWriter"]):
+    """Exclusive writer of one store, or of one shard of it.
+
+    Args:
+      url: a folder, or a URL that `open_place` knows.
 
     Raises:
-      ReLopeError: another process is writing the store, or it was begun with another identity.
+      ReLopeError: another process is writing the same parts, or the store was begun with another identity.
     """
 
-    def __init__(self, path: Path, identity: Identity):
-        self.path, self.identity = path, identity
-        path.mkdir(parents=True, exist_ok=True)
-        self._lock = lock_folder(path)  # held until close()
-        try:
+    def __init__(self, url: str | Path, identity: Identity, shard: Shard | None = None):
+        self.place, self.identity = open_place(url), identity
+        self.shard = shard or Shard()
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(explaining_full_disk(self.place.url))
+            stack.enter_context(self.place.lock(self.shard.lock))
+            if any(self.shard.conflicts(lock) for lock in self.place.locks()):
+                raise Locked(self.place.url)
             self._claim()
-        except ReLopeError:
-            self.close()
-            raise
+            self._held = stack.pop_all()  # until close()
 
     def _claim(self) -> None:
         """Record the identity at the first start; refuse another one later."""
-        parts = self.path / "parts"
-        parts.mkdir(exist_ok=True)
-        for torn in parts.glob(".*"):
-            shutil.rmtree(torn)
-        record = self.path / IDENTITY
-        if not record.exists():
-            write_json(record, dataclasses.asdict(self.identity))
+        if not self.place.exists(IDENTITY):
+            self.place.write(IDENTITY, to_json(dataclasses.asdict(self.identity)).encode())
             return
-        if different := self.identity.differences(json.loads(record.read_text())):
+        if different := self.identity.differences(json.loads(self.place.read(IDENTITY))):
             raise ReLopeError(
-                f"the store {self.path} was begun with other settings ({'; '.join(different)}): "
+                f"the store {self.place.url} was begun with other settings ({'; '.join(different)}): "
                 "name another folder with --config.store=... or delete it"
             )
-
-    def __enter__(self) -> StoreWriter:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
         """Release the lock."""
-        self._lock.close()
-
-    def part_path(self, index: int) -> Path:
-        return self.path / "parts" / f"{index:05d}"
+        self._held.close()
 
     def has_part(self, index: int) -> bool:
         """Whether part `index` is already published."""
-        return self.part_path(index).exists()
+        return self.place.exists(f"{part_name(index)}/{PART}")
 
     def write_part(
-        self, index: int, states: TokenStates, rows: list[dict[str, Any]], failed: list[dict[str, str]]
+        self,
+        index: int,
+        states: Mapping[int, TokenStates],
+        rows: list[dict[str, Any]],
+        failed: list[dict[str, str]],
+        *,
+        output_embedding: np.ndarray | None = None,
+        token_budget: int | None = None,
     ) -> None:
-        """Write part `index` and publish it by one rename. `rows` follow SAMPLE_SCHEMA."""
-        target = self.part_path(index)
-        scratch = target.with_name(f".{target.name}")
-        scratch.mkdir()
-        if rows:
-            states.require_finite([row["sample_id"] for row in rows])
-            write_array(scratch / "hidden", states.hidden.astype(STATE_DTYPES[self.identity.state_dtype]))
-            write_array(scratch / "positions", states.positions.astype(np.int32))
-            write_array(scratch / "last_hidden", states.last_hidden.astype(np.float32))
-        pq.write_table(pa.Table.from_pylist(rows, schema=SAMPLE_SCHEMA), scratch / "samples.parquet")
-        n_tokens = int(states.offsets[-1]) if rows else 0
-        part = Part(target.name, len(rows), n_tokens, failed, tree_checksums(scratch))
-        write_json(scratch / "part.json", dataclasses.asdict(part))
-        publish(scratch, target)
+        """Write part `index` and publish it in one step.
+
+        Args:
+          states: of every layer of the identity; they share positions and offsets. Empty when every sample failed.
+          rows: of the sample table, by SAMPLE_SCHEMA; what is absent is null.
+          output_embedding: `[samples, d]` float32, the small model's last layer averaged over its answer.
+          token_budget: what batches were formed with at the end of the part; the identity's when not given.
+        """
+        with (
+            explaining_full_disk(self.place.url),
+            self.place.publishing(part_name(index), last=PART) as folder,
+        ):
+            for layer in self.identity.layers if rows else ():
+                self._write_layer(folder / f"layer-{layer}", states[layer], rows)
+            if rows:
+                write_array(folder / "positions", states[self.identity.layers[0]].positions.astype(np.int32))
+            if output_embedding is not None:
+                write_array(folder / "output_embedding", output_embedding.astype(np.float32))
+            pq.write_table(pa.Table.from_pylist(rows, schema=SAMPLE_SCHEMA), folder / "samples.parquet")
+            part = Part(
+                name=f"{index:05d}",
+                n_samples=len(rows),
+                n_tokens=sum(row["n_tokens"] for row in rows),
+                token_budget=token_budget or self.identity.token_budget,
+                failed=failed,
+                files=tree_checksums(folder),
+            )
+            (folder / PART).write_text(to_json(dataclasses.asdict(part)))
+
+    def _write_layer(self, folder: Path, states: TokenStates, rows: list[dict[str, Any]]) -> None:
+        states.require_finite([row["sample_id"] for row in rows])
+        dtype = STATE_DTYPES[self.identity.state_dtype]
+        write_array(folder / "hidden", states.hidden.astype(dtype, copy=False))
+        write_array(folder / "last_hidden", states.last_hidden.astype(np.float32, copy=False))
 
     def parts(self, n_parts: int) -> list[Part]:
         """The records of the first `n_parts` published parts."""
-        return [Part(**json.loads((self.part_path(i) / "part.json").read_text())) for i in range(n_parts)]
+        return [Part(**json.loads(self.place.read(f"{part_name(i)}/{PART}"))) for i in range(n_parts)]
 
     def discard_parts(self) -> None:
         """Forget all parts; the identity stays."""
-        shutil.rmtree(self.path / "parts")
+        self.place.delete("parts/")
 
-    def write_block(self, block: Block) -> None:
-        """Store the frozen decoder block l."""
-        scratch = self.path / f".{BLOCK}"
-        save_block(scratch, block)
-        publish(scratch, self.path / BLOCK)
-
-    def finish(self, n_parts: int) -> Manifest:
-        """Write the manifest over all published parts; from now on the store can be opened."""
-        manifest = Manifest(self.identity, self.parts(n_parts), sha256(self.path / BLOCK))
-        manifest.save(self.path)
+    def finish(self, n_parts: int, blocks: Mapping[int, Block]) -> Manifest:
+        """Write the frozen blocks, then the manifest over all parts; from now on the store can be opened."""
+        with explaining_full_disk(self.place.url):
+            digests = {}
+            for layer, block in blocks.items():
+                data = block_bytes(block)
+                self.place.write(block_name(layer), data)
+                digests[block_name(layer)] = hashlib.sha256(data).hexdigest()
+            manifest = Manifest(self.identity, self.parts(n_parts), digests)
+            manifest.save(self.place)
         return manifest
 
     @property
     def finished(self) -> bool:
-        return (self.path / MANIFEST).exists()
+        return self.place.exists(MANIFEST)

@@ -113,13 +113,13 @@ def padding(backbone: Backbone, side: str):
 
 def prefill(subject: Subject, inputs, *, generate: bool = False, stop_after: bool = False, backbone=None):
     backbone = backbone or subject.backbone
-    caught = Capture(backbone, subject.layer, inputs["attention_mask"], stop_after=stop_after)
+    caught = Capture(backbone, [subject.layer], inputs["attention_mask"], stop_after=stop_after)
     with torch.inference_mode(), caught:
         if generate:
             backbone.model.generate(**inputs, max_new_tokens=2, do_sample=False)
         else:
             backbone.model(**inputs)
-    return caught.states()
+    return caught.states(subject.layer)
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import json
 import pytest
 
 from extract.datasets import get_dataset
-from extract.datasets.base import Sample
 from extract.grading import exact_match, multiple_choice
+from extract.sample import Sample
 from extract.spec import DatasetSpec
 from extract.splits import draw, group_split
 from relope_jax.errors import ReLopeError
@@ -28,10 +28,10 @@ def test_easy_vqa_splits_are_image_disjoint():
     samples = draw(get_dataset("easy_vqa").load(spec), spec)
     splits = group_split(samples, spec)
     assert len(samples) == 3000
-    assert all(sample.image.exists() for sample in samples[:50])
+    assert all(sample.images[0].exists() for sample in samples[:50])
     images = collections.defaultdict(set)
     for sample in samples:
-        images[sample.image].add(splits[sample.group])
+        images[sample.images].add(splits[sample.group])
     assert all(len(sides) == 1 for sides in images.values())
     counts = collections.Counter(splits.values())
     groups = sum(counts.values())
@@ -58,12 +58,19 @@ def test_jsonl_reads_images_choices_and_groups(tmp_path):
     )
     first, second, third, fourth = JSONL.load(spec)
     assert third.group == fourth.group == "0"
-    assert first.image == tmp_path / "i.png"
+    assert first.images == (tmp_path / "i.png",)
     assert (first.group, second.group, second.sample_id) == ("i.png", "n", "n")
     assert JSONL.prompt(first) == "Which?\nA. cat\nB. dog\nAnswer with the letter of the right choice."
     assert JSONL.prompt(second) == "How many?"
     assert JSONL.grade(first, "B. dog")
     assert JSONL.grade(second, "3")
+
+
+def test_jsonl_takes_several_images(tmp_path):
+    spec = write(tmp_path, {"question": "<image 2>?", "answer": "x", "image": ["a.png", "b/c.png"]})
+    (sample,) = JSONL.load(spec)
+    assert sample.images == (tmp_path / "a.png", tmp_path / "b/c.png")
+    assert sample.group == "a.png"
 
 
 @pytest.mark.parametrize(
@@ -74,6 +81,7 @@ def test_jsonl_reads_images_choices_and_groups(tmp_path):
         ([{"question": "q", "answer": "a", "img": "x"}], "unknown field 'img'"),
         ([{"question": "q", "answer": "a", "choices": "cat"}], "data.jsonl:1: 'choices' is 'cat'"),
         ([{"question": "q", "answer": "a", "image": 3}], "data.jsonl:1: 'image' is 3"),
+        ([{"question": "q", "answer": "a", "image": ["x", 3]}], r"data.jsonl:1: 'image' is \['x', 3\]"),
         ([{"question": "q", "answer": 1, "choices": ["cat", "dog"]}], "answer 1 is neither a choice nor one of A, B"),
         ([{"question": "q", "answer": "a", "id": 1}] * 2, "'1' appears more than once"),
     ],

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
 
 from relope_jax.errors import ReLopeError
+from relope_jax.states.files import tree
 from relope_jax.states.manifest import SCHEMA_VERSION, Identity
 from relope_jax.states.store import Store
-from relope_jax.states.writer import StoreWriter
-from tests.builders import make_block, make_states
+from relope_jax.states.writer import Shard, StoreWriter
+from tests.builders import make_block, make_spec, make_states
 
 IDENTITY = Identity(
-    model="m", source="s", commit="", adapter="", layer=2, hidden_size=16, model_dtype="float32",
-    state_dtype="bfloat16", attention="sdpa", prompt_hash="h", dataset={"name": "d"}, max_new_tokens=4, part_size=3,
-    batch_size=2, versions={"torch": "1"},
+    model="m", source="s", commit="", adapter="", layers=[2], hidden_size=16, model_dtype="float32",
+    state_dtype="bfloat16", attention="sdpa", device="cpu", device_map="", prompt_hash="h", dataset={"name": "d"},
+    labels_from="", max_new_tokens=4, part_size=3, token_budget=64, versions={"torch": "1"},
 )  # fmt: skip
 PARTS = ([4, 1, 7], [2, 2])
 
@@ -25,8 +27,7 @@ PARTS = ([4, 1, 7], [2, 2])
 def sample_rows(states, part: int) -> list[dict]:
     return [
         {"sample_id": f"p{part}s{i}", "group": f"g{i}", "split": ("train", "validation", "test")[i % 3],
-         "question": "q", "answer": "a", "response": "b", "label": i % 2, "n_tokens": int(n), "image": "",
-         "image_start": -1, "image_tokens": 0, "grid_height": 0, "grid_width": 0}
+         "question": "q", "answer": "a", "response": "b", "label": i % 2, "n_tokens": int(n)}
         for i, n in enumerate(states.lengths)
     ]  # fmt: skip
 
@@ -35,19 +36,25 @@ def part_states(part: int):
     return make_states(np.random.default_rng(part), PARTS[part])
 
 
-def write_part(writer: StoreWriter, part: int, failed=()) -> None:
+BLOCKS = {2: make_block(np.random.default_rng(9))}
+
+
+def write_part(writer: StoreWriter, part: int) -> None:
     states = part_states(part)
-    writer.write_part(part, states, sample_rows(states, part), list(failed))
+    writer.write_part(part, {2: states}, sample_rows(states, part), [])
+
+
+def write_store(url, identity: Identity = IDENTITY) -> None:
+    with StoreWriter(url, identity) as writer:
+        for part in range(len(PARTS)):
+            write_part(writer, part)
+        writer.finish(len(PARTS), BLOCKS)
 
 
 @pytest.fixture
 def store_path(tmp_path):
     path = tmp_path / "store"
-    with StoreWriter(path, IDENTITY) as writer:
-        for part in range(len(PARTS)):
-            write_part(writer, part)
-        writer.write_block(make_block(np.random.default_rng(9)))
-        writer.finish(len(PARTS))
+    write_store(path)
     return path
 
 
@@ -63,7 +70,7 @@ def test_round_trip(store_path):
     assert states.lengths.tolist() == [4, 1, 7, 2, 2]
     assert store.column("sample_id").tolist() == ["p0s0", "p0s1", "p0s2", "p1s0", "p1s1"]
     assert store.rows("train").tolist() == [0, 3]
-    block = make_block(np.random.default_rng(9))
+    block = BLOCKS[2]
     assert store.block.spec == block.spec
     assert store.block.weights.keys() == block.weights.keys()
     np.testing.assert_array_equal(store.block.weights["q.weight"], block.weights["q.weight"])
@@ -76,13 +83,13 @@ def test_unfinished_store_is_refused_then_resumed(tmp_path):
         write_part(writer, 0)
     with pytest.raises(ReLopeError, match=r"unfinished \(1 parts"):
         Store(path)
-    (path / "parts" / ".00001").mkdir()  # what a killed writer leaves behind
+    (path / "parts" / ".00001.tmp" / "positions").mkdir(parents=True)  # what a killed writer leaves behind
     with StoreWriter(path, IDENTITY) as writer:
         assert [writer.has_part(0), writer.has_part(1)] == [True, False]
         write_part(writer, 1)
-        writer.write_block(make_block(np.random.default_rng(9)))
-        writer.finish(2)
+        writer.finish(2, BLOCKS)
     assert len(Store(path).states()) == 5
+    Store(path).verify()
 
 
 def test_second_writer_is_refused(tmp_path):
@@ -91,29 +98,87 @@ def test_second_writer_is_refused(tmp_path):
     StoreWriter(tmp_path, IDENTITY).close()
 
 
+def test_shards_share_a_store_and_refuse_overlap(tmp_path):
+    """Shards of one count work side by side; another count, the whole store, or the same shard twice is refused."""
+    with StoreWriter(tmp_path, IDENTITY, Shard(0, 2)) as first, StoreWriter(tmp_path, IDENTITY, Shard(1, 2)) as second:
+        for other in (Shard(0, 2), Shard(1, 3), Shard()):
+            with pytest.raises(ReLopeError, match="another process"):
+                StoreWriter(tmp_path, IDENTITY, other)
+        write_part(second, 1)
+        write_part(first, 0)
+        assert first.has_part(1)
+        first.finish(2, BLOCKS)
+    with StoreWriter(tmp_path, IDENTITY, Shard(1, 3)):
+        pass
+    assert len(Store(tmp_path).states()) == 5
+
+
+@pytest.mark.parametrize("text", ["4/4", "-1/4", "1", "1/", "a/b", "0/0"])
+def test_wrong_shards_are_refused(text):
+    with pytest.raises(ReLopeError, match=r"not i/N"):
+        Shard.parse(text)
+
+
+def test_several_layers_share_a_store(tmp_path):
+    identity = dataclasses.replace(IDENTITY, layers=[1, 2])
+    states = part_states(0)
+    other = dataclasses.replace(states, hidden=2 * states.hidden, last_hidden=3 * states.last_hidden)
+    blocks = {1: make_block(np.random.default_rng(1), make_spec(layer=1)), **BLOCKS}
+    with StoreWriter(tmp_path, identity) as writer:
+        writer.write_part(0, {1: other, 2: states}, sample_rows(states, 0), [])
+        writer.finish(1, blocks)
+    with pytest.raises(ReLopeError, match=r"holds 1, 2"):
+        Store(tmp_path).states()
+    with pytest.raises(ReLopeError, match="does not hold layer 3"):
+        Store(tmp_path, layer=3)
+    first, second = Store(tmp_path, layer=1), Store(tmp_path, layer=2)
+    np.testing.assert_array_equal(first.states().last_hidden, 3 * second.states().last_hidden)
+    assert first.block.spec.layer == 1
+    assert len(Store(tmp_path).samples) == 3
+    first.verify()
+
+
 def test_other_identity_is_refused(tmp_path):
     StoreWriter(tmp_path, IDENTITY).close()
-    with pytest.raises(ReLopeError, match=r"layer: 3 != 2"):
-        StoreWriter(tmp_path, dataclasses.replace(IDENTITY, layer=3))
+    with pytest.raises(ReLopeError, match=r"layers: \[3\] != \[2\]"):
+        StoreWriter(tmp_path, dataclasses.replace(IDENTITY, layers=[3]))
     record = tmp_path / "identity.json"
     record.write_text(json.dumps({k: v for k, v in json.loads(record.read_text()).items() if k != "adapter"}))
     with pytest.raises(ReLopeError, match=r"adapter:  != None"):  # begun before identities had an adapter
         StoreWriter(tmp_path, IDENTITY)
 
 
-@pytest.mark.parametrize("name", ["hidden/c/0/0", "positions/c/0/0", "last_hidden/c/0/0", "samples.parquet"])
-def test_flipped_byte_is_found_and_named(store_path, name):
-    path = store_path / "parts" / "00001" / name
+def flip(path, where: float) -> None:
     data = bytearray(path.read_bytes())
-    data[len(data) // 3] ^= 1
+    data[min(len(data) - 1, int(where * len(data)))] ^= 1
     path.write_bytes(data)
+
+
+def test_flipped_byte_anywhere_is_found_and_named(store_path):
+    """In every file of the store, at its beginning, in the middle and at its end."""
+    names = [name for name in tree(store_path) if not name.startswith(".")]
+    assert len(names) == 2 * 8 + 3  # eight files a part; manifest, identity, block
+    for name in names:
+        whole = (store_path / name).read_bytes()
+        for where in (0, 0.3, 0.5, 0.8, 1):
+            flip(store_path / name, where)
+            with pytest.raises(ReLopeError, match=re.escape(name.split("/")[1] if "/" in name else name)):
+                Store(store_path).verify()
+            (store_path / name).write_bytes(whole)
+    Store(store_path).verify()
+
+
+@pytest.mark.parametrize(
+    "name", ["layer-2/hidden/c/0/0", "positions/c/0/0", "layer-2/last_hidden/c/0/0", "positions/zarr.json"]
+)
+@pytest.mark.parametrize("where", [0.1, 0.6, 1])
+def test_flipped_byte_is_never_read(store_path, name, where):
+    flip(store_path / "parts" / "00001" / name, where)
     with pytest.raises(ReLopeError, match="part 00001"):
         Store(store_path).states()
-    with pytest.raises(ReLopeError, match="part 00001"):
-        Store(store_path).verify()
 
 
-@pytest.mark.parametrize("name", ["hidden/c/0/0", "last_hidden/zarr.json", "samples.parquet"])
+@pytest.mark.parametrize("name", ["layer-2/hidden/c/0/0", "layer-2/last_hidden/zarr.json", "samples.parquet"])
 def test_missing_file_is_found_and_named(store_path, name):
     """TensorStore alone would read a missing chunk as zeros."""
     (store_path / "parts" / "00001" / name).unlink()
@@ -131,7 +196,7 @@ def test_states_of_chosen_rows(store_path, rows):
 
 
 def test_changed_block_is_found(store_path):
-    path = store_path / "block.safetensors"
+    path = store_path / "block-2.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"\x01")
     with pytest.raises(ReLopeError, match="missing or changed"):
         _ = Store(store_path).block
@@ -153,6 +218,7 @@ def test_truncated_or_newer_manifest_is_refused(store_path):
 def test_missing_store_says_how_to_make_one(tmp_path):
     with pytest.raises(ReLopeError, match=r"extract\.run"):
         Store(tmp_path / "nowhere")
+    (tmp_path / "a file").touch()
     with pytest.raises(ReLopeError, match="not a token-state store"):
         Store(tmp_path)
 
@@ -161,7 +227,7 @@ def test_non_finite_state_is_refused_with_its_sample(tmp_path):
     states = part_states(0)
     states.hidden[5, 3] = np.inf  # row 5 belongs to the third prompt
     with StoreWriter(tmp_path, IDENTITY) as writer, pytest.raises(ReLopeError, match="sample p0s2 "):
-        writer.write_part(0, states, sample_rows(states, 0), [])
+        writer.write_part(0, {2: states}, sample_rows(states, 0), [])
     assert not (tmp_path / "parts" / "00000").exists()
 
 
@@ -171,10 +237,9 @@ def test_all_zero_states_and_failed_samples_survive(tmp_path):
     states.hidden[:] = 0.0
     failed = [{"sample_id": "x", "reason": "unreadable image"}]
     with StoreWriter(tmp_path, IDENTITY) as writer:
-        writer.write_part(0, states, sample_rows(states, 0), [])
-        writer.write_part(1, None, [], failed)
-        writer.write_block(make_block(np.random.default_rng(9)))
-        writer.finish(2)
+        writer.write_part(0, {2: states}, sample_rows(states, 0), [])
+        writer.write_part(1, {}, [], failed)
+        writer.finish(2, BLOCKS)
     store = Store(tmp_path)
     assert np.all(store.states().hidden.astype(np.float32) == 0.0)
     assert store.manifest.failed == failed

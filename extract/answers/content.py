@@ -1,0 +1,110 @@
+"""A question as a chat message: text and images in order, images as data URLs."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from extract.datasets import Dataset
+from extract.sample import Sample
+from extract.variants import PLACE, Variant
+
+SENT_AS_THEY_ARE = {"PNG", "JPEG", "WEBP", "GIF"}  # what vision servers read; everything else is sent as PNG
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what PIL raises
+
+Captions = Mapping[str, tuple[str, ...]]
+
+
+class LeftOut(Exception):
+    """A question that gets no answer; the message says why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """A sample as it is asked: the prompt, before any style, and its images as data URLs."""
+
+    sample_id: str
+    text: str
+    urls: tuple[str, ...]
+
+
+def question_content(dataset: Dataset, sample: Sample, variant: Variant, captions: Captions) -> Question:
+    """A sample's prompt and images under a variant; raises LeftOut when an image cannot be read."""
+    text = dataset.prompt(sample)
+    if variant == Variant():
+        return Question(sample.sample_id, text, tuple(_file_url(path) for path in sample.images))
+    images = tuple(_read(path) for path in sample.images)
+    text, images = variant.apply(text, images, key=sample.sample_id, captions=captions.get(sample.sample_id))
+    return Question(sample.sample_id, text, tuple(image_url(image) for image in images))
+
+
+def place(text: str, n_images: int) -> list[str | int]:
+    """Texts and image numbers (from 0) in the order in which they are shown.
+
+    Images without a place come first, an image named twice is shown twice, and the number of a place that has no
+    image stays text.
+    """
+    pieces = PLACE.split(text)  # text, number, text, number, ..., text
+    named = {int(number) - 1 for number in pieces[1::2]}
+    shown: list[str | int] = [i for i in range(n_images) if i not in named]
+    shown.append(pieces[0])
+    for number, after in zip(pieces[1::2], pieces[2::2], strict=True):
+        if 0 <= int(number) - 1 < n_images:
+            shown += [int(number) - 1, after]
+        else:
+            shown[-1] = f"{shown[-1]}<image {number}>{after}"
+    return [piece for piece in shown if piece != ""]
+
+
+def message(text: str, urls: Sequence[str], detail: str = "") -> dict[str, Any]:
+    """The user's chat message; plain text when there is no image."""
+    if not urls:
+        return {"role": "user", "content": text}
+    options = {"detail": detail} if detail else {}
+    content = [
+        {"type": "text", "text": piece}
+        if isinstance(piece, str)
+        else {"type": "image_url", "image_url": {"url": urls[piece], **options}}
+        for piece in place(text, len(urls))
+    ]
+    return {"role": "user", "content": content}
+
+
+def image_url(image: Image.Image) -> str:
+    """A decoded image as a PNG data URL."""
+    buffer = io.BytesIO()
+    image.convert("RGB").save(buffer, "PNG")
+    return _data_url("image/png", buffer.getvalue())
+
+
+def decode(url: str) -> Image.Image:
+    """The RGB image of a data URL."""
+    with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as image:
+        return image.convert("RGB")
+
+
+def _file_url(path: Path) -> str:
+    """The file's own bytes where servers read its format, so that nothing is lost or recompressed."""
+    image = _read(path)  # a torn file is left out here rather than refused by the server
+    if image.format not in SENT_AS_THEY_ARE:
+        return image_url(image)
+    return _data_url(Image.MIME[image.format], path.read_bytes())
+
+
+def _read(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image
+    except UNREADABLE as error:
+        raise LeftOut(f"unreadable image {path}: {error}") from error
+
+
+def _data_url(mime: str, data: bytes) -> str:
+    return f"data:{mime};base64,{base64.b64encode(data).decode()}"

@@ -1,0 +1,114 @@
+"""The job of `extract.answer`: a config's store, every question of it asked, graded and published."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from extract.answers.cache import Cache
+from extract.answers.collect import Collected, collect
+from extract.answers.content import Captions, LeftOut, Question, question_content
+from extract.answers.endpoint import Endpoint
+from extract.answers.local import InProcess
+from extract.answers.request import styles_of
+from extract.answers.table import refuse_other_settings, settings_of, write_answers
+from extract.datasets import Dataset, get_dataset
+from extract.sample import Sample
+from extract.settings import Extraction, open_or_extract, plan_from_config
+from extract.spec import AnswerSpec, DatasetSpec
+from extract.variants import Variant, load_captions, parse_variant
+from relope_jax.errors import ReLopeError
+from relope_jax.states.answers import Answers
+from relope_jax.states.place import open_place
+from relope_jax.states.store import Store
+
+
+def answer_from_config(config: ConfigDict) -> Answers:
+    """Ask the questions of the config's store as `config.answers` says.
+
+    Raises:
+      ReLopeError: store, server or settings cannot be used; whatever was answered by then is in the cache.
+    """
+    plan, spec = plan_from_config(config), AnswerSpec(**config.answers)
+    return answer(plan, spec, open_or_extract(plan))
+
+
+def answer(plan: Extraction, spec: AnswerSpec, store: Store) -> Answers:
+    """Ask the questions of `store`; see `answer_from_config`."""
+    place, dataset = open_place(store.path), get_dataset(plan.dataset.name)
+    variant = parse_variant(plan.dataset.variant)
+    if spec.base_url and not spec.model:
+        raise ReLopeError(f"name the model with --config.answers.model=...; {_offered(spec)}")
+    small = None if spec.base_url else InProcess(plan.model)
+    spec = dataclasses.replace(spec, model=plan.model.name) if small else spec
+    settings = settings_of(spec, small.source if small else spec.base_url, str(variant))
+    refuse_other_settings(place, spec.name, settings)
+    samples = samples_of(store, dataset, plan.dataset, spec.splits)
+    captions = _captions(store, plan.dataset, samples) if variant.needs_captions else {}
+    collected = Collected(spec)
+    total = len(samples) * len(styles_of(spec)) * max(spec.samples, 1)
+    with Cache(spec.cache) as cache, tqdm(total=total, desc="asking", unit="answer", smoothing=0.05) as bar:
+        questions = _questions(dataset, samples, variant, captions, collected)
+        if small:
+            small.collect(questions, cache, collected, bar)
+        else:
+            with Endpoint(spec) as endpoint:
+                collect(questions, endpoint, cache, collected, bar)
+    collected.require_answers()
+    answers = write_answers(place, settings, dataset, samples, collected)
+    report(answers, collected)
+    return answers
+
+
+def _offered(spec: AnswerSpec) -> str:
+    with Endpoint(spec) as endpoint:
+        return f"{spec.base_url} offers: {', '.join(endpoint.models()) or 'none, or it does not say'}"
+
+
+def samples_of(store: Store, dataset: Dataset, spec: DatasetSpec, splits: tuple[str, ...]) -> list[Sample]:
+    """The dataset's samples that the store holds in these splits, in the store's order."""
+    chosen = store.samples.filter(pc.is_in(store.samples["split"], pa.array(splits)))
+    wanted = chosen["sample_id"].to_pylist()
+    samples = {sample.sample_id: sample for sample in dataset.load(spec)}
+    if lost := [sample_id for sample_id in wanted if sample_id not in samples]:
+        raise ReLopeError(f"{spec.name} lacks {len(lost)} samples of {store.path}, the first '{lost[0]}'")
+    return [samples[sample_id] for sample_id in wanted]
+
+
+def _captions(store: Store, spec: DatasetSpec, samples: list[Sample]) -> dict[str, tuple[str, ...]]:
+    """What the small model read in place of the images: the captions of the file, else its own of a single image."""
+    own = dict(zip(store.column("sample_id"), store.column("caption"), strict=True))
+    captions = {sample.sample_id: (own[sample.sample_id],) for sample in samples if len(sample.images) == 1}
+    return captions | (load_captions(spec.captions) if spec.captions else {})
+
+
+def _questions(
+    dataset: Dataset, samples: list[Sample], variant: Variant, captions: Captions, collected: Collected
+) -> Iterator[Question]:
+    """One after another as they are needed: their images would fill the memory."""
+    for sample in samples:
+        try:
+            yield question_content(dataset, sample, variant, captions)
+        except LeftOut as reason:
+            collected.leave_out(sample.sample_id, reason)
+
+
+def report(answers: Answers, collected: Collected) -> None:
+    """Print what was had, what was not, and what it cost."""
+    totals, paid = collected.totals, collected.paid
+    for entry in collected.left_out[:5]:
+        print(f"left out {entry['sample_id']}: {entry['reason']}")
+    if collected.left_out:
+        print(f"{len(collected.left_out)} questions are left out; the same command tries them again")
+    print(
+        f"answers '{answers.name}': accuracy {answers.settings['accuracy']:.3f} of {totals.answers} answers, "
+        f"{totals.prompt_tokens} prompt and {totals.completion_tokens} answer tokens, {totals.cost:.4g} $; "
+        f"this run paid for {paid.answers} of {totals.answers} answers: {paid.cost:.4g} $"
+    )
+    if totals.uncounted:
+        print(f"{totals.uncounted} answers came without token counts: their cost is unknown and not in the sum")

@@ -1,0 +1,83 @@
+"""The small model's own answers, in process and in batches."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from tqdm import tqdm
+
+from extract.answers.cache import Cache
+from extract.answers.collect import Collected
+from extract.answers.content import Question, decode
+from extract.answers.request import Request, Response, requests_for
+from extract.source import adapter_source, model_source
+from extract.spec import ModelSpec
+from relope_jax.errors import first_line
+
+
+class InProcess:
+    """The small model of `spec`, loaded when the cache lacks an answer."""
+
+    def __init__(self, spec: ModelSpec):
+        self.spec = spec
+        parts = (spec.name, model_source(spec), adapter_source(spec), spec.dtype, spec.attention)
+        self.source = " ".join(("in process:", *filter(None, parts)))
+        self._backbone: Any = None
+
+    def collect(self, questions: Iterable[Question], cache: Cache, collected: Collected, bar: tqdm) -> None:
+        """Answer every request of `collected.spec`, `concurrency` questions a batch."""
+        questions = iter(questions)
+        while batch := list(itertools.islice(questions, collected.spec.concurrency)):
+            # Request i of every question: one style and one index.
+            for requests in zip(*(requests_for(question, collected.spec) for question in batch), strict=True):
+                known = [(request, cache.get(request.key(self.source))) for request in requests]
+                for request, response in known:
+                    if response:
+                        collected.add(request, response, fresh=False)
+                for request, response in self._generate([r for r, response in known if not response], collected):
+                    cache.put(request.key(self.source), response)
+                    collected.add(request, response, fresh=True)
+                bar.update(len(requests))
+
+    def _generate(self, requests: Sequence[Request], collected: Collected) -> Iterator[tuple[Request, Response]]:
+        """Responses of one batch; a request that the processor refuses is found by asking each alone."""
+        if not requests:
+            return
+        try:
+            yield from zip(requests, self._responses(requests), strict=True)
+        except ValueError as error:
+            if len(requests) == 1:
+                why = f"the model's processor refuses it: {first_line(error)}"
+                collected.leave_out(requests[0].question.sample_id, why, f"{requests[0].style} {requests[0].index}")
+                return
+            for request in requests:
+                yield from self._generate([request], collected)
+
+    def _responses(self, requests: Sequence[Request]) -> list[Response]:
+        from extract.backbone import load_backbone  # torch and transformers load only when needed
+        from extract.generation import Sampling, generate, stable_seed
+        from extract.prompts import build_inputs
+
+        self._backbone = self._backbone or load_backbone(self.spec)
+        queries = [(request.text, [decode(url) for url in request.question.urls]) for request in requests]
+        inputs = build_inputs(self._backbone, queries)
+        fields, sampling = requests[0].fields, None
+        if "top_p" in fields:
+            seed = stable_seed(fields["seed"], requests[0].style, *(r.question.sample_id for r in requests))
+            sampling = Sampling(fields["temperature"], fields["top_p"], seed)
+        answers = generate(self._backbone, inputs, fields["max_tokens"], sampling=sampling).answers
+        lengths = inputs["attention_mask"].sum(dim=1).tolist()
+        return [
+            Response(
+                text=answer.text,
+                token_logprobs=answer.token_logprobs.tolist(),
+                prompt_tokens=length,
+                completion_tokens=answer.n_tokens,
+                finish_reason="length" if answer.n_tokens == fields["max_tokens"] else "stop",
+                model=self.spec.name,
+                fingerprint=self._backbone.commit,
+            )
+            for answer, length in zip(answers, lengths, strict=True)
+        ]

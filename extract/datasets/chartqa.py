@@ -1,0 +1,55 @@
+"""ChartQA: questions about charts, written by people or generated; answers are numbers or short texts."""
+
+from __future__ import annotations
+
+from extract.datasets.base import Dataset
+from extract.datasets.published import Published
+from extract.datasets.tables import Row
+from extract.grading import chartqa
+from extract.sample import Sample
+
+PUBLISHED = Published(
+    "chartqa",
+    hub="HuggingFaceM4/ChartQA",
+    split="test",
+    tables=("{split}/{split}_*.json", "ChartQA Dataset/{split}/{split}_*.json"),
+)
+ASKED_BY = {"0": "human", "human": "human", "1": "augmented", "machine": "augmented"}  # 0 and 1 on the hub
+PROMPT = "{question}\nAnswer the question using a single word or phrase."
+
+
+def parse(row: Row) -> Sample:
+    """A row of the repository's JSON, of HuggingFaceM4/ChartQA or of lmms-lab/ChartQA."""
+    if isinstance(row.get("label", "answer"), list):
+        answers = row.texts("label", "answer")
+    else:
+        answers = (row.text("label", "answer"),)
+    if not answers:
+        raise row.bad("it has no answer")
+    return Sample(
+        sample_id=f"{_kind(row)}-{row.number:05d}",
+        group="",
+        question=row.text("query", "question"),
+        answer=answers[0],
+        images=row.image("image") if "image" in row.fields else (row.find(row.text("imgname"), "png"),),
+        accepted=answers[1:],
+    )
+
+
+def _kind(row: Row) -> str:
+    """Who asked: "human" or "augmented", in the id, since results are reported for each; else the split."""
+    if "human_or_machine" in row.fields:
+        return ASKED_BY.get(row.text("human_or_machine"), row.split)
+    named = row.text("type") if "type" in row.fields else row.table
+    return next((kind for kind in ("human", "augmented") if kind in named), row.split)
+
+
+CHARTQA = Dataset(
+    name="chartqa",
+    load=lambda spec: PUBLISHED.load(spec, parse),
+    prompt=lambda sample: PROMPT.format(question=sample.question),
+    grade=chartqa.grade,
+    final_answer=chartqa.final_answer,
+    prompt_template=PROMPT,
+    published=PUBLISHED,
+)

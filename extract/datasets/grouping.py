@@ -1,0 +1,74 @@
+"""Which samples must stay on one side of a split, decided by what their images hold."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from extract.sample import Sample
+from relope_jax.states.files import sha256
+
+MANY = 2000  # images whose hashing deserves a progress bar
+
+Key = tuple[str, str]  # ("given" | "id" | "image" | "question", value); samples with a key in common belong together
+
+
+def regroup(samples: Sequence[Sample]) -> list[Sample]:
+    """The samples with their final groups.
+
+    Samples belong together when they share an image (the same bytes, whatever the file is called), a group that the
+    dataset gave, or, without an image, the same question and choices; and so do chains of such samples. A group
+    keeps the name that the dataset gave it, else it is called by a sample's id; the first in the alphabet.
+    """
+    digests = _digests(sorted({image for sample in samples for image in sample.images}))
+    keys = [_keys(sample, digests) for sample in samples]
+    first = _connect(keys)
+    return [dataclasses.replace(sample, group=first[own[0]][1]) for sample, own in zip(samples, keys, strict=True)]
+
+
+def _keys(sample: Sample, digests: dict[Path, str]) -> list[Key]:
+    keys = [("given", sample.group)] if sample.group else []
+    # Named by ids, not by what images hold, a group keeps its name (and its side) when a missing image is added.
+    keys.append(("id", sample.sample_id))
+    keys += [("image", digests[image]) for image in sample.images]
+    if not sample.images:
+        # Many questions read "Which of these is true?": only their choices, in whatever order, tell them apart.
+        text = json.dumps([sample.question, *sorted(sample.choices)])
+        keys.append(("question", hashlib.sha256(text.encode()).hexdigest()))
+    return keys
+
+
+def _connect(lists: Iterable[list[Key]]) -> dict[Key, Key]:
+    """The first key, in sorted order, of every key's connected component; keys of one list are connected.
+
+    It is a given group where there is one, else an id: the other kinds come later in the alphabet.
+    """
+    parent: dict[Key, Key] = {}
+
+    def root(key: Key) -> Key:
+        while parent.setdefault(key, key) != key:
+            parent[key] = key = parent[parent[key]]
+        return key
+
+    for keys in lists:
+        for key in keys:
+            low, high = sorted((root(keys[0]), root(key)))
+            parent[high] = low
+    return {key: root(key) for key in parent}
+
+
+def _digests(images: list[Path]) -> dict[Path, str]:
+    bar = tqdm(images, desc="comparing images", unit="image", disable=len(images) <= MANY)
+    return {image: _digest(image) for image in bar}
+
+
+def _digest(image: Path) -> str:
+    try:
+        return sha256(image)
+    except OSError:  # absent: the extraction will list it; until then it is what it is called
+        return hashlib.sha256(str(image).encode()).hexdigest()

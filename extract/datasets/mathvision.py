@@ -1,0 +1,63 @@
+"""MathVision (MATH-V): competition problems with a figure; the answer is a letter, a number or an expression."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from extract.datasets.base import Dataset, lettered
+from extract.datasets.published import Published
+from extract.datasets.tables import Row
+from extract.grading import mathvision
+from extract.sample import Sample
+
+PUBLISHED = Published(
+    "mathvision", hub="MathLLMs/MathVision", split="test", tables=("{split}.jsonl", "data/{split}.jsonl")
+)
+CHOICE = "({letter}) {choice}"
+PROMPT = (
+    'Please solve the problem and put your answer in one "\\boxed{{}}". If it is a multiple choice question, only one '
+    'letter is allowed in the "\\boxed{{}}".\n{question}'
+)
+
+
+def parse(row: Row) -> Sample:
+    """A row of the repository's JSONL, which names an image, or of the hub's tables, which also hold it."""
+    return Sample(
+        sample_id=row.text("id"),
+        group="",
+        question=_marked(row.text("question")),
+        answer=row.text("answer"),
+        images=_images(row),
+        choices=tuple(map(_marked, row.texts("options"))),
+    )
+
+
+def _marked(text: str) -> str:
+    """`<image1>` as we write it. Where a problem has several, its one file shows them side by side."""
+    return re.sub(r"<image(\d+)>", r"<image \1>", text)
+
+
+def _images(row: Row) -> tuple[Path, ...]:
+    if row.fields.get("decoded_image") is not None:
+        return row.image("decoded_image")
+    folder, _, name = row.text("image").rpartition("/")
+    return (row.find(name, folder, f"../{folder}"),)
+
+
+def prompt(sample: Sample) -> str:
+    """The benchmark's prompt; choices that are drawn in the figure, called only A to E, are not listed."""
+    drawn = "".join(sample.choices) in ("", "ABCDE")
+    choices = "" if drawn else "\n" + lettered(sample.choices, CHOICE)
+    return PROMPT.format(question=sample.question + choices)
+
+
+MATHVISION = Dataset(
+    name="mathvision",
+    load=lambda spec: PUBLISHED.load(spec, parse),
+    prompt=prompt,
+    grade=mathvision.grade,
+    final_answer=mathvision.final_answer,
+    prompt_template="|".join((PROMPT, CHOICE)),
+    published=PUBLISHED,
+)

@@ -1,0 +1,199 @@
+"""The small model's answers: greedy or sampled, with token log-probabilities and an embedding of the output."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import StoppingCriteria, StoppingCriteriaList
+
+from extract.backbone import Backbone
+from extract.prompts import build_inputs
+from relope_jax.errors import ReLopeError, require_range
+
+CAPTION_PROMPT = "Describe this image in detail."
+
+# A model's own generation config may ask for sampling or penalties; the label is about the greedy answer.
+GREEDY = {
+    "do_sample": False, "num_beams": 1, "temperature": None, "top_p": None, "top_k": None,
+    "repetition_penalty": 1.0, "no_repeat_ngram_size": 0,
+}  # fmt: skip
+# Sampling, too, takes nothing from that config: temperature and top_p come from `Sampling`, the other filters are off.
+SAMPLED = GREEDY | {
+    "do_sample": True, "min_p": None, "top_h": None, "typical_p": None, "epsilon_cutoff": 0.0, "eta_cutoff": 0.0,
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """How to draw answers.
+
+    Attributes:
+      temperature: divides the logits; above 0.
+      top_p: draw from the smallest set of tokens whose probability reaches it; 1 keeps all.
+      seed: the same seed, batch and device give the same answers, whatever was drawn before. Rows of a batch differ
+        by themselves; for batches to differ derive it from what is in them: `stable_seed(seed, *sample_ids)`.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature < float("inf"):
+            raise ReLopeError(f"sampling.temperature is {self.temperature}; it must be above 0")
+        require_range("sampling.top_p", self.top_p, 0, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What the model said to one prompt.
+
+    Attributes:
+      text: without special tokens and surrounding white space.
+      token_logprobs: `[n_tokens]` float32, log p of every generated token, the end token included, in the model's
+        own distribution: before temperature and top-p.
+      first_token_entropy: nats, of the model's own distribution of the first token.
+    """
+
+    text: str
+    token_logprobs: np.ndarray
+    first_token_entropy: float
+
+    @property
+    def n_tokens(self) -> int:
+        return len(self.token_logprobs)
+
+
+@dataclasses.dataclass(frozen=True)
+class Generated:
+    """Answers of a batch.
+
+    Attributes:
+      output_embedding: `[batch, d]` float32, mean over an answer's tokens (the end token included) of the decoder's
+        final state, after its last norm, at the position that predicts the token.
+    """
+
+    answers: list[Answer]
+    output_embedding: np.ndarray
+
+
+def generate(backbone: Backbone, inputs: Any, max_new_tokens: int, *, sampling: Sampling | None = None) -> Generated:
+    """Answer the left-padded prompts of `build_inputs`: greedily, or drawn once with `sampling`.
+
+    Nothing of size steps * vocabulary is kept, and the model is left without hooks.
+    """
+    options: dict[str, Any] = GREEDY
+    if sampling:
+        options = SAMPLED | {"temperature": float(sampling.temperature), "top_p": float(sampling.top_p)}
+    with torch.inference_mode(), _seeded(sampling, backbone.device), _Recorder(backbone) as recorder:
+        output = backbone.model.generate(
+            **inputs, max_new_tokens=max_new_tokens, stopping_criteria=StoppingCriteriaList([recorder]), **options
+        )
+    return recorder.generated(output[:, inputs["input_ids"].shape[1] :])
+
+
+def sample_answers(
+    backbone: Backbone, inputs: Any, k: int, max_new_tokens: int, sampling: Sampling
+) -> list[list[Answer]]:
+    """`k` drawn answers a prompt, `[batch][k]`. More draws with the same seed go on where fewer stopped."""
+    draws = []
+    for draw in range(k):  # one after another: k copies of the prompts at once would need k times the memory
+        seeded = dataclasses.replace(sampling, seed=stable_seed(sampling.seed, draw))
+        draws.append(generate(backbone, inputs, max_new_tokens, sampling=seeded).answers)
+    return [list(answers) for answers in zip(*draws, strict=True)]
+
+
+def caption_images(backbone: Backbone, images: Sequence[Image.Image], max_new_tokens: int = 64) -> list[str]:
+    """What the small model itself sees in each image: its greedy answers to `CAPTION_PROMPT`, in one batch.
+
+    Raises:
+      ValueError: the processor refuses an image.
+    """
+    if not images:
+        return []
+    inputs = build_inputs(backbone, [(CAPTION_PROMPT, image) for image in images])
+    return [answer.text for answer in generate(backbone, inputs, max_new_tokens).answers]
+
+
+def stable_seed(*parts: object) -> int:
+    """A 63-bit seed that depends on every part and its order, the same in every process."""
+    return random.Random(repr(parts)).getrandbits(63)
+
+
+@contextlib.contextmanager
+def _seeded(sampling: Sampling | None, device: torch.device) -> Iterator[None]:
+    """Random numbers that follow from the seed alone; the caller's go on afterwards as if nothing was drawn."""
+    if sampling is None:
+        yield
+        return
+    devices = [] if device.type == "cpu" else [device.index or 0]
+    with torch.random.fork_rng(devices, device_type=device.type):
+        torch.manual_seed(sampling.seed)
+        yield
+
+
+class _Recorder(StoppingCriteria):
+    """Follows `generate`: hooks note a step's logits and states, the call after the choice brings the token.
+
+    It is a stopping criterion, which never stops, because these are shown every token, the last one too.
+    """
+
+    def __init__(self, backbone: Backbone):
+        self._backbone = backbone
+        ends = backbone.model.generation_config.eos_token_id  # a number, several, or none
+        self._ends = torch.tensor([] if ends is None else ends, dtype=torch.long, device=backbone.device).flatten()
+        self._hooks: list[Any] = []
+        self._log_probs: list[torch.Tensor] = []
+
+    def __enter__(self) -> _Recorder:
+        self._hooks = [
+            self._backbone.decoder.register_forward_hook(self._on_decoder),
+            # Not the output head: some families still change the logits after it.
+            self._backbone.model.register_forward_hook(self._on_model),
+        ]
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def _on_decoder(self, module: torch.nn.Module, args: tuple, output: Any) -> None:
+        self._state = output[0][:, -1].float()
+
+    def _on_model(self, module: torch.nn.Module, args: tuple, output: Any) -> None:
+        self._logits = output.logits[:, -1].float()
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
+        token, log_p = input_ids[:, -1], self._logits.log_softmax(dim=-1)
+        if not self._log_probs:
+            self._entropy = torch.special.entr(log_p.exp()).sum(dim=-1)
+            self._running = torch.ones_like(token, dtype=torch.bool)
+            self._n_tokens = torch.zeros_like(token)
+            self._sum = torch.zeros_like(self._state)
+        self._log_probs.append(log_p.gather(1, token[:, None])[:, 0])
+        self._n_tokens += self._running
+        self._sum += torch.where(self._running[:, None], self._state, 0.0)
+        self._running &= ~torch.isin(token, self._ends)
+        del self._logits, self._state  # they are views of all positions: release the prefill's
+        return torch.zeros_like(self._running)
+
+    def generated(self, tokens: torch.Tensor) -> Generated:
+        """Everything seen, without the padding after an end; `tokens` is `[batch, steps]`."""
+        counts = self._n_tokens.tolist()
+        log_probs = torch.stack(self._log_probs, dim=1).cpu().numpy()
+        texts = [
+            self._backbone.tokenizer.decode(row[:n], skip_special_tokens=True).strip()
+            for row, n in zip(tokens.tolist(), counts, strict=True)
+        ]
+        answers = [
+            Answer(text, row[:n], entropy)
+            for text, row, n, entropy in zip(texts, log_probs, counts, self._entropy.tolist(), strict=True)
+        ]
+        return Generated(answers, (self._sum / self._n_tokens[:, None]).cpu().numpy())

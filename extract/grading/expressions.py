@@ -1,0 +1,59 @@
+"""The number or expression that a response to an open question settles on."""
+
+from __future__ import annotations
+
+import re
+
+from extract.grading import maths
+from extract.grading.statements import boxes, sentences, statements
+
+_REASONS = re.compile(r"[\s,;(]*\b(?:where|because|since|when|with|as|for|which|if|but|not)\b.*", re.IGNORECASE | re.DOTALL)
+_REFUSAL = re.compile(r"\b(?:cannot|can't|can not|unable|sorry|insufficient|not enough|unclear|not possible)\b", re.IGNORECASE)
+_NOT_BUT = re.compile(r"^\W*not\b.*?\bbut\s+(?:rather\s+)?", re.IGNORECASE)  # "not 5 but 6"
+_IN_MATHS = re.compile(r"\$\$?(.+?)\$\$?|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+# "... is 12", "we get 12", "= 12"
+_LINKED = re.compile(r"(?:\b(?:is|are|be|was|equals?|get|gives?|yields?|have|need)\b|[=≈])\s*(?:(?:to|about|approximately)\s+)?$")
+
+
+def settled(text: str) -> str:
+    """What a readable text settles on, as it is written there; "" when it settles on no number or expression."""
+    for content in statements(text):
+        if found := announced(content):
+            return found
+    if boxed := boxes(text):
+        return boxed[-1][1]  # an expression that we cannot read, still the answer
+    if "\n" not in text and maths.read(text):
+        return text
+    for sentence in reversed(sentences(text)[-2:]):
+        if _REFUSAL.search(sentence):
+            return ""
+        if found := concluded(sentence):
+            return found
+    return ""
+
+
+def announced(content: str) -> str:
+    """The expression at the beginning of what a response announces as its answer."""
+    content = (sentences(_NOT_BUT.sub("", content)) or [""])[0]
+    content = _REASONS.sub("", content)
+    if maths.read(content):
+        return content
+    if marked := _IN_MATHS.match(content):
+        inside = next(filter(None, marked.groups()))
+        if maths.read(inside):
+            return inside
+    return next(iter(maths.spans(content)), "")
+
+
+def concluded(sentence: str) -> str:
+    """The expression of a sentence that comes after a word such as "is", else its last one."""
+    if maths.read(sentence):
+        return sentence
+    plain = maths.plain(sentence)
+    found, place = maths.spans(sentence), 0
+    linked = ""
+    for span in found:
+        place = plain.find(span, place)
+        linked = span if place >= 0 and _LINKED.search(plain[:place]) else linked
+        place = max(place, 0) + len(span)
+    return linked or (found[-1] if found else "")

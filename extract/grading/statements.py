@@ -1,0 +1,90 @@
+"""Where a response says what its answer is: boxes, tags, JSON fields and phrases such as "the answer is"."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+
+_KINDS = r"(?:correct|right|best|closest|final|matching|appropriate|suitable|likely|accurate|true|valid)"
+_THINGS = r"(?:options?|choices?|answers?|match|letter|value|result|solution)"
+# What announces an answer; the answer is the text after it, up to the end of the line.
+ANNOUNCEMENTS = (
+    # "The answer is 5", "Final answer: 5", "the correct option for k would be 5", '"answer": "5"', "the answer = 5"
+    rf"\b(?:(?:final_|correct_)?answer|{_KINDS}\s+(?:\w+\s+)?{_THINGS})\b(?P<gap>[^.:=\n]{{0,80}}?)(?:\b(?:is|are|be)\b|[:=])",
+    r"^\W*(?:(?:the|final|correct)\s+)*answer\W+",  # "Answer C", "### Final Answer", the answer in the next line
+    r"(?:答案|正确选项|正确答案)\s*(?:应该)?(?:是|为|选)?\s*:?",  # "答案：B", "正确答案是B"
+    r"####",  # "#### 5"
+)
+# What encloses an answer completely.
+_ENCLOSURES = re.compile(
+    r"<answer>(.*?)(?:</answer>|$)|<\|begin_of_box\|>(.*?)<\|end_of_box\|>",  # "<answer>5</answer>"
+    re.DOTALL | re.IGNORECASE,
+)
+_BOX = re.compile(r"\\f?boxed\s*\{|\\fbox\s*\{")
+_THOUGHT = re.compile(r"^.*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
+_IMAGE = re.compile(r"<\s*image[\s_]*\d*\s*>|\bimage\d+\b", re.IGNORECASE)
+_SPECIAL = re.compile(r"</s>|<\|(?:im_end|end|eot_id|endoftext)\|>|<(?:end_of_turn|eos)>")
+_JSON_KEYS = ("final_answer", "final answer", "finalanswer", "answer", "correct_answer", "choice", "option", "result")
+# A sentence ends at a line break or at a stop before a space: "is 3.5. So" ends after 3.5.
+_SENTENCE_END = re.compile(r"\n+|(?<=[.!?。])(?<!\bvs\.)(?<!approx\.)\s+(?=[^a-z])|(?<=。)")
+_MARKUP = re.compile(r"\*\*|__(?!_)|`+|^\s*(?:#+|>)\s", re.MULTILINE)
+_FULL_WIDTH = {code: unicodedata.normalize("NFKC", chr(code)) for code in range(0xFF01, 0xFF5F)}
+
+
+def readable(response: str) -> str:
+    """The response without its thoughts, image placeholders, special tokens and bold or code marks."""
+    text = _THOUGHT.sub("", response)
+    text = _SPECIAL.sub("", _IMAGE.sub("", text)).translate(_FULL_WIDTH)
+    return _MARKUP.sub("", text).strip()
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences and lines of a text, without empty ones."""
+    return [part.strip() for part in _SENTENCE_END.split(text) if part and part.strip(" \t.*-")]
+
+
+def statements(text: str, more: tuple[str, ...] = ()) -> list[str]:
+    """What a readable text announces as its answer, the latest first; `more` are further announcements."""
+    if (answer := _json_answer(text)) is not None:
+        return [answer]
+    found = [(start, content) for start, content in boxes(text)]
+    found += [(match.start(), next(filter(None, match.groups()), "")) for match in _ENCLOSURES.finditer(text)]
+    for pattern in (*ANNOUNCEMENTS, *more):
+        for match in re.finditer(pattern, text, re.IGNORECASE | re.MULTILINE):
+            if not re.search(r"\bnot\b|n't\b|cannot", match.groupdict().get("gap") or ""):
+                found.append((match.end(), _announced(text[match.end() :])))
+    latest_first = sorted(found, key=lambda item: item[0], reverse=True)
+    return [content for _, content in latest_first if re.search(r"\w", content)]
+
+
+def boxes(text: str) -> list[tuple[int, str]]:
+    r"""Place and content of every \boxed{...}, braces balanced; a box that never closes ends with the text."""
+    found = []
+    for match in _BOX.finditer(text):
+        depth, end = 1, match.end()
+        while end < len(text) and depth:
+            depth += {"{": 1, "}": -1}.get(text[end], 0)
+            end += 1
+        found.append((match.end(), text[match.end() : end - (depth == 0)]))
+    return found
+
+
+def _announced(rest: str) -> str:
+    """The first line with content after an announcement; only the quotation when it is one."""
+    line = re.match(r"[\s:=\"'*$\\\[({]*[^\n]*", rest)[0].lstrip(" \t\n:=*")
+    if quotation := re.match(r"\"([^\"\n]+)\"", line):
+        return quotation[1]
+    return line.strip().rstrip("!")
+
+
+def _json_answer(text: str) -> str | None:
+    """The answer field of a response that is a JSON object, fenced or not."""
+    match = re.search(r"\{.*\}", text, re.DOTALL)
+    if match is None or not re.fullmatch(r"\W*(?:json)?\s*", text[: match.start()], re.IGNORECASE):
+        return None
+    try:
+        fields = {str(key).lower(): value for key, value in json.loads(match[0]).items()}
+    except (ValueError, RecursionError):
+        return None
+    return next((str(fields[key]) for key in _JSON_KEYS if key in fields), None)

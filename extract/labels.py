@@ -1,0 +1,35 @@
+"""Answers and labels of a finished store, for variants that leave them as they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from extract.queries import LeftOut
+from extract.sample import Sample
+from relope_jax.errors import ReLopeError
+from relope_jax.states.store import Store
+
+COLUMNS = ["response", "final_answer", "label", "token_logprobs", "first_token_entropy"]
+
+
+class Labels:
+    """What the small model answered in another store, by sample.
+
+    Raises:
+      ReLopeError: there is no such store, or it is of another model.
+    """
+
+    def __init__(self, url: str, model: str):
+        store = Store(url)
+        if store.identity.model != model:
+            raise ReLopeError(f"extract.labels_from={url} is of {store.identity.model}, not of {model}")
+        self._url, self.digest = url, store.digest
+        rows = store.samples.select(["sample_id", "question", "answer", *COLUMNS]).to_pylist()
+        self._rows = {row["sample_id"]: row for row in rows}
+
+    def columns(self, sample: Sample) -> dict[str, Any]:
+        """The columns about the answer; raises LeftOut when that store has no such question."""
+        row = self._rows.get(sample.sample_id)
+        if row is None or (row["question"], row["answer"]) != (sample.question, sample.answer):
+            raise LeftOut(f"{self._url} has no label of this question")
+        return {name: row[name] for name in COLUMNS}

@@ -1,0 +1,209 @@
+"""Where a store lives: a local folder, or a prefix in S3 or GCS, read and written through TensorStore's drivers.
+
+Whatever is published appears whole or not at all: a local folder by one rename, a folder in a bucket by the object
+that is uploaded last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import tensorstore as ts
+
+from relope_jax.errors import ReLopeError, first_line
+from relope_jax.states import files
+from relope_jax.states.lease import Lease
+
+BUCKETS = {"s3": "s3", "gs": "gcs"}  # URL scheme: TensorStore driver
+
+
+class Place(Protocol):
+    """A folder of small files and arrays; names are relative paths with forward slashes."""
+
+    url: str
+
+    def exists(self, name: str) -> bool: ...
+
+    def read(self, name: str) -> bytes:
+        """Raises FileNotFoundError when there is no such file."""
+
+    def sha256(self, name: str) -> str: ...
+
+    def names(self, prefix: str = "") -> list[str]:
+        """Names of all files below a prefix ending in a slash, sorted; those that begin with a dot are not files."""
+
+    def write(self, name: str, data: bytes) -> None:
+        """Replace a file in one step."""
+
+    def delete(self, prefix: str) -> None:
+        """Delete every file below a prefix ending in a slash."""
+
+    def publishing(self, name: str, last: str) -> contextlib.AbstractContextManager[Path]:
+        """A local folder to fill, published as folder `name` when the block ends well; `last` marks it complete."""
+
+    def local_copy(self, name: str) -> contextlib.AbstractContextManager[Path]:
+        """The file on the local disk, for readers that insist on a path."""
+
+    def kvstore(self, name: str) -> dict[str, Any]:
+        """TensorStore's spec of folder `name`."""
+
+    def lock(self, name: str) -> contextlib.AbstractContextManager[None]:
+        """Hold the lock `name`; raises files.Locked when another process holds it."""
+
+    def locks(self) -> list[str]:
+        """Names of all locks that another process holds now."""
+
+
+def open_place(url: str | Path) -> Place:
+    """The place that a path or an `s3://bucket/prefix` or `gs://bucket/prefix` URL names.
+
+    S3 reads the environment that every S3 tool reads: credentials, AWS_REGION, and AWS_ENDPOINT_URL for a server of
+    one's own; GCS uses Google's application default credentials.
+
+    Raises:
+      ReLopeError: the URL has another scheme, or names no bucket.
+    """
+    scheme, separator, rest = str(url).partition("://")
+    if not separator:
+        return LocalPlace(Path(url))
+    if scheme == "file":
+        return LocalPlace(Path(rest))
+    bucket, _, prefix = rest.partition("/")
+    if scheme not in BUCKETS or not bucket:
+        raise ReLopeError(f"{url} is no place for a store: give a folder, s3://bucket/prefix or gs://bucket/prefix")
+    return BucketPlace(str(url).rstrip("/"), BUCKETS[scheme], bucket, prefix.strip("/"))
+
+
+class LocalPlace:
+    """A folder on a disk of this machine."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.url = str(folder)
+
+    def exists(self, name: str) -> bool:
+        return (self.folder / name).exists()
+
+    def read(self, name: str) -> bytes:
+        return (self.folder / name).read_bytes()
+
+    def sha256(self, name: str) -> str:
+        return files.sha256(self.folder / name)
+
+    def names(self, prefix: str = "") -> list[str]:
+        found = (self.folder / prefix).rglob("*")
+        names = (path.relative_to(self.folder).as_posix() for path in found if path.is_file())
+        return sorted(name for name in names if not name.startswith(".") and "/." not in name)
+
+    def write(self, name: str, data: bytes) -> None:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_bytes(path, data)
+
+    def delete(self, prefix: str) -> None:
+        shutil.rmtree(self.folder / prefix, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def publishing(self, name: str, last: str) -> Iterator[Path]:
+        with files.publishing(self.folder / name) as scratch:
+            yield scratch
+
+    @contextlib.contextmanager
+    def local_copy(self, name: str) -> Iterator[Path]:
+        yield self.folder / name
+
+    def kvstore(self, name: str) -> dict[str, Any]:
+        return {"driver": "file", "path": f"{self.folder / name}/"}
+
+    @contextlib.contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with files.lock_folder(self.folder, name):
+            yield
+
+    def locks(self) -> list[str]:
+        return [path.name for path in self.folder.glob(".lock*") if files.is_locked(path)]
+
+
+class BucketPlace:
+    """A prefix of a bucket in S3 or GCS."""
+
+    def __init__(self, url: str, driver: str, bucket: str, prefix: str):
+        self.url = url
+        self._spec: dict[str, Any] = {"driver": driver, "bucket": bucket}
+        if driver == "s3" and (endpoint := os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")):
+            # A server of one's own need not know regions, but TensorStore signs requests with one.
+            self._spec |= {"endpoint": endpoint, "aws_region": os.environ.get("AWS_REGION") or "us-east-1"}
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._store = ts.KvStore.open(self.kvstore("")).result()
+
+    def kvstore(self, name: str) -> dict[str, Any]:
+        return self._spec | {"path": f"{self._prefix}{name}/" if name else self._prefix}
+
+    def exists(self, name: str) -> bool:
+        with self._one_line_errors():
+            return bool(self._store.list(ts.KvStore.KeyRange(name, name + "\0")).result())
+
+    def read(self, name: str) -> bytes:
+        with self._one_line_errors():
+            found = self._store.read(name).result()
+        if found.state == "missing":
+            raise FileNotFoundError(f"{self.url}/{name}")
+        return found.value
+
+    def sha256(self, name: str) -> str:
+        return hashlib.sha256(self.read(name)).hexdigest()
+
+    def names(self, prefix: str = "") -> list[str]:
+        with self._one_line_errors():
+            every = ts.KvStore.KeyRange(prefix, prefix[:-1] + chr(ord("/") + 1)) if prefix else None
+            found = self._store.list(every).result()
+        return sorted(name for name in (key.decode() for key in found) if not name.startswith("."))
+
+    def write(self, name: str, data: bytes) -> None:
+        with self._one_line_errors():
+            self._store.write(name, data).result()
+
+    def delete(self, prefix: str) -> None:
+        with self._one_line_errors():
+            self._store.delete_range(ts.KvStore.KeyRange(prefix, prefix[:-1] + chr(ord("/") + 1))).result()
+
+    @contextlib.contextmanager
+    def publishing(self, name: str, last: str) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(prefix="relope-") as scratch:
+            yield Path(scratch)
+            self.delete(f"{name}/")  # what a killed upload left
+            names = files.tree(Path(scratch))
+            for file in sorted(names, key=lambda file: file == last):
+                self.write(f"{name}/{file}", (Path(scratch) / file).read_bytes())
+
+    @contextlib.contextmanager
+    def local_copy(self, name: str) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(prefix="relope-") as scratch:
+            path = Path(scratch) / "copy"
+            path.write_bytes(self.read(name))
+            yield path
+
+    def lock(self, name: str) -> contextlib.AbstractContextManager[None]:
+        return Lease(self._store, name, f"{self.url}/{name}")
+
+    def locks(self) -> list[str]:
+        with self._one_line_errors():
+            keys = self._store.list(ts.KvStore.KeyRange(".lock", ".lock~")).result()
+        names = [key.decode() for key in keys]
+        return [name for name in names if Lease(self._store, name, self.url).is_held()]
+
+    @contextlib.contextmanager
+    def _one_line_errors(self) -> Iterator[None]:
+        """TensorStore raises ValueError for whatever a bucket answers: no such bucket, no access, no network."""
+        try:
+            yield
+        except ValueError as error:
+            raise ReLopeError(f"cannot use {self.url}: {first_line(error)[:300]}") from error

@@ -1,0 +1,128 @@
+"""Ragged reads: the token rows of chosen prompts, from the parts of a store straight into one array."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tensorstore as ts
+from jaxtyping import Int
+
+from relope_jax.errors import ReLopeError, first_line
+from relope_jax.states.arrays import open_array
+from relope_jax.states.manifest import Part
+from relope_jax.states.ragged import TokenStates
+
+if TYPE_CHECKING:
+    from relope_jax.states.store import Store
+
+METADATA = "zarr.json"
+
+
+class PartReader:
+    """The arrays of one part for the store's layer, opened when they are first read."""
+
+    def __init__(self, store: Store, part: Part):
+        self._store, self._part = store, part
+        self._layer = f"layer-{store.layer}"
+
+    @functools.cached_property
+    def hidden(self) -> ts.TensorStore:
+        return self._open(f"{self._layer}/hidden")
+
+    @functools.cached_property
+    def last_hidden(self) -> ts.TensorStore:
+        return self._open(f"{self._layer}/last_hidden")
+
+    @functools.cached_property
+    def positions(self) -> ts.TensorStore:
+        return self._open("positions")
+
+    def read(self, name: str) -> np.ndarray:
+        """A whole array of the part."""
+        try:
+            return self._open(name).read().result()
+        except ValueError as error:
+            raise self.damaged(error) from error
+
+    def _open(self, name: str) -> ts.TensorStore:
+        """An array; the description of its layout is checked here, its chunks carry checksums of their own."""
+        folder = f"parts/{self._part.name}/{name}"
+        try:
+            metadata = self._store.place.read(f"{folder}/{METADATA}")
+            if hashlib.sha256(metadata).hexdigest() != self._part.files[f"{name}/{METADATA}"]:
+                raise self._store.damaged(self._part, f"{name}/{METADATA} is changed")
+            return open_array(self._store.place.kvstore(folder)).result()
+        except FileNotFoundError as error:
+            raise self._store.damaged(self._part, f"{name} is missing") from error
+        except ValueError as error:
+            raise self.damaged(error) from error
+
+    def damaged(self, error: ValueError) -> ReLopeError:
+        return self._store.damaged(self._part, first_line(error))
+
+
+def read_rows(
+    readers: list[PartReader],
+    starts: Int[np.ndarray, "parts_plus_1"],
+    lengths: Int[np.ndarray, "samples"],
+    rows: Int[np.ndarray, "chosen"],
+) -> TokenStates:
+    """States of the rows, in that order.
+
+    Args:
+      starts: row at which every part begins, and the number of rows.
+      lengths: prompt length of every row of the store.
+    """
+    ends = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])  # token at which every row begins
+    offsets = np.concatenate([[0], np.cumsum(lengths[rows], dtype=np.int64)])
+    owner = np.searchsorted(starts, rows, side="right") - 1
+    first = readers[0]
+    read = _Reads()
+    hidden = read.into(first.hidden, offsets[-1])
+    positions = read.into(first.positions, offsets[-1])
+    last_hidden = read.into(first.last_hidden, len(rows))
+    for begin, end in _runs(rows, owner):
+        reader, part_row = readers[owner[begin]], starts[owner[begin]]
+        tokens = slice(*(ends[[rows[begin], rows[end - 1] + 1]] - ends[part_row]))
+        target = slice(offsets[begin], offsets[end])
+        read.start(reader, reader.hidden, tokens, hidden, target)
+        read.start(reader, reader.positions, tokens, positions, target)
+        samples = slice(rows[begin] - part_row, rows[end - 1] + 1 - part_row)
+        read.start(reader, reader.last_hidden, samples, last_hidden, slice(begin, end))
+    read.wait()
+    return TokenStates(hidden, positions, offsets, last_hidden)
+
+
+class _Reads:
+    """Reads under way into shared arrays: all are started before the first is waited for."""
+
+    def __init__(self) -> None:
+        self._started: list[tuple[PartReader, ts.WriteFutures]] = []
+
+    @staticmethod
+    def into(like: ts.TensorStore, n_rows: int) -> np.ndarray:
+        return np.empty((n_rows, like.shape[1]), like.dtype.numpy_dtype)
+
+    def start(
+        self, reader: PartReader, source: ts.TensorStore, rows: slice, target: np.ndarray, target_rows: slice
+    ) -> None:
+        piece = ts.array(target[target_rows])
+        self._started.append((reader, piece.write(source[rows].translate_to[0, 0])))
+
+    def wait(self) -> None:
+        for reader, future in self._started:
+            try:
+                future.result()
+            except ValueError as error:
+                raise reader.damaged(error) from error
+
+
+def _runs(rows: np.ndarray, owner: np.ndarray) -> list[tuple[int, int]]:
+    """Stretches [begin, end) of `rows` that lie back to back in one part."""
+    breaks = np.flatnonzero((np.diff(rows) != 1) | (np.diff(owner) != 0)) + 1
+    edges = [0, *breaks.tolist(), len(rows)]
+    return list(itertools.pairwise(edges)) if len(rows) else []

@@ -1,0 +1,178 @@
+"""A small OpenAI-compatible server, run as its own process: python tests/extract/openai_server.py
+
+Prints its port. It names the colour in the middle of the first image, or repeats what follows "Say" in a question
+without an image; with a temperature, odd seeds answer "purple". POST /control sets faults and resets the counters,
+GET /stats reads them.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from PIL import Image
+
+COLOURS = {(255, 0, 0): "red", (0, 255, 0): "green", (0, 0, 255): "blue"}
+MODELS = ["toy-large", "toy-small"]
+FAULTS = {
+    "statuses": [],  # of the first requests, before anything is answered
+    "retry_after": None,  # header of these
+    "hang": 0,  # so many first requests get no answer for a second
+    "drop": 0,  # so many first requests are cut off
+    "delay": 0.0,  # seconds every answer takes
+    "refuse": None,  # questions with this text get 400
+    "break": None,  # questions with this text get 500, always
+    "key": None,  # the key that is asked for
+    "echo": False,  # errors repeat the key
+    "body": None,  # what is sent instead of a completion
+    "logprobs": True,
+    "usage": True,
+}
+
+
+class Server(ThreadingHTTPServer):
+    request_queue_size = 64
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.lock = threading.Lock()
+        self.reset({})
+
+    def reset(self, faults: dict) -> None:
+        with self.lock:
+            self.faults = json.loads(json.dumps(FAULTS | faults))
+            self.stats = {"requests": 0, "answered": 0, "in_flight": 0, "max_in_flight": 0, "bodies": [], "keys": []}
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        if self.path == "/stats":
+            self.reply(200, self.server.stats)
+        elif self.path == "/v1/models":
+            self.reply(200, {"object": "list", "data": [{"id": name, "object": "model"} for name in MODELS]})
+        else:
+            self.reply(404, {"detail": "Not Found"})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path == "/control":
+            self.server.reset(body)
+            self.reply(200, {})
+        elif self.path == "/v1/chat/completions":
+            self.count(body)
+            try:
+                self.complete(body)
+            finally:
+                with self.server.lock:
+                    self.server.stats["in_flight"] -= 1
+        else:
+            self.reply(404, {"detail": "Not Found"})
+
+    def count(self, body: dict) -> None:
+        with self.server.lock:
+            stats = self.server.stats
+            stats["requests"] += 1
+            stats["in_flight"] += 1
+            stats["max_in_flight"] = max(stats["max_in_flight"], stats["in_flight"])
+            stats["bodies"].append(body)
+            stats["keys"].append(self.headers["Authorization"])
+
+    def take(self, fault: str) -> bool:
+        """Whether this request is one of the first that the fault hits."""
+        with self.server.lock:
+            self.server.faults[fault] -= 1
+            return self.server.faults[fault] >= 0
+
+    def complete(self, body: dict) -> None:
+        faults = self.server.faults
+        text, images = read(body["messages"][0]["content"])
+        if faults["key"] and self.headers["Authorization"] != f"Bearer {faults['key']}":
+            return self.fail(401, f"Incorrect API key provided: {self.headers['Authorization']}")
+        if body["model"] not in MODELS:
+            return self.fail(404, f"The model `{body['model']}` does not exist.")
+        with self.server.lock:
+            status = faults["statuses"].pop(0) if faults["statuses"] else None
+        if status:
+            return self.fail(status, f"made to fail with {status}")
+        if self.take("hang"):
+            time.sleep(1.0)
+        if self.take("drop"):
+            self.close_connection = True
+            return self.connection.close()
+        time.sleep(faults["delay"])
+        if faults["refuse"] and faults["refuse"] in text:
+            return self.fail(400, "this question is\nnot allowed")
+        if faults["break"] and faults["break"] in text:
+            return self.fail(500, "internal error")
+        if faults["body"] is not None:
+            return self.reply(200, faults["body"])
+        self.reply(200, completion(body, answer(body, text, images), faults))
+        with self.server.lock:
+            self.server.stats["answered"] += 1
+
+    def fail(self, status: int, message: str) -> None:
+        wait = self.server.faults["retry_after"]
+        if self.server.faults["echo"]:
+            message += f" for {self.headers['Authorization']}"
+        headers = {} if wait is None else {"Retry-After": str(wait)}
+        self.reply(status, {"error": {"message": message, "type": "error", "code": None}}, headers)
+
+    def reply(self, status: int, value: object, headers: dict | None = None) -> None:
+        data = json.dumps(value).encode()
+        self.send_response(status)
+        for name, text in {"Content-Type": "application/json", "Content-Length": len(data), **(headers or {})}.items():
+            self.send_header(name, str(text))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+def read(content: str | list) -> tuple[str, list[Image.Image]]:
+    """A message's text and its decoded images."""
+    if isinstance(content, str):
+        return content, []
+    text = "".join(piece["text"] for piece in content if piece["type"] == "text")
+    urls = [piece["image_url"]["url"] for piece in content if piece["type"] == "image_url"]
+    return text, [Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) for url in urls]
+
+
+def answer(body: dict, text: str, images: list[Image.Image]) -> str:
+    if images:
+        image = images[0].convert("RGB")
+        said = COLOURS.get(image.getpixel((image.width // 2, image.height // 2)), "unknown")
+    else:
+        said = text.partition("Say ")[2].split("\n")[0].rstrip(".") or "nothing"
+    if body.get("temperature") and body["seed"] % 2:
+        said = "purple"
+    return f"I look at it: is the answer: blue?\nI think so.\nAnswer: {said}." if "step by step" in text else said
+
+
+def completion(body: dict, said: str, faults: dict) -> dict:
+    tokens = said.split()
+    logprobs = [{"token": token, "logprob": -0.25 * i, "bytes": None, "top_logprobs": []} for i, token in enumerate(tokens)]
+    return {
+        "id": "1", "object": "chat.completion", "created": 0, "model": f"{body['model']}-2026",
+        "system_fingerprint": "fp_1",
+        "choices": [{
+            "index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop",
+            "logprobs": {"content": logprobs} if body.get("logprobs") and faults["logprobs"] else None,
+        }],
+        "usage": {"prompt_tokens": 100, "completion_tokens": len(tokens), "total_tokens": 100 + len(tokens)}
+        if faults["usage"] else None,
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    server = Server()
+    print(server.server_address[1], flush=True)
+    server.serve_forever()
