@@ -35,7 +35,7 @@ class RunWriter:
     def __init__(self, config: ConfigDict, store: Store):
         self.path = Path(config.runs) / config.name
         record = {
-            "config": json.loads(config.to_json()),
+            "config": {k: v for k, v in json.loads(config.to_json()).items() if k != "answers"},  # no part of a run
             "store": {"path": store.path, "manifest_sha256": store.digest},
             "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         }

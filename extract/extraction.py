@@ -49,7 +49,7 @@ def extract_store(plan: Extraction, shard: Shard | None = None) -> bool:
     size = plan.extract.part_size
     parts = [samples[start : start + size] for start in range(0, len(samples), size)]
 
-    identity = make_identity(plan, backbone, dataset, labels)
+    identity = make_identity(plan, backbone, dataset, samples, splits, labels)
     with StoreWriter(plan.store, identity, shard) as writer:
         queries = Queries(backbone, dataset, variant, captions)
         extractor = PartExtractor(plan.extract, backbone, dataset, queries, splits, labels)
@@ -78,9 +78,17 @@ def extract_parts(extractor: PartExtractor, writer: StoreWriter, parts: list[lis
             extractor.extract(part, bar.update).write(writer, index, part)
 
 
-def make_identity(plan: Extraction, backbone: Backbone, dataset: Dataset, labels: Labels | None = None) -> Identity:
+def make_identity(
+    plan: Extraction,
+    backbone: Backbone,
+    dataset: Dataset,
+    samples: list[Sample],
+    splits: dict[str, str],
+    labels: Labels | None = None,
+) -> Identity:
     """What shaped the states; a store with another identity is never continued."""
     template = f"{backbone.processor.chat_template}\n{dataset.prompt_template}"
+    rows = "\n".join(f"{sample.sample_id}\t{sample.group}\t{splits[sample.group]}" for sample in samples)
     return Identity(
         model=plan.model.name,
         source=model_source(plan.model),
@@ -95,6 +103,7 @@ def make_identity(plan: Extraction, backbone: Backbone, dataset: Dataset, labels
         device_map=plan.model.device_map,
         prompt_hash=hashlib.sha256(template.encode()).hexdigest(),
         dataset=dataset_source(plan.dataset),
+        samples=hashlib.sha256(rows.encode()).hexdigest(),
         labels_from=labels.digest if labels else "",
         max_new_tokens=plan.extract.max_new_tokens,
         part_size=plan.extract.part_size,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image
 
 from extract.backbone import Backbone
+from extract.places import place_images
 
 # Trained on bare questions, without a chat template; without an image its processor damages the question.
 PALIGEMMA = "paligemma"
-PLACE = re.compile(r"<image (\d+)>")  # where image k of a query belongs in its text, k from 1
 
 Images = Image.Image | Sequence[Image.Image] | None
 
@@ -40,35 +39,6 @@ def _as_list(images: Images) -> list[Image.Image]:
     if images is None:
         return []
     return [images] if isinstance(images, Image.Image) else list(images)
-
-
-def place_images(text: str, n_images: int) -> tuple[list[dict[str, str]], list[int]]:
-    """The user turn's content, text and places of images as they follow each other, and which image is where.
-
-    Images that the text does not place come first; one placed twice is shown twice; `<image 9>` without a ninth image
-    stays text.
-    """
-    pieces = PLACE.split(text)  # text, number, text, number, ..., text
-    placed = [int(number) - 1 for number in pieces[1::2]]
-    order = [i for i in range(n_images) if i not in placed]
-    content: list[dict[str, str]] = [{"type": "image"} for _ in order]
-    _add_text(content, pieces[0])
-    for i, piece in zip(placed, pieces[2::2], strict=True):
-        if 0 <= i < n_images:
-            content.append({"type": "image"})
-            order.append(i)
-        else:
-            _add_text(content, f"<image {i + 1}>")
-        _add_text(content, piece)
-    return content, order
-
-
-def _add_text(content: list[dict[str, str]], text: str) -> None:
-    """Append text, to the last piece when that is text."""
-    if content and content[-1]["type"] == "text":
-        content[-1]["text"] += text
-    elif text:
-        content.append({"type": "text", "text": text})
 
 
 def prompt_text(backbone: Backbone, text: str, n_images: int) -> str:

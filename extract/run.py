@@ -1,36 +1,41 @@
 """Make a token-state store: python -m extract.run --config=quickstart.py [--shard=0/4]
 
 With --shard=i/N this process makes every N-th part, on whatever scheduler runs the N processes; all write to the same
-store, and whichever ends last completes it.
+store, and whichever ends last completes it. docs/scaling.md tells the rest.
 """
 
 from __future__ import annotations
 
 from absl import app, flags
 
-from extract.extraction import extract_store
 from extract.settings import open_or_extract, plan_from_config
 from relope_jax.config import define_config_flag, parse_flags
 from relope_jax.errors import exit_on_error
 from relope_jax.states.manifest import MANIFEST
 from relope_jax.states.place import open_place
+from relope_jax.states.store import Store
 from relope_jax.states.writer import Shard
-
-_CONFIG = define_config_flag()
-_SHARD = flags.DEFINE_string("shard", "0/1", "which share of the parts to make: i/N with i from 0 to N-1")
 
 
 @exit_on_error
 def main(_: list[str]) -> None:
+    from extract.extraction import extract_store
+
     plan, shard = plan_from_config(_CONFIG.value), Shard.parse(_SHARD.value)
     if not open_place(plan.store).exists(MANIFEST) and not extract_store(plan, shard):
         print(f"shard {shard} of {plan.store} is done; other shards are not yet")
         return
-    store = open_or_extract(plan)
+    print(closing_line(open_or_extract(plan)))
+
+
+def closing_line(store: Store) -> str:
+    """What a finished extraction says last."""
     tokens = sum(part.n_tokens for part in store.manifest.parts)
     accuracy = store.column("label").mean()
-    print(f"{store.path}: {len(store.samples)} prompts, {tokens} tokens, small-model accuracy {accuracy:.3f}")
+    return f"{store.path}: {len(store.samples)} prompts, {tokens} tokens, small-model accuracy {accuracy:.3f}"
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # only here: flags are global, and other commands define these too
+    _CONFIG = define_config_flag()
+    _SHARD = flags.DEFINE_string("shard", "0/1", "which share of the parts to make: i/N with i from 0 to N-1")
     app.run(main, flags_parser=parse_flags)

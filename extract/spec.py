@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import urllib.parse
 from typing import Any
 
 from relope_jax.errors import ReLopeError, require_choice, require_range
@@ -160,7 +161,7 @@ class AnswerSpec:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
             raise ReLopeError(f"answers.name is '{self.name}'; it names a file: letters, digits, '.', '_' and '-'")
-        if self.base_url and not re.fullmatch(r"https?://[^@?#\s]+", self.base_url):  # not repeated: it may hold a key
+        if self.base_url and not _is_plain_url(self.base_url):  # not repeated: it may hold a key
             raise ReLopeError("answers.base_url must look like http://host:8000/v1, without credentials or a query")
         if not self.splits:
             raise ReLopeError("answers.splits is empty; it can be ('train', 'validation', 'test')")
@@ -185,3 +186,13 @@ class AnswerSpec:
         except json.JSONDecodeError:
             return None
         return fields if isinstance(fields, dict) else None
+
+
+def _is_plain_url(text: str) -> bool:
+    """Whether `text` is scheme, host, maybe a port and a path, and nothing more."""
+    try:
+        url = urllib.parse.urlsplit(text)
+        plain = not (set("@?#") & set(text) or re.search(r"\s", text))
+        return url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0 and plain
+    except ValueError:
+        return False

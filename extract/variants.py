@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageFilter
 
+from extract.places import PLACE
 from relope_jax.errors import ReLopeError, nearest
 
 CAPTION_TEMPLATE = "[Image: {caption}]"  # what stands in place of an image
-PLACE = re.compile(r"<image (\d+)>")  # as in extract.prompts, which loads torch
 _PLACES = re.compile(r"(?: *<image \d+>)+(?:([,.;:?!)])| *)")  # several in a row, with the spaces around them
 
 Images = tuple[Image.Image, ...]
@@ -79,7 +79,7 @@ class Variant:
           captions: one an image, for the variant "caption".
 
         Returns:
-          The text, and RGB images of the sizes they came in (none for "caption" and "question_only").
+          The text, and the images: RGB where they are changed, sizes kept; none for "caption" and "question_only".
 
         Raises:
           ReLopeError: captions are needed and there is not one for every image.

@@ -2,9 +2,9 @@
 
     python -m experiments.run --config=relope_qwen.py
 
-on easy-VQA, or on your own labelled questions with
-`--config.dataset.name=jsonl --config.dataset.path=data.jsonl`. Needs the model (about 17 GB, bfloat16) in
-the local cache or in a folder named with `--config.model.name=`, and an accelerator that holds it.
+on easy-VQA; on a benchmark with `--config.dataset.name=chartqa` and the like (docs/datasets.md), on your own labelled
+questions with `--config.dataset.name=jsonl --config.dataset.path=data.jsonl`. Needs the model (about 17 GB, bfloat16)
+in the local cache or in a folder named with `--config.model.name=`, and an accelerator that holds it.
 """
 
 from ml_collections import ConfigDict
@@ -20,6 +20,5 @@ def get_config() -> ConfigDict:
     config.model.dtype = "bfloat16"
     config.extract.layer = 24
     config.extract.max_new_tokens = 32
-    config.extract.batch_size = 8
-    config.extract.part_size = 64
+    config.extract.token_budget = 16384
     return config

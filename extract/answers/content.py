@@ -12,8 +12,9 @@ from typing import Any
 from PIL import Image
 
 from extract.datasets import Dataset
+from extract.places import place_images
 from extract.sample import Sample
-from extract.variants import PLACE, Variant
+from extract.variants import Variant
 
 SENT_AS_THEY_ARE = {"PNG", "JPEG", "WEBP", "GIF"}  # what vision servers read; everything else is sent as PNG
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what PIL raises
@@ -44,36 +45,14 @@ def question_content(dataset: Dataset, sample: Sample, variant: Variant, caption
     return Question(sample.sample_id, text, tuple(image_url(image) for image in images))
 
 
-def place(text: str, n_images: int) -> list[str | int]:
-    """Texts and image numbers (from 0) in the order in which they are shown.
-
-    Images without a place come first, an image named twice is shown twice, and the number of a place that has no
-    image stays text.
-    """
-    pieces = PLACE.split(text)  # text, number, text, number, ..., text
-    named = {int(number) - 1 for number in pieces[1::2]}
-    shown: list[str | int] = [i for i in range(n_images) if i not in named]
-    shown.append(pieces[0])
-    for number, after in zip(pieces[1::2], pieces[2::2], strict=True):
-        if 0 <= int(number) - 1 < n_images:
-            shown += [int(number) - 1, after]
-        else:
-            shown[-1] = f"{shown[-1]}<image {number}>{after}"
-    return [piece for piece in shown if piece != ""]
-
-
 def message(text: str, urls: Sequence[str], detail: str = "") -> dict[str, Any]:
-    """The user's chat message; plain text when there is no image."""
+    """The user's chat message, with `<image k>` in the text as the place of image k; plain text without an image."""
     if not urls:
         return {"role": "user", "content": text}
+    pieces, order = place_images(text, len(urls))
     options = {"detail": detail} if detail else {}
-    content = [
-        {"type": "text", "text": piece}
-        if isinstance(piece, str)
-        else {"type": "image_url", "image_url": {"url": urls[piece], **options}}
-        for piece in place(text, len(urls))
-    ]
-    return {"role": "user", "content": content}
+    shown = iter([{"type": "image_url", "image_url": {"url": urls[i], **options}} for i in order])
+    return {"role": "user", "content": [piece if piece["type"] == "text" else next(shown) for piece in pieces]}
 
 
 def image_url(image: Image.Image) -> str:

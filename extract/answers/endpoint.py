@@ -139,15 +139,13 @@ class Endpoint:
         return f"{self.source} has no model '{model}'{nearest(model, offered)}; it offers: {', '.join(offered)}"
 
     def _pause(self, error: Exception, failures: int) -> float:
-        """Seconds until the next try: what the server asks for, else exponential, spread so that threads part."""
+        """Seconds until the next try: exponential, at least what the server asks for, spread so that threads part."""
         wanted = _retry_after(error)
         if wanted is not None and wanted > LONGEST_RETRY_AFTER:
             raise ReLopeError(
                 f"{self.source} asks to wait {wanted:.0f} seconds ({self._why(error)}): run the same command again then"
             )
-        if wanted is not None:
-            return wanted + random.uniform(0, FIRST_WAIT / 2)
-        return min(FIRST_WAIT * 2**failures, LONGEST_WAIT) * random.uniform(0.5, 1)
+        return max(wanted or 0.0, min(FIRST_WAIT * 2**failures, LONGEST_WAIT)) * random.uniform(1, 1.5)
 
     def _note(self, error: Exception) -> None:
         """Tell each kind of failure once, so that a server that is down does not look like a hang."""

@@ -104,7 +104,7 @@ def report(answers: Answers, collected: Collected) -> None:
     for entry in collected.left_out[:5]:
         print(f"left out {entry['sample_id']}: {entry['reason']}")
     if collected.left_out:
-        print(f"{len(collected.left_out)} questions are left out; the same command tries them again")
+        print(f"{len(collected.left_out)} answers are left out; the same command tries them again")
     print(
         f"answers '{answers.name}': accuracy {answers.settings['accuracy']:.3f} of {totals.answers} answers, "
         f"{totals.prompt_tokens} prompt and {totals.completion_tokens} answer tokens, {totals.cost:.4g} $; "

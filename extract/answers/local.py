@@ -14,7 +14,7 @@ from extract.answers.content import Question, decode
 from extract.answers.request import Request, Response, requests_for
 from extract.source import adapter_source, model_source
 from extract.spec import ModelSpec
-from relope_jax.errors import first_line
+from relope_jax.errors import ReLopeError, first_line
 
 
 class InProcess:
@@ -57,6 +57,7 @@ class InProcess:
 
     def _responses(self, requests: Sequence[Request]) -> list[Response]:
         from extract.backbone import load_backbone  # torch and transformers load only when needed
+        from extract.batching import is_out_of_memory
         from extract.generation import Sampling, generate, stable_seed
         from extract.prompts import build_inputs
 
@@ -67,7 +68,15 @@ class InProcess:
         if "top_p" in fields:
             seed = stable_seed(fields["seed"], requests[0].style, *(r.question.sample_id for r in requests))
             sampling = Sampling(fields["temperature"], fields["top_p"], seed)
-        answers = generate(self._backbone, inputs, fields["max_tokens"], sampling=sampling).answers
+        try:
+            answers = generate(self._backbone, inputs, fields["max_tokens"], sampling=sampling).answers
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise ReLopeError(
+                f"out of memory with {len(requests)} prompts a batch: lower --config.answers.concurrency; "
+                "what was answered is kept"
+            ) from error
         lengths = inputs["attention_mask"].sum(dim=1).tolist()
         return [
             Response(

@@ -97,9 +97,11 @@ class Published:
         return [*files, *sorted({index for file in files if (index := self._index(file))})]
 
     def _found(self, spec: DatasetSpec) -> list[Path]:
+        if not spec.path:
+            return []
         path = Path(spec.path)
-        if not spec.path or path.is_file():
-            return [path] if spec.path else []
+        if path.is_file():
+            return [path]
         for split in spellings(self.split_of(spec)):
             for pattern in (*self.tables, *ANYWHERE):
                 if found := sorted(file for file in path.glob(pattern.format(split=split)) if file.is_file()):
@@ -107,8 +109,8 @@ class Published:
         return []
 
     def _index(self, file: Path) -> Path | None:
-        """The file beside a table that says which rows belong to which split."""
-        index = file.with_name(self.index) if self.index else None
+        """The file beside one of the repository's own tables that says which rows belong to which split."""
+        index = file.with_name(self.index) if self.index and any(map(file.match, self.tables)) else None
         return index if index and index.is_file() else None
 
     def _chosen(self, file: Path, split: str) -> set[str] | None:

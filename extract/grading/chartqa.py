@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
+from extract.grading import maths
+from extract.grading.statements import readable, sentences, statements
 from extract.grading.text import exact_match, normalise
 from extract.sample import Sample
 
 TOLERANCE = 0.05
+# "12.5", "-3", "25%"; and what the benchmark does not read as numbers: "$1,234", "12.5 million", "3 cm"
+_NUMBER = re.compile(r"([-+]?)\s*[$€£]?\s*((?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d{1,2})?)\s*(%?)(?:\s*[A-Za-z]+)?")
+_REASONS = re.compile(r"\s*(?:\(|,|;|\b(?:because|since|with|which|as)\b).*", re.IGNORECASE | re.DOTALL)
+_LINKED = re.compile(r".*(?:\b(?:is|are|was|were|be|equals)\s|=)\s*(.+)", re.DOTALL)  # "The value is 12.5"
 
 
 def final_answer(sample: Sample, response: str) -> str:
@@ -35,38 +43,39 @@ def relaxed(reference: str, text: str) -> bool:
 
 def _elements(text: str) -> list[str] | None:
     """The elements of "[a, b]", else None."""
-    inside = re.fullmatch(r"\[(.+)\]", text.strip(), re.DOTALL)
+    inside = re.fullmatch(r"\[(.+)\]\.?", text.strip(), re.DOTALL)
     return [part.strip(" '\"") for part in inside[1].split(",")] if inside else None
 
 
 def _number(text: str) -> float | None:
-    """The number that a text is; besides the benchmark's notations with currency, separators of thousands and units."""
-    match = re.fullmatch(r"(-?)[$€£]?\s*(-?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(%?)\s*[A-Za-z]*\.?", text.strip())
-    if match is None or not math.isfinite(value := float(match[2].replace(",", ""))):
+    """The number that a text is, else None."""
+    match = _NUMBER.fullmatch(text.strip().rstrip("."))
+    if match is None:
         return None
-    return (-value if match[1] else value) / (100 if match[3] else 1)
+    value = float(match[1] + match[2].replace(",", ""))
+    return value / 100 if match[3] else value
 
 
 def _settled(response: str) -> str:
     """What the response announces, else the whole of a short one, else what its last sentence says to be."""
     text = readable(response)
-    parts = sentences(text)
     if announced := statements(text):
-        return _short((sentences(announced[0]) or [""])[0])
-    if len(parts) < 2 and (len(text.split()) <= 4 or _elements(text)):
+        return _answer((sentences(announced[0]) or [""])[0])
+    last = (sentences(text) or [""])[-1]
+    if re.match(r"(?:yes|no)\b", last, re.IGNORECASE):
+        return _answer(last)
+    if said := _LINKED.match(last):
+        return _answer(said[1])
+    return text if len(text.split()) <= 4 else _answer(last)
+
+
+def _answer(text: str) -> str:
+    """The answer at the beginning of a text: a list, a number, yes or no, or words without their reasons."""
+    if _elements(text) is not None or _number(text) is not None:
         return text
-    last = parts[-1] if parts else ""
-    if agreement := re.match(r"(yes|no)\b", last, re.IGNORECASE):
-        return agreement[1]
-    said = re.match(r".*\b(?:is|are|was|were|be|equals)\b\s+(.+)", last, re.DOTALL)
-    return _short(said[1] if said else last)
-
-
-def _short(text: str) -> str:
-    """Only the number where a text starts with one or holds only one; a text without numbers as it is."""
-    text = text.strip().rstrip(".")
+    if agreement := re.match(r"(?:yes|no)\b", text, re.IGNORECASE):
+        return agreement[0]
     numbers = maths.spans(text)
-    starts = re.match(r"\W*\d", text) is not None
-    if _number(text) is not None or _elements(text) or not (starts and numbers or len(numbers) == 1):
-        return text
-    return numbers[0]
+    if numbers and (len(numbers) == 1 or re.match(r"\W*\d", text)):
+        return numbers[0]
+    return _REASONS.sub("", text)

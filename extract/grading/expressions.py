@@ -5,14 +5,23 @@ from __future__ import annotations
 import re
 
 from extract.grading import maths
+from extract.grading.notation import in_digits, plain
 from extract.grading.statements import boxes, sentences, statements
 
-_REASONS = re.compile(r"[\s,;(]*\b(?:where|because|since|when|with|as|for|which|if|but|not)\b.*", re.IGNORECASE | re.DOTALL)
-_REFUSAL = re.compile(r"\b(?:cannot|can't|can not|unable|sorry|insufficient|not enough|unclear|not possible)\b", re.IGNORECASE)
+# What only explains an answer: "60 because ...", "12, where r = 3"
+_REASONS = re.compile(
+    r"[\s,;(]*\b(?:where|because|since|when|with|as|for|which|if|but|not)\b.*", re.IGNORECASE | re.DOTALL
+)
+_REFUSAL = re.compile(
+    r"\b(?:cannot|can't|can not|unable|sorry|insufficient|not enough|unclear|not possible)\b", re.IGNORECASE
+)
 _NOT_BUT = re.compile(r"^\W*not\b.*?\bbut\s+(?:rather\s+)?", re.IGNORECASE)  # "not 5 but 6"
 _IN_MATHS = re.compile(r"\$\$?(.+?)\$\$?|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 # "... is 12", "we get 12", "= 12"
-_LINKED = re.compile(r"(?:\b(?:is|are|be|was|equals?|get|gives?|yields?|have|need)\b|[=≈])\s*(?:(?:to|about|approximately)\s+)?$")
+_LINKED = re.compile(
+    r"(?:\b(?:is|are|be|was|equals?|get|gives?|yields?|have|need)\b|[=≈])\s*(?:(?:to|about|approximately)\s+)?$"
+)
+_NEGATED = re.compile(r"(?:\bnot|n't)\s+(?:\w+\s+)?$")  # "is not 60"
 
 
 def settled(text: str) -> str:
@@ -49,11 +58,12 @@ def concluded(sentence: str) -> str:
     """The expression of a sentence that comes after a word such as "is", else its last one."""
     if maths.read(sentence):
         return sentence
-    plain = maths.plain(sentence)
-    found, place = maths.spans(sentence), 0
-    linked = ""
-    for span in found:
-        place = plain.find(span, place)
-        linked = span if place >= 0 and _LINKED.search(plain[:place]) else linked
-        place = max(place, 0) + len(span)
-    return linked or (found[-1] if found else "")
+    whole = in_digits(plain(sentence))
+    linked, last, place = "", "", 0
+    for span in maths.spans(sentence):
+        start = max(whole.find(span, place), place)
+        before, place = whole[:start], start + len(span)
+        if not _NEGATED.search(before):
+            last = span
+            linked = span if _LINKED.search(before) else linked
+    return linked or last

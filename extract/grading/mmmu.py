@@ -9,6 +9,7 @@ import re
 
 from extract.grading import choices, maths
 from extract.grading.expressions import settled
+from extract.grading.notation import plain
 from extract.grading.statements import readable, sentences, statements
 from extract.grading.text import normalise
 from extract.sample import Sample
@@ -19,35 +20,38 @@ def final_answer(sample: Sample, response: str) -> str:
     if sample.choices:
         return choices.final_answer(sample, response)
     text = readable(response)
-    said = _said(text)
-    if maths.read(said):
-        return maths.key(said)
-    return maths.key(settled(text)) if re.search(r"\d", said) and len(said.split()) > 4 else normalise(said)
+    return maths.key(settled(text)) if _is_number(sample.answer) else normalise(_said(text))
 
 
 def grade(sample: Sample, response: str) -> bool:
     """Whether the response settles on the right choice, or on one of the reference numbers or words."""
     if sample.choices:
         return choices.grade(sample, response)
-    return any(_is_right(reference, readable(response)) for reference in (sample.answer, *sample.accepted))
+    text = readable(response)
+    return any(_is_right(reference, text) for reference in (sample.answer, *sample.accepted))
 
 
 def _is_right(reference: str, text: str) -> bool:
-    if maths.read(reference):
+    if _is_number(reference):
         return maths.same(reference, settled(text))
+    if len(reference) == 1:  # "C" or "step c", but no "a" of a sentence
+        last = rf"{reference}|{reference.lower()}(?=\W*$)"
+        return re.search(rf"(?<!\w)(?:{last})(?!\w)", _said(text)) is not None
     words = re.escape(_words(reference))
     return bool(words) and re.search(rf"(?<!\w)(?<!\bnot ){words}(?:s|es)?(?!\w)", _words(_said(text))) is not None
 
 
+def _is_number(reference: str) -> bool:
+    value = maths.read(reference)
+    return value is not None and not value.symbolic
+
+
 def _said(text: str) -> str:
-    """What the response announces, else the whole of a short one, else its last sentence."""
-    announced = statements(text)
-    if announced:
-        return (sentences(announced[0]) or [""])[0]
-    parts = sentences(text)
-    return text if len(parts) < 2 else parts[-1]
+    """What the response announces, else its last sentence."""
+    announced = statements(text)[:1] or [text]
+    return (sentences(announced[0]) or [""])[0 if statements(text) else -1]
 
 
 def _words(text: str) -> str:
     """A text without case, LaTeX and punctuation."""
-    return re.sub(r"[^\w+%./-]+", " ", normalise(maths.plain(text))).strip()
+    return re.sub(r"[^\w+%./-]+", " ", normalise(plain(text))).strip()

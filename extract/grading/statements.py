@@ -12,7 +12,7 @@ _THINGS = r"(?:options?|choices?|answers?|match|letter|value|result|solution)"
 ANNOUNCEMENTS = (
     # "The answer is 5", "Final answer: 5", "the correct option for k would be 5", '"answer": "5"', "the answer = 5"
     rf"\b(?:(?:final_|correct_)?answer|{_KINDS}\s+(?:\w+\s+)?{_THINGS})\b(?P<gap>[^.:=\n]{{0,80}}?)(?:\b(?:is|are|be)\b|[:=])",
-    r"^\W*(?:(?:the|final|correct)\s+)*answer\W+",  # "Answer C", "### Final Answer", the answer in the next line
+    r"^\W*(?:(?:the|final|correct)\s+)*answer(?:[\s:*#=>→]|[-–—]\s)+",  # "Answer C", "### Answer" above the answer
     r"(?:答案|正确选项|正确答案)\s*(?:应该)?(?:是|为|选)?\s*:?",  # "答案：B", "正确答案是B"
     r"####",  # "#### 5"
 )
@@ -23,20 +23,22 @@ _ENCLOSURES = re.compile(
 )
 _BOX = re.compile(r"\\f?boxed\s*\{|\\fbox\s*\{")
 _THOUGHT = re.compile(r"^.*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
-_IMAGE = re.compile(r"<\s*image[\s_]*\d*\s*>|\bimage\d+\b", re.IGNORECASE)
+IMAGE = re.compile(r"<\s*image[\s_]*\d*\s*>|\bimage\d+\b", re.IGNORECASE)
 _SPECIAL = re.compile(r"</s>|<\|(?:im_end|end|eot_id|endoftext)\|>|<(?:end_of_turn|eos)>")
+_LIST_OF_CHOICES = re.compile(r"\W*A[.):][^\n]*\n\W*B[.):]")  # "The answer is one of these:\nA. 12\nB. 13"
 _JSON_KEYS = ("final_answer", "final answer", "finalanswer", "answer", "correct_answer", "choice", "option", "result")
 # A sentence ends at a line break or at a stop before a space: "is 3.5. So" ends after 3.5.
 _SENTENCE_END = re.compile(r"\n+|(?<=[.!?。])(?<!\bvs\.)(?<!approx\.)\s+(?=[^a-z])|(?<=。)")
 _MARKUP = re.compile(r"\*\*|__(?!_)|`+|^\s*(?:#+|>)\s", re.MULTILINE)
-_FULL_WIDTH = {code: unicodedata.normalize("NFKC", chr(code)) for code in range(0xFF01, 0xFF5F)}
+_ASCII = {code: unicodedata.normalize("NFKC", chr(code)) for code in range(0xFF01, 0xFF5F)}  # full-width forms
+_ASCII |= {0x2019: "'", 0x201C: '"', 0x201D: '"', 0x2212: "-"}  # typographic quotation marks, minus sign
 
 
-def readable(response: str) -> str:
+def readable(response: str, keep_images: bool = False) -> str:
     """The response without its thoughts, image placeholders, special tokens and bold or code marks."""
-    text = _THOUGHT.sub("", response)
-    text = _SPECIAL.sub("", _IMAGE.sub("", text)).translate(_FULL_WIDTH)
-    return _MARKUP.sub("", text).strip()
+    text = _SPECIAL.sub("", _THOUGHT.sub("", response))
+    text = text if keep_images else IMAGE.sub("", text)
+    return _MARKUP.sub("", text.translate(_ASCII)).strip()
 
 
 def sentences(text: str) -> list[str]:
@@ -72,8 +74,10 @@ def boxes(text: str) -> list[tuple[int, str]]:
 
 def _announced(rest: str) -> str:
     """The first line with content after an announcement; only the quotation when it is one."""
+    if _LIST_OF_CHOICES.match(rest):
+        return ""
     line = re.match(r"[\s:=\"'*$\\\[({]*[^\n]*", rest)[0].lstrip(" \t\n:=*")
-    if quotation := re.match(r"\"([^\"\n]+)\"", line):
+    if quotation := re.match(r"[\"']([^\"'\n]+)[\"']", line):
         return quotation[1]
     return line.strip().rstrip("!")
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import Bool, Int8
 
 from relope_jax.errors import ReLopeError, nearest
 from relope_jax.states.manifest import MANIFEST
@@ -80,8 +81,8 @@ class Answers:
             raise ReLopeError(f"the answers '{name}' belong to an earlier {store} that was made again since: {again}")
         return Answers(name, pq.read_table(pa.BufferReader(data)), settings)
 
-    def labels(self, sample_ids: Sequence[str]) -> np.ndarray:
-        """Whether the greedy answer to each sample is right, 0 or 1, int8.
+    def labels(self, sample_ids: Sequence[str]) -> Int8[np.ndarray, "samples"]:
+        """Whether the greedy answer to each sample is right, 0 or 1.
 
         Raises:
           ReLopeError: these are sampled answers, or a sample has none (`has` tells which have).
@@ -100,8 +101,8 @@ class Answers:
         labels = self.table["label"].to_numpy()
         return labels[[found[sample_id][0] for sample_id in sample_ids]]
 
-    def has(self, sample_ids: Sequence[str]) -> np.ndarray:
-        """For each sample whether all answers that were asked for are there, as bool."""
+    def has(self, sample_ids: Sequence[str]) -> Bool[np.ndarray, "samples"]:
+        """For each sample whether all answers that were asked for are there."""
         wanted = len(self.settings["styles"]) * max(self.settings["samples"], 1)
         return np.array([len(self._rows_by_sample.get(i, ())) == wanted for i in sample_ids], dtype=bool)
 

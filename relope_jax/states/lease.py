@@ -11,6 +11,7 @@ from typing import Any
 
 import tensorstore as ts
 
+from relope_jax.errors import ReLopeError
 from relope_jax.states.files import Locked
 
 EXPIRES = 60.0  # seconds after which a lease that is not renewed belongs to nobody
@@ -18,7 +19,7 @@ RENEWS = 15.0  # seconds between two renewals
 
 
 class Lease:
-    """Context manager that holds the lease `name`; raises Locked when somebody else's is still fresh.
+    """The lease `name` of one store.
 
     Writes are conditional on what was read, so of two processes that find the same expired lease one gets it.
     """
@@ -32,16 +33,20 @@ class Lease:
         """Whether some process holds the lease now."""
         return self._age(self._store.read(self._name).result()) < EXPIRES
 
-    def __enter__(self) -> None:
+    def take(self) -> None:
+        """Hold the lease until `release`; raises Locked when somebody else's is still fresh."""
         found = self._store.read(self._name).result()
         if self._age(found) < EXPIRES:
             raise Locked(f"{self._title}, held by {self._holder(found)}; a killed one's lock ends after {EXPIRES:g} s")
         written = self._write(if_equal=found.stamp.generation)
         if not written.generation:
+            if self._store.read(self._name).result().state == "missing":
+                raise ReLopeError(f"cannot write {self._title}: is there such a bucket?")
             raise Locked(self._title)
         self._thread.start()
 
-    def __exit__(self, *_: object) -> None:
+    def release(self) -> None:
+        """Give the lease back."""
         self._ended.set()
         self._thread.join()
         self._store.delete_range(ts.KvStore.KeyRange(self._name, self._name + "\0")).result()

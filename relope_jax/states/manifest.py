@@ -34,6 +34,7 @@ class Identity:
     device_map: str  # how the model was spread over several devices; empty when it was not
     prompt_hash: str  # of the chat template and the dataset's prompt template
     dataset: dict[str, Any]  # its settings, the variant included, and digests of its files
+    samples: str  # digest of all sample ids with their groups and splits
     labels_from: str  # digest of the store whose labels were taken over; empty when the answers were graded
     max_new_tokens: int
     part_size: int

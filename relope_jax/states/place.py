@@ -43,7 +43,7 @@ class Place(Protocol):
         """Replace a file in one step."""
 
     def delete(self, prefix: str) -> None:
-        """Delete every file below a prefix ending in a slash."""
+        """Delete a file, or every file below a prefix ending in a slash; what is not there is no error."""
 
     def publishing(self, name: str, last: str) -> contextlib.AbstractContextManager[Path]:
         """A local folder to fill, published as folder `name` when the block ends well; `last` marks it complete."""
@@ -108,7 +108,11 @@ class LocalPlace:
         files.write_bytes(path, data)
 
     def delete(self, prefix: str) -> None:
-        shutil.rmtree(self.folder / prefix, ignore_errors=True)
+        path = self.folder / prefix
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def publishing(self, name: str, last: str) -> Iterator[Path]:
@@ -149,7 +153,7 @@ class BucketPlace:
 
     def exists(self, name: str) -> bool:
         with self._one_line_errors():
-            return bool(self._store.list(ts.KvStore.KeyRange(name, name + "\0")).result())
+            return bool(self._store.list(_below(name)).result())
 
     def read(self, name: str) -> bytes:
         with self._one_line_errors():
@@ -163,8 +167,7 @@ class BucketPlace:
 
     def names(self, prefix: str = "") -> list[str]:
         with self._one_line_errors():
-            every = ts.KvStore.KeyRange(prefix, prefix[:-1] + chr(ord("/") + 1)) if prefix else None
-            found = self._store.list(every).result()
+            found = self._store.list(_below(prefix) if prefix else None).result()
         return sorted(name for name in (key.decode() for key in found) if not name.startswith("."))
 
     def write(self, name: str, data: bytes) -> None:
@@ -173,7 +176,7 @@ class BucketPlace:
 
     def delete(self, prefix: str) -> None:
         with self._one_line_errors():
-            self._store.delete_range(ts.KvStore.KeyRange(prefix, prefix[:-1] + chr(ord("/") + 1))).result()
+            self._store.delete_range(_below(prefix)).result()
 
     @contextlib.contextmanager
     def publishing(self, name: str, last: str) -> Iterator[Path]:
@@ -191,8 +194,16 @@ class BucketPlace:
             path.write_bytes(self.read(name))
             yield path
 
-    def lock(self, name: str) -> contextlib.AbstractContextManager[None]:
-        return Lease(self._store, name, f"{self.url}/{name}")
+    @contextlib.contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        lease = Lease(self._store, name, f"{self.url}/{name}")
+        with self._one_line_errors():
+            lease.take()
+        try:
+            yield
+        finally:
+            with self._one_line_errors():
+                lease.release()
 
     def locks(self) -> list[str]:
         with self._one_line_errors():
@@ -207,3 +218,8 @@ class BucketPlace:
             yield
         except ValueError as error:
             raise ReLopeError(f"cannot use {self.url}: {first_line(error)[:300]}") from error
+
+
+def _below(name: str) -> ts.KvStore.KeyRange:
+    """Every key below a prefix ending in a slash; the one key that another name is."""
+    return ts.KvStore.KeyRange(name, name[:-1] + chr(ord("/") + 1) if name.endswith("/") else name + "\0")

@@ -6,9 +6,9 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from relope_jax.errors import ReLopeError
 from relope_jax.models.block_spec import Block
 from relope_jax.models.params import load_block
+from relope_jax.states.files import to_json
 from relope_jax.states.manifest import IDENTITY, MANIFEST, PART, Identity, Manifest, Part
 from relope_jax.states.place import open_place
 from relope_jax.states.ragged import TokenStates
@@ -25,6 +26,14 @@ from relope_jax.states.reader import PartReader, read_rows
 from relope_jax.states.writer import block_name
 
 SPLITS = ("train", "validation", "test")
+REPAIR = ": `python -m extract.verify {} --drop_damaged` removes what is damaged, then extract again"
+
+
+class Damage(NamedTuple):
+    """One damaged thing: its file, or its part's folder with a slash, and a line about it."""
+
+    name: str
+    message: str
 
 
 class Store:
@@ -85,9 +94,7 @@ class Store:
         """The frozen decoder block l."""
         name = block_name(self.layer)
         if not self._is_intact(name, self.manifest.blocks[name]):
-            raise ReLopeError(
-                f"{self.path}/{name} is missing or changed: delete {MANIFEST} there and extract again to remake it"
-            )
+            raise ReLopeError(f"{self.path}/{name} is missing or changed{REPAIR.format(self.path)}")
         with self.place.local_copy(name) as path:
             return load_block(path)
 
@@ -128,20 +135,30 @@ class Store:
 
     def verify(self) -> None:
         """Compare every file with its SHA-256; raises ReLopeError naming the first damaged part."""
-        for error in self.damages():
-            raise error
+        for damage in self.damages():
+            raise ReLopeError(damage.message)
 
-    def damages(self) -> Iterator[ReLopeError]:
-        """Everything that is damaged in the store, part by part."""
+    def damages(self, checked: Callable[[], object] = lambda: None) -> Iterator[Damage]:
+        """Everything that is damaged in the store; `checked` is called after each of its parts and blocks."""
         record = self._read_json(IDENTITY)
         if record is None or self.identity.differences(record):
-            yield ReLopeError(f"{self.path}/{IDENTITY} is missing or changed: delete the store and extract again")
+            yield Damage(IDENTITY, f"{self.path}/{IDENTITY} is missing or changed{REPAIR.format(self.path)}")
         for name, digest in self.manifest.blocks.items():
             if not self._is_intact(name, digest):
-                yield ReLopeError(f"{self.path}/{name} is missing or changed: delete {MANIFEST} and extract again")
+                yield Damage(name, f"{self.path}/{name} is missing or changed{REPAIR.format(self.path)}")
+            checked()
         for part in self.manifest.parts:
             if changed := self._changed_files(part):
-                yield self.damaged(part, f"changed or missing: {', '.join(changed)}")
+                yield Damage(f"parts/{part.name}/", str(self.damaged(part, f"changed: {', '.join(changed)}")))
+            checked()
+
+    def drop(self, damages: Iterable[Damage]) -> None:
+        """Remove what is damaged, so that the same extraction makes it again and keeps the rest."""
+        self.place.write(IDENTITY, to_json(dataclasses.asdict(self.identity)).encode())
+        self.place.delete(MANIFEST)
+        for damage in damages:
+            if damage.name.endswith("/"):
+                self.place.delete(damage.name)
 
     def _changed_files(self, part: Part) -> list[str]:
         folder = f"parts/{part.name}"
@@ -164,7 +181,4 @@ class Store:
             return None
 
     def damaged(self, part: Part, why: str) -> ReLopeError:
-        return ReLopeError(
-            f"part {part.name} of {self.path} is damaged ({why}): "
-            f"delete {self.path}/{MANIFEST} and parts/{part.name} and extract again to remake it"
-        )
+        return ReLopeError(f"part {part.name} of {self.path} is damaged ({why}){REPAIR.format(self.path)}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,8 +21,9 @@ COLOURS = {(255, 0, 0): "red", (0, 255, 0): "green", (0, 0, 255): "blue"}
 MODELS = ["toy-large", "toy-small"]
 FAULTS = {
     "statuses": [],  # of the first requests, before anything is answered
+    "code": None,  # of an error
     "retry_after": None,  # header of these
-    "hang": 0,  # so many first requests get no answer for a second
+    "hang": 0,  # so many first requests get no answer for 2.5 seconds
     "drop": 0,  # so many first requests are cut off
     "delay": 0.0,  # seconds every answer takes
     "refuse": None,  # questions with this text get 400
@@ -42,6 +44,11 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.lock = threading.Lock()
         self.reset({})
+
+    def handle_error(self, request: object, address: object) -> None:
+        """A client that is gone is what some tests are about."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, address)
 
     def reset(self, faults: dict) -> None:
         with self.lock:
@@ -70,16 +77,16 @@ class Handler(BaseHTTPRequestHandler):
             self.server.reset(body)
             self.reply(200, {})
         elif self.path == "/v1/chat/completions":
-            self.count(body)
+            stats = self.count(body)
             try:
-                self.complete(body)
+                self.complete(body, stats)
             finally:
                 with self.server.lock:
-                    self.server.stats["in_flight"] -= 1
+                    stats["in_flight"] -= 1  # of the counters it began under: a hung request may outlive them
         else:
             self.reply(404, {"detail": "Not Found"})
 
-    def count(self, body: dict) -> None:
+    def count(self, body: dict) -> dict:
         with self.server.lock:
             stats = self.server.stats
             stats["requests"] += 1
@@ -87,6 +94,7 @@ class Handler(BaseHTTPRequestHandler):
             stats["max_in_flight"] = max(stats["max_in_flight"], stats["in_flight"])
             stats["bodies"].append(body)
             stats["keys"].append(self.headers["Authorization"])
+            return stats
 
     def take(self, fault: str) -> bool:
         """Whether this request is one of the first that the fault hits."""
@@ -94,7 +102,7 @@ class Handler(BaseHTTPRequestHandler):
             self.server.faults[fault] -= 1
             return self.server.faults[fault] >= 0
 
-    def complete(self, body: dict) -> None:
+    def complete(self, body: dict, stats: dict) -> None:
         faults = self.server.faults
         text, images = read(body["messages"][0]["content"])
         if faults["key"] and self.headers["Authorization"] != f"Bearer {faults['key']}":
@@ -106,7 +114,7 @@ class Handler(BaseHTTPRequestHandler):
         if status:
             return self.fail(status, f"made to fail with {status}")
         if self.take("hang"):
-            time.sleep(1.0)
+            time.sleep(2.5)
         if self.take("drop"):
             self.close_connection = True
             return self.connection.close()
@@ -119,14 +127,16 @@ class Handler(BaseHTTPRequestHandler):
             return self.reply(200, faults["body"])
         self.reply(200, completion(body, answer(body, text, images), faults))
         with self.server.lock:
-            self.server.stats["answered"] += 1
+            stats["answered"] += 1
 
     def fail(self, status: int, message: str) -> None:
         wait = self.server.faults["retry_after"]
         if self.server.faults["echo"]:
             message += f" for {self.headers['Authorization']}"
         headers = {} if wait is None else {"Retry-After": str(wait)}
-        self.reply(status, {"error": {"message": message, "type": "error", "code": None}}, headers)
+        self.reply(
+            status, {"error": {"message": message, "type": "error", "code": self.server.faults["code"]}}, headers
+        )
 
     def reply(self, status: int, value: object, headers: dict | None = None) -> None:
         data = json.dumps(value).encode()
@@ -159,7 +169,9 @@ def answer(body: dict, text: str, images: list[Image.Image]) -> str:
 
 def completion(body: dict, said: str, faults: dict) -> dict:
     tokens = said.split()
-    logprobs = [{"token": token, "logprob": -0.25 * i, "bytes": None, "top_logprobs": []} for i, token in enumerate(tokens)]
+    logprobs = [
+        {"token": token, "logprob": -0.25 * i, "bytes": None, "top_logprobs": []} for i, token in enumerate(tokens)
+    ]
     return {
         "id": "1", "object": "chat.completion", "created": 0, "model": f"{body['model']}-2026",
         "system_fingerprint": "fp_1",

@@ -203,6 +203,7 @@ def test_scienceqa_from_its_repository(scienceqa):
 
 
 def test_scienceqa_from_a_file_of_ones_own(tmp_path):
+    put(tmp_path / "pid_splits.json", {"test": ["1"]})  # of another table
     row = {"id": "7", "question": "Which?", "choices": ["x", "y"], "answer": 0, "hint": "", "image": "a/b.png"}
     (sample,) = load("scienceqa", put(tmp_path / "mine.json", [row]))
     assert (sample.sample_id, sample.images) == ("7", (tmp_path / "a/b.png",))

@@ -191,13 +191,13 @@ def test_greedy_is_what_generate_says_and_capture_sees(llava):
     """Inside `Capture`, as an extraction does it."""
     backbone = llava.backbone
     inputs = build_inputs(backbone, llava.queries)
-    with Capture(backbone, 2, inputs["attention_mask"]) as capture:
+    with Capture(backbone, [2], inputs["attention_mask"]) as capture:
         generated = generate(backbone, inputs, STEPS)
-    with torch.inference_mode(), Capture(backbone, 2, inputs["attention_mask"]) as plain:
+    with torch.inference_mode(), Capture(backbone, [2], inputs["attention_mask"]) as plain:
         output = backbone.model.generate(**inputs, max_new_tokens=STEPS, **GREEDY)
     texts = backbone.tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
     assert [answer.text for answer in generated.answers] == [text.strip() for text in texts]
-    np.testing.assert_array_equal(capture.states().last_hidden, plain.states().last_hidden)
+    np.testing.assert_array_equal(capture.states(2).last_hidden, plain.states(2).last_hidden)
 
 
 def test_hooks_are_removed_after_a_failure(llava, monkeypatch):

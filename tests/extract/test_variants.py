@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from extract import prompts, variants
 from extract.variants import Variant, load_captions, parse_variant
 from relope_jax.errors import ReLopeError
 
@@ -205,10 +204,6 @@ def test_captions_that_cannot_be_read(tmp_path):
     (tmp_path / "latin.jsonl").write_bytes(b"\xe9")
     with pytest.raises(ReLopeError, match="not UTF-8"):
         load_captions(tmp_path / "latin.jsonl")
-
-
-def test_markers_are_those_of_the_prompts():
-    assert variants.PLACE.pattern == prompts.PLACE.pattern
 
 
 def test_loads_without_torch():

@@ -1,0 +1,184 @@
+"""Names of choices in short texts: letters, texts and values. Each function gives the indices that it finds."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+
+from extract.grading import maths, notation
+from extract.grading.text import normalise
+
+Choices = tuple[str, ...]
+_MAX_LENGTH = 600  # of a sentence that is searched for names
+
+NOUN = r"(?:options?|choices?|answers?|letter|statement|figure|picture|image|diagram)"
+_LABEL = r"[A-Z](?![\w']|[-^_=+/]\w|\s*[=+])"  # a capital on its own: none of "AB", "A'", "A-frame", "C = 3"
+_SMALL_LABEL = r"[a-z](?=\s*[).:\]](?!\w)|\s*$)"  # "b)", "b."
+# "A, E", "A or possibly B", "a, b, c"
+_MORE_LABELS = re.compile(
+    r"(?:\W{0,3}(?:,|\band\b|\bor\b|&|/)\W{0,3}(?:(?:possibly|maybe|perhaps|option)\s+)*"
+    r"(?:[A-Z]\b|[a-z](?=\W*(?:,|and\b|or\b|$))))*"
+)
+_HEDGES = re.compile(
+    rf"^(?:(?:so|thus|hence|therefore)\b,?\s*)?(?:(?:clearly|likely|probably|indeed|either|both|the)\s+)*(?:{NOUN}\b[\s(\[]*)?", re.IGNORECASE
+)
+# "12 cm (C)", "12 cm, which is option C"
+_MARKED = re.compile(
+    rf"(?<![\w)])[(\[]([A-Za-z])[)\]]|\b(?i:option|choice|answer|letter)\s+[(\[\"']?({_LABEL})(?!\s*[-*/^])"
+)
+# "is clearly C"; no letter of a formula or of a list
+_LOOSE = re.compile(
+    r"(?<![\w'\\^_=+*/(-])(?<![=+A-Z] )(?<![A-Z], )(?<!and )(?<!or )([A-Z])(?![\w'(^_]|\W{1,2}(?:(?:and|or)\s)?[A-Z]\b|\s*[=+*/]|-\w|\.\w)"
+)
+# What may stand before it where choices have texts, so that "Project A" and "vitamin C" name no choice.
+_BEFORE_LOOSE = re.compile(
+    r"(?:^|[:,;.(\[]|'s|\b(?:is|be|so|thus|hence|therefore|with|get|say|clearly|likely|indeed|probably|maybe))\W*$",
+    re.IGNORECASE,
+)
+_LISTED = re.compile(r"(?:^\W*|[\s(](?=A\)))A[.):](?!\w).*?[\s(]B[.):](?!\w)", re.MULTILINE | re.DOTALL)  # "A. 12 B. 13"
+# A response turns from what it holds to what it rejects or to its reasons: "dog, not cat", "dog because ...".
+_TURN = re.compile(
+    r"\b(?:not|cannot|rather than|instead of|as opposed to|neither|because|since|whereas|while|but)\b|n't\b",
+    re.IGNORECASE,
+)
+# "not B but C", "A, no wait, C"
+_CORRECTED = re.compile(
+    r"\b(?:not|neither)\b[^.\n]{0,60}?\bbut\b(?:\s+rather)?\s*(?:is\s+)?|^.*\b(?:no,? wait|wait,? no|correction)\b\W*",
+    re.IGNORECASE | re.DOTALL,
+)
+_REJECTED = re.compile(
+    r"[^,;.]*(?:\b(?:not|cannot|neither)\b|n't\b)[^,;.]*[,;.]\s*", re.IGNORECASE
+)  # "It can't be A, ..."
+# After these words A is no article and I no pronoun: "A because ...", "I is ...".
+_AFTER_LETTER = {
+    "A": "because|since|as|is|and|or|with|which|due|based|given|would|seems|was",
+    "I": "because|since|is|and|or",
+}
+_WRAPPER = re.compile(r"\\(?:text|mathrm|mathbf|textbf|mbox|boxed|rm|bf|textit|mathit)\s*\{([^{}]*)\}")
+_MATHS_SIGN = re.compile(r"\\[()\[\]]|\$|^[\s*]+|[\s*]+$|^\s*\{([^{}]*)\}\s*$")
+
+
+def held(text: str, choices: Choices, expression: Callable[[str], str]) -> set[int]:
+    """The choices that a short text holds to be the answer; `expression` finds the number in it that counts."""
+    text = _unwrapped(text[:_MAX_LENGTH])
+    if found := by_whole_text(text, choices):
+        return found
+    text = _CORRECTED.sub("", text)
+    for part in (_TURN.split(text)[0], _TURN.split(_REJECTED.sub("", text))[0]):
+        for way in (by_first_letter, by_marked_letter, by_text):
+            if found := way(part, choices):
+                return found
+        if found := _by_value(expression(part), choices) or _by_loose_letter(part, choices):
+            return found
+    return {index for index in by_text(text, choices) if _TURN.search(choices[index])}  # "it is not possible"
+
+
+def at_start(line: str, choices: Choices) -> set[int]:
+    """A letter or a text in the first line of a longer response: "C) a dog", "dog"."""
+    has_label = re.match(r"\W*[A-Za-z]\s*(?:[.):,]|$)", line)
+    return (by_first_letter(line, choices) if has_label else set()) or by_whole_text(line, choices)
+
+
+def by_whole_text(text: str, choices: Choices) -> set[int]:
+    """A letter and nothing else, or the text of a choice and nothing else."""
+    key = _key(text)
+    letter = key.strip("()[].: ")
+    if re.fullmatch(r"[a-z]", letter) and index_of(letter) < len(choices):
+        return {index_of(letter)}
+    return {index for index, choice in enumerate(choices) if key and _key(choice) == key}
+
+
+def by_first_letter(text: str, choices: Choices) -> set[int]:
+    """ "B. dog", "(b)", "option B because", "A, E"; the article of "A big dog" is no letter."""
+    text = _HEDGES.sub("", _unwrapped(text).lstrip(" \"'([{:.*-"))
+    match = re.match(rf"{_LABEL}|{_SMALL_LABEL}", text)
+    if match is None:
+        return set()
+    label, rest = index_of(match[0]), text[match.end() :]
+    if label < len(choices) and _key(rest.lstrip(" ).:]*-")) == _key(choices[label]) != "":
+        return {label}
+    if _is_word(match[0], rest) or (match[0] in "Aa" and lists_choices(text)):
+        return set()
+    more = re.fullmatch(r"(?:\W+[A-Z]\b)+\W*", rest) or _MORE_LABELS.match(rest)
+    return _indices([match[0], *re.findall(r"\b[A-Za-z]\b", more[0])], choices)
+
+
+def by_marked_letter(text: str, choices: Choices) -> set[int]:
+    """Letters in brackets or after a word such as "option"."""
+    return _indices([first or second for first, second in _MARKED.findall(_unwrapped(text))], choices)
+
+
+def by_text(text: str, choices: Choices, shortest: int = 2) -> set[int]:
+    """The choices whose text occurs, not counting those inside the text of a longer one; numbers are values."""
+    remaining, found = _key(text), set()
+    for index in sorted(range(len(choices)), key=lambda i: -len(_key(choices[i]))):
+        key = _key(choices[index])
+        if len(key) < shortest or _is_number(key):
+            continue
+        # "12 cm" is not found in "112 cm", "-12 cm" or "1.12 cm".
+        remaining, times = re.subn(rf"(?<![\w.:/^-]){re.escape(key)}(?!\w|[.:/,^-]\w)", "\0", remaining)
+        if times:
+            found.add(index)
+    return found
+
+
+def lists_choices(text: str) -> bool:
+    """Whether the text repeats the choices."""
+    return _LISTED.search(_unwrapped(text)) is not None
+
+
+def index_of(letter: str) -> int:
+    """0 for A or a."""
+    return ord(letter.upper()) - ord("A")
+
+
+def _by_value(text: str, choices: Choices) -> set[int]:
+    values = [_value(choice) for choice in choices]
+    return {index for index, value in enumerate(values) if value and maths.same_value(value, text)}
+
+
+def _by_loose_letter(text: str, choices: Choices) -> set[int]:
+    text = _unwrapped(text)
+    drawn = all(len(_key(choice).strip("()")) == 1 for choice in choices)  # choices without a text
+    letters = [
+        match[1]
+        for match in _LOOSE.finditer(text)
+        if not _is_word(match[1], text[match.end() :]) and (drawn or _BEFORE_LOOSE.search(text[: match.start()]))
+    ]
+    return _indices(letters, choices)
+
+
+def _is_word(letter: str, rest: str) -> bool:
+    """Whether the letter is the article "A" or the pronoun "I", judging by the word after it."""
+    return letter in "AI" and re.match(rf"'|\s+(?!(?:{_AFTER_LETTER[letter]})\b)[a-z]", rest) is not None
+
+
+def _is_number(key: str) -> bool:
+    """Whether the text of a choice is one number, to be compared by value: "3", "\\frac{1}{2}"."""
+    value = _value(key)
+    return value is not None and len(value.parts) == 1 and not re.search(r"[a-z]{2}", re.sub("frac|sqrt|pi", "", key))
+
+
+def _value(choice: str) -> maths.Value | None:
+    """The value of a choice; "5-4-3" is an order, not a difference."""
+    if re.fullmatch(r"\d+(?:-\d+)+", choice) or not re.search(r"\d|\\|pi", choice):
+        return None
+    return maths.read(choice)
+
+
+def _indices(letters: list[str], choices: Choices) -> set[int]:
+    return {index_of(letter) for letter in letters if index_of(letter) < len(choices)}
+
+
+def _unwrapped(text: str) -> str:
+    r"""Without LaTeX around words: "\text{(C)}" and "\( C \)" become "(C)" and "C"."""
+    return _MATHS_SIGN.sub(r" \1", _WRAPPER.sub(r"\1", text)).strip()
+
+
+@functools.lru_cache(maxsize=10_000)
+def _key(text: str) -> str:
+    """What two texts of one choice have in common: no case, LaTeX wrapping, articles, or spaces around signs."""
+    text = notation.plain(_unwrapped(text)) if "\\" in text or "$" in text else _unwrapped(text)
+    text = re.sub(r"\s*([-+*/=^:;,])\s*", r"\1", normalise(text))
+    return normalise(text.replace(";", ",").replace(",", ", "))

@@ -1,0 +1,36 @@
+"""Where the images of a question stand in its text. No torch here."""
+
+from __future__ import annotations
+
+import re
+
+PLACE = re.compile(r"<image (\d+)>")  # where image k of a question belongs in its text, k from 1
+
+
+def place_images(text: str, n_images: int) -> tuple[list[dict[str, str]], list[int]]:
+    """The user turn's content, text and places of images as they follow each other, and which image is where.
+
+    Images that the text does not place come first; one placed twice is shown twice; `<image 9>` without a ninth image
+    stays text.
+    """
+    pieces = PLACE.split(text)  # text, number, text, number, ..., text
+    placed = [int(number) - 1 for number in pieces[1::2]]
+    order = [i for i in range(n_images) if i not in placed]
+    content: list[dict[str, str]] = [{"type": "image"} for _ in order]
+    _add_text(content, pieces[0])
+    for i, piece in zip(placed, pieces[2::2], strict=True):
+        if 0 <= i < n_images:
+            content.append({"type": "image"})
+            order.append(i)
+        else:
+            _add_text(content, f"<image {i + 1}>")
+        _add_text(content, piece)
+    return content, order
+
+
+def _add_text(content: list[dict[str, str]], text: str) -> None:
+    """Append text, to the last piece when that is text."""
+    if content and content[-1]["type"] == "text":
+        content[-1]["text"] += text
+    elif text:
+        content.append({"type": "text", "text": text})

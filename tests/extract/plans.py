@@ -1,0 +1,41 @@
+"""Small extractions for tests: a tiny LLaVA and questions about drawn pictures."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from extract.settings import Extraction
+from extract.spec import DatasetSpec, ExtractSpec, ModelSpec
+from tests.extract import tiny_models
+
+N_QUESTIONS = 24
+
+
+def tiny_plan(folder: Path, tokenizer, **extract) -> Extraction:
+    """24 questions to a tiny LLaVA, model and data saved below `folder`; the store is to be `folder/store`."""
+    model = tiny_models.save_llava(folder / "model", copy.deepcopy(tokenizer))
+    rng = np.random.default_rng(0)
+    lines = []
+    for i in range(N_QUESTIONS):
+        Image.fromarray(rng.integers(0, 255, (28 + i, 40, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+        question = "what is this" + " and that" * int(rng.integers(0, 9)) + "?"
+        lines.append(json.dumps({"id": f"q{i:02d}", "question": question, "answer": "x", "image": f"{i}.png"}))
+    (folder / "data.jsonl").write_text("\n".join(lines))
+    return Extraction(
+        model=ModelSpec(name=str(model), device="cpu"),
+        dataset=DatasetSpec(name="jsonl", path=str(folder / "data.jsonl")),
+        extract=ExtractSpec(**{"layer": 2, "max_new_tokens": 3, "part_size": 2} | extract),
+        store=folder / "store",
+    )
+
+
+def contents(store: Path) -> dict[str, str]:
+    """Checksums of everything in a store but locks and what a killed writer left under a hidden name."""
+    from relope_jax.states.files import tree_checksums
+
+    return {k: v for k, v in tree_checksums(store).items() if not k.startswith(".") and "/." not in k}

@@ -1,0 +1,143 @@
+"""Accidents while a store is made: kill -9, a full disk, a second writer, lost memory."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from extract import extraction, part
+from extract.settings import open_or_extract
+from relope_jax.errors import ReLopeError
+from relope_jax.states.files import lock_folder
+from relope_jax.states.store import Store
+from relope_jax.states.writer import Shard
+from tests.extract.plans import contents, tiny_plan
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def plan(tmp_path, toy):
+    return tiny_plan(tmp_path, toy.tokenizer)
+
+
+def test_killed_a_hundred_times_the_store_is_the_same(plan, tmp_path):
+    """SIGKILL at 100 random moments, restarted each time: states, table, blocks and manifest to the byte."""
+    command = [sys.executable, "-m", "tests.extract.kill_extraction", str(tmp_path), "100"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500)
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert run.stdout.splitlines()[-1].startswith("100 kills")
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size: str):
+    """A file system of that size mounted at `folder`; needs root."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode != 0:
+        pytest.skip("mounting a small file system needs root")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_full_disk_is_one_line_and_resumes_when_there_is_space(plan, tmp_path):
+    whole = open_or_extract(plan)
+    with small_disk(tmp_path / "disk", "400k"):
+        small = dataclasses.replace(plan, store=tmp_path / "disk" / "store")
+        for _ in range(2):
+            with pytest.raises(ReLopeError, match=r"the disk of .* is full: make space"):
+                open_or_extract(small)
+        assert (small.store / "parts" / "00000").exists()
+        with pytest.raises(ReLopeError, match="unfinished"):
+            Store(small.store)
+        subprocess.run(["mount", "-o", "remount,size=64m", str(tmp_path / "disk")], check=True)
+        open_or_extract(small)
+        assert contents(small.store) == contents(Path(whole.path))
+
+
+def test_second_writer_is_refused_by_the_command(plan, tmp_path):
+    plan.store.mkdir()
+    with lock_folder(plan.store, Shard().lock), pytest.raises(ReLopeError, match=r"another process is writing .*store"):
+        open_or_extract(plan)
+
+
+def test_shards_make_the_same_store_and_the_last_one_finishes_it(plan, tmp_path):
+    whole = open_or_extract(plan)
+    sharded = dataclasses.replace(plan, store=tmp_path / "sharded")
+    assert not extraction.extract_store(sharded, Shard(1, 3))
+    assert not extraction.extract_store(sharded, Shard(0, 3))
+    with pytest.raises(ReLopeError, match="unfinished"):
+        Store(sharded.store)
+    assert extraction.extract_store(sharded, Shard(2, 3))
+    assert contents(sharded.store) == contents(Path(whole.path))
+
+
+def out_of_memory_above(monkeypatch, prompts: int) -> list[int]:
+    """An accelerator that holds only so many prompts; the sizes of all batches it was given."""
+    sizes, run = [], part.PartExtractor._run
+
+    def limited(self, queries, inputs, gathered):
+        sizes.append(len(queries))
+        if len(queries) > prompts:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        run(self, queries, inputs, gathered)
+
+    monkeypatch.setattr(part.PartExtractor, "_run", limited)
+    return sizes
+
+
+def test_token_budget_halves_itself_when_memory_runs_out(plan, monkeypatch, capsys):
+    plan = dataclasses.replace(plan, extract=dataclasses.replace(plan.extract, part_size=12))
+    roomy = open_or_extract(plan)
+    sizes = out_of_memory_above(monkeypatch, 3)
+    tight = open_or_extract(dataclasses.replace(plan, store=plan.store.with_name("tight")))
+    assert sizes[0] == 12
+    assert max(size for size in sizes if size <= 3) == 3
+    assert sum(size for size in sizes if size <= 3) == 24  # every prompt once
+    assert "out of memory: token budget" in capsys.readouterr().out
+    assert tight.samples.equals(roomy.samples) or tight.column("response").tolist() == roomy.column("response").tolist()
+    recorded = {piece.token_budget for piece in tight.manifest.parts}
+    assert recorded != {plan.extract.token_budget}
+    assert {piece.token_budget for piece in roomy.manifest.parts} == {plan.extract.token_budget}
+
+
+def test_prompt_that_never_fits_is_left_out(plan, monkeypatch):
+    run = part.PartExtractor._run
+
+    def limited(self, queries, inputs, gathered):
+        if any(query.sample.sample_id == "q03" for query in queries):
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+        run(self, queries, inputs, gathered)
+
+    monkeypatch.setattr(part.PartExtractor, "_run", limited)
+    store = open_or_extract(plan)
+    assert [entry["sample_id"] for entry in store.manifest.failed] == ["q03"]
+    assert "more memory than there is" in store.manifest.failed[0]["reason"]
+    assert len(store.samples) == 23
+
+
+def test_other_errors_of_the_model_are_not_taken_for_lost_memory(plan, monkeypatch):
+    def broken(self, queries, inputs, gathered):
+        raise RuntimeError("expected scalar type Half but found Float")
+
+    monkeypatch.setattr(part.PartExtractor, "_run", broken)
+    with pytest.raises(RuntimeError, match="scalar type"):
+        open_or_extract(plan)
+
+
+def test_changed_groups_are_not_continued(plan, tmp_path):
+    """New duplicates among the images would move later parts to other splits."""
+    extraction.extract_store(plan, Shard(0, 2))
+    shutil.copyfile(tmp_path / "3.png", tmp_path / "20.png")
+    with pytest.raises(ReLopeError, match=r"begun with other settings \(samples"):
+        extraction.extract_store(plan, Shard(1, 2))

@@ -1,0 +1,104 @@
+"""Tables of answers: round trip, and every way they can be wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from relope_jax.errors import ReLopeError
+from relope_jax.states.answers import ANSWER_SCHEMA, Answers, answer_names
+
+
+def rows(samples: int) -> list[dict]:
+    """Two questions; without sampling one answer each, else `samples` under two styles."""
+    styles = ("direct", "steps") if samples else ("direct",)
+    return [
+        {"sample_id": name, "style": style, "index": index, "response": f"{name} {style} {index}",
+         "final_answer": f"{index}", "label": int(name == "b"), "token_logprobs": [-0.5, -0.25], "cost": 0.1}
+        for name in "ab" for style in styles for index in range(max(samples, 1))
+    ]  # fmt: skip
+
+
+def write(path, name: str, samples: int = 0) -> None:
+    folder = path / "answers"
+    folder.mkdir(exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows(samples), schema=ANSWER_SCHEMA), folder / f"{name}.parquet")
+    sidecar = {
+        "samples": samples,
+        "styles": {"direct": "", "steps": ""} if samples else {"direct": ""},
+        "store_manifest": hashlib.sha256((path / "manifest.json").read_bytes()).hexdigest(),
+        "sha256": hashlib.sha256((folder / f"{name}.parquet").read_bytes()).hexdigest(),
+    }
+    (folder / f"{name}.json").write_text(json.dumps(sidecar))
+
+
+@pytest.fixture
+def store(tmp_path):
+    (tmp_path / "manifest.json").write_text("{}")
+    write(tmp_path, "large")
+    return tmp_path
+
+
+def test_round_trip(store):
+    answers = Answers.load(store, "large")
+    assert answers.table.schema == ANSWER_SCHEMA
+    assert answers.labels(["b", "a", "b"]).tolist() == [1, 0, 1]
+    assert answers.has(["a", "c"]).tolist() == [True, False]
+    assert answers.sampled("response", "direct", ["b", "c"]) == [["b direct 0"], []]
+    assert answers.table["token_logprobs"].to_pylist() == [[-0.5, -0.25]] * 2
+
+
+def test_sampled_answers(store):
+    write(store, "votes", samples=3)
+    answers = Answers.load(store, "votes")
+    assert answers.sampled("final_answer", "steps", ["b"]) == [["0", "1", "2"]]
+    assert answers.has(["a", "c"]).tolist() == [True, False]
+    with pytest.raises(ReLopeError, match="'votes' are sampled, 3 a prompt"):
+        answers.labels(["a"])
+
+
+def test_names_count_finished_tables_only(store):
+    assert answer_names(store / "nowhere") == []
+    (store / "answers" / "half.parquet").write_bytes(b"")  # its sidecar never came
+    write(store, "a.b")
+    assert answer_names(store) == ["a.b", "large"]
+    with pytest.raises(ReLopeError, match=r"no answers 'larg' \(did you mean 'large'\?\); there are: a.b, large; make"):
+        Answers.load(store, "larg")
+
+
+def test_missing_labels_are_named(store):
+    with pytest.raises(ReLopeError, match="'large' lack 1 of 2 samples, the first 'c'"):
+        Answers.load(store, "large").labels(["a", "c"])
+
+
+def test_answers_of_another_store_are_refused(store):
+    (store / "manifest.json").write_text('{"made": "again"}')
+    with pytest.raises(ReLopeError, match="was made again since: delete"):
+        Answers.load(store, "large")
+
+
+@pytest.mark.parametrize("position", [4, 300, -5])
+def test_changed_table_is_found(store, position):
+    path = store / "answers" / "large.parquet"
+    data = bytearray(path.read_bytes())
+    data[position] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ReLopeError, match=r"'large' of .* damaged .the table changed"):
+        Answers.load(store, "large")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"sha256": 1}'])
+def test_damaged_sidecar_is_found(store, text):
+    (store / "answers" / "large.json").write_text(text)
+    with pytest.raises(ReLopeError, match=r"'large' of .* damaged"):
+        Answers.load(store, "large")
+
+
+def test_missing_table_is_found(store):
+    (store / "answers" / "large.parquet").unlink()
+    with pytest.raises(ReLopeError, match=r"'large' of .* damaged"):
+        Answers.load(store, "large")
