@@ -97,5 +97,7 @@ def _readings(text: str, choices: tuple[str, ...]) -> Iterator[set[int]]:
 
 def _conclusion(text: str, choices: tuple[str, ...]) -> set[int]:
     """What the last sentence holds to be the answer, above all after a "but"."""
-    last = (sentences(text) or [""])[-1][-500:]
+    last = (sentences(text) or [""])[-1]
+    if len(last) > naming.MAX_LENGTH:  # no sentence but code or a loop
+        return set()
     return naming.held(_BEFORE_BUT.sub("", last), choices, concluded) or naming.held(last, choices, concluded)

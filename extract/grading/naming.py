@@ -10,7 +10,7 @@ from extract.grading import maths, notation
 from extract.grading.text import normalise
 
 Choices = tuple[str, ...]
-_MAX_LENGTH = 600  # of a sentence that is searched for names
+MAX_LENGTH = 600  # of a sentence that is searched for names
 
 NOUN = r"(?:options?|choices?|answers?|letter|statement|figure|picture|image|diagram)"
 _LABEL = r"[A-Z](?![\w']|[-^_=+/]\w|\s*[=+])"  # a capital on its own: none of "AB", "A'", "A-frame", "C = 3"
@@ -61,7 +61,7 @@ _MATHS_SIGN = re.compile(r"\\[()\[\]]|\$|^[\s*]+|[\s*]+$|^\s*\{([^{}]*)\}\s*$")
 
 def held(text: str, choices: Choices, expression: Callable[[str], str]) -> set[int]:
     """The choices that a short text holds to be the answer; `expression` finds the number in it that counts."""
-    text = _unwrapped(text[:_MAX_LENGTH])
+    text = _unwrapped(text[:MAX_LENGTH])
     if found := by_whole_text(text, choices):
         return found
     text = _CORRECTED.sub("", text)

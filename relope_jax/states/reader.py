@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from relope_jax.states.store import Store
 
 METADATA = "zarr.json"
+# Chunks of `positions` and `last_hidden`, each with the rows of many prompts: read anew for every prompt they would
+# take up to half of the time. States are not kept: an epoch comes back to a prompt when it has long been dropped.
+SMALL_ARRAYS = ts.Context({"cache_pool": {"total_bytes_limit": 2**26}})
 
 
 class PartReader:
@@ -35,11 +38,11 @@ class PartReader:
 
     @functools.cached_property
     def last_hidden(self) -> ts.TensorStore:
-        return self._open(f"{self._layer}/last_hidden")
+        return self._open(f"{self._layer}/last_hidden", SMALL_ARRAYS)
 
     @functools.cached_property
     def positions(self) -> ts.TensorStore:
-        return self._open("positions")
+        return self._open("positions", SMALL_ARRAYS)
 
     def read(self, name: str) -> np.ndarray:
         """A whole array of the part."""
@@ -48,14 +51,14 @@ class PartReader:
         except ValueError as error:
             raise self.damaged(error) from error
 
-    def _open(self, name: str) -> ts.TensorStore:
+    def _open(self, name: str, context: ts.Context | None = None) -> ts.TensorStore:
         """An array; the description of its layout is checked here, its chunks carry checksums of their own."""
         folder = f"parts/{self._part.name}/{name}"
         try:
             metadata = self._store.place.read(f"{folder}/{METADATA}")
             if hashlib.sha256(metadata).hexdigest() != self._part.files[f"{name}/{METADATA}"]:
                 raise self._store.damaged(self._part, f"{name}/{METADATA} is changed")
-            return open_array(self._store.place.kvstore(folder)).result()
+            return open_array(self._store.place.kvstore(folder), context).result()
         except FileNotFoundError as error:
             raise self._store.damaged(self._part, f"{name} is missing") from error
         except ValueError as error:

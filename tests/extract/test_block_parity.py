@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 
 from extract.backbone import Backbone, load_backbone
+from extract.batching import PromptLengths
 from extract.block import dump_block, dump_layer
 from extract.capture import Capture
 from extract.prompts import build_inputs, image_span, image_token_id
@@ -126,6 +127,13 @@ def prefill(subject: Subject, inputs, *, generate: bool = False, stop_after: boo
 def states(subject):
     """Left-padded prompts, captured while the model answers, as an extraction does."""
     return prefill(subject, build_inputs(subject.backbone, subject.queries), generate=True)
+
+
+def test_prompt_lengths_are_exact(subject):
+    """What batches are formed with, without running the processor on the images themselves."""
+    lengths = PromptLengths(subject.backbone)
+    expected = build_inputs(subject.backbone, subject.queries)["attention_mask"].sum(dim=1).tolist()
+    assert [lengths(text, [] if image is None else [image.size]) for text, image in subject.queries] == expected
 
 
 @pytest.fixture(scope="module")

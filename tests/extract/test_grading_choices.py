@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from extract.grading import choice_index, choices
+from extract.grading import choices
 from extract.sample import Sample
 
 LENGTHS = ("10 cm", "11 cm", "12 cm", "13 cm", "110 cm")
