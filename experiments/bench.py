@@ -10,6 +10,8 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import functools
+import importlib
 import platform
 import sys
 from collections.abc import Callable, Iterator
@@ -23,15 +25,17 @@ from experiments.benchmarks.measure import Record
 from relope_jax.errors import ReLopeError, exit_on_error, nearest
 
 
-def _block() -> Iterator[Record]:
+def _benchmark(name: str) -> Iterator[Record]:
     try:
-        from experiments.benchmarks import block
+        module = importlib.import_module(f"experiments.benchmarks.{name}")
     except ModuleNotFoundError as error:
         raise ReLopeError(f"this benchmark needs {error.name}: `make setup` installs it") from error
-    return block.run()
+    return module.run()
 
 
-BENCHMARKS: dict[str, Callable[[], Iterator[Record]]] = {"block": _block}
+BENCHMARKS: dict[str, Callable[[], Iterator[Record]]] = {
+    name: functools.partial(_benchmark, name) for name in ("block", "extract", "store")
+}
 
 
 def run(names: list[str], out: str = "") -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 import transformers
@@ -73,9 +74,16 @@ def extract_parts(extractor: PartExtractor, writer: StoreWriter, parts: list[lis
     if done and waiting:
         print(f"going on with {writer.place.url}: {done} of {total} prompts are already there")
     title = "extracting" if writer.shard.count == 1 else f"extracting shard {writer.shard}"
-    with tqdm(total=total, initial=done, desc=title, unit="prompt", smoothing=0.05) as bar:
+    bar = tqdm(total=total, initial=done, desc=title, unit="prompt", smoothing=0.05)
+    with bar, ThreadPoolExecutor(max_workers=1) as background:  # the model need not wait for the disk
+        writing: Future[None] | None = None
         for index, part in waiting.items():
-            extractor.extract(part, bar.update).write(writer, index, part)
+            made = extractor.extract(part, bar.update)
+            if writing:
+                writing.result()
+            writing = background.submit(made.write, writer, index, part)
+        if writing:
+            writing.result()
 
 
 def make_identity(

@@ -6,8 +6,12 @@ import contextlib
 import ctypes
 import dataclasses
 import json
+import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -28,8 +32,9 @@ class Record:
 
     Attributes:
       value: the measurement, in `unit`.
-      baseline: the competitor's measurement, and `ratio` how many times it is `value`.
-      floor: what the hardware allows, and `fraction_of_floor` = floor / value, 1 at best.
+      baseline: the competitor's measurement, and `ratio` how many times faster than it `value` is, be they times or
+        rates; of memory, how many times `baseline` is needed.
+      floor: what the hardware allows, a time or a rate, and `fraction_of_floor` how near `value` comes, 1 at best.
     """
 
     name: str
@@ -44,6 +49,16 @@ class Record:
     def of_time(name: str, value: float, baseline: float, floor: float) -> Record:
         """A time in ms, held against a competitor's and the floor."""
         return Record(name, value, "ms", baseline, baseline / value, floor, floor / value)
+
+    @staticmethod
+    def of_rate(name: str, value: float, unit: str, baseline: float, floor: float | None = None) -> Record:
+        """Something a second, held against a competitor's and, where there is one, what the hardware allows."""
+        return Record(name, value, unit, baseline, value / baseline, floor, value / floor if floor else None)
+
+    @staticmethod
+    def of_memory(name: str, value: float, baseline: float) -> Record:
+        """Peak memory in MB with more data, held against that with less."""
+        return Record(name, value, "MB", baseline, value / baseline)
 
     def json(self) -> str:
         rounded = {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in dataclasses.asdict(self).items()}
@@ -116,6 +131,23 @@ def _timings(programs: dict[str, Program], rounds: int) -> dict[str, list[float]
             mean = sum(_call(program) for _ in range(repeats[name])) / repeats[name]
             seconds[name].append(mean / program.steps)
     return seconds
+
+
+def peak_memory(function: Callable[..., Any], *args: str) -> float:
+    """The most MB that a process of its own held at any time while it called `function`."""
+    module, name = function.__module__, function.__name__
+    code = (
+        f"import sys; from {module} import {name}; from {__name__} import high_water; "
+        f"{name}(*sys.argv[1:]); print(high_water())"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *args], stdout=subprocess.PIPE, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+def high_water() -> float:
+    """Peak resident MB of this process; getrusage would count its parent's, too."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) / 1e3
 
 
 def _call(program: Program) -> float:

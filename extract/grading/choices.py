@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import string
 from collections.abc import Iterator
 
 from extract.grading import maths, naming
@@ -22,7 +21,8 @@ _ANNOUNCEMENTS = (
     rf"\s+(?:with\s+)?(?:the\s+)?(?:answer\s+)?(?:option|choice)s?\s+{_LETTER_AHEAD}",
     r"(?:故?选[择项]?|故答案)\s*[为是:]?\s*(?=\W{0,3}(?-i:[A-Z])(?![A-Za-z]))",  # "故选B"
     # "B is correct", "(B) a dog is therefore the best answer"; neither "B is not correct" nor "B is incorrect"
-    r"(?<![\w'])(?=\(?(?-i:[A-Z])\b(?!')\)?[^.\n]{0,60}?\s(?:is|seems|appears|would be|must be|should be)\s+(?:to be\s+)?"
+    r"(?<![\w'])(?=\(?(?-i:[A-Z])\b(?!')\)?[^.\n]{0,60}?\s"
+    r"(?:is|seems|appears|would be|must be|should be)\s+(?:to be\s+)?"
     r"(?:(?:clearly|indeed|therefore|thus|most|the|likely|probably|only|closest)\s+)*"
     r"(?:correct|right|best|answer|appropriate|suitable)\b)",
     r"^\W*(?:so|thus|hence|therefore)\b(?=\W{1,4}(?-i:[A-Z])\W*$)",  # "So, C."
@@ -50,7 +50,7 @@ def multiple_choice(response: str, answer: str, choices: tuple[str, ...]) -> boo
 def final_answer(sample: Sample, response: str) -> str:
     """The letter of the choice that the response settles on, or ""."""
     index = pick(response, sample.choices)
-    return "" if index is None else string.ascii_uppercase[index]
+    return "" if index is None else chr(ord("A") + index)
 
 
 def grade(sample: Sample, response: str) -> bool:

@@ -12,11 +12,12 @@ from extract.grading.statements import boxes, sentences, statements
 _REASONS = re.compile(
     r"[\s,;(]*\b(?:where|because|since|when|with|as|for|which|if|but|not)\b.*", re.IGNORECASE | re.DOTALL
 )
+_CAUSE = re.compile(r"(?<=\w)[\s,;(]+\b(?:because|since)\b.*", re.IGNORECASE | re.DOTALL)
 _REFUSAL = re.compile(
     r"\b(?:cannot|can't|can not|unable|sorry|insufficient|not enough|unclear|not possible)\b", re.IGNORECASE
 )
 _NOT_BUT = re.compile(r"^\W*not\b.*?\bbut\s+(?:rather\s+)?", re.IGNORECASE)  # "not 5 but 6"
-_IN_MATHS = re.compile(r"\$\$?(.+?)\$\$?|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+_IN_MATHS = re.compile(r"\$\$?.+?\$\$?|\\\(.+?\\\)|\\\[.+?\\\]", re.DOTALL)
 # "... is 12", "we get 12", "= 12"
 _LINKED = re.compile(
     r"(?:\b(?:is|are|be|was|equals?|get|gives?|yields?|have|need)\b|[=≈])\s*(?:(?:to|about|approximately)\s+)?$"
@@ -34,6 +35,7 @@ def settled(text: str) -> str:
     if "\n" not in text and maths.read(text):
         return text
     for sentence in reversed(sentences(text)[-2:]):
+        sentence = _CAUSE.sub("", sentence)
         if _REFUSAL.search(sentence):
             return ""
         if found := concluded(sentence):
@@ -47,10 +49,8 @@ def announced(content: str) -> str:
     content = _REASONS.sub("", content)
     if maths.read(content):
         return content
-    if marked := _IN_MATHS.match(content):
-        inside = next(filter(None, marked.groups()))
-        if maths.read(inside):
-            return inside
+    if (marked := _IN_MATHS.match(content)) and maths.read(marked[0]):
+        return marked[0]
     return next(iter(maths.spans(content)), "")
 
 
@@ -58,6 +58,9 @@ def concluded(sentence: str) -> str:
     """The expression of a sentence that comes after a word such as "is", else its last one."""
     if maths.read(sentence):
         return sentence
+    marked = [match for match in _IN_MATHS.finditer(sentence) if maths.read(match[0])]
+    if marked and not re.search(r"\d", sentence[marked[-1].end() :]):
+        return marked[-1][0]
     whole = in_digits(plain(sentence))
     linked, last, place = "", "", 0
     for span in maths.spans(sentence):

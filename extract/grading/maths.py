@@ -16,7 +16,7 @@ from extract.grading.parser import MAX_LENGTH, Number, UnreadableError, Value, p
 
 # What could be a number inside a sentence; nothing that follows a letter or a sign without a space, as in x2 and a*3.
 _SPAN = re.compile(
-    r"(?<![\w.\\`*/^])(?<!\d:)(?:[-+(\[{.]\s*)*(?:\d|frac\b|sqrt\b|pi\b)(?:\d|[-+*/^(){}:!%.\s]|frac|sqrt|pi\b)*"
+    r"(?<![a-z0-9_.\\`*/^])(?<!\d:)(?:[-+(\[{.]\s*)*(?:\d|frac\b|sqrt\b|pi\b)(?:\d|[-+*/^(){}:!%.\s]|frac|sqrt|pi\b)*"
 )
 _MARKS = " .:,;!+*/^-"
 

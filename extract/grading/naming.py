@@ -21,7 +21,8 @@ _MORE_LABELS = re.compile(
     r"(?:[A-Z]\b|[a-z](?=\W*(?:,|and\b|or\b|$))))*"
 )
 _HEDGES = re.compile(
-    rf"^(?:(?:so|thus|hence|therefore)\b,?\s*)?(?:(?:clearly|likely|probably|indeed|either|both|the)\s+)*(?:{NOUN}\b[\s(\[]*)?", re.IGNORECASE
+    rf"^(?:(?:so|thus|hence|therefore)\b,?\s*)?(?:(?:clearly|likely|probably|indeed|either|both|the)\s+)*(?:{NOUN}\b[\s(\[]*)?",
+    re.IGNORECASE,
 )
 # "12 cm (C)", "12 cm, which is option C"
 _MARKED = re.compile(
@@ -29,14 +30,16 @@ _MARKED = re.compile(
 )
 # "is clearly C"; no letter of a formula or of a list
 _LOOSE = re.compile(
-    r"(?<![\w'\\^_=+*/(-])(?<![=+A-Z] )(?<![A-Z], )(?<!and )(?<!or )([A-Z])(?![\w'(^_]|\W{1,2}(?:(?:and|or)\s)?[A-Z]\b|\s*[=+*/]|-\w|\.\w)"
+    r"(?<![\w'\\^_=+*/(-])(?<![=+A-Z] )(?<![A-Z], )(?<!and )(?<!or )"
+    r"([A-Z])(?![\w'(^_]|\W{1,2}(?:(?:and|or)\s)?[A-Z]\b|\s*[=+*/]|-\w|\.\w)"
 )
 # What may stand before it where choices have texts, so that "Project A" and "vitamin C" name no choice.
 _BEFORE_LOOSE = re.compile(
     r"(?:^|[:,;.(\[]|'s|\b(?:is|be|so|thus|hence|therefore|with|get|say|clearly|likely|indeed|probably|maybe))\W*$",
     re.IGNORECASE,
 )
-_LISTED = re.compile(r"(?:^\W*|[\s(](?=A\)))A[.):](?!\w).*?[\s(]B[.):](?!\w)", re.MULTILINE | re.DOTALL)  # "A. 12 B. 13"
+# "A. 12 B. 13"
+_LISTED = re.compile(r"(?:^\W*|[\s(](?=A\)))A[.):](?!\w).*?[\s(]B[.):](?!\w)", re.MULTILINE | re.DOTALL)
 # A response turns from what it holds to what it rejects or to its reasons: "dog, not cat", "dog because ...".
 _TURN = re.compile(
     r"\b(?:not|cannot|rather than|instead of|as opposed to|neither|because|since|whereas|while|but)\b|n't\b",
@@ -47,9 +50,8 @@ _CORRECTED = re.compile(
     r"\b(?:not|neither)\b[^.\n]{0,60}?\bbut\b(?:\s+rather)?\s*(?:is\s+)?|^.*\b(?:no,? wait|wait,? no|correction)\b\W*",
     re.IGNORECASE | re.DOTALL,
 )
-_REJECTED = re.compile(
-    r"[^,;.]*(?:\b(?:not|cannot|neither)\b|n't\b)[^,;.]*[,;.]\s*", re.IGNORECASE
-)  # "It can't be A, ..."
+# "It can't be A, ..."
+_REJECTED = re.compile(r"[^,;.]*(?:\b(?:not|cannot|neither)\b|n't\b)[^,;.]*[,;.]\s*", re.IGNORECASE)
 # After these words A is no article and I no pronoun: "A because ...", "I is ...".
 _AFTER_LETTER = {
     "A": "because|since|as|is|and|or|with|which|due|based|given|would|seems|was",

@@ -15,10 +15,11 @@ _REPLACEMENTS = (
     (r"\^?\s*\{?\s*\\circ\s*\}?|\\degrees?|[°º˚]", " "),
     (r"\\(?:cdot|times|ast)(?![a-zA-Z])|[×·⋅∗]", "*"),  # noqa: RUF001
     (r"(?<=\d)\s*x\s*(?=\d)", "*"),  # 1.2 x 10^3
-    (r"\\div(?![a-zA-Z])|[÷⁄]", "/"),
+    (r"\\div(?![a-zA-Z])|[÷⁄]", "/"),  # noqa: RUF001
     (r"\\(?:approx|simeq)(?![a-zA-Z])|[≃≅∼]", "≈"),  # noqa: RUF001
     (r"\\colon", ":"),
     (r"[−–‒]", "-"),  # noqa: RUF001
+    (r"\b[Mm]inus\s+(?=\d)", "-"),
     (r"²", "^2"),
     (r"³", "^3"),
     (r"½", " 1/2"),
@@ -81,6 +82,7 @@ _NUMBERS = {word: str(value) for value, word in enumerate(_ONES)}
 _NUMBERS |= {ten: str(10 * value) for value, ten in enumerate(_TENS, start=2)}
 _NUMBERS |= {f"{ten}-{one}": str(int(_NUMBERS[ten]) + int(_NUMBERS[one])) for ten in _TENS for one in _ONES[1:10]}
 _SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_REPEATED = re.compile(r"(?<=\w)\s+\([\w\s]*\)$")  # "two (2)"
 _SCALED = re.compile(rf"(.*\d)\s*({'|'.join(_SCALES)})")
 
 
@@ -103,8 +105,8 @@ def in_digits(text: str) -> str:
 
 
 def without_words(text: str) -> tuple[str, str, str]:
-    """A plain text without words before it and with "million" as a factor; then without units; then without any words."""
-    text = _LEADING_WORDS.sub("", text).strip()
+    """A plain text without words before it and with "million" as a factor; without units; without any words."""
+    text = _REPEATED.sub("", _LEADING_WORDS.sub("", text)).strip()
     text = _NUMBERS.get(text, text)
     if scaled := _SCALED.fullmatch(text):
         text = f"({scaled[1]})*{_SCALES[scaled[2]]}"

@@ -1,4 +1,4 @@
-"""A parser of arithmetic in plain notation: it computes and never runs text as code, and refuses what would take long."""
+"""A parser of arithmetic in plain notation: never runs text as code, and refuses what would take long to compute."""
 
 from __future__ import annotations
 

@@ -12,8 +12,9 @@ _THINGS = r"(?:options?|choices?|answers?|match|letter|value|result|solution)"
 ANNOUNCEMENTS = (
     # "The answer is 5", "Final answer: 5", "the correct option for k would be 5", '"answer": "5"', "the answer = 5"
     rf"\b(?:(?:final_|correct_)?answer|{_KINDS}\s+(?:\w+\s+)?{_THINGS})\b(?P<gap>[^.:=\n]{{0,80}}?)(?:\b(?:is|are|be)\b|[:=])",
-    r"^\W*(?:(?:the|final|correct)\s+)*answer(?:[\s:*#=>→]|[-–—]\s)+",  # "Answer C", "### Answer" above the answer
-    r"(?:答案|正确选项|正确答案)\s*(?:应该)?(?:是|为|选)?\s*:?",  # "答案：B", "正确答案是B"
+    # "Answer C", "### Answer" above the answer
+    r"^\W*(?:(?:the|final|correct)\s+)*answer(?:[\s:*#=>→]|[-\u2013\u2014]\s)+",
+    r"(?:答案|正确选项|正确答案)\s*(?:应该)?(?:是|为|选)?\s*:?",  # "答案: B", "正确答案是B"
     r"####",  # "#### 5"
 )
 # What encloses an answer completely.

@@ -55,7 +55,11 @@ PUBLISHED_WRONG = {  # right answers that were published as wrong
 }  # fmt: skip
 PUBLISHED_RIGHT = {
     "another option, equal to two decimals": (lambda sample, row: row["id"] in ("1410", "2394"), 2, 1),  # is wrong
-    "letter at the end of an equation": (lambda sample, row: row["id"] == "1424", 0, 1),  # "= 5 \sqrt{3} = D": we miss it
+    "letter at the end of an equation": (
+        lambda sample, row: row["id"] == "1424",
+        0,
+        1,
+    ),  # "= 5 \sqrt{3} = D": we miss it
 }
 
 
@@ -72,7 +76,9 @@ def class_of(sample: Sample, row: dict) -> str:
     return next((name for name, (belongs, *_) in classes.items() if belongs(sample, row)), f"unexplained: {row}")
 
 
-@pytest.mark.parametrize(("field", "column", "each", "total"), [("model_answer", 1, 0.985, 0.99), ("response", 2, 0.97, 0.98)])
+@pytest.mark.parametrize(
+    ("field", "column", "each", "total"), [("model_answer", 1, 0.985, 0.99), ("response", 2, 0.97, 0.98)]
+)
 def test_mathvision_agrees_with_the_published_verdicts(problems, field, column, each, total):
     found, agreements = collections.Counter(), []
     for model in MODELS:
@@ -101,7 +107,9 @@ def test_every_mathvision_answer_is_right_however_rendered(problems, rendering):
         assert mathvision.grade(sample, rendering.format(answer)), (sample.sample_id, rendering.format(answer))
 
 
-@pytest.mark.parametrize("rendering", ["({})", "{}", "The correct option is ({}).", "{}. {}", "Therefore, the answer is **{}: {}**"])
+@pytest.mark.parametrize(
+    "rendering", ["({})", "{}", "The correct option is ({}).", "{}. {}", "Therefore, the answer is **{}: {}**"]
+)
 def test_only_the_right_letter_is_right(problems, rendering):
     for sample in problems.values():
         for letter, option in zip("ABCDE", sample.choices, strict=False):
@@ -150,18 +158,22 @@ def test_mmmu_agrees_with_the_official_rule():
         right["choice" if choices else "open"] += verdict
         if choices and verdict != (official_letter(row["response"], choices) == row["answer"]):
             differing.append(row["id"])
-    assert differing == ["validation_Pharmacy_27"]  # repeats all choices; the official rule takes the last, by luck right
+    assert differing == [
+        "validation_Pharmacy_27"
+    ]  # repeats all choices; the official rule takes the last, by luck right
     assert right == {"choice": 327, "open": 2}
 
 
 @pytest.mark.parametrize(
     "style",
     [
-        "Answer: {letter}", "**Answer:** {letter}", "\\boxed{{{letter}}}", "The correct option is ({letter}) {text}.", "{letter}",
-        "Therefore, the answer is **{letter}**.", "Hence, option {letter} is correct.", "**{letter}. {text}**", "So, {letter}.",
-        "Thus, ({letter}) is the correct answer.", '{{"answer": "{letter}"}}', "\\[ \\boxed{{\\text{{{letter}. {text}}}}} \\]",
-        "This corresponds to option **{letter}**.", "答案：{letter}", "Final answer: $\\boxed{{\\text{{{letter}}}}}$",
-        "The closest option is {letter}. {text}", "The correct choice is:\n\n\\[\n\\boxed{{{letter}}}\n\\]", "I would choose {letter}.",
+        "Answer: {letter}", "**Answer:** {letter}", "\\boxed{{{letter}}}",
+        "The correct option is ({letter}) {text}.", "{letter}", "Therefore, the answer is **{letter}**.",
+        "Hence, option {letter} is correct.", "**{letter}. {text}**", "So, {letter}.",
+        "Thus, ({letter}) is the correct answer.", '{{"answer": "{letter}"}}',
+        "\\[ \\boxed{{\\text{{{letter}. {text}}}}} \\]", "This corresponds to option **{letter}**.", "答案: {letter}",
+        "Final answer: $\\boxed{{\\text{{{letter}}}}}$", "The closest option is {letter}. {text}",
+        "The correct choice is:\n\n\\[\n\\boxed{{{letter}}}\n\\]", "I would choose {letter}.",
     ],
 )  # fmt: skip
 def test_the_last_word_counts_after_a_chain_of_thought(style):
