@@ -4,23 +4,18 @@ the memory that it takes."""
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import itertools
+import io
 import json
-import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
-from transformers import AutoTokenizer, CLIPVisionConfig, LlamaConfig, LlavaConfig
-from transformers import LlavaForConditionalGeneration, LlavaProcessor
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from experiments.benchmarks.measure import Program, Record, measure, peak_memory
+from experiments.benchmarks.random_llava import IMAGE_SIZE, RandomModel
 from experiments.benchmarks.store import identity
 from extract.backbone import Backbone, load_backbone
 from extract.capture import Capture
@@ -29,12 +24,11 @@ from extract.extraction import extract_parts, extract_store
 from extract.generation import GREEDY
 from extract.part import PartExtractor
 from extract.prompts import build_inputs
-from extract.queries import Queries, read_image
+from extract.queries import Queries, Query, read_image
 from extract.sample import Sample
 from extract.settings import Extraction
 from extract.spec import DatasetSpec, ExtractSpec, ModelSpec
 from extract.splits import draw, group_split
-from extract.toy.build import CHAT_TEMPLATE, IMAGE_TOKEN, ensure_built
 from extract.variants import parse_variant
 from relope_jax.errors import ReLopeError
 from relope_jax.states.ragged import TokenStates
@@ -42,45 +36,33 @@ from relope_jax.states.writer import StoreWriter
 
 ROUNDS = 5
 AGREEMENT = 1e-3  # relative; before anything is timed, both must have computed the same states
-WORDS = "what is the red blue small large shape colour of in and that this one under left right".split()
-
-
-@dataclasses.dataclass(frozen=True)
-class Shape:
-    """A random LLaVA with a Llama decoder, and a batch of text prompts with one small image each."""
-
-    name: str
-    d: int
-    heads: int
-    kv: int
-    intermediate: int
-    n_layers: int
-    layer: int
-    words: int  # a question, give or take half; a word is about one token
-    prompts: int
-
-
-TOY_LAYER = 24
-TOY_PROMPTS = 64
-D896 = Shape("d896", 896, 14, 2, 4864, n_layers=6, layer=4, words=240, prompts=8)  # Qwen2-0.5B's layers
-GROWING = Shape("memory", 256, 4, 2, 256, n_layers=3, layer=2, words=960, prompts=48)
-TIMES = 4  # as many prompts in the second process
+TOY_LAYER, TOY_PROMPTS = 24, 64
+D896 = RandomModel("d896", 896, 14, 2, 4864, n_layers=6, layer=4, words=240, prompts=8)  # layers of Qwen2-0.5B
+GROWING = RandomModel("memory", 256, 4, 2, 256, n_layers=3, layer=2, words=960, prompts=48)
+TIMES, PART_SIZE = 4, 16  # of the memory measurement: how many times the prompts, and prompts a part
 
 
 def run() -> Iterator[Record]:
     """Records of the toy MLLM on the quickstart's questions, and of a random model with longer prompts."""
-    backbone = load_backbone(ModelSpec())
-    spec = DatasetSpec(max_questions=TOY_PROMPTS)
-    samples = draw(get_dataset(spec.name).load(spec), spec)
-    dataset = get_dataset(spec.name)
-    queries = [(dataset.prompt(sample), read_image(sample.images[0])) for sample in samples]
-    yield run_prefill("toy", backbone, TOY_LAYER, build_inputs(backbone, queries))
-    yield run_extraction("toy", backbone, samples, spec)
-    with random_backbone(D896) as backbone:
-        image = Image.new("RGB", (28, 28))
-        inputs = build_inputs(backbone, [(question, image) for question in questions(D896, D896.prompts)])
-        yield run_prefill(D896.name, backbone, D896.layer, inputs)
+    yield from run_toy(load_backbone(ModelSpec()), DatasetSpec(max_questions=TOY_PROMPTS))
+    yield run_random(D896)
     yield run_memory(GROWING)
+
+
+def run_toy(backbone: Backbone, spec: DatasetSpec, layer: int = TOY_LAYER) -> Iterator[Record]:
+    dataset = get_dataset(spec.name)
+    samples = draw(dataset.load(spec), spec)
+    queries = [(dataset.prompt(sample), read_image(sample.images[0])) for sample in samples]
+    yield run_prefill("toy", backbone, layer, build_inputs(backbone, queries))
+    yield run_extraction("toy", backbone, layer, samples, spec)
+
+
+def run_random(model: RandomModel) -> Record:
+    with tempfile.TemporaryDirectory() as folder:
+        backbone = load_backbone(ModelSpec(name=str(model.save(Path(folder)))))
+        image = Image.new("RGB", (IMAGE_SIZE, IMAGE_SIZE))
+        inputs = build_inputs(backbone, [(question, image) for question in model.questions(model.prompts)])
+        return run_prefill(model.name, backbone, model.layer, inputs)
 
 
 def run_prefill(name: str, backbone: Backbone, layer: int, inputs: Any) -> Record:
@@ -97,10 +79,8 @@ def run_prefill(name: str, backbone: Backbone, layer: int, inputs: Any) -> Recor
 
 
 @torch.inference_mode()
-def captured_prefill(
-    backbone: Backbone, layer: int, inputs: Any, dtype: torch.dtype = torch.bfloat16
-) -> TokenStates:
-    """What extraction with given labels and `extract.prefill` do."""
+def captured_prefill(backbone: Backbone, layer: int, inputs: Any, dtype: torch.dtype = torch.bfloat16) -> TokenStates:
+    """What `extract.prefill` does, and an extraction that has its labels already."""
     with Capture(backbone, [layer], inputs["attention_mask"], stop_after=True, dtype=dtype) as capture:
         backbone.model(**inputs)
     return capture.states(layer)
@@ -108,7 +88,7 @@ def captured_prefill(
 
 @torch.inference_mode()
 def bare_forward(backbone: Backbone, layer: int, inputs: Any, **options: Any) -> Any:
-    """The model cut after layer l: no layers above it, no logits, no cache, no hooks."""
+    """The model cut after layer l: no layer above it, no logits, no key cache, no hooks."""
     layers = backbone.decoder.layers
     backbone.decoder.layers = layers[:layer]
     try:
@@ -120,40 +100,87 @@ def bare_forward(backbone: Backbone, layer: int, inputs: Any, **options: Any) ->
     return output
 
 
+@torch.inference_mode()
 def require_agreement(backbone: Backbone, layer: int, inputs: Any) -> None:
     """Stop unless the bare forward computes the states that are captured."""
-    ours = captured_prefill(backbone, layer, inputs, torch.float32)
-    output = bare_forward(backbone, layer, inputs, output_hidden_states=True)
-    keep = inputs["attention_mask"].bool()
-    theirs = output.hidden_states[layer - 1][keep].float().cpu().numpy()
-    with torch.inference_mode():
-        mine = backbone.decoder.norm(torch.from_numpy(ours.last_hidden).to(output.last_hidden_state)).float().cpu()
-    last = output.last_hidden_state[:, -1].float().cpu().numpy()  # prompts are padded on the left
-    for what, a, b in (("Z^(l-1)", ours.hidden, theirs), ("z_n^(l)", mine.numpy(), last)):
-        error = float(np.abs(a - b).max() / np.abs(b).max())
+    captured = captured_prefill(backbone, layer, inputs, torch.float32)
+    bare = bare_forward(backbone, layer, inputs, output_hidden_states=True)
+    hidden = bare.hidden_states[layer - 1][inputs["attention_mask"].bool()]
+    last = bare.last_hidden_state[:, -1]  # after the decoder's last norm; prompts are padded on the left
+    normed = backbone.decoder.norm(torch.from_numpy(captured.last_hidden).to(last))
+    for what, ours, theirs in (("Z^(l-1)", torch.from_numpy(captured.hidden), hidden), ("z_n^(l)", normed, last)):
+        error = float((ours.cpu() - theirs.float().cpu()).abs().max() / theirs.abs().max())
         if not error <= AGREEMENT:
             raise ReLopeError(f"captured {what} differs from the bare forward's by {error:.1e}: nothing is timed")
 
 
-def run_extraction(name: str, backbone: Backbone, samples: list[Sample], dataset: DatasetSpec) -> Record:
-    """Images, prompts, answers, grades, states and the store on the disk, against transformers' `generate` on
-    inputs that are ready."""
-    spec = ExtractSpec(layer=TOY_LAYER, part_size=max(1, len(samples) // 2))
+def run_extraction(name: str, backbone: Backbone, layer: int, samples: list[Sample], dataset: DatasetSpec) -> Record:
+    """Everything from images to the store on the disk, two parts, against transformers' `generate` alone on the same
+    batches."""
+    half = len(samples) // 2
+    spec = ExtractSpec(layer=layer, part_size=half)
     queries = _Recording(backbone, get_dataset(dataset.name), parse_variant(dataset.variant), {})
-    extractor = PartExtractor(spec, backbone, queries.dataset, queries, group_split(samples, dataset))
-    parts = [list(part) for part in itertools.batched(samples, spec.part_size)]
+    extractor = PartExtractor(spec, backbone, get_dataset(dataset.name), queries, group_split(samples, dataset))
 
     def whole() -> None:
-        queries.seen.clear()
-        with tempfile.TemporaryDirectory(prefix=".bench-", dir=".") as folder, quiet():
-            with StoreWriter(folder, identity(backbone.decoder.config.hidden_size, [TOY_LAYER])) as writer:
-                extract_parts(extractor, writer, parts)
+        queries.batches.clear()
+        with tempfile.TemporaryDirectory(prefix=".bench-", dir=".") as folder:
+            with StoreWriter(folder, identity(backbone.decoder.config.hidden_size, layer)) as writer, _silent():
+                extract_parts(extractor, writer, [samples[:half], samples[half:]])
 
     @torch.inference_mode()
     def generate_alone() -> None:
-        for inputs in queries.seen:
+        for inputs in queries.batches:
             backbone.model.generate(**inputs, max_new_tokens=spec.max_new_tokens, **GREEDY)
 
     seconds, _ = measure({"whole": Program(whole), "generate": Program(generate_alone)}, ROUNDS)
     rate, alone = len(samples) / seconds["whole"], len(samples) / seconds["generate"]
-    return Record.of_rate(f"extract/{name}/whole_extraction_vs_generate_alone", rate, "prompts/s", alone)
+    return Record.of_rate(f"extract/{name}/whole_extraction_vs_generate", rate, "prompts/s", alone)
+
+
+class _Recording(Queries):
+    """Keeps the batches that it made inputs of."""
+
+    def __init__(self, *args: Any):
+        super().__init__(*args)
+        self.batches: list[Any] = []
+
+    def inputs(self, batch: list[Query]) -> Any:
+        self.batches.append(super().inputs(batch))
+        return self.batches[-1]
+
+
+def _silent() -> contextlib.AbstractContextManager:
+    """Without the extraction's progress bar."""
+    return contextlib.redirect_stderr(io.StringIO())
+
+
+def run_memory(model: RandomModel) -> Record:
+    """Peak memory of a process that extracts `TIMES` as many prompts, against that of one that does not."""
+    with tempfile.TemporaryDirectory(prefix=".bench-", dir=".") as folder:
+        model.save(Path(folder) / "model")
+        Image.new("RGB", (IMAGE_SIZE, IMAGE_SIZE)).save(Path(folder) / "image.png")
+        less, more = (
+            peak_memory(extract_questions, folder, str(_write_questions(model, Path(folder), count)), str(model.layer))
+            for count in (model.prompts, TIMES * model.prompts)
+        )
+    return Record.of_memory(f"extract/memory/extracting_{TIMES}x_prompts", more, less)
+
+
+def _write_questions(model: RandomModel, folder: Path, count: int) -> Path:
+    lines = [json.dumps({"question": text, "answer": "x", "image": "image.png"}) for text in model.questions(count)]
+    path = folder / f"{count}.jsonl"
+    path.write_text("\n".join(lines))
+    return path
+
+
+def extract_questions(folder: str, data: str, layer: str) -> None:
+    """A whole extraction from what `run_memory` prepared."""
+    plan = Extraction(
+        model=ModelSpec(name=f"{folder}/model"),
+        dataset=DatasetSpec(name="jsonl", path=data),
+        extract=ExtractSpec(layer=int(layer), max_new_tokens=2, part_size=PART_SIZE),
+        store=f"{data}-store",
+    )
+    with _silent():
+        extract_store(plan)

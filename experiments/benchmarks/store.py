@@ -180,10 +180,10 @@ def tiny_block() -> Block:
     return Block(spec, {name: np.zeros(shape, np.float32) for name, shape in weight_shapes(spec).items()})
 
 
-def identity(d: int) -> Identity:
-    """Of states that no model made."""
+def identity(d: int, layer: int = LAYER) -> Identity:
+    """Of a store that is only for measuring."""
     return Identity(
-        model="random", source="", commit="", adapter="", layers=[LAYER], hidden_size=d, model_dtype="float32",
+        model="random", source="", commit="", adapter="", layers=[layer], hidden_size=d, model_dtype="float32",
         state_dtype="bfloat16", attention="", device="cpu", device_map="", prompt_hash="", dataset={}, samples="",
         labels_from="", max_new_tokens=0, part_size=0, token_budget=0, versions={},
     )  # fmt: skip

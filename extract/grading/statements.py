@@ -6,6 +6,8 @@ import json
 import re
 import unicodedata
 
+_MAX_LENGTH, _START, _END = 200_000, 1_000, 4_000  # characters: of all, and kept from both ends
+_LOOP = re.compile(r"(.)\1{30,}", re.DOTALL)  # thousands of blanks
 _KINDS = r"(?:correct|right|best|closest|final|matching|appropriate|suitable|likely|accurate|true|valid)"
 _THINGS = r"(?:options?|choices?|answers?|match|letter|value|result|solution)"
 # What announces an answer; the answer is the text after it, up to the end of the line.
@@ -36,8 +38,14 @@ _ASCII |= {0x2019: "'", 0x201C: '"', 0x201D: '"', 0x2212: "-"}  # typographic qu
 
 
 def readable(response: str, keep_images: bool = False) -> str:
-    """The response without its thoughts, image placeholders, special tokens and bold or code marks."""
-    text = _SPECIAL.sub("", _THOUGHT.sub("", response))
+    """The response without its thoughts, image placeholders, special tokens and bold or code marks.
+
+    Loops of one character are cut short, and of a very long response only both ends are kept: patterns stay fast.
+    """
+    text = _LOOP.sub(r"\1", response)
+    text = _SPECIAL.sub("", _THOUGHT.sub("", text[-_MAX_LENGTH:]))
+    if len(text) > _START + _END:
+        text = text[:_START] + "\n" + text[-_END:]
     text = text if keep_images else IMAGE.sub("", text)
     return _MARKUP.sub("", text.translate(_ASCII)).strip()
 

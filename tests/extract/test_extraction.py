@@ -1,7 +1,8 @@
-"""Extraction with the real toy MLLM: resume, bad images, identity, live prefill."""
+"""Extraction: the real toy MLLM's store and live prefill; and with a tiny model resume, bad images, identity."""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from extract import extraction, queries
+from extract.backbone import load_backbone
 from extract.datasets import get_dataset
 from extract.part import PartExtractor
 from extract.prefill import prefill
@@ -19,30 +21,50 @@ from extract.spec import DatasetSpec, ExtractSpec, ModelSpec
 from relope_jax.errors import ReLopeError
 from relope_jax.models.replay import replay_block
 from relope_jax.states.files import tree_checksums
+from tests.extract import tiny_models
 
 SPEC = ExtractSpec(token_budget=256, part_size=6)
+TINY = dataclasses.replace(SPEC, layer=2)
+
+
+@pytest.fixture(scope="module")
+def tiny(toy, tmp_path_factory):
+    """A tiny LLaVA with the toy's tokenizer."""
+    folder = tiny_models.save_llava(tmp_path_factory.mktemp("tiny"), copy.deepcopy(toy.tokenizer))
+    return load_backbone(ModelSpec(name=str(folder), device="cpu"))
 
 
 @pytest.fixture
-def plan(tmp_path, toy, monkeypatch):
-    """12 easy-VQA questions as a jsonl file, two parts; the toy is loaded once for all tests."""
+def toy_plan(tmp_path, toy, monkeypatch):
+    """12 easy-VQA questions in two parts; the toy is loaded once for all tests."""
     monkeypatch.setattr(extraction, "load_backbone", lambda spec: toy)
+    return plan_for(save_questions(tmp_path), tmp_path / "store", SPEC)
+
+
+@pytest.fixture
+def plan(tmp_path, tiny, monkeypatch):
+    """The same questions to the tiny model, which stands in for the toy."""
+    monkeypatch.setattr(extraction, "load_backbone", lambda spec: tiny)
+    return plan_for(save_questions(tmp_path), tmp_path / "store")
+
+
+def save_questions(folder):
     samples = get_dataset("easy_vqa").load(DatasetSpec())[:60:5]
     lines = [
         json.dumps({"question": s.question, "answer": s.answer, "image": str(s.images[0]), "id": f"q{i:02d}"})
         for i, s in enumerate(samples)
     ]
-    path = tmp_path / "data.jsonl"
+    path = folder / "data.jsonl"
     path.write_text("\n".join(lines))
-    return plan_for(path, tmp_path / "store")
+    return path
 
 
-def plan_for(path, store) -> Extraction:
-    return Extraction(ModelSpec(), DatasetSpec(name="jsonl", path=str(path)), SPEC, store)
+def plan_for(path, store, spec=TINY) -> Extraction:
+    return Extraction(ModelSpec(), DatasetSpec(name="jsonl", path=str(path)), spec, store)
 
 
-def test_store_holds_what_the_model_did(plan, toy):
-    store = open_or_extract(plan)
+def test_store_holds_what_the_model_did(toy_plan):
+    store = open_or_extract(toy_plan)
     samples = store.samples.to_pylist()
     assert [s["sample_id"] for s in samples] == [f"q{i:02d}" for i in range(12)]
     assert all(s["image_tokens"] == s["grid_height"] * s["grid_width"] == 9 for s in samples)
@@ -56,9 +78,9 @@ def test_store_holds_what_the_model_did(plan, toy):
     store.verify()
 
 
-def test_live_prefill_gives_the_stored_states(plan, toy):
+def test_live_prefill_gives_the_stored_states(toy_plan, toy):
     """What a deployed router sees is what it was trained on; bfloat16 storage keeps 8 bits of mantissa."""
-    store = open_or_extract(plan)
+    store = open_or_extract(toy_plan)
     rows = store.samples.to_pylist()[:3]
     live = prefill(toy, [(row["question"], row["images"][0]) for row in rows], layer=24)
     stored = store.states().select(np.arange(3))
@@ -111,8 +133,8 @@ def test_extraction_where_every_sample_failed_can_be_tried_again(plan, tmp_path)
             open_or_extract(plan)
 
 
-def test_unsupported_layer_is_refused_before_anything_is_extracted(plan, toy, monkeypatch):
-    monkeypatch.setattr(toy.decoder.rotary_emb, "rope_type", "dynamic")
+def test_unsupported_layer_is_refused_before_anything_is_extracted(plan, tiny, monkeypatch):
+    monkeypatch.setattr(tiny.decoder.rotary_emb, "rope_type", "dynamic")
     with pytest.raises(ReLopeError, match="RoPE of type 'dynamic'"):
         open_or_extract(plan)
     assert not plan.store.exists()
@@ -127,11 +149,11 @@ def test_question_with_the_image_placeholder_is_left_out(plan, tmp_path):
     assert "placeholder" in store.manifest.failed[0]["reason"]
 
 
-def test_label_is_about_the_greedy_answer(plan, toy, monkeypatch):
+def test_label_is_about_the_greedy_answer(plan, tiny, monkeypatch):
     """A repetition penalty in the model's own generation config must not change the answers."""
     expected = open_or_extract(plan).column("response").tolist()
-    monkeypatch.setattr(toy.model.generation_config, "repetition_penalty", 50.0)
-    monkeypatch.setattr(toy.model.generation_config, "do_sample", True)
+    monkeypatch.setattr(tiny.model.generation_config, "repetition_penalty", 50.0)
+    monkeypatch.setattr(tiny.model.generation_config, "do_sample", True)
     again = open_or_extract(plan_for(plan.dataset.path, plan.store.with_name("again")))
     assert again.column("response").tolist() == expected
 
@@ -150,13 +172,13 @@ def test_store_of_changed_data_or_model_is_refused(plan, tmp_path, monkeypatch):
 
 def test_store_of_other_settings_is_refused(plan):
     open_or_extract(plan)
-    other = Extraction(plan.model, plan.dataset, dataclasses.replace(SPEC, layer=20), plan.store)
-    with pytest.raises(ReLopeError, match=r"extract.layers: config \[20\], store \[\]"):
+    other = Extraction(plan.model, plan.dataset, dataclasses.replace(TINY, layer=3), plan.store)
+    with pytest.raises(ReLopeError, match=r"extract.layers: config \[3\], store \[\]"):
         open_or_extract(other)
-    other = Extraction(ModelSpec(adapter="vision-lora"), plan.dataset, SPEC, plan.store)
+    other = Extraction(ModelSpec(adapter="vision-lora"), plan.dataset, TINY, plan.store)
     with pytest.raises(ReLopeError, match=r"model.adapter: config 'vision-lora', store ''"):
         open_or_extract(other)
-    other = Extraction(ModelSpec(name="other"), plan.dataset, SPEC, plan.store)
+    other = Extraction(ModelSpec(name="other"), plan.dataset, TINY, plan.store)
     with pytest.raises(ReLopeError, match=r"model.name: config 'other', store 'toy-mllm'"):
         open_or_extract(other)
 
