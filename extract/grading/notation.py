@@ -12,7 +12,7 @@ _REPLACEMENTS = (
     (r"\\(?:left|right|displaystyle|bigg?|Bigg?|f?boxed|fbox)(?![a-zA-Z])", ""),
     (r"\\(?:[,;:! ]|q?quad(?![a-zA-Z]))|~|\\[()\[\]]|\\\\", " "),
     (r"\\(?:text|mathrm|textbf|textit|mathbf|mathit|mbox|operatorname|rm|bf)\s*\{([^{}]*)\}", r" \1 "),
-    (r"\^?\s*\{?\s*\\circ\s*\}?|\\degrees?|[°º˚]", " "),
+    (r"(?:\^\s?)?(?:\{\s?)?\\circ\s?\}?|\\degrees?|[°º˚]", " "),
     (r"\\(?:cdot|times|ast)(?![a-zA-Z])|[×·⋅∗]", "*"),  # noqa: RUF001
     (r"(?<=\d)\s*x\s*(?=\d)", "*"),  # 1.2 x 10^3
     (r"\\div(?![a-zA-Z])|[÷⁄]", "/"),  # noqa: RUF001

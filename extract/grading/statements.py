@@ -7,6 +7,7 @@ import re
 import unicodedata
 
 _MAX_LENGTH, _START, _END = 200_000, 1_000, 4_000  # characters: of all, and kept from both ends
+_MAX_STATEMENTS = 20
 _LOOP = re.compile(r"(.)\1{30,}", re.DOTALL)  # thousands of blanks
 _KINDS = r"(?:correct|right|best|closest|final|matching|appropriate|suitable|likely|accurate|true|valid)"
 _THINGS = r"(?:options?|choices?|answers?|match|letter|value|result|solution)"
@@ -65,8 +66,8 @@ def statements(text: str, more: tuple[str, ...] = ()) -> list[str]:
         for match in re.finditer(pattern, text, re.IGNORECASE | re.MULTILINE):
             if not re.search(r"\bnot\b|n't\b|cannot", match.groupdict().get("gap") or ""):
                 found.append((match.end(), _announced(text[match.end() :])))
-    latest_first = sorted(found, key=lambda item: item[0], reverse=True)
-    return [content for _, content in latest_first if re.search(r"\w", content)]
+    latest_first = sorted(found, key=lambda item: item[0], reverse=True)[:_MAX_STATEMENTS]
+    return [content[:_START] for _, content in latest_first if re.search(r"\w", content)]
 
 
 def boxes(text: str) -> list[tuple[int, str]]:

@@ -153,7 +153,7 @@ class BucketPlace:
 
     def exists(self, name: str) -> bool:
         with self._one_line_errors():
-            return bool(self._store.list(_below(name)).result())
+            return bool(self._store.read(name).result().state == "value")
 
     def read(self, name: str) -> bytes:
         with self._one_line_errors():

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from extract.grading import mathvision, mmmu
@@ -147,3 +149,15 @@ def test_equal_answers_are_counted_together():
     assert {mathvision.final_answer(Sample("s", "", "", "5"), response) for response in responses} == {"60"}
     words = ["Transformation", "The answer is transformation.", "transformation"]
     assert {mmmu.final_answer(Sample("s", "", "", "x-ray"), response) for response in words} == {"transformation"}
+
+
+@pytest.mark.parametrize(
+    "loop",
+    ["\n", " ", "a ", "\\boxed{", "the answer is not ", "(", "1,", "C. ", "B is ", "\\ ", "answer:\n", "{", "5%", "2^"],
+)
+@pytest.mark.parametrize("options", [(), ("10 cm", "11 cm", "a dog")])
+def test_a_response_that_loops_is_graded_quickly(loop, options):
+    sample = Sample("s", "", "", "A" if options else "60", (), options)
+    start = time.perf_counter()
+    assert not mathvision.grade(sample, loop * (20_000 // len(loop)))
+    assert time.perf_counter() - start < 3
