@@ -124,9 +124,12 @@ def run_extraction(name: str, backbone: Backbone, layer: int, samples: list[Samp
 
     def whole() -> None:
         queries.batches.clear()
-        with tempfile.TemporaryDirectory(prefix=".bench-", dir=".") as folder:
-            with StoreWriter(folder, identity(backbone.decoder.config.hidden_size, layer)) as writer, _silent():
-                extract_parts(extractor, writer, [samples[:half], samples[half:]])
+        with (
+            tempfile.TemporaryDirectory(prefix=".bench-", dir=".") as folder,
+            StoreWriter(folder, identity(backbone.decoder.config.hidden_size, layer)) as writer,
+            _silent(),
+        ):
+            extract_parts(extractor, writer, [samples[:half], samples[half:]])
 
     @torch.inference_mode()
     def generate_alone() -> None:
@@ -168,7 +171,10 @@ def run_memory(model: RandomModel) -> Record:
 
 
 def _write_questions(model: RandomModel, folder: Path, count: int) -> Path:
-    lines = [json.dumps({"question": text, "answer": "x", "image": "image.png"}) for text in model.questions(count)]
+    lines = [
+        json.dumps({"question": text, "answer": "x", "image": "image.png", "group": i})
+        for i, text in enumerate(model.questions(count))
+    ]
     path = folder / f"{count}.jsonl"
     path.write_text("\n".join(lines))
     return path

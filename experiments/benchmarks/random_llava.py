@@ -19,26 +19,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from extract.toy.build import CHAT_TEMPLATE, IMAGE_TOKEN, ensure_built
 
-WORDS = [
-    "what",
-    "is",
-    "the",
-    "red",
-    "blue",
-    "small",
-    "large",
-    "shape",
-    "colour",
-    "of",
-    "in",
-    "and",
-    "that",
-    "this",
-    "one",
-    "under",
-    "left",
-    "right",
-]
+WORDS = ("what", "is", "the", "red", "blue", "small", "large", "shape", "colour", "under", "left", "right", "this")
 IMAGE_SIZE = 28  # pixels; 4 image tokens
 
 

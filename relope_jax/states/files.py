@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -63,12 +64,14 @@ def lock_folder(folder: Path, name: str = ".lock") -> IO[str]:
       Locked: another process holds it.
     """
     lock = open(folder / name, "w")  # noqa: SIM115 - held open on purpose
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.close()
-        raise Locked(str(folder)) from error
-    return lock
+    for wait in (0.1, 0.2, 0.4, 0.0):  # a process that asks `is_locked` holds it for a moment
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return lock
+        except OSError:
+            time.sleep(wait)
+    lock.close()
+    raise Locked(str(folder))
 
 
 def is_locked(path: Path) -> bool:

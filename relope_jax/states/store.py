@@ -87,7 +87,8 @@ class Store:
             data = b""
         if hashlib.sha256(data).hexdigest() != part.files["samples.parquet"]:
             raise self.damaged(part, "samples.parquet is missing or changed")
-        return pq.read_table(pa.BufferReader(data))
+        # One thread: another may still hold the buffer, which is Python's, when Python has ended.
+        return pq.read_table(pa.BufferReader(data), use_threads=False, pre_buffer=False)
 
     @functools.cached_property
     def block(self) -> Block:
