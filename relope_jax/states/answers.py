@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import Bool, Int8
 
 from relope_jax.errors import ReLopeError, nearest
 from relope_jax.states.manifest import MANIFEST
 from relope_jax.states.place import open_place
+from relope_jax.states.tables import parse_table
 
 FOLDER = "answers"
 
@@ -79,7 +79,7 @@ class Answers:
             raise ReLopeError(f"the answers '{name}' of {store} are damaged (the table changed): {again}")
         if not belongs:
             raise ReLopeError(f"the answers '{name}' belong to an earlier {store} that was made again since: {again}")
-        return Answers(name, pq.read_table(pa.BufferReader(data)), settings)
+        return Answers(name, parse_table(data), settings)
 
     def labels(self, sample_ids: Sequence[str]) -> Int8[np.ndarray, "samples"]:
         """Whether the greedy answer to each sample is right, 0 or 1.

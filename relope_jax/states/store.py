@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import Float, Int
 
 from relope_jax.errors import ReLopeError
@@ -23,6 +22,7 @@ from relope_jax.states.manifest import IDENTITY, MANIFEST, PART, Identity, Manif
 from relope_jax.states.place import open_place
 from relope_jax.states.ragged import TokenStates
 from relope_jax.states.reader import PartReader, read_rows
+from relope_jax.states.tables import parse_table
 from relope_jax.states.writer import block_name
 
 SPLITS = ("train", "validation", "test")
@@ -87,8 +87,7 @@ class Store:
             data = b""
         if hashlib.sha256(data).hexdigest() != part.files["samples.parquet"]:
             raise self.damaged(part, "samples.parquet is missing or changed")
-        # One thread: another may still hold the buffer, which is Python's, when Python has ended.
-        return pq.read_table(pa.BufferReader(data), use_threads=False, pre_buffer=False)
+        return parse_table(data)
 
     @functools.cached_property
     def block(self) -> Block:
