@@ -37,7 +37,8 @@ class Backbone:
         layers = self.decoder.layers
         if not 1 <= number <= len(layers):
             raise ReLopeError(
-                f"extract.layer={number} does not exist: {self.spec.name} has decoder layers 1 to {len(layers)}"
+                f"layer {number} of extract.layer and extract.layers does not exist: "
+                f"{self.spec.name} has decoder layers 1 to {len(layers)}"
             )
         return layers[number - 1]
 

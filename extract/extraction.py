@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import importlib.metadata
+import json
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
-import torch
-import transformers
 from tqdm import tqdm
 
 from extract.backbone import Backbone, load_backbone
 from extract.block import dump_block
+from extract.captions import Captions
 from extract.datasets import Dataset, get_dataset
+from extract.datasets.grouping import image_digest
+from extract.generation import CAPTION_PROMPT, CAPTION_TOKENS
 from extract.labels import Labels
 from extract.part import PartExtractor
 from extract.queries import Queries
@@ -20,10 +26,14 @@ from extract.sample import Sample
 from extract.settings import Extraction
 from extract.source import adapter_source, dataset_source, model_source
 from extract.splits import draw, group_split
-from extract.variants import load_captions, parse_variant
+from extract.variants import CAPTION_TEMPLATE, parse_variant
 from relope_jax.errors import ReLopeError
 from relope_jax.states.manifest import Identity
 from relope_jax.states.writer import Shard, StoreWriter
+
+GRADERS = Path(__file__).with_name("grading")
+# torchvision decides which image processors transformers takes; pillow decodes and blurs.
+PACKAGES = ("torch", "transformers", "pillow", "torchvision", "peft")
 
 
 def extract_store(plan: Extraction, shard: Shard | None = None) -> bool:
@@ -42,15 +52,17 @@ def extract_store(plan: Extraction, shard: Shard | None = None) -> bool:
     samples = draw(dataset.load(plan.dataset), plan.dataset)
     splits = group_split(samples, plan.dataset)
     variant = parse_variant(plan.dataset.variant)
-    captions = load_captions(plan.dataset.captions) if plan.dataset.captions else {}
-    labels = Labels(plan.extract.labels_from, plan.model.name) if plan.extract.labels_from else None
     backbone = load_backbone(plan.model)
     # First: a layer that is not supported is refused at once.
     blocks = {layer: dump_block(backbone, layer) for layer in plan.extract.all_layers}
     size = plan.extract.part_size
     parts = [samples[start : start + size] for start in range(0, len(samples), size)]
 
-    identity = make_identity(plan, backbone, dataset, samples, splits, labels)
+    identity, labels = make_identity(plan, backbone, dataset, samples, splits), None
+    if plan.extract.labels_from:
+        labels = Labels(plan.extract.labels_from, identity)
+        identity = dataclasses.replace(identity, labels_from=labels.digest)
+    captions = Captions(backbone, plan.dataset.captions, samples) if variant.needs_captions else None
     with StoreWriter(plan.store, identity, shard) as writer:
         queries = Queries(backbone, dataset, variant, captions)
         extractor = PartExtractor(plan.extract, backbone, dataset, queries, splits, labels)
@@ -87,16 +99,9 @@ def extract_parts(extractor: PartExtractor, writer: StoreWriter, parts: list[lis
 
 
 def make_identity(
-    plan: Extraction,
-    backbone: Backbone,
-    dataset: Dataset,
-    samples: list[Sample],
-    splits: dict[str, str],
-    labels: Labels | None = None,
+    plan: Extraction, backbone: Backbone, dataset: Dataset, samples: list[Sample], splits: dict[str, str]
 ) -> Identity:
-    """What shaped the states; a store with another identity is never continued."""
-    template = f"{backbone.processor.chat_template}\n{dataset.prompt_template}"
-    rows = "\n".join(f"{sample.sample_id}\t{sample.group}\t{splits[sample.group]}" for sample in samples)
+    """What shapes the states and their labels; a store with another identity is never continued."""
     return Identity(
         model=plan.model.name,
         source=model_source(plan.model),
@@ -109,12 +114,33 @@ def make_identity(
         attention=plan.model.attention,
         device=backbone.device.type,
         device_map=plan.model.device_map,
-        prompt_hash=hashlib.sha256(template.encode()).hexdigest(),
+        prompt_hash=_digest(
+            backbone.processor.chat_template, dataset.prompt_template, CAPTION_PROMPT, CAPTION_TOKENS, CAPTION_TEMPLATE
+        ),
+        graders=_digest(*(file.read_text() for file in sorted(GRADERS.glob("*.py")))),
         dataset=dataset_source(plan.dataset),
-        samples=hashlib.sha256(rows.encode()).hexdigest(),
-        labels_from=labels.digest if labels else "",
+        questions=_digest(*((s.sample_id, dataset.prompt(s), s.answer, s.choices, s.accepted) for s in samples)),
+        samples=_digest(
+            *((s.sample_id, s.group, splits[s.group], [image_digest(path) for path in s.images]) for s in samples)
+        ),
+        labels_from="",
         max_new_tokens=plan.extract.max_new_tokens,
         part_size=plan.extract.part_size,
         token_budget=plan.extract.token_budget,
-        versions={"torch": torch.__version__, "transformers": transformers.__version__},
+        versions={package: _version(package) for package in PACKAGES},
     )
+
+
+def _digest(*parts: Any) -> str:
+    """SHA-256 of the parts, one after another."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(json.dumps(part).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"

@@ -18,6 +18,7 @@ from extract.prompts import build_inputs
 from relope_jax.errors import ReLopeError, require_range
 
 CAPTION_PROMPT = "Describe this image in detail."
+CAPTION_TOKENS = 64
 
 # A model's own generation config may ask for sampling or penalties; the label is about the greedy answer.
 GREEDY = {
@@ -110,7 +111,9 @@ def sample_answers(
     return [list(answers) for answers in zip(*draws, strict=True)]
 
 
-def caption_images(backbone: Backbone, images: Sequence[Image.Image], max_new_tokens: int = 64) -> list[str]:
+def caption_images(
+    backbone: Backbone, images: Sequence[Image.Image], max_new_tokens: int = CAPTION_TOKENS
+) -> list[str]:
     """What the small model itself sees in each image: its greedy answers to `CAPTION_PROMPT`, in one batch.
 
     Raises:
@@ -171,7 +174,8 @@ class _Recorder(StoppingCriteria):
         self._logits = output.logits[:, -1].float()
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
-        token, log_p = input_ids[:, -1], self._logits.log_softmax(dim=-1)
+        token = input_ids[:, -1].to(self._state.device)  # a model on several devices has its last layer on another
+        log_p = self._logits.to(token.device).log_softmax(dim=-1)
         if not self._log_probs:
             self._entropy = torch.special.entr(log_p.exp()).sum(dim=-1)
             self._running = torch.ones_like(token, dtype=torch.bool)
@@ -180,9 +184,9 @@ class _Recorder(StoppingCriteria):
         self._log_probs.append(log_p.gather(1, token[:, None])[:, 0])
         self._n_tokens += self._running
         self._sum += torch.where(self._running[:, None], self._state, 0.0)
-        self._running &= ~torch.isin(token, self._ends)
+        self._running &= ~torch.isin(token, self._ends.to(token.device))
         del self._logits, self._state  # they are views of all positions: release the prefill's
-        return torch.zeros_like(self._running)
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
     def generated(self, tokens: torch.Tensor) -> Generated:
         """Everything seen, without the padding after an end; `tokens` is `[batch, steps]`."""

@@ -7,8 +7,10 @@ from typing import Any
 from extract.queries import LeftOut
 from extract.sample import Sample
 from relope_jax.errors import ReLopeError
+from relope_jax.states.manifest import Identity
 from relope_jax.states.store import Store
 
+SAME = ("model", "source", "commit", "adapter", "prompt_hash", "questions")
 COLUMNS = ["response", "final_answer", "label", "token_logprobs", "first_token_entropy"]
 
 
@@ -16,13 +18,14 @@ class Labels:
     """What the small model answered in another store, by sample.
 
     Raises:
-      ReLopeError: there is no such store, or it is of another model.
+      ReLopeError: there is no such store, or it was made with another model, prompt or dataset.
     """
 
-    def __init__(self, url: str, model: str):
+    def __init__(self, url: str, identity: Identity):
         store = Store(url)
-        if store.identity.model != model:
-            raise ReLopeError(f"extract.labels_from={url} is of {store.identity.model}, not of {model}")
+        theirs, mine = _asked(store.identity), _asked(identity)
+        if different := [name for name in mine if mine[name] != theirs[name]]:
+            raise ReLopeError(f"extract.labels_from={url} has labels of something else: {different[0]} differs")
         self._url, self.digest = url, store.digest
         rows = store.samples.select(["sample_id", "question", "answer", *COLUMNS]).to_pylist()
         self._rows = {row["sample_id"]: row for row in rows}
@@ -33,3 +36,8 @@ class Labels:
         if row is None or (row["question"], row["answer"]) != (sample.question, sample.answer):
             raise LeftOut(f"{self._url} has no label of this question")
         return {name: row[name] for name in COLUMNS}
+
+
+def _asked(identity: Identity) -> dict[str, Any]:
+    """What must be the same for a label to be the same; the variant and what is captured may differ."""
+    return {name: getattr(identity, name) for name in SAME} | {"dataset": identity.dataset["name"]}

@@ -13,10 +13,10 @@ from extract.backbone import Backbone
 from extract.batching import is_out_of_memory
 from extract.capture import Capture
 from extract.datasets import Dataset
-from extract.generation import caption_images, generate
+from extract.generation import generate
 from extract.labels import Labels
-from extract.prompts import image_span
-from extract.queries import LeftOut, Queries, Query, read_image
+from extract.prompts import ImageSpan, image_spans
+from extract.queries import LeftOut, Queries, Query
 from extract.sample import Sample
 from extract.spec import ExtractSpec
 from relope_jax.errors import first_line
@@ -44,6 +44,14 @@ class Part:
 
     def leave_out(self, sample: Sample, reason: object) -> None:
         self.failed.append({"sample_id": sample.sample_id, "reason": str(reason)})
+
+    def absorb(self, piece: Part) -> None:
+        """Add a batch, all of it."""
+        for layer, pieces in piece.states.items():
+            self.states[layer] += pieces
+        self.rows += piece.rows
+        self.embeddings += piece.embeddings
+        self.failed += piece.failed
 
     def write(self, writer: StoreWriter, index: int, samples: list[Sample]) -> None:
         """Write it as part `index`, its rows in the order of `samples`."""
@@ -77,18 +85,20 @@ class PartExtractor:
 
     def extract(self, samples: list[Sample], advance: Callable[[int], None]) -> Part:
         """The part of these samples; `advance` is told how many prompts are done."""
-        part = Part(self.spec.token_budget, {layer: [] for layer in self.spec.all_layers})
+        part = self._empty()
         waiting = self._measured(samples, part)
         advance(len(part.failed))
         while waiting:  # the longest first, so that memory runs out early if it does
             longest = waiting[0][1]
             n = max(1, part.token_budget // longest)
             batch = [sample for sample, _ in waiting[:n]]
-            if not self._fits_in_memory(batch, part):
-                if len(batch) > 1:
-                    part.token_budget = len(batch) * longest // 2
-                    print(f"\nout of memory: token budget {part.token_budget} for the rest of this part")
-                    continue
+            if piece := self._attempt(batch):
+                part.absorb(piece)
+            elif len(batch) > 1:
+                part.token_budget = len(batch) * longest // 2
+                print(f"\nout of memory: token budget {part.token_budget} for the rest of this part")
+                continue
+            else:
                 part.leave_out(batch[0], f"its {longest} tokens alone need more memory than there is")
             advance(len(batch))
             waiting = waiting[n:]
@@ -96,8 +106,6 @@ class PartExtractor:
 
     def _measured(self, samples: list[Sample], part: Part) -> list[tuple[Sample, int]]:
         """Usable samples with their lengths, answer included, the longest first."""
-        if self.queries.variant.needs_captions:
-            self._caption([sample for sample in samples if sample.sample_id not in self.queries.captions], part)
         answer = 0 if self.labels else self.spec.max_new_tokens
         measured = []
         for sample in samples:
@@ -109,29 +117,23 @@ class PartExtractor:
                 part.leave_out(sample, reason)
         return sorted(measured, key=lambda pair: -pair[1])
 
-    def _caption(self, samples: list[Sample], part: Part) -> None:
-        """The small model's own captions of the samples' images; an unreadable one is met again when it is measured."""
-        for sample in samples:
-            try:
-                images = [read_image(path) for path in sample.images]
-            except LeftOut:
-                continue
-            self.queries.captions[sample.sample_id] = tuple(caption_images(self.backbone, images))
-
-    def _fits_in_memory(self, batch: list[Sample], part: Part) -> bool:
-        """Add a batch to the part; False, and nothing added, when it needs more memory than there is."""
-        queries, inputs = self._inputs(batch, part)
-        if not queries:
-            return True
+    def _attempt(self, batch: list[Sample]) -> Part | None:
+        """A batch as a part of its own; None when it needs more memory than there is."""
+        piece = self._empty()
         try:
-            self._run(queries, inputs, part)
-            return True
+            queries, inputs = self._inputs(batch, piece)
+            if queries:
+                self._run(queries, inputs, piece)
+            return piece
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        return False
+        return None
+
+    def _empty(self) -> Part:
+        return Part(self.spec.token_budget, {layer: [] for layer in self.spec.all_layers})
 
     def _inputs(self, batch: list[Sample], part: Part) -> tuple[list[Query], Any]:
         """Queries and model inputs; what the processor refuses is left out."""
@@ -176,21 +178,20 @@ class PartExtractor:
             part.embeddings.append(generated.output_embedding)
         states = {layer: capture.states(layer) for layer in self.spec.all_layers}
         lengths = states[self.spec.layer].lengths
-        for row, (query, columns) in enumerate(zip(queries, answers, strict=True)):
-            part.rows.append(self._asked(query, inputs, row) | columns | {"n_tokens": int(lengths[row])})
+        spans = image_spans(self.backbone, inputs, [query.n_shown for query in queries])
+        for query, span, columns, length in zip(queries, spans, answers, lengths.tolist(), strict=True):
+            part.rows.append(self._asked(query, span) | columns | {"n_tokens": length})
         for layer, caught in states.items():
             part.states[layer].append(caught)
 
-    def _asked(self, query: Query, inputs: Any, row: int) -> dict[str, Any]:
+    def _asked(self, query: Query, span: ImageSpan) -> dict[str, Any]:
         """Columns about the question."""
         sample = query.sample
-        start, count, height, width = image_span(self.backbone, inputs, row)
         return {
             "sample_id": sample.sample_id, "group": sample.group, "split": self.splits[sample.group],
             "question": sample.question, "answer": sample.answer, "images": [str(path) for path in sample.images],
-            "caption": "\n".join(self.queries.captions.get(sample.sample_id, ())),
-            "image_start": start, "image_tokens": count, "grid_height": height, "grid_width": width,
-        }  # fmt: skip
+            "caption": "\n".join(self.queries.captions(sample)),
+        } | span._asdict()  # fmt: skip
 
     def _graded(self, sample: Sample, answer: Any) -> dict[str, Any]:
         """Columns about the answer."""

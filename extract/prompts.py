@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from PIL import Image
 
@@ -62,14 +62,25 @@ def image_token_id(config: Any) -> int:
     return config.image_token_id if hasattr(config, "image_token_id") else config.vision_config.image_token_id
 
 
-def image_span(backbone: Backbone, inputs: Any, row: int) -> tuple[int, int, int, int]:
-    """(first image token, image tokens, grid height, grid width) of a row, counted without padding."""
+class ImageSpan(NamedTuple):
+    """Where a prompt's image tokens are, counted without padding: the first (-1 without an image), how many, and the
+    grid they form (0 x 0 when they form none, as those of several images)."""
+
+    image_start: int
+    image_tokens: int
+    grid_height: int
+    grid_width: int
+
+
+def image_spans(backbone: Backbone, inputs: Any, n_images: Sequence[int]) -> list[ImageSpan]:
+    """The span of every row of a batch, whose rows show so many images."""
     is_image = inputs["input_ids"] == image_token_id(backbone.model.config)
-    where = is_image[row][inputs["attention_mask"][row].bool()].nonzero()[:, 0]
-    if len(where) == 0:
-        return -1, 0, 0, 0
-    image_row = int(is_image[:row].any(dim=1).sum())  # rows without an image have no entry in the image inputs
-    first, count = int(where[0]), len(where)
-    if int(where[-1]) - first + 1 != count:  # row separators in between: no plain grid
-        return first, count, 0, 0
-    return first, count, *backbone.family.image_grid(inputs, image_row, count)
+    spans = []
+    for row, mask in enumerate(inputs["attention_mask"].bool()):
+        where = is_image[row][mask].nonzero()[:, 0].tolist()
+        first, count = where[0] if where else -1, len(where)
+        grid = (0, 0)
+        if n_images[row] == 1 and where and where[-1] - first + 1 == count:  # else row separators are in between
+            grid = backbone.family.image_grid(inputs, sum(n_images[:row]), count)
+        spans.append(ImageSpan(first, count, *grid))
+    return spans

@@ -6,17 +6,21 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
 from extract.backbone import Backbone
 from extract.batching import PromptLengths
 from extract.datasets import Dataset
+from extract.places import place_images
 from extract.prompts import build_inputs
 from extract.sample import Sample
 from extract.variants import Variant
 from relope_jax.errors import first_line
+
+if TYPE_CHECKING:
+    from extract.captions import Captions
 
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what PIL raises
 
@@ -33,20 +37,24 @@ class Query:
     text: str
     images: tuple[Image.Image, ...]
 
+    @property
+    def n_shown(self) -> int:
+        """Images in the prompt; one that the text places twice counts twice."""
+        return len(place_images(self.text, len(self.images))[1])
+
 
 class Queries:
     """Makes the queries of one dataset in one variant for one model.
 
-    Attributes:
-      variant: what is done to every query.
-      captions: by sample id, one an image, for the variant that puts them in place of the images.
+    Args:
+      captions: for the variant that puts them in place of the images; None for the others.
     """
 
-    def __init__(self, backbone: Backbone, dataset: Dataset, variant: Variant, captions: dict[str, tuple[str, ...]]):
-        self._backbone, self._dataset, self.variant = backbone, dataset, variant
+    def __init__(self, backbone: Backbone, dataset: Dataset, variant: Variant, captions: Captions | None = None):
+        self._backbone, self._dataset, self._variant = backbone, dataset, variant
         self._length = PromptLengths(backbone)
         self._shows_images = variant.changes_images or not variant.kind
-        self.captions = captions
+        self._captions = captions
 
     def length(self, sample: Sample) -> int:
         """Tokens of the prompt, images not decoded; raises LeftOut."""
@@ -64,9 +72,13 @@ class Queries:
         """The query with its images; raises LeftOut."""
         return Query(sample, *self._varied(sample, tuple(read_image(path) for path in sample.images)))
 
+    def captions(self, sample: Sample) -> tuple[str, ...]:
+        """What stands in place of the sample's images; empty in the other variants. Raises LeftOut."""
+        return self._captions.of(sample) if self._captions else ()
+
     def _varied(self, sample: Sample, images: tuple[Image.Image, ...]) -> tuple[str, tuple[Image.Image, ...]]:
-        captions = self.captions.get(sample.sample_id)
-        return self.variant.apply(self._dataset.prompt(sample), images, key=sample.sample_id, captions=captions)
+        captions = self.captions(sample)
+        return self._variant.apply(self._dataset.prompt(sample), images, key=sample.sample_id, captions=captions)
 
     def _refuse_placeholder(self, sample: Sample) -> None:
         placeholder = getattr(self._backbone.processor, "image_token", None)

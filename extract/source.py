@@ -13,7 +13,15 @@ from relope_jax.states.files import sha256
 
 TOY_FOLDER = Path(__file__).with_name("toy")
 TOY_PARTS = ("projector.safetensors", "build.py", "vision.py")
-READ = {".json", ".safetensors", ".bin", ".jinja"}  # kinds of files that a model or an adapter is made of
+READ = {
+    ".json",
+    ".safetensors",
+    ".bin",
+    ".jinja",
+    ".model",
+    ".txt",
+    ".py",
+}  # kinds of files that a model or an adapter is made of
 
 
 def toy_digest() -> str:

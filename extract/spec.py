@@ -106,6 +106,8 @@ class ExtractSpec:
         require_choice("extract.state_dtype", self.state_dtype, ("bfloat16", "float32"))
         for field in ("layer", "max_new_tokens", "token_budget", "part_size"):
             require_range(f"extract.{field}", getattr(self, field), 1)
+        if not all(isinstance(layer, int) and layer >= 1 for layer in self.layers):
+            raise ReLopeError(f"extract.layers is {self.layers!r}; it must be numbers of layers such as (12, 18)")
 
     @property
     def all_layers(self) -> list[int]:

@@ -38,15 +38,16 @@ ROUNDS = 5
 AGREEMENT = 1e-3  # relative; before anything is timed, both must have computed the same states
 TOY_LAYER, TOY_PROMPTS = 24, 64
 D896 = RandomModel("d896", 896, 14, 2, 4864, n_layers=6, layer=4, words=240, prompts=8)  # layers of Qwen2-0.5B
-GROWING = RandomModel("memory", 256, 4, 2, 256, n_layers=3, layer=2, words=960, prompts=48)
+GROWING = RandomModel("memory", 512, 8, 2, 256, n_layers=2, layer=2, words=960, prompts=48)
 TIMES, PART_SIZE = 4, 16  # of the memory measurement: how many times the prompts, and prompts a part
 
 
 def run() -> Iterator[Record]:
     """Records of the toy MLLM on the quickstart's questions, and of a random model with longer prompts."""
-    yield from run_toy(load_backbone(ModelSpec()), DatasetSpec(max_questions=TOY_PROMPTS))
-    yield run_random(D896)
-    yield run_memory(GROWING)
+    toy = load_backbone(ModelSpec())
+    yield from run_toy(toy, DatasetSpec(max_questions=TOY_PROMPTS))
+    yield run_random(D896, toy.tokenizer)
+    yield run_memory(GROWING, toy.tokenizer)
 
 
 def run_toy(backbone: Backbone, spec: DatasetSpec, layer: int = TOY_LAYER) -> Iterator[Record]:
@@ -57,9 +58,9 @@ def run_toy(backbone: Backbone, spec: DatasetSpec, layer: int = TOY_LAYER) -> It
     yield run_extraction("toy", backbone, layer, samples, spec)
 
 
-def run_random(model: RandomModel) -> Record:
+def run_random(model: RandomModel, tokenizer: Any) -> Record:
     with tempfile.TemporaryDirectory() as folder:
-        backbone = load_backbone(ModelSpec(name=str(model.save(Path(folder)))))
+        backbone = load_backbone(ModelSpec(name=str(model.save(Path(folder), tokenizer))))
         image = Image.new("RGB", (IMAGE_SIZE, IMAGE_SIZE))
         inputs = build_inputs(backbone, [(question, image) for question in model.questions(model.prompts)])
         return run_prefill(model.name, backbone, model.layer, inputs)
@@ -119,7 +120,7 @@ def run_extraction(name: str, backbone: Backbone, layer: int, samples: list[Samp
     batches."""
     half = len(samples) // 2
     spec = ExtractSpec(layer=layer, part_size=half)
-    queries = _Recording(backbone, get_dataset(dataset.name), parse_variant(dataset.variant), {})
+    queries = _Recording(backbone, get_dataset(dataset.name), parse_variant(dataset.variant))
     extractor = PartExtractor(spec, backbone, get_dataset(dataset.name), queries, group_split(samples, dataset))
 
     def whole() -> None:
@@ -158,11 +159,10 @@ def _silent() -> contextlib.AbstractContextManager:
     return contextlib.redirect_stderr(io.StringIO())
 
 
-def run_memory(model: RandomModel) -> Record:
+def run_memory(model: RandomModel, tokenizer: Any) -> Record:
     """Peak memory of a process that extracts `TIMES` as many prompts, against that of one that does not."""
     with tempfile.TemporaryDirectory(prefix=".bench-", dir=".") as folder:
-        model.save(Path(folder) / "model")
-        Image.new("RGB", (IMAGE_SIZE, IMAGE_SIZE)).save(Path(folder) / "image.png")
+        model.save(Path(folder) / "model", tokenizer)
         less, more = (
             peak_memory(extract_questions, folder, str(_write_questions(model, Path(folder), count)), str(model.layer))
             for count in (model.prompts, TIMES * model.prompts)
@@ -171,10 +171,11 @@ def run_memory(model: RandomModel) -> Record:
 
 
 def _write_questions(model: RandomModel, folder: Path, count: int) -> Path:
-    lines = [
-        json.dumps({"question": text, "answer": "x", "image": "image.png", "group": i})
-        for i, text in enumerate(model.questions(count))
-    ]
+    """A JSONL file of so many questions; every one has its own image, or they could not be split."""
+    lines = []
+    for i, text in enumerate(model.questions(count)):
+        Image.new("RGB", (IMAGE_SIZE, IMAGE_SIZE), (i % 256, i // 256, 0)).save(folder / f"{i}.png")
+        lines.append(json.dumps({"question": text, "answer": "x", "image": f"{i}.png"}))
     path = folder / f"{count}.jsonl"
     path.write_text("\n".join(lines))
     return path

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
+ROOT = Path(__file__).resolve().parents[2]  # of our packages; the current directory may be another
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
 PRODUCT, COPY = "product", "copy"
 SIZE, BLOCK = 2048, 2**28  # rows of the product, bytes of the copy
@@ -137,7 +138,7 @@ def peak_memory(function: Callable[..., Any], *args: str) -> float:
     """The most MB that a process of its own held at any time while it called `function`."""
     module, name = function.__module__, function.__name__
     code = (
-        f"import sys; from {module} import {name}; from {__name__} import high_water; "
+        f"import sys; sys.path.insert(0, '{ROOT}'); from {module} import {name}; from {__name__} import high_water; "
         f"{name}(*sys.argv[1:]); print(high_water())"
     )
     done = subprocess.run([sys.executable, "-c", code, *args], stdout=subprocess.PIPE, text=True, check=True)

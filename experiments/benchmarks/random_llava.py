@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from transformers import (
-    AutoTokenizer,
     CLIPVisionConfig,
     LlamaConfig,
     LlavaConfig,
@@ -17,7 +17,7 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from extract.toy.build import CHAT_TEMPLATE, IMAGE_TOKEN, ensure_built
+from extract.toy.build import CHAT_TEMPLATE, IMAGE_TOKEN
 
 WORDS = ("what", "is", "the", "red", "blue", "small", "large", "shape", "colour", "under", "left", "right", "this")
 IMAGE_SIZE = 28  # pixels; 4 image tokens
@@ -43,9 +43,8 @@ class RandomModel:
     words: int
     prompts: int
 
-    def save(self, folder: Path) -> Path:
+    def save(self, folder: Path, tokenizer: Any) -> Path:
         """Save the model with the toy's tokenizer, as a hub's model is."""
-        tokenizer = AutoTokenizer.from_pretrained(ensure_built())
         torch.manual_seed(0)
         config = LlavaConfig(
             vision_config=CLIPVisionConfig(

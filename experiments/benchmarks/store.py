@@ -25,6 +25,7 @@ from relope_jax.states.writer import StoreWriter, part_name
 
 LAYER = 2
 BATCH = 32  # prompts
+PIECE = 2**24  # bytes; larger ones are slower
 ROUNDS = 5
 
 
@@ -40,6 +41,7 @@ class Shape:
 
 
 SHAPES = (
+    Shape("quickstart", 576, 32, prompts=256, parts=16),  # 0.15 GB
     Shape("d896", 896, 256, prompts=256),  # 0.47 GB
     Shape("d3584", 3584, 400, prompts=64),  # 0.73 GB
 )
@@ -74,11 +76,10 @@ def run_shape(shape: Shape, folder: Path) -> Iterator[Record]:
 
 def read_programs(store: Store, shape: Shape) -> dict[str, Callable[[], None]]:
     """Every byte of the store's states: in random batches through `Store.states`, and by TensorStore alone, one after
-    the other: every array with one `read`, or in pieces of a batch's size into memory that is there already."""
+    the other: every array with one `read`, or in pieces of `PIECE` bytes into memory that is there already."""
     rng = np.random.default_rng(0)
     arrays = [open_array(store.place.kvstore(name)).result() for name in array_names(shape.parts)]
-    piece = BATCH * shape.n
-    ready = {(a.dtype, a.shape[1]): np.ones((piece, a.shape[1]), a.dtype.numpy_dtype) for a in arrays}
+    ready = np.ones(PIECE, np.uint8)
 
     def random() -> None:
         rows = rng.permutation(shape.parts * shape.prompts)
@@ -91,9 +92,11 @@ def read_programs(store: Store, shape: Shape) -> dict[str, Callable[[], None]]:
 
     def sequential_in_place() -> None:
         for array in arrays:
-            for start in range(0, array.shape[0], piece):
-                rows = array[start : min(start + piece, array.shape[0])].translate_to[0, 0]
-                ts.array(ready[array.dtype, array.shape[1]][: rows.shape[0]]).write(rows).result()
+            row = array.shape[1] * array.dtype.numpy_dtype.itemsize
+            for start in range(0, array.shape[0], PIECE // row):
+                rows = array[start : min(start + PIECE // row, array.shape[0])].translate_to[0, 0]
+                target = ready[: rows.shape[0] * row].view(array.dtype.numpy_dtype).reshape(rows.shape)
+                ts.array(target).write(rows).result()
 
     return {"random": random, "sequential": sequential, "sequential_in_place": sequential_in_place}
 
@@ -184,6 +187,6 @@ def identity(d: int, layer: int = LAYER) -> Identity:
     """Of a store that is only for measuring."""
     return Identity(
         model="random", source="", commit="", adapter="", layers=[layer], hidden_size=d, model_dtype="float32",
-        state_dtype="bfloat16", attention="", device="cpu", device_map="", prompt_hash="", dataset={}, samples="",
-        labels_from="", max_new_tokens=0, part_size=0, token_budget=0, versions={},
+        state_dtype="bfloat16", attention="", device="cpu", device_map="", prompt_hash="", graders="", dataset={},
+        questions="", samples="", labels_from="", max_new_tokens=0, part_size=0, token_budget=0, versions={},
     )  # fmt: skip

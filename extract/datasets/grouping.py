@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
@@ -64,11 +65,18 @@ def _connect(lists: Iterable[list[Key]]) -> dict[Key, Key]:
 
 def _digests(images: list[Path]) -> dict[Path, str]:
     bar = tqdm(images, desc="comparing images", unit="image", disable=len(images) <= MANY)
-    return {image: _digest(image) for image in bar}
+    return {image: image_digest(image) for image in bar}
 
 
-def _digest(image: Path) -> str:
+def image_digest(image: Path) -> str:
+    """SHA-256 of an image file; read once as long as the file stays as it is."""
     try:
-        return sha256(image)
-    except OSError:  # absent: the extraction will list it; until then it is what it is called
+        status = image.stat()
+        return _read_digest(image, status.st_size, status.st_mtime_ns)
+    except (OSError, ValueError):  # absent: the extraction will list it; until then it is what it is called
         return hashlib.sha256(str(image).encode()).hexdigest()
+
+
+@functools.cache
+def _read_digest(image: Path, size: int, changed: int) -> str:
+    return sha256(image)

@@ -41,18 +41,13 @@ def write_array(path: Path, values: np.ndarray) -> None:
     ts.open(spec, create=True).result().write(values).result()
 
 
-def open_array(kvstore: dict[str, Any], context: ts.Context | None = None) -> ts.Future:
-    """Start opening an array for reading; reading what is missing or fails its checksum raises ValueError.
-
-    Args:
-      context: whose cache of chunks to use; without one nothing is kept.
-    """
+def open_array(kvstore: dict[str, Any]) -> ts.Future:
+    """Start opening an array for reading; reading what is missing or fails its checksum raises ValueError."""
     spec = {
         "driver": "zarr3",
         "kvstore": kvstore,
         "fill_missing_data_reads": False,  # otherwise a lost file would be read as zeros
-        # A published array never changes, but the context may remember one that was here before it.
-        "recheck_cached_data": "open",
-        "recheck_cached_metadata": "open",
+        "recheck_cached_data": False,  # a published array never changes
+        "recheck_cached_metadata": False,
     }
-    return ts.open(spec, open=True, read=True, context=context)
+    return ts.open(spec, open=True, read=True)

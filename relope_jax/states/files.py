@@ -129,6 +129,21 @@ def write_bytes(path: Path, data: bytes) -> None:
         raise
 
 
+def create_bytes(path: Path, data: bytes) -> None:
+    """Write a file as `write_bytes` does, unless it is there; of several that try at once one succeeds."""
+    if path.exists():
+        return
+    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        scratch.write_bytes(data)
+        fsync(scratch)
+        with contextlib.suppress(FileExistsError):
+            os.link(scratch, path)
+            fsync(path.parent)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
     write_bytes(path, text.encode())

@@ -32,19 +32,25 @@ class Identity:
     attention: str
     device: str  # "cpu", "cuda", ...: devices round differently
     device_map: str  # how the model was spread over several devices; empty when it was not
-    prompt_hash: str  # of the chat template and the dataset's prompt template
+    prompt_hash: str  # of the chat template, the dataset's prompt template and what captions are asked for with
+    graders: str  # digest of the graders' code
     dataset: dict[str, Any]  # its settings, the variant included, and digests of its files
-    samples: str  # digest of all sample ids with their groups and splits
+    questions: str  # digest of every prompt with its right answers
+    samples: str  # digest of every sample's group, split and images
     labels_from: str  # digest of the store whose labels were taken over; empty when the answers were graded
     max_new_tokens: int
     part_size: int
     token_budget: int
     versions: dict[str, str]
 
-    def differences(self, record: dict[str, Any]) -> list[str]:
+    def record(self) -> dict[str, Any]:
+        """What identity.json holds."""
+        return {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(self)}
+
+    def differences(self, record: Any) -> list[str]:
         """`"field: mine != theirs"` for every field that differs from an identity.json, of another version too."""
-        mine = dataclasses.asdict(self)
-        return [f"{k}: {mine[k]} != {record.get(k)}" for k in mine if mine[k] != record.get(k)]
+        mine, theirs = self.record(), record if isinstance(record, dict) else {}
+        return [f"{k}: {mine.get(k)} != {theirs.get(k)}" for k in mine | theirs if mine.get(k) != theirs.get(k)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +63,19 @@ class Part:
     token_budget: int  # the identity's, or what was left of it after the accelerator ran out of memory
     failed: list[dict[str, str]]  # sample_id and reason of every sample that was left out
     files: dict[str, str]
+
+    def to_json(self) -> str:
+        """What part.json holds: the record with its own digest."""
+        return _sealed(dataclasses.asdict(self))
+
+    @staticmethod
+    def load(place: Place, folder: str) -> Part | None:
+        """The record of a part; None when there is none, or a damaged one: the part does not count then."""
+        try:
+            record = json.loads(place.read(f"{folder}/{PART}"))
+            return Part(**record) if record.pop("sha256") == _digest(record) else None
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+            return None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,8 +91,7 @@ class Manifest:
         return [entry for part in self.parts for entry in part.failed]
 
     def save(self, place: Place) -> None:
-        record = {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(self)}
-        place.write(MANIFEST, to_json(record | {"sha256": _digest(record)}).encode())
+        place.write(MANIFEST, _sealed({"schema_version": SCHEMA_VERSION, **dataclasses.asdict(self)}).encode())
 
     @staticmethod
     def load(place: Place) -> Manifest:
@@ -129,6 +147,10 @@ def _damaged(place: Place, why: str) -> ReLopeError:
     )
 
 
+def _sealed(record: dict[str, Any]) -> str:
+    return to_json(record | {"sha256": _digest(record)})
+
+
 def _digest(record: dict[str, Any]) -> str:
-    """Of the manifest's content without its own digest."""
+    """Of a record without its own digest."""
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()

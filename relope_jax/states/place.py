@@ -7,11 +7,12 @@ that is uploaded last.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +23,7 @@ from relope_jax.states import files
 from relope_jax.states.lease import Lease
 
 BUCKETS = {"s3": "s3", "gs": "gcs"}  # URL scheme: TensorStore driver
+RETRIES = {"max_retries": 5, "initial_delay": "200ms", "max_delay": "3s"}  # else a wrong address is tried for minutes
 
 
 class Place(Protocol):
@@ -42,6 +44,9 @@ class Place(Protocol):
     def write(self, name: str, data: bytes) -> None:
         """Replace a file in one step."""
 
+    def create(self, name: str, data: bytes) -> None:
+        """Write a file unless it is there; of several that try at once one succeeds."""
+
     def delete(self, prefix: str) -> None:
         """Delete a file, or every file below a prefix ending in a slash; what is not there is no error."""
 
@@ -54,8 +59,11 @@ class Place(Protocol):
     def kvstore(self, name: str) -> dict[str, Any]:
         """TensorStore's spec of folder `name`."""
 
-    def lock(self, name: str) -> contextlib.AbstractContextManager[None]:
-        """Hold the lock `name`; raises files.Locked when another process holds it."""
+    def lock(self, name: str) -> contextlib.AbstractContextManager[Callable[[], None]]:
+        """Hold the lock `name`; raises files.Locked when another process holds it.
+
+        What it yields raises files.Locked when the lock was lost since: call it before what must not be done twice.
+        """
 
     def locks(self) -> list[str]:
         """Names of all locks that another process holds now."""
@@ -92,7 +100,8 @@ class LocalPlace:
         return (self.folder / name).exists()
 
     def read(self, name: str) -> bytes:
-        return (self.folder / name).read_bytes()
+        with self._one_line_errors():
+            return (self.folder / name).read_bytes()
 
     def sha256(self, name: str) -> str:
         return files.sha256(self.folder / name)
@@ -104,20 +113,28 @@ class LocalPlace:
 
     def write(self, name: str, data: bytes) -> None:
         path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_bytes(path, data)
+        with self._one_line_errors():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            files.write_bytes(path, data)
+
+    def create(self, name: str, data: bytes) -> None:
+        with self._one_line_errors():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            files.create_bytes(self.folder / name, data)
 
     def delete(self, prefix: str) -> None:
         path = self.folder / prefix
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        with self._one_line_errors():
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def publishing(self, name: str, last: str) -> Iterator[Path]:
-        with files.publishing(self.folder / name) as scratch:
+        with self._one_line_errors(), files.publishing(self.folder / name) as scratch:
             yield scratch
+            self.delete(name)  # a folder without a good `last` would be in the way
 
     @contextlib.contextmanager
     def local_copy(self, name: str) -> Iterator[Path]:
@@ -127,10 +144,24 @@ class LocalPlace:
         return {"driver": "file", "path": f"{self.folder / name}/"}
 
     @contextlib.contextmanager
-    def lock(self, name: str) -> Iterator[None]:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with files.lock_folder(self.folder, name):
+    def lock(self, name: str) -> Iterator[Callable[[], None]]:
+        with self._one_line_errors():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            held = files.lock_folder(self.folder, name)
+        with held:
+            yield lambda: None  # the kernel holds it as long as this process lives
+
+    @contextlib.contextmanager
+    def _one_line_errors(self) -> Iterator[None]:
+        """A file in the way of a folder, no permission, a read-only disk; a full one is explained elsewhere."""
+        try:
             yield
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            if error.errno is None or error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise ReLopeError(f"cannot use {self.url}: {error.strerror} ({error.filename})") from error
 
     def locks(self) -> list[str]:
         return [path.name for path in self.folder.glob(".lock*") if files.is_locked(path)]
@@ -141,7 +172,7 @@ class BucketPlace:
 
     def __init__(self, url: str, driver: str, bucket: str, prefix: str):
         self.url = url
-        self._spec: dict[str, Any] = {"driver": driver, "bucket": bucket}
+        self._spec: dict[str, Any] = {"driver": driver, "bucket": bucket, f"{driver}_request_retries": RETRIES}
         if driver == "s3" and (endpoint := os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")):
             # A server of one's own need not know regions, but TensorStore signs requests with one.
             self._spec |= {"endpoint": endpoint, "aws_region": os.environ.get("AWS_REGION") or "us-east-1"}
@@ -194,13 +225,19 @@ class BucketPlace:
             path.write_bytes(self.read(name))
             yield path
 
+    def create(self, name: str, data: bytes) -> None:
+        with self._one_line_errors():
+            found = self._store.read(name).result()
+            if found.state == "missing":
+                self._store.write(name, data, if_equal=found.stamp.generation).result()
+
     @contextlib.contextmanager
-    def lock(self, name: str) -> Iterator[None]:
+    def lock(self, name: str) -> Iterator[Callable[[], None]]:
         lease = Lease(self._store, name, f"{self.url}/{name}")
         with self._one_line_errors():
             lease.take()
         try:
-            yield
+            yield lease.require
         finally:
             with self._one_line_errors():
                 lease.release()

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from relope_jax.states.store import Store
 
 METADATA = "zarr.json"
-# Chunks of `positions` and `last_hidden`, each with the rows of many prompts: read anew for every prompt they would
-# take up to half of the time. States are not kept: an epoch comes back to a prompt when it has long been dropped.
-SMALL_ARRAYS = ts.Context({"cache_pool": {"total_bytes_limit": 2**26}})
+KEPT_BYTES = 2**28  # of a store's positions, and of its z_n^(l), that may stay in memory once they are read
 
 
 class PartReader:
@@ -37,12 +35,19 @@ class PartReader:
         return self._open(f"{self._layer}/hidden")
 
     @functools.cached_property
-    def last_hidden(self) -> ts.TensorStore:
-        return self._open(f"{self._layer}/last_hidden", SMALL_ARRAYS)
+    def last_hidden(self) -> ts.TensorStore | np.ndarray:
+        return self._small(f"{self._layer}/last_hidden")
 
     @functools.cached_property
-    def positions(self) -> ts.TensorStore:
-        return self._open("positions", SMALL_ARRAYS)
+    def positions(self) -> ts.TensorStore | np.ndarray:
+        return self._small("positions")
+
+    def _small(self, name: str) -> ts.TensorStore | np.ndarray:
+        """An array of few bytes a prompt; whole, and kept, unless it exceeds this part's share of memory: to read it
+        prompt by prompt takes up to half of the time of a batch."""
+        array = self._open(name)
+        size = array.size * array.dtype.numpy_dtype.itemsize
+        return self.read(name) if size <= KEPT_BYTES // len(self._store.manifest.parts) else array
 
     def read(self, name: str) -> np.ndarray:
         """A whole array of the part."""
@@ -51,14 +56,14 @@ class PartReader:
         except ValueError as error:
             raise self.damaged(error) from error
 
-    def _open(self, name: str, context: ts.Context | None = None) -> ts.TensorStore:
+    def _open(self, name: str) -> ts.TensorStore:
         """An array; the description of its layout is checked here, its chunks carry checksums of their own."""
         folder = f"parts/{self._part.name}/{name}"
         try:
             metadata = self._store.place.read(f"{folder}/{METADATA}")
             if hashlib.sha256(metadata).hexdigest() != self._part.files[f"{name}/{METADATA}"]:
                 raise self._store.damaged(self._part, f"{name}/{METADATA} is changed")
-            return open_array(self._store.place.kvstore(folder), context).result()
+            return open_array(self._store.place.kvstore(folder)).result()
         except FileNotFoundError as error:
             raise self._store.damaged(self._part, f"{name} is missing") from error
         except ValueError as error:
@@ -107,12 +112,20 @@ class _Reads:
         self._started: list[tuple[PartReader, ts.WriteFutures]] = []
 
     @staticmethod
-    def into(like: ts.TensorStore, n_rows: int) -> np.ndarray:
-        return np.empty((n_rows, like.shape[1]), like.dtype.numpy_dtype)
+    def into(like: ts.TensorStore | np.ndarray, n_rows: int) -> np.ndarray:
+        return np.empty((n_rows, like.shape[1]), ts.dtype(like.dtype).numpy_dtype)
 
     def start(
-        self, reader: PartReader, source: ts.TensorStore, rows: slice, target: np.ndarray, target_rows: slice
+        self,
+        reader: PartReader,
+        source: ts.TensorStore | np.ndarray,
+        rows: slice,
+        target: np.ndarray,
+        target_rows: slice,
     ) -> None:
+        if isinstance(source, np.ndarray):
+            target[target_rows] = source[rows]
+            return
         piece = ts.array(target[target_rows])
         self._started.append((reader, piece.write(source[rows].translate_to[0, 0])))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import hashlib
 import json
@@ -23,7 +22,7 @@ from relope_jax.states.place import open_place
 from relope_jax.states.ragged import TokenStates
 from relope_jax.states.reader import PartReader, read_rows
 from relope_jax.states.tables import parse_table
-from relope_jax.states.writer import block_name
+from relope_jax.states.writer import Shard, block_name
 
 SPLITS = ("train", "validation", "test")
 REPAIR = ": `python -m extract.verify {} --drop_damaged` removes what is damaged, then extract again"
@@ -153,17 +152,22 @@ class Store:
             checked()
 
     def drop(self, damages: Iterable[Damage]) -> None:
-        """Remove what is damaged, so that the same extraction makes it again and keeps the rest."""
-        self.place.write(IDENTITY, to_json(dataclasses.asdict(self.identity)).encode())
-        self.place.delete(MANIFEST)
-        for damage in damages:
-            if damage.name.endswith("/"):
-                self.place.delete(damage.name)
+        """Remove what is damaged, so that the same extraction makes it again and keeps the rest.
+
+        Raises:
+          ReLopeError: a process is writing the store.
+        """
+        with self.place.lock(Shard().lock):
+            self.place.write(IDENTITY, to_json(self.identity.record()).encode())
+            for damage in damages:
+                if damage.name.endswith("/"):
+                    self.place.delete(damage.name)
+            self.place.delete(MANIFEST)  # last: until then the damage is known
 
     def _changed_files(self, part: Part) -> list[str]:
         folder = f"parts/{part.name}"
         changed = [name for name, digest in part.files.items() if not self._is_intact(f"{folder}/{name}", digest)]
-        if self._read_json(f"{folder}/{PART}") != dataclasses.asdict(part):
+        if Part.load(self.place, folder) != part:
             changed.append(PART)
         found = {name.removeprefix(f"{folder}/") for name in self.place.names(f"{folder}/")}
         return changed + [f"{name} (not of this store)" for name in sorted(found - part.files.keys() - {PART})]

@@ -102,9 +102,8 @@ class StoreWriter(contextlib.AbstractContextManager["StoreWriter"]):
     def __init__(self, url: str | Path, identity: Identity, shard: Shard | None = None):
         self.place, self.identity = open_place(url), identity
         self.shard = shard or Shard()
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(explaining_full_disk(self.place.url))
-            stack.enter_context(self.place.lock(self.shard.lock))
+        with contextlib.ExitStack() as stack, explaining_full_disk(self.place.url):
+            self._require_lock = stack.enter_context(self.place.lock(self.shard.lock))
             if any(self.shard.conflicts(lock) for lock in self.place.locks()):
                 raise Locked(self.place.url)
             self._claim()
@@ -112,10 +111,12 @@ class StoreWriter(contextlib.AbstractContextManager["StoreWriter"]):
 
     def _claim(self) -> None:
         """Record the identity at the first start; refuse another one later."""
-        if not self.place.exists(IDENTITY):
-            self.place.write(IDENTITY, to_json(dataclasses.asdict(self.identity)).encode())
-            return
-        if different := self.identity.differences(json.loads(self.place.read(IDENTITY))):
+        self.place.create(IDENTITY, to_json(self.identity.record()).encode())  # shards may start together
+        try:
+            record = json.loads(self.place.read(IDENTITY))
+        except ValueError as error:
+            raise ReLopeError(f"{self.place.url}/{IDENTITY} is damaged ({error}): delete the store") from error
+        if different := self.identity.differences(record):
             raise ReLopeError(
                 f"the store {self.place.url} was begun with other settings ({'; '.join(different)}): "
                 "name another folder with --config.store=... or delete it"
@@ -130,7 +131,7 @@ class StoreWriter(contextlib.AbstractContextManager["StoreWriter"]):
 
     def has_part(self, index: int) -> bool:
         """Whether part `index` is already published."""
-        return self.place.exists(f"{part_name(index)}/{PART}")
+        return Part.load(self.place, part_name(index)) is not None
 
     def write_part(
         self,
@@ -160,6 +161,8 @@ class StoreWriter(contextlib.AbstractContextManager["StoreWriter"]):
                 write_array(folder / "positions", states[self.identity.layers[0]].positions.astype(np.int32))
             if output_embedding is not None:
                 write_array(folder / "output_embedding", output_embedding.astype(np.float32))
+            if output_embedding is not None and len(output_embedding) != len(rows):
+                raise ValueError(f"{len(output_embedding)} output embeddings of {len(rows)} samples")
             pq.write_table(pa.Table.from_pylist(rows, schema=SAMPLE_SCHEMA), folder / "samples.parquet")
             part = Part(
                 name=f"{index:05d}",
@@ -169,7 +172,8 @@ class StoreWriter(contextlib.AbstractContextManager["StoreWriter"]):
                 failed=failed,
                 files=tree_checksums(folder),
             )
-            (folder / PART).write_text(to_json(dataclasses.asdict(part)))
+            self._require_lock()
+            (folder / PART).write_text(part.to_json())
 
     def _write_layer(self, folder: Path, states: TokenStates, rows: list[dict[str, Any]]) -> None:
         states.require_finite([row["sample_id"] for row in rows])
@@ -179,7 +183,8 @@ class StoreWriter(contextlib.AbstractContextManager["StoreWriter"]):
 
     def parts(self, n_parts: int) -> list[Part]:
         """The records of the first `n_parts` published parts."""
-        return [Part(**json.loads(self.place.read(f"{part_name(i)}/{PART}"))) for i in range(n_parts)]
+        found = [Part.load(self.place, part_name(index)) for index in range(n_parts)]
+        return [part for part in found if part is not None]
 
     def discard_parts(self) -> None:
         """Forget all parts; the identity stays."""
@@ -188,6 +193,7 @@ class StoreWriter(contextlib.AbstractContextManager["StoreWriter"]):
     def finish(self, n_parts: int, blocks: Mapping[int, Block]) -> Manifest:
         """Write the frozen blocks, then the manifest over all parts; from now on the store can be opened."""
         with explaining_full_disk(self.place.url):
+            self._require_lock()
             digests = {}
             for layer, block in blocks.items():
                 data = block_bytes(block)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from experiments import bench
-from experiments.benchmarks import block, measure
+from experiments.benchmarks import block, extract, measure, store
+from experiments.benchmarks.random_llava import RandomModel
+from extract.spec import DatasetSpec
 from relope_jax.errors import ReLopeError
+from relope_jax.states.store import Store
 
 FIELDS = ["name", "value", "unit", "baseline", "ratio", "floor", "fraction_of_floor"]
 
@@ -23,6 +30,8 @@ def small(monkeypatch):
     monkeypatch.setattr(measure, "LONG_ENOUGH", 0.0)
     shape = block.Shape("tiny", block.llama(32, 4, 2, 8, 48), batch=3, n=10, rank=4, rounds=1)
     monkeypatch.setattr(block, "SHAPES", (shape,))
+    for module in (extract, store):
+        monkeypatch.setattr(module, "ROUNDS", 1)
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # PEFT's own
@@ -49,6 +58,72 @@ def test_different_gradients_are_not_timed(small, monkeypatch):
     monkeypatch.setattr(block.torch_block, "adapt", lambda layer, rank, alpha: true(layer, rank, 2 * alpha))
     with pytest.raises(ReLopeError, match=r"gradients of '.*' differ from PEFT's by .*: nothing is timed"):
         list(block.run())
+
+
+TINY = RandomModel("tiny", 32, 4, 2, 48, n_layers=3, layer=2, words=12, prompts=4)
+
+
+def require_comparisons(records, names) -> None:
+    """These records, each with a competitor and a finite ratio."""
+    assert [record.name for record in records] == names
+    for record in records:
+        assert record.value > 0
+        assert math.isfinite(record.ratio)
+        assert record.ratio == pytest.approx(record.value / record.baseline)
+
+
+def test_extract_benchmark(small, toy, monkeypatch, tmp_path):
+    """Before anything is timed the bare forward's states are held against the captured ones."""
+    monkeypatch.chdir(tmp_path)
+    records = [
+        *extract.run_toy(toy, DatasetSpec(max_questions=4), layer=2),
+        extract.run_random(TINY, toy.tokenizer),
+        extract.run_memory(dataclasses.replace(TINY, prompts=3), toy.tokenizer),
+    ]
+    names = [
+        "extract/toy/captured_prefill_vs_bare_forward",
+        "extract/toy/whole_extraction_vs_generate",
+        "extract/tiny/captured_prefill_vs_bare_forward",
+        "extract/memory/extracting_4x_prompts",
+    ]
+    require_comparisons(records, names)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_different_states_are_not_timed(small, toy, monkeypatch):
+    true = extract.captured_prefill
+
+    def one_layer_off(backbone, layer, inputs, dtype=torch.bfloat16):
+        return true(backbone, layer - 1, inputs, dtype)
+
+    monkeypatch.setattr(extract, "captured_prefill", one_layer_off)
+    with pytest.raises(ReLopeError, match=r"captured Z\^\(l-1\) differs from the bare forward's by .*nothing is timed"):
+        list(extract.run_toy(toy, DatasetSpec(max_questions=3), layer=3))
+
+
+def test_store_benchmark(small, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(store, "SHAPES", (store.Shape("tiny", 16, 8, prompts=40, parts=2),))
+    monkeypatch.setattr(store, "GROWING", store.Shape("memory", 16, 8, prompts=40, parts=2))
+    records = [record for record in store.run() if record.baseline is not None]
+    names = [
+        "store/tiny/random_batches_vs_sequential",
+        "store/tiny/random_batches_vs_sequential_in_place",
+        "store/tiny/write_part_vs_plain_file",
+        "store/memory/reading_2x_prompts",
+    ]
+    require_comparisons(records, names)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_both_ways_of_reading_read_every_byte(tmp_path):
+    shape = store.Shape("tiny", 16, 8, prompts=40, parts=2)
+    written = Store(store.write_store(shape, tmp_path / "store"))
+    parts = [store.make_part(shape, rng) for rng in [np.random.default_rng(0)] for _ in range(shape.parts)]
+    states = written.states()
+    assert store.stored_bytes(states) == sum(map(store.stored_bytes, parts))
+    np.testing.assert_array_equal(states.hidden, np.concatenate([part.hidden for part in parts]))
+    assert set(store.read_programs(written, shape)) == {"random", "sequential", "sequential_in_place"}
 
 
 def test_mistakes_fail_before_anything_is_measured(tmp_path):

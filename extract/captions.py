@@ -1,0 +1,53 @@
+"""Captions for the variant that puts them in place of images: a file's, else the small model's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from extract.backbone import Backbone
+from extract.batching import is_out_of_memory
+from extract.generation import caption_images
+from extract.queries import LeftOut, read_image
+from extract.sample import Sample
+from extract.variants import load_captions
+from relope_jax.errors import ReLopeError, first_line
+
+
+class Captions:
+    """One caption an image.
+
+    Args:
+      path: a JSONL file that has them for every sample; empty lets the small model describe the images.
+
+    Raises:
+      ReLopeError: the file cannot be read, or has none of the samples.
+    """
+
+    def __init__(self, backbone: Backbone, path: str, samples: list[Sample]):
+        self._backbone, self._path = backbone, path
+        self._given = load_captions(path) if path else {}
+        self._own: dict[Path, str] = {}
+        if path and not any(sample.sample_id in self._given for sample in samples):
+            raise ReLopeError(f"{path} has captions of none of the samples: its ids must be theirs")
+
+    def of(self, sample: Sample) -> tuple[str, ...]:
+        """The captions of a sample's images; raises LeftOut."""
+        if not self._path:
+            return tuple(self._caption(path) for path in sample.images)
+        captions = self._given.get(sample.sample_id, ())
+        if len(captions) != len(sample.images):
+            raise LeftOut(f"{self._path} has {len(captions)} captions of its {len(sample.images)} images")
+        return captions
+
+    def _caption(self, path: Path) -> str:
+        """Asked once an image: many questions may share it."""
+        if path not in self._own:
+            try:
+                self._own[path] = caption_images(self._backbone, [read_image(path)])[0]
+            except ValueError as error:
+                raise LeftOut(f"the model's processor refuses {path}: {first_line(error)}") from error
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise LeftOut(f"describing {path} needs more memory than there is") from error
+        return self._own[path]
