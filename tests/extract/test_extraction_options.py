@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,13 +14,15 @@ from PIL import Image
 
 from experiments.configs import base
 from extract.backbone import load_backbone
-from extract.generation import generate
+from extract.generation import caption_images, generate
 from extract.places import place_images
-from extract.prompts import build_inputs
+from extract.prompts import build_inputs, image_spans
 from extract.settings import Extraction, open_or_extract, plan_from_config
+from extract.spec import ModelSpec
 from relope_jax.errors import ReLopeError
 from relope_jax.models.replay import replay_block
 from relope_jax.states.store import Store
+from tests.extract import tiny_models
 from tests.extract.plans import tiny_plan
 
 
@@ -90,16 +94,23 @@ def test_question_only_has_no_image(plan, clean):
 
 
 def test_captions_stand_in_place_of_images(plan, clean, tmp_path):
-    """From a file, and from the small model itself for a question that the file lacks."""
+    """From a file, where a question that it lacks is left out, or from the small model itself."""
     ids = clean.column("sample_id").tolist()
     lines = [json.dumps({"id": sample_id, "caption": f"a picture called {sample_id}"}) for sample_id in ids[1:]]
     (tmp_path / "captions.jsonl").write_text("\n".join(lines))
     store = open_or_extract(changed(plan, "caption", variant="caption", captions=str(tmp_path / "captions.jsonl")))
     assert set(store.column("image_tokens")) == {0}
-    captions = store.column("caption").tolist()
-    assert captions[1:] == [f"a picture called {sample_id}" for sample_id in ids[1:]]
-    assert captions[0]
-    assert not captions[0].startswith("a picture called")
+    assert store.column("caption").tolist() == [f"a picture called {sample_id}" for sample_id in ids[1:]]
+    assert [entry["sample_id"] for entry in store.manifest.failed] == ids[:1]
+    assert "0 captions of its 1 images" in store.manifest.failed[0]["reason"]
+    own = open_or_extract(changed(plan, "own", variant="caption"))
+    assert own.column("sample_id").tolist() == ids
+    backbone = load_backbone(plan.model)
+    with Image.open(own.samples["images"][3].as_py()[0]) as image:
+        assert own.column("caption")[3] == caption_images(backbone, [image.convert("RGB")])[0]
+    (tmp_path / "captions.jsonl").write_text(json.dumps({"id": "elsewhere", "caption": "x"}))
+    with pytest.raises(ReLopeError, match="captions of none of the samples"):
+        open_or_extract(changed(plan, "none", variant="caption", captions=str(tmp_path / "captions.jsonl")))
 
 
 def test_labels_of_another_store_stay(plan, clean):
@@ -116,6 +127,14 @@ def test_labels_of_another_store_stay(plan, clean):
         open_or_extract(changed(plan, "kept", variant="noise:60"))
     with pytest.raises(ReLopeError, match="no store at"):
         open_or_extract(changed(plan, "other", labels_from=str(plan.store.with_name("missing"))))
+    rows = [json.loads(line) | {"answer": "y"} for line in Path(plan.dataset.path).read_text().splitlines()]
+    (plan.store.parent / "other.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    other = changed(plan, "other", labels_from=clean.path)
+    other = dataclasses.replace(
+        other, dataset=dataclasses.replace(other.dataset, path=str(plan.store.parent / "other.jsonl"))
+    )
+    with pytest.raises(ReLopeError, match="labels of something else: questions differs"):
+        open_or_extract(other)
 
 
 @pytest.mark.parametrize(
@@ -153,6 +172,23 @@ def test_several_images_a_question(plan, tmp_path):
     assert tokens["c"] == 0
     states = store.states()
     assert np.abs(states.last_hidden[0] - states.last_hidden[1]).max() > 1e-3
+    grids = dict(zip(store.column("sample_id"), store.column("grid_height"), strict=True))
+    assert grids["ab"] == grids["ba"] == grids["c"] == 0  # tokens of two images form no grid
+    assert grids["a"] ** 2 == tokens["a"]
+
+
+def test_grid_of_an_image_after_a_row_with_two(toy, tmp_path):
+    """Grids of a processor are counted by image, not by row."""
+    folder = tiny_models.save_qwen2_5_vl(tmp_path / "qwen", copy.deepcopy(toy.tokenizer))
+    backbone = load_backbone(ModelSpec(name=str(folder), device="cpu"))
+    wide, tall = Image.new("RGB", (168, 56)), Image.new("RGB", (56, 140))
+    queries = [("<image 1> or <image 2>?", [wide, wide]), ("this?", [tall]), ("none", []), ("that?", [wide])]
+    inputs = build_inputs(backbone, queries)
+    spans = image_spans(backbone, inputs, [2, 1, 0, 1])
+    alone = [image_spans(backbone, build_inputs(backbone, [queries[row]]), [1])[0] for row in (1, 3)]
+    assert [(s.grid_height, s.grid_width) for s in spans] == [(0, 0), alone[0][2:], (0, 0), alone[1][2:]]
+    assert alone[0].grid_height > alone[0].grid_width
+    assert alone[1].grid_height < alone[1].grid_width
 
 
 def test_stores_of_different_things_have_different_names():

@@ -10,10 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from extract import extraction, part
+from extract import capture, extraction, part
 from extract.settings import open_or_extract
 from relope_jax.errors import ReLopeError
 from relope_jax.states.files import lock_folder
@@ -111,6 +112,27 @@ def test_token_budget_halves_itself_when_memory_runs_out(plan, monkeypatch, caps
     assert {piece.token_budget for piece in roomy.manifest.parts} == {plan.extract.token_budget}
 
 
+def test_memory_that_runs_out_late_leaves_nothing_behind(plan, monkeypatch, tmp_path):
+    """After the answers were made: every row keeps its own embedding, and a bad image is listed once."""
+    whole_image = (tmp_path / "3.png").read_bytes()
+    (tmp_path / "3.png").write_bytes(whole_image[: len(whole_image) // 2])  # opens, but cannot be decoded
+    plan = dataclasses.replace(plan, extract=dataclasses.replace(plan.extract, part_size=12))
+    whole = open_or_extract(plan)
+    states, calls = capture.Capture.states, []
+
+    def failing(self, layer):
+        calls.append(layer)
+        if len(calls) in (1, 3):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return states(self, layer)
+
+    monkeypatch.setattr(capture.Capture, "states", failing)
+    late = open_or_extract(dataclasses.replace(plan, store=plan.store.with_name("late")))
+    np.testing.assert_allclose(late.output_embedding(), whole.output_embedding(), atol=1e-4)
+    assert late.manifest.failed == whole.manifest.failed
+    assert [entry["sample_id"] for entry in late.manifest.failed] == ["q03"]
+
+
 def test_prompt_that_never_fits_is_left_out(plan, monkeypatch):
     run = part.PartExtractor._run
 
@@ -140,4 +162,24 @@ def test_changed_groups_are_not_continued(plan, tmp_path):
     extraction.extract_store(plan, Shard(0, 2))
     shutil.copyfile(tmp_path / "3.png", tmp_path / "20.png")
     with pytest.raises(ReLopeError, match=r"begun with other settings \(samples"):
+        extraction.extract_store(plan, Shard(1, 2))
+
+
+@pytest.mark.parametrize("change", ["image", "answer", "torchvision", "grader"])
+def test_what_changes_states_or_labels_is_not_continued(plan, tmp_path, monkeypatch, change):
+    extraction.extract_store(plan, Shard(0, 2))
+    if change == "image":
+        (tmp_path / "3.png").write_bytes((tmp_path / "4.png").read_bytes() + b"\0")
+    elif change == "answer":
+        path = Path(plan.dataset.path)
+        path.write_text(path.read_text().replace('"answer": "x"', '"answer": "y"', 1))
+    elif change == "torchvision":
+        version = extraction._version
+        monkeypatch.setattr(extraction, "_version", lambda name: "1" if name == "torchvision" else version(name))
+    else:
+        graders = tmp_path / "graders"
+        shutil.copytree(extraction.GRADERS, graders)
+        (graders / "text.py").write_text("# changed")
+        monkeypatch.setattr(extraction, "GRADERS", graders)
+    with pytest.raises(ReLopeError, match="begun with other settings"):
         extraction.extract_store(plan, Shard(1, 2))

@@ -19,7 +19,8 @@ from tests.builders import make_block, make_spec, make_states
 IDENTITY = Identity(
     model="m", source="s", commit="", adapter="", layers=[2], hidden_size=16, model_dtype="float32",
     state_dtype="bfloat16", attention="sdpa", device="cpu", device_map="", prompt_hash="h", dataset={"name": "d"},
-    graders="g", questions="q", samples="x", labels_from="", max_new_tokens=4, part_size=3, token_budget=64, versions={"torch": "1"},
+    graders="g", questions="q", samples="x",
+    labels_from="", max_new_tokens=4, part_size=3, token_budget=64, versions={"torch": "1"},
 )  # fmt: skip
 PARTS = ([4, 1, 7], [2, 2])
 
@@ -213,6 +214,48 @@ def test_truncated_or_newer_manifest_is_refused(store_path):
         manifest.write_text(json.dumps(json.loads(whole) | {"schema_version": other}))
         with pytest.raises(ReLopeError, match=f"schema version {other}"):
             Store(store_path)
+
+
+def test_damaged_or_half_copied_part_of_an_unfinished_store_is_made_again(tmp_path):
+    with StoreWriter(tmp_path, IDENTITY) as writer:
+        write_part(writer, 0)
+        write_part(writer, 1)
+    record = tmp_path / "parts" / "00000" / "part.json"
+    record.write_text(record.read_text().replace('"n_samples": 3', '"n_samples": 2'))
+    (tmp_path / "parts" / "00001" / "part.json").unlink()
+    with StoreWriter(tmp_path, IDENTITY) as writer:
+        assert [writer.has_part(0), writer.has_part(1)] == [False, False]
+        write_part(writer, 0)
+        write_part(writer, 1)
+        writer.finish(2, BLOCKS)
+    Store(tmp_path).verify()
+
+
+def test_unfinished_store_of_another_schema_is_not_continued(tmp_path):
+    StoreWriter(tmp_path, IDENTITY).close()
+    path = tmp_path / "identity.json"
+    whole = json.loads(path.read_text())
+    for other in ({"schema_version": SCHEMA_VERSION + 1}, {"a_newer_field": 1}):
+        path.write_text(json.dumps(whole | other))
+        with pytest.raises(ReLopeError, match="begun with other settings"):
+            StoreWriter(tmp_path, IDENTITY)
+    for torn in (b"", b"[]", b'{"model'):
+        path.write_bytes(torn)
+        with pytest.raises(ReLopeError, match=r"is damaged|begun with other settings"):
+            StoreWriter(tmp_path, IDENTITY)
+
+
+def test_place_that_cannot_be_used_is_one_line(tmp_path, store_path):
+    (tmp_path / "a file").write_text("x")
+    for wrong in (tmp_path / "a file", tmp_path / "a file" / "store"):
+        with pytest.raises(ReLopeError, match="cannot use"):
+            StoreWriter(wrong, IDENTITY)
+        with pytest.raises(ReLopeError, match=r"cannot use|no store at"):
+            Store(wrong)
+    (store_path / "manifest.json").unlink()
+    (store_path / "manifest.json").mkdir()
+    with pytest.raises(ReLopeError, match="cannot use"):
+        Store(store_path)
 
 
 def test_missing_store_says_how_to_make_one(tmp_path):
