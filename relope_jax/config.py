@@ -81,7 +81,8 @@ def check_override(defaults: ConfigDict, argument: str) -> None:
     if isinstance(current, ConfigDict):
         raise ReLopeError(f"config.{path} is a group; set one of its fields: {', '.join(current)}")
     if not _fits(current, value or ""):
-        raise ReLopeError(f"config.{path} takes {_kind(current)} like {current!r}, not '{value}'")
+        example = "(1, 2)" if current == () else repr(current)
+        raise ReLopeError(f"config.{path} takes {_kind(current)} like {example}, not '{value}'")
 
 
 def _resolve(argument: str) -> str:

@@ -35,6 +35,7 @@ def answer_from_config(config: ConfigDict) -> Answers:
       ReLopeError: store, server or settings cannot be used; whatever was answered by then is in the cache.
     """
     plan, spec = plan_from_config(config), AnswerSpec(**config.answers)
+    require_model(spec)  # before a store is extracted
     return answer(plan, spec, open_or_extract(plan))
 
 
@@ -42,8 +43,7 @@ def answer(plan: Extraction, spec: AnswerSpec, store: Store) -> Answers:
     """Ask the questions of `store`; see `answer_from_config`."""
     place, dataset = open_place(store.path), get_dataset(plan.dataset.name)
     variant = parse_variant(plan.dataset.variant)
-    if spec.base_url and not spec.model:
-        raise ReLopeError(f"name the model with --config.answers.model=...; {_offered(spec)}")
+    require_model(spec)
     small = None if spec.base_url else InProcess(plan.model)
     spec = dataclasses.replace(spec, model=plan.model.name) if small else spec
     settings = settings_of(spec, small.source if small else spec.base_url, str(variant))
@@ -65,9 +65,13 @@ def answer(plan: Extraction, spec: AnswerSpec, store: Store) -> Answers:
     return answers
 
 
-def _offered(spec: AnswerSpec) -> str:
+def require_model(spec: AnswerSpec) -> None:
+    """Raise ReLopeError, with the models that the server offers, when none is named."""
+    if spec.model or not spec.base_url:
+        return
     with Endpoint(spec) as endpoint:
-        return f"{spec.base_url} offers: {', '.join(endpoint.models()) or 'none, or it does not say'}"
+        offered = ", ".join(endpoint.models()) or "none, or it does not say"
+    raise ReLopeError(f"name the model with --config.answers.model=...; {spec.base_url} offers: {offered}")
 
 
 def samples_of(store: Store, dataset: Dataset, spec: DatasetSpec, splits: tuple[str, ...]) -> list[Sample]:
