@@ -106,7 +106,7 @@ def test_restored_routers_score_store_and_new_prompts_alike(finished, toy):
         ]
         np.testing.assert_allclose(router(states), recorded, atol=1e-5)
         row = store.samples.slice(3, 1).to_pylist()[0]
-        live = prefill(toy, [(row["question"], row["image"])], layer=24)
+        live = prefill(toy, [(row["question"], row["images"][0])], layer=24)
         assert router(live)[0] == pytest.approx(recorded[3], abs=0.02)  # bfloat16 rounding of Z^(l-1)
     attention = relope_jax.restore(run.path, method="attention_probe").attention(states.select(np.arange(4)))
     assert [len(weights) for weights in attention] == states.lengths[:4].tolist()
@@ -125,7 +125,7 @@ def test_exported_lora_gives_the_same_states_in_peft(finished, toy, tmp_path, ca
     assert f"peft.PeftModel.from_pretrained(model, '{out}')" in capsys.readouterr().out
     model = peft.PeftModel.from_pretrained(copy.deepcopy(toy.model), out).get_base_model()
     rows = relope_jax.Store(folder / "store").samples.slice(0, 3).to_pylist()
-    queries = [(row["question"], row["image"]) for row in rows]
+    queries = [(row["question"], row["images"][0]) for row in rows]
     plain = prefill(toy, queries, layer=24)
     adapted = prefill(dataclasses.replace(toy, model=model, decoder=model.get_decoder()), queries, layer=24)
 
