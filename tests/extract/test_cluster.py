@@ -112,11 +112,8 @@ def test_error_in_a_worker_is_one_line_and_not_tried_again(folder, ray_folder):
     assert command.communicate(timeout=PATIENCE)[0] == ""
     assert command.returncode == 1
     errors = (folder / "errors").read_text()
-    assert re.search(
-        r"^error: shard ./2: layer 99 of extract.layer and extract.layers does not exist: model has .*$",
-        errors,
-        re.MULTILINE,
-    )
+    told = r"^error: shard ./2: layer 99 of extract.layer and extract.layers does not exist: model has .*$"
+    assert re.search(told, errors, re.MULTILINE)
     assert len(re.findall(r"^error: ", errors, re.MULTILINE)) == 1
     assert "Traceback" not in errors
     assert " was lost " not in errors
