@@ -7,7 +7,7 @@ from pathlib import Path
 from extract.backbone import Backbone
 from extract.batching import is_out_of_memory
 from extract.generation import caption_images
-from extract.queries import LeftOut, read_image
+from extract.images import LeftOut, read_image
 from extract.sample import Sample
 from extract.variants import load_captions
 from relope_jax.errors import ReLopeError, first_line

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from extract.queries import LeftOut
+from extract.images import LeftOut
 from extract.sample import Sample
 from relope_jax.errors import ReLopeError
 from relope_jax.states.manifest import Identity

@@ -14,9 +14,10 @@ from extract.batching import is_out_of_memory
 from extract.capture import Capture
 from extract.datasets import Dataset
 from extract.generation import generate
+from extract.images import LeftOut
 from extract.labels import Labels
 from extract.prompts import ImageSpan, image_spans
-from extract.queries import LeftOut, Queries, Query
+from extract.queries import Queries, Query
 from extract.sample import Sample
 from extract.spec import ExtractSpec
 from relope_jax.errors import first_line

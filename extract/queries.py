@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -13,6 +10,7 @@ from PIL import Image
 from extract.backbone import Backbone
 from extract.batching import PromptLengths
 from extract.datasets import Dataset
+from extract.images import LeftOut, image_size, read_image
 from extract.places import place_images
 from extract.prompts import build_inputs
 from extract.sample import Sample
@@ -21,12 +19,6 @@ from relope_jax.errors import first_line
 
 if TYPE_CHECKING:
     from extract.captions import Captions
-
-UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what PIL raises
-
-
-class LeftOut(Exception):
-    """A sample that cannot be used; the message says why."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,24 +80,3 @@ class Queries:
     def inputs(self, batch: list[Query]) -> Any:
         """Left-padded model inputs; raises ValueError when the processor refuses one of the queries."""
         return build_inputs(self._backbone, [(query.text, query.images) for query in batch])
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """(width, height) without decoding the image; raises LeftOut."""
-    with _opened(path) as image:
-        return image.size
-
-
-def read_image(path: Path) -> Image.Image:
-    """The decoded RGB image; raises LeftOut."""
-    with _opened(path) as image:
-        return image.convert("RGB")
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    try:
-        with Image.open(path) as image:
-            yield image
-    except UNREADABLE as error:
-        raise LeftOut(f"unreadable image {path}: {error}") from error

@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from tqdm import tqdm
 
 from extract.answers.cache import Cache
-from extract.answers.content import LeftOut, Question
+from extract.answers.content import Question
 from extract.answers.endpoint import Endpoint
 from extract.answers.request import Request, Response, requests_for
+from extract.images import LeftOut
 from extract.spec import AnswerSpec
 from relope_jax.errors import ReLopeError
 

@@ -12,18 +12,14 @@ from typing import Any
 from PIL import Image
 
 from extract.datasets import Dataset
+from extract.images import opened
 from extract.places import place_images
 from extract.sample import Sample
 from extract.variants import Variant
 
 SENT_AS_THEY_ARE = {"PNG", "JPEG", "WEBP", "GIF"}  # what vision servers read; everything else is sent as PNG
-UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what PIL raises
 
 Captions = Mapping[str, tuple[str, ...]]
-
-
-class LeftOut(Exception):
-    """A question that gets no answer; the message says why."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,12 +73,9 @@ def _file_url(path: Path) -> str:
 
 
 def _read(path: Path) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image
-    except UNREADABLE as error:
-        raise LeftOut(f"unreadable image {path}: {error}") from error
+    with opened(path) as image:
+        image.load()
+        return image
 
 
 def _data_url(mime: str, data: bytes) -> str:

@@ -12,8 +12,8 @@ import openai
 from openai.types.chat import ChatCompletion
 from tqdm import tqdm
 
-from extract.answers.content import LeftOut
 from extract.answers.request import Request, Response
+from extract.images import LeftOut
 from extract.spec import AnswerSpec
 from relope_jax.errors import ReLopeError, first_line, nearest
 

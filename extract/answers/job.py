@@ -12,12 +12,13 @@ from tqdm import tqdm
 
 from extract.answers.cache import Cache
 from extract.answers.collect import Collected, collect
-from extract.answers.content import Captions, LeftOut, Question, question_content
+from extract.answers.content import Captions, Question, question_content
 from extract.answers.endpoint import Endpoint
 from extract.answers.local import InProcess
 from extract.answers.request import styles_of
 from extract.answers.table import refuse_other_settings, settings_of, write_answers
 from extract.datasets import Dataset, get_dataset
+from extract.images import LeftOut
 from extract.sample import Sample
 from extract.settings import Extraction, open_or_extract, plan_from_config
 from extract.spec import AnswerSpec, DatasetSpec

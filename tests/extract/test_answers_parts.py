@@ -14,10 +14,11 @@ import pytest
 from PIL import Image
 
 from extract.answers.cache import Cache
-from extract.answers.content import LeftOut, Question, decode, message, question_content
+from extract.answers.content import Question, decode, message, question_content
 from extract.answers.request import Request, Response, requests_for
 from extract.answers.styles import DIRECT, STEPS, answer_text, styled
 from extract.datasets import get_dataset
+from extract.images import LeftOut
 from extract.sample import Sample
 from extract.spec import AnswerSpec
 from extract.variants import Variant

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shutil
@@ -28,7 +27,6 @@ from tests.extract.plans import contents, tiny_plan
 ROOT = Path(__file__).parents[2]
 TOKENS = 200  # an answer; so long that a shard of 6 parts takes seconds
 PATIENCE = 240.0  # seconds; a quiet machine needs 20 of them
-needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +75,6 @@ def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) ->
         time.sleep(0.01)
 
 
-@needs_ray
 def test_killed_worker_is_replaced_and_the_store_is_the_same(folder, ray_folder):
     def workers() -> list[int]:
         return [int(pid) for pid in re.findall(r"shard 1/2 on node .*, process (\d+)", (folder / "errors").read_text())]
@@ -106,7 +103,6 @@ def test_killed_worker_is_replaced_and_the_store_is_the_same(folder, ray_folder)
     assert contents(folder / "store") == contents(folder / "plain")
 
 
-@needs_ray
 def test_error_in_a_worker_is_one_line_and_not_tried_again(folder, ray_folder):
     command = start_cluster(folder, ray_folder, "--config.store=other", "--config.extract.layer=99")
     assert command.communicate(timeout=PATIENCE)[0] == ""

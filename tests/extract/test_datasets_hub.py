@@ -72,7 +72,6 @@ def in_own_process(code: str, tmp_path: Path, *arguments: str) -> str:
 
 
 def test_a_repository_with_a_configuration_a_subject(tmp_path):
-    pytest.importorskip("datasets", reason="the datasets package is optional")
     output = in_own_process(LOCAL, tmp_path, str(tmp_path / "MMMU"))
     loaded, error, has_torch = json.loads(output)
     assert loaded == [["validation_Art_1", "B", [[4, 3]]], ["validation_Math_1", "B", [[4, 3]]]]
@@ -81,7 +80,6 @@ def test_a_repository_with_a_configuration_a_subject(tmp_path):
 
 
 def test_a_hub_out_of_reach_is_one_line(tmp_path):
-    pytest.importorskip("datasets", reason="the datasets package is optional")
     error = in_own_process(OFFLINE, tmp_path)
     assert error.startswith("cannot load aokvqa from the hub as HuggingFaceM4/A-OKVQA: ")
     assert "--config.dataset.path=" in error

@@ -27,7 +27,6 @@ BUCKET = "s3://routing"
 @pytest.fixture(scope="module")
 def endpoint():
     """An S3 server in a process of its own."""
-    pytest.importorskip("moto", reason="needs moto's S3 server")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
