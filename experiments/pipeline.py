@@ -16,12 +16,15 @@ from extract.settings import open_or_extract, plan_from_config
 from relope_jax.data import RouterData, load_router_data
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import TrainedMethod, get_method
-from relope_jax.models.batch import to_device
 from relope_jax.models.replay import replay_block
 from relope_jax.run import Run
 from relope_jax.states.store import Store
+from relope_jax.training.buckets import shuffled_batches
 from relope_jax.training.checkpoints import save_router, spec_from_dict
+from relope_jax.training.engine import EngineSpec
+from relope_jax.training.feed import Feed, open_feed
 from relope_jax.training.fit import fit
+from relope_jax.training.members import Member
 from relope_jax.training.spec import TrainSpec
 
 
@@ -47,14 +50,14 @@ def run(config: ConfigDict) -> Run:
     """Carry out `config` and return the finished run."""
     watch = Stopwatch()
     methods = [trained_method(name) for name in config.methods]
-    train = TrainSpec(**config.train)
+    train, engine = TrainSpec(**config.train), EngineSpec(**config.engine)
     require_distinct("methods", config.methods)
     require_distinct("seeds", config.seeds)
     specs = {method.name: spec_from_dict(method, config[method.name].to_dict()) for method in methods}
     with watch.stage("store"):
         store = open_or_extract(plan_from_config(config))
     with watch.stage("replay"):
-        data = load_router_data(store)
+        data = load_router_data(store, engine)
         describe(store, data)
         replay = replay_block(store.block, data.states, store.identity.model_dtype)
         print(
@@ -62,16 +65,19 @@ def run(config: ConfigDict) -> Run:
             f"relative error {replay.median:.1e}, at most {replay.largest:.1e} (allowed {replay.tolerance:.0e})"
         )
     with RunWriter(config, store) as writer:
-        states = to_device(data.states)
+        feed = open_feed(data, engine)
+        print(f"{feed.description}; {padding(feed, data, train)}")
         for method in methods:
             if writer.has_method(method.name):
                 print(f"{method.name}: already trained, skipped")
                 continue
+            members = [Member(specs[method.name], train, seed) for seed in config.seeds]
+            folder = writer.training(method.name)
             with watch.stage(method.name), writer.progress(method, train, config.seeds) as log:
-                fitted = fit(method, specs[method.name], train, data, states, config.seeds, log)
-                save_router(writer.checkpoint(method.name), method, specs[method.name], config.seeds, fitted)
+                fitted = fit(method, members, data, feed, log, folder, engine.checkpoint_seconds)
+                save_router(writer.checkpoint(method.name), method, members, fitted)
         with watch.stage("evaluate"):
-            evaluate_run(writer, store, data, states, methods, config.seeds)
+            evaluate_run(writer, store, data, feed, methods, config.seeds)
     with watch.stage("report"):
         finished = Run(writer.path)
         page = report.write_report(finished, store)
@@ -98,8 +104,14 @@ def require_distinct(field: str, values: tuple) -> None:
 def describe(store: Store, data: RouterData) -> None:
     """One line about what is being learned from."""
     sizes = ", ".join(f"{split} {len(rows)}" for split, rows in data.rows.items())
-    megabytes = data.states.hidden.nbytes / 1e6
     print(
         f"{store.path}: {len(data.labels)} prompts ({sizes}), small-model accuracy {data.labels.mean():.3f}, "
-        f"{len(data.states.hidden)} tokens, {megabytes:.0f} MB of hidden states"
+        f"{data.states.lengths.sum()} tokens"
     )
+
+
+def padding(feed: Feed, data: RouterData, train: TrainSpec) -> str:
+    """How much of an epoch's tokens is padding."""
+    batches = shuffled_batches(data.rows["train"], feed.buckets, train.batch_size, (train.order_seed, 1))
+    widths = ", ".join(map(str, feed.buckets.widths))
+    return f"batches of {widths} tokens, {batches.waste(feed.buckets):.1%} padding"

@@ -12,10 +12,11 @@ from relope_jax.data import RouterData
 from relope_jax.methods import METHODS, SANITY, Baseline, TrainedMethod
 from relope_jax.metrics.evaluate import Evaluation, evaluate
 from relope_jax.metrics.summary import auc_difference, mean_auc
-from relope_jax.models.batch import DeviceStates, padded_length
 from relope_jax.states.store import Store
 from relope_jax.training.checkpoints import load_ensemble
-from relope_jax.training.scoring import ensemble_scores
+from relope_jax.training.feed import Feed
+from relope_jax.training.mesh import everywhere
+from relope_jax.training.scoring import scores
 
 
 class Scored:
@@ -29,12 +30,12 @@ def evaluate_run(
     writer: RunWriter,
     store: Store,
     data: RouterData,
-    states: DeviceStates,
+    feed: Feed,
     methods: list[TrainedMethod],
     seeds: tuple[int, ...],
 ) -> None:
     """Score all samples with every trained method and sanity row, evaluate the test split, write it all."""
-    scored = [entry for method in methods for entry in trained_scores(writer, method, data, states)]
+    scored = [entry for method in methods for entry in trained_scores(writer, method, data, feed)]
     scored += [entry for name in SANITY for entry in baseline_scores(METHODS[name], data, seeds)]
     test = data.rows["test"]
     evaluation = evaluate(np.stack([entry.scores[test] for entry in scored]), data.labels[test], data.groups[test])
@@ -42,17 +43,18 @@ def evaluate_run(
     writer.write_results(result_rows(scored, evaluation, store, data), summarise(scored, evaluation, methods))
 
 
-def trained_scores(writer: RunWriter, method: TrainedMethod, data: RouterData, states: DeviceStates) -> list[Scored]:
+def trained_scores(writer: RunWriter, method: TrainedMethod, data: RouterData, feed: Feed) -> list[Scored]:
     """Scores of every seed, from the checkpoint: what is reported is what can be restored."""
-    _, seeds, fitted = load_ensemble(writer.checkpoint(method.name), data.block)
-    rows, n = np.arange(len(data.labels)), padded_length(data.states)
-    scores = ensemble_scores(fitted.graphdef, fitted.params, fitted.rest, states, rows, n)
+    _, members, fitted = load_ensemble(writer.checkpoint(method.name), data.block)
+    parts = everywhere(feed.mesh, fitted.parts)
+    predicted = scores(parts, feed.of(method), np.arange(len(data.labels)))
     return [
         Scored(
-            method.name, seed, scores[i], best_epoch=int(fitted.best_epoch[i]), validation_auc=float(fitted.best_auc[i])
+            method.name, member.seed, predicted[i],
+            best_epoch=int(fitted.best_epoch[i]), validation_auc=float(fitted.best_auc[i]),
         )
-        for i, seed in enumerate(seeds)
-    ]
+        for i, member in enumerate(members)
+    ]  # fmt: skip
 
 
 def baseline_scores(method: Baseline, data: RouterData, seeds: tuple[int, ...]) -> list[Scored]:

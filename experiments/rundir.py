@@ -17,11 +17,13 @@ from tqdm import tqdm
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import TrainedMethod
 from relope_jax.models.params import block_bytes
-from relope_jax.run import BLOCK, CHECKPOINTS, CONFIG, METRICS, RESULTS, SCORES, SUMMARY
+from relope_jax.run import BLOCK, CHECKPOINTS, CONFIG, METRICS, RESULTS, SCORES, SUMMARY, TRAINING
 from relope_jax.states.files import lock_folder, publish, write_bytes, write_json, write_text
 from relope_jax.states.store import Store
+from relope_jax.training.snapshots import differences, saved_epoch
 from relope_jax.training.spec import TrainSpec
 
+NO_PART = ("answers", "engine")  # of the config, in what a run is: they change none of its results
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy", "tensorstore")
 
 
@@ -35,7 +37,7 @@ class RunWriter:
     def __init__(self, config: ConfigDict, store: Store):
         self.path = Path(config.runs) / config.name
         record = {
-            "config": {k: v for k, v in json.loads(config.to_json()).items() if k != "answers"},  # no part of a run
+            "config": {k: v for k, v in json.loads(config.to_json()).items() if k not in NO_PART},
             "store": {"path": store.path, "manifest_sha256": store.digest},
             "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         }
@@ -68,8 +70,7 @@ class RunWriter:
         self._lock.close()
 
     def _require_same(self, old: dict[str, Any], new: dict[str, Any]) -> None:
-        before, now = _flat(old["config"]), _flat(new["config"])
-        different = [f"{k}: {before.get(k)!r} -> {now.get(k)!r}" for k in before | now if before.get(k) != now.get(k)]
+        different = differences(old["config"], new["config"])
         if old["store"]["manifest_sha256"] != new["store"]["manifest_sha256"]:
             different.append("the store's contents")
         if different:
@@ -79,14 +80,26 @@ class RunWriter:
             )
 
     def _drop_unfinished_metrics(self) -> None:
-        """Forget the epochs of a method that was interrupted: it starts again."""
+        """Forget the epochs after the last snapshot of a method that was interrupted: they come again."""
         path = self.path / METRICS
         lines = path.read_text().split("\n") if path.exists() else []
-        kept = [line for line in lines if self.has_method(_method_of(line))]
+        kept = [line for line in lines if self._is_settled(line)]
         write_text(path, "".join(line + "\n" for line in kept))
+
+    def _is_settled(self, line: str) -> bool:
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:  # torn
+            return False
+        method = record["method"]
+        return self.has_method(method) or record["epoch"] <= saved_epoch(self.training(method))
 
     def checkpoint(self, method: str) -> Path:
         return self.path / CHECKPOINTS / method
+
+    def training(self, method: str) -> Path:
+        """Where a method's training in progress is saved; gone when it is finished."""
+        return self.path / TRAINING / method
 
     def has_method(self, method: str) -> bool:
         """Whether a method's training is finished."""
@@ -123,18 +136,3 @@ class RunWriter:
         """Publish summary.json, then results.json: the mark of a finished run."""
         write_json(self.path / SUMMARY, summary)
         write_json(self.path / RESULTS, rows)
-
-
-def _method_of(line: str) -> str:
-    """The method of a metrics.jsonl line; a torn last line belongs to none."""
-    try:
-        return json.loads(line)["method"]
-    except json.JSONDecodeError:
-        return ".torn"
-
-
-def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat

@@ -9,35 +9,77 @@ from jaxtyping import Int
 
 from relope_jax.metrics.evaluate import require_both_labels
 from relope_jax.models.block_spec import Block
-from relope_jax.states.ragged import TokenStates
-from relope_jax.states.store import SPLITS, Store
+from relope_jax.states.ragged import StateSource, TokenStates, chunks
+from relope_jax.states.statistics import TokenStatistics, token_statistics
+from relope_jax.states.store import SPLITS, Store, StoreStates
+from relope_jax.training.engine import EngineSpec
 
 
 @dataclasses.dataclass(frozen=True)
 class RouterData:
-    """One store in memory. `rows[split]` are the row numbers of a split."""
+    """One store to learn from. `rows[split]` are the row numbers of a split.
 
-    states: TokenStates
+    Attributes:
+      states: in memory (`TokenStates`), or read from the store as they are needed (`StoreStates`).
+      statistics: of the training split.
+      identity: what tells this data from other data; a checkpoint of a training holds it.
+    """
+
+    states: StateSource
+    statistics: TokenStatistics
     labels: Int[np.ndarray, "samples"]
     rows: dict[str, Int[np.ndarray, "rows"]]
     questions: list[str]
     sample_ids: list[str]
     groups: np.ndarray
     block: Block
+    identity: dict[str, object] = dataclasses.field(default_factory=dict)
 
 
-def load_router_data(store: Store) -> RouterData:
-    """Read a store and check that it can be trained on.
+def load_router_data(store: Store, engine: EngineSpec | None = None) -> RouterData:
+    """Open a store for training and check that it can be trained on.
 
     Raises:
       ReLopeError: a split is empty or has one class only, a state is not finite, a part is damaged.
     """
+    engine = engine or EngineSpec()
     labels = store.column("label").astype(np.int64)
     rows = {split: store.rows(split) for split in SPLITS}
     for split in SPLITS:
         require_both_labels(labels[rows[split]], f"the {split} split of {store.path}")
     sample_ids = store.column("sample_id").tolist()
-    states = store.states()
-    states.require_finite(sample_ids)
-    questions, groups = store.column("question").tolist(), store.column("group")
-    return RouterData(states, labels, rows, questions, sample_ids, groups, store.block)
+    states = open_states(store, engine)
+    if isinstance(states, TokenStates):  # streamed states are checked by their checksums and by every step's loss
+        require_finite(states, sample_ids)
+    return RouterData(
+        states=states,
+        statistics=token_statistics(states, rows["train"]),
+        labels=labels,
+        rows=rows,
+        questions=store.column("question").tolist(),
+        sample_ids=sample_ids,
+        groups=store.column("group"),
+        block=store.block,
+        identity={"store": store.digest, "layer": store.layer},
+    )
+
+
+def open_states(store: Store, engine: EngineSpec) -> StateSource:
+    """All states in memory when they will be resident on the device, else a view of the store."""
+    return store.states() if engine.resident(device_bytes(store)) else StoreStates(store)
+
+
+def device_bytes(store: Store) -> int:
+    """What the states of a store take on the device: hidden states, and the key cache of ReLope."""
+    spec = store.block.spec
+    tokens = int(store.column("n_tokens").sum())
+    keys = 4 * (spec.n_kv_heads * spec.head_dim + 1 + spec.rope_dim)
+    return tokens * (store.token_bytes + keys)
+
+
+def require_finite(states: TokenStates, sample_ids: list[str]) -> None:
+    """Raise ReLopeError naming the first sample with a non-finite state."""
+    checked = 0
+    for chunk in chunks(states, np.arange(len(states))):
+        chunk.require_finite(sample_ids[checked : checked + len(chunk)])
+        checked += len(chunk)

@@ -20,13 +20,15 @@ from relope_jax.models.spec import AttentionProbeSpec, ProbeSpec, ReLopeSpec
 class TrainedMethod:
     """A probe trained on hidden states: its nnx module and the spec that configures it.
 
-    `reads_block`: it computes the frozen block, so a key cache makes its training faster.
+    `reads_tokens`: it reads Z^(l-1), not only z_n^(l). `reads_block`: it computes the frozen block, so a key cache
+    makes its training faster.
     """
 
     name: str
     title: str
     module: Callable[..., nnx.Module]
     spec: type[ProbeSpec]
+    reads_tokens: bool = True
     reads_block: bool = False
 
 
@@ -55,7 +57,7 @@ METHODS: dict[str, Method] = {
     for method in (
         TrainedMethod("relope", "ReLope", ReLope, ReLopeSpec, reads_block=True),
         TrainedMethod("attention_probe", "Attention Probe", AttentionProbe, AttentionProbeSpec),
-        TrainedMethod("probe", "Probe", Probe, ProbeSpec),
+        TrainedMethod("probe", "Probe", Probe, ProbeSpec, reads_tokens=False),
         Baseline("question_only", "Question only (blind)", _question_only),
         Baseline("random", "Random", lambda data, seed: random_scores(len(data.labels), seed), seeded=True),
         Baseline("oracle", "Oracle", lambda data, seed: oracle_scores(data.labels)),

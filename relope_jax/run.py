@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
@@ -15,14 +14,17 @@ from flax import nnx
 from jaxtyping import Float
 
 from relope_jax.errors import ReLopeError
-from relope_jax.models.batch import padded_length, to_device
+from relope_jax.models.batch import to_device
 from relope_jax.models.block_spec import Block
 from relope_jax.models.params import load_block
 from relope_jax.models.peft_format import save_peft
 from relope_jax.models.probes import ReLope
 from relope_jax.states.ragged import TokenStates
+from relope_jax.training.assembly import stack
 from relope_jax.training.checkpoints import Restored, load_member
-from relope_jax.training.scoring import ensemble_scores, single_output
+from relope_jax.training.mesh import make_mesh
+from relope_jax.training.resident import resident_feed
+from relope_jax.training.scoring import scores, single_output
 
 BLOCK = "block.safetensors"
 CHECKPOINTS = "checkpoints"
@@ -31,6 +33,7 @@ METRICS = "metrics.jsonl"
 RESULTS = "results.json"
 SCORES = "scores.parquet"
 SUMMARY = "summary.json"
+TRAINING = "training"
 
 
 class Router:
@@ -42,15 +45,14 @@ class Router:
 
     def __call__(self, states: TokenStates) -> Float[np.ndarray, "samples"]:
         """Scores of `states`, from a store or from `extract.prefill`."""
-        r = self._restored
-        stacked = jax.tree.map(lambda x: x[None], r.params)
-        rows = np.arange(len(states))
-        return ensemble_scores(r.graphdef, stacked, r.rest, to_device(states), rows, padded_length(states))[0]
+        labels = np.zeros(len(states), np.int64)  # nothing is learned
+        feed = resident_feed(states, labels, self._run.block, make_mesh(1), key_cache=False).of(self.method)
+        return scores(stack([self._restored.parts]), feed, np.arange(len(states)))[0]
 
     def attention(self, states: TokenStates) -> list[Float[np.ndarray, "tokens"]]:
         """Attention Probe only: its weight on every prompt token, one array a prompt, each summing to 1."""
-        r, rows = self._restored, jnp.arange(len(states), dtype=jnp.int32)
-        output = single_output(r.graphdef, r.params, r.rest, to_device(states), rows, padded_length(states))
+        rows = jnp.arange(len(states), dtype=jnp.int32)
+        output = single_output(self._restored.parts, to_device(states), rows, int(states.lengths.max()))
         if output.attention is None:
             raise ReLopeError(f"'{self.method.name}' has no attention over tokens; 'attention_probe' has")
         weights = np.asarray(output.attention)
@@ -62,14 +64,15 @@ class Router:
         Raises:
           ReLopeError: the method trains no LoRA, or `folder` exists.
         """
-        module = nnx.merge(self._restored.graphdef, self._restored.params, self._restored.rest)
+        module = nnx.merge(*self._restored.parts)
         if not isinstance(module, ReLope):
             raise ReLopeError(f"'{self.method.name}' trains no LoRA to export; 'relope' does")
         a, b = module.lora.a, module.lora.b
         matrices = {name: (np.asarray(a[name].get_value()), np.asarray(b[name].get_value())) for name in a}
         model = self._run.config.get("model", {})
         name, below = model.get("name", ""), model.get("adapter", "")
-        save_peft(Path(folder), self._run.block, module.lora.spec, matrices, base_model=name, below=below)
+        lora = self._restored.member.spec.lora
+        save_peft(Path(folder), self._run.block, lora, matrices, base_model=name, below=below)
 
 
 class Run:

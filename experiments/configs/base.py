@@ -1,5 +1,5 @@
 """Every field with its default; the other configs change a few. The fields are explained where they are
-defined: extract/spec.py (model, dataset, extract, answers), relope_jax/training/spec.py (train) and
+defined: extract/spec.py (model, dataset, extract, answers), relope_jax/training/spec.py (train), relope_jax/training/engine.py (engine) and
 relope_jax/models/spec.py (relope, attention_probe, probe)."""
 
 import dataclasses
@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from extract.spec import AnswerSpec, DatasetSpec, ExtractSpec, ModelSpec
 from relope_jax.models.spec import AttentionProbeSpec, ProbeSpec, ReLopeSpec
+from relope_jax.training.engine import EngineSpec
 from relope_jax.training.spec import TrainSpec
 
 
@@ -25,6 +26,7 @@ def get_config() -> ConfigDict:
             "extract": dataclasses.asdict(ExtractSpec()),
             "answers": dataclasses.asdict(AnswerSpec()),
             "train": dataclasses.asdict(TrainSpec()),
+            "engine": dataclasses.asdict(EngineSpec()),
             "relope": dataclasses.asdict(ReLopeSpec()),
             "attention_probe": dataclasses.asdict(AttentionProbeSpec()),
             "probe": dataclasses.asdict(ProbeSpec()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import jax
@@ -57,6 +58,26 @@ def with_key_cache(states: DeviceStates, block: Block) -> DeviceStates:
 def padded_length(states: TokenStates, multiple: int = 8) -> int:
     """The longest prompt, rounded up so that similar stores share one compiled shape."""
     return int(-(-np.max(states.lengths) // multiple) * multiple)
+
+
+def pad(states: TokenStates, n: int) -> TokenBatch:
+    """All of `states` as one left-padded batch of width n, on the host and in the states' own dtype."""
+    size, lengths = len(states), states.lengths
+    batch = TokenBatch(
+        hidden=np.zeros((size, n, states.hidden.shape[1]), states.hidden.dtype),
+        positions=np.zeros((size, n, states.positions.shape[1]), np.int32),
+        mask=np.arange(n)[None] >= n - lengths[:, None],
+        last_hidden=states.last_hidden,
+    )
+    for i, (begin, end) in enumerate(itertools.pairwise(states.offsets)):
+        batch.hidden[i, n - lengths[i] :] = states.hidden[begin:end]
+        batch.positions[i, n - lengths[i] :] = states.positions[begin:end]
+    return batch
+
+
+def widened(batch: TokenBatch) -> TokenBatch:
+    """The batch with its states in float32."""
+    return batch._replace(hidden=batch.hidden.astype(jnp.float32))
 
 
 def gather(states: DeviceStates, rows: Int[Array, "batch"], n: int) -> TokenBatch:

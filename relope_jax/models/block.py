@@ -32,7 +32,7 @@ Adapters = dict[str, Adapter]
 
 
 def last_token_block(
-    spec: BlockSpec, weights: Weights, adapters: Adapters, batch: TokenBatch
+    spec: BlockSpec, weights: Weights, adapters: Adapters, batch: TokenBatch, token_dtype: str = "float32"
 ) -> Float[Array, "batch d"]:
     """z_n^(l) from Z^(l-1).
 
@@ -40,12 +40,13 @@ def last_token_block(
       weights: see `block_spec.weight_shapes`; float32.
       adapters: `{projection: (A, scale * B)}` for any subset of q, k, v, o, gate, up, down.
       batch: with a key cache, the frozen keys are read from it; else they are computed here.
+      token_dtype: of the factors in products with the states of all tokens; sums are float32.
     """
 
     def project(name: str, x: Array) -> Array:
         return adapted(x, weights[f"{name}.weight"], weights.get(f"{name}.bias"), adapters.get(name))
 
-    attended = project("o", attend(spec, weights, adapters, batch))
+    attended = project("o", attend(spec, weights, adapters, batch, token_dtype))
     if spec.output_norms:
         attended = rms_norm(attended, weights["attention_output_norm"], spec.norm_eps)
     residual = batch.hidden[:, -1] + attended
@@ -58,7 +59,7 @@ def last_token_block(
 
 
 def attend(
-    spec: BlockSpec, weights: Weights, adapters: Adapters, batch: TokenBatch
+    spec: BlockSpec, weights: Weights, adapters: Adapters, batch: TokenBatch, token_dtype: str = "float32"
 ) -> Float[Array, "batch heads_x_dim"]:
     """Attention output of the last token, before the output projection."""
     size, n, d = batch.hidden.shape
@@ -71,9 +72,9 @@ def attend(
     if "k" in adapters:
         a, b = adapters["k"]
         if a.shape[0] < b.shape[0]:
-            keys = keys + project_normed(batch.hidden, scale, gain, a) @ b.T
+            keys = keys + project_normed(batch.hidden, scale, gain, a, token_dtype) @ b.T
         else:  # keys no wider than the rank: one product with the states suffices for both matrices
-            keys = keys + project_normed(batch.hidden, scale, gain, b @ a)
+            keys = keys + project_normed(batch.hidden, scale, gain, b @ a, token_dtype)
 
     q, k = q.reshape(size, spec.n_heads, dim), keys.reshape(size, n, kv, dim)
     if spec.qk_norm:
@@ -83,16 +84,17 @@ def attend(
     attention = attention_weights(spec, scores, batch.mask)
 
     # The RMSNorm of a token is a scalar, which joins its attention weight, and a gain, which all tokens share.
-    pooled = pool(attention * scale[:, None, None, :], batch.hidden)
+    pooled = pool(attention * scale[:, None, None, :], batch.hidden, token_dtype)
     return project_pooled(spec, weights, adapters, pooled * jnp.broadcast_to(gain, pooled.shape))
 
 
 def pool(
-    attention: Float[Array, "batch kv group n"], hidden: Float[Array, "batch n d"]
+    attention: Float[Array, "batch kv group n"], hidden: Float[Array, "batch n d"], token_dtype: str = "float32"
 ) -> Float[Array, "batch kv group d"]:
     """Weighted sums of the raw states, one a head."""
     size, kv, group, n = attention.shape
-    pooled = jnp.einsum("bhn,bnd->bhd", attention.reshape(size, kv * group, n), hidden)
+    weights, states = attention.reshape(size, kv * group, n).astype(token_dtype), hidden.astype(token_dtype)
+    pooled = jnp.einsum("bhn,bnd->bhd", weights, states, preferred_element_type=jnp.float32)
     return pooled.reshape(size, kv, group, -1)
 
 

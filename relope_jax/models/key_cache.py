@@ -46,9 +46,11 @@ def project_normed(
     scale: Float[Array, "*tokens"],
     gain: Float[Array, "d"],
     weight: Float[Array, "out d"],
+    token_dtype: str = "float32",
 ) -> Float[Array, "*tokens out"]:
     """`W x^` for normalised tokens x^ = scale * gain * z, without ever writing x^."""
-    return scale[..., None] * (hidden @ (weight * jnp.broadcast_to(gain, weight.shape)).T)
+    weight = (weight * jnp.broadcast_to(gain, weight.shape)).astype(token_dtype)
+    return scale[..., None] * jnp.matmul(hidden.astype(token_dtype), weight.T, preferred_element_type=jnp.float32)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -10,6 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from relope_jax.models.block_spec import BlockSpec, projection_shape
+from relope_jax.models.setting import Setting
 from relope_jax.models.spec import LoRASpec
 
 Adapter = tuple[Float[Array, "r fan_in"], Float[Array, "fan_out r"]]
@@ -20,7 +21,7 @@ class LoRA(nnx.Module):
     from the frozen block."""
 
     def __init__(self, spec: LoRASpec, block: BlockSpec, *, rngs: nnx.Rngs):
-        self.spec = spec
+        self.targets = spec.targets
         a, b = {}, {}
         for name in spec.targets:
             fan_out, fan_in = projection_shape(block, name)
@@ -28,12 +29,12 @@ class LoRA(nnx.Module):
             a[name] = nnx.Param(jax.random.uniform(rngs.params(), (spec.rank, fan_in), minval=-bound, maxval=bound))
             b[name] = nnx.Param(jnp.zeros((fan_out, spec.rank)))
         self.a, self.b = nnx.data(a), nnx.data(b)
+        self.scale = Setting(jnp.asarray(spec.scale, jnp.float32))
 
     def adapters(self) -> dict[str, Adapter]:
         """`{projection: (A, scale * B)}`, the form the block consumes."""
-        return {
-            name: (self.a[name].get_value(), self.spec.scale * self.b[name].get_value()) for name in self.spec.targets
-        }
+        scale = self.scale.get_value()
+        return {name: (self.a[name].get_value(), scale * self.b[name].get_value()) for name in self.targets}
 
 
 def adapted(

@@ -6,6 +6,7 @@ model's greedy answer being right. `key=None` is inference: no dropout, and z' =
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from relope_jax.models.block import last_token_block
 from relope_jax.models.block_spec import Block
 from relope_jax.models.lora import LoRA
 from relope_jax.models.params import device_weights
+from relope_jax.models.setting import Setting
 from relope_jax.models.spec import AttentionProbeSpec, ProbeSpec, ReLopeSpec
 from relope_jax.states.statistics import Moments, TokenStatistics
 
@@ -42,11 +44,23 @@ class RouterOutput(NamedTuple):
     attention: Float[Array, "batch n"] | None = None
 
 
-def split_module(module: nnx.Module) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
-    """(structure, trained parameters, everything else) of a router; `nnx.merge` puts it together again."""
-    graphdef, *states = nnx.split(module, nnx.Param, ...)
-    params, rest = states
-    return graphdef, params, rest
+class Parts(NamedTuple):
+    """A router taken apart; `nnx.merge(*parts)` puts it together again.
+
+    `params` are trained. In an ensemble `params` and `settings` have a leading member axis on every leaf, and `rest`
+    (the frozen block, statistics) is shared.
+    """
+
+    graphdef: nnx.GraphDef
+    params: nnx.State
+    settings: nnx.State
+    rest: nnx.State
+
+
+def split_module(module: nnx.Module) -> Parts:
+    """The parts of one router."""
+    graphdef, *states = nnx.split(module, nnx.Param, Setting, ...)
+    return Parts(graphdef, *states)
 
 
 class Standardize(nnx.Module):
@@ -72,15 +86,22 @@ class MLP(nnx.Module):
         sizes = (fan_in, *spec.widths, 1)
         init = nnx.initializers.he_normal()
         self.layers = nnx.List([nnx.Linear(i, o, kernel_init=init, rngs=rngs) for i, o in itertools.pairwise(sizes)])
-        self.dropout = spec.dropout
+        self.dropout = Setting(jnp.asarray(spec.dropout, jnp.float32))
 
     def __call__(self, x: Float[Array, "batch d"], key: PRNGKeyArray | None) -> Float[Array, "batch"]:
         for i, layer in enumerate(self.layers[:-1]):
             x = jax.nn.gelu(layer(x))
-            if key is not None and self.dropout > 0:
-                keep = jax.random.bernoulli(jax.random.fold_in(key, i), 1 - self.dropout, x.shape)
-                x = jnp.where(keep, x / (1 - self.dropout), 0.0)
+            if key is not None:
+                x = dropout(x, self.dropout.get_value(), jax.random.fold_in(key, i))
         return self.layers[-1](x)[:, 0]
+
+
+def dropout(x: Float[Array, "batch d"], rate: Float[Array, ""], key: PRNGKeyArray) -> Float[Array, "batch d"]:
+    """x / (1 - rate) with a share `rate` of its entries 0; 16 random bits an entry, since drawing them costs."""
+    words = jax.random.bits(key, (x.shape[0], -(-x.shape[1] // 2)), jnp.uint32)
+    draws = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(x.shape[0], -1)[:, : x.shape[1]]
+    keep = draws.astype(jnp.float32) >= rate * 65536
+    return jnp.where(keep, x / (1 - rate), 0.0)
 
 
 class Probe(nnx.Module):
@@ -104,14 +125,19 @@ class AttentionProbe(nnx.Module):
         d = block.spec.hidden_size
         self.standardize = Standardize(statistics.hidden)
         self.query = nnx.Param(jnp.zeros(d))
+        self.token_dtype = spec.token_dtype
         self.mlp = MLP(d, spec, rngs=rngs)
 
     def __call__(self, batch: TokenBatch, key: PRNGKeyArray | None = None) -> RouterOutput:
-        z = self.standardize(batch.hidden)
-        scores = z @ self.query.get_value() / math.sqrt(z.shape[-1])
+        # Standardised states are never written: in q.z the mean is the same for all tokens, which softmax forgets, and
+        # the weights sum to 1, so the pooled raw states may be standardised instead.
+        hidden = batch.hidden.astype(self.token_dtype)
+        query = self.query.get_value() * self.standardize.inv_std.get_value() / math.sqrt(hidden.shape[-1])
+        product = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
+        scores = product("bnd,d->bn", hidden, query.astype(self.token_dtype))
         attention = jax.nn.softmax(jnp.where(batch.mask, scores, -jnp.inf), axis=-1)
-        pooled = jnp.einsum("bn,bnd->bd", attention, z)
-        return RouterOutput(self.mlp(pooled, key), attention=attention)
+        pooled = product("bn,bnd->bd", attention.astype(self.token_dtype), hidden)
+        return RouterOutput(self.mlp(self.standardize(pooled), key), attention=attention)
 
 
 class ReLope(nnx.Module):
@@ -124,7 +150,7 @@ class ReLope(nnx.Module):
     def __init__(self, spec: ReLopeSpec, block: Block, statistics: TokenStatistics, *, rngs: nnx.Rngs):
         d = block.spec.hidden_size
         k = spec.bottleneck or d
-        self.spec, self.block_spec = spec, block.spec
+        self.block_spec, self.classifier_input, self.token_dtype = block.spec, spec.classifier_input, spec.token_dtype
         self.block = nnx.data({name: Frozen(w) for name, w in device_weights(block).items()})
         self.lora = LoRA(spec.lora, block.spec, rngs=rngs)
         self.standardize = Standardize(statistics.last_hidden)  # of the frozen block's output, where B = 0
@@ -134,11 +160,11 @@ class ReLope(nnx.Module):
 
     def __call__(self, batch: TokenBatch, key: PRNGKeyArray | None = None) -> RouterOutput:
         weights = {name: w.get_value() for name, w in self.block.items()}
-        z = self.standardize(last_token_block(self.block_spec, weights, self.lora.adapters(), batch))
+        z = self.standardize(last_token_block(self.block_spec, weights, self.lora.adapters(), batch, self.token_dtype))
         mean, log_var = self.mean(z), self.log_var(z)
         latent = mean
         if key is not None:
             key, noise = jax.random.split(key)
             latent = mean + jnp.exp(0.5 * log_var) * jax.random.normal(noise, mean.shape)
-        logit = self.mlp(z if self.spec.classifier_input == "hidden" else latent, key)
+        logit = self.mlp(z if self.classifier_input == "hidden" else latent, key)
         return RouterOutput(logit, mean, log_var)

@@ -13,7 +13,7 @@ from relope_jax.models.batch import gather, padded_length, to_device
 from relope_jax.models.block import last_token_block
 from relope_jax.models.block_spec import Block
 from relope_jax.models.params import device_weights
-from relope_jax.states.ragged import TokenStates
+from relope_jax.states.ragged import StateSource
 
 # Allowed relative error of the block's update z_n^(l) - z_n^(l-1), which the residual stream would hide.
 # float32 differs by summation order only; bfloat16 carries 8 bits of mantissa, in the states or in the model.
@@ -29,7 +29,7 @@ class Replay(NamedTuple):
     n_samples: int
 
 
-def replay_block(block: Block, states: TokenStates, model_dtype: str, max_samples: int = 64) -> Replay:
+def replay_block(block: Block, states: StateSource, model_dtype: str, max_samples: int = 64) -> Replay:
     """Recompute z_n^(l) from Z^(l-1) with the frozen block and compare with what PyTorch computed.
 
     Every compared sample must agree: a damaged part of the store would vanish in an average.
@@ -49,7 +49,7 @@ def replay_block(block: Block, states: TokenStates, model_dtype: str, max_sample
         z = np.asarray(last_token_block(block.spec, weights, {}, batch))
     before = np.asarray(batch.hidden[:, -1])
     error = np.linalg.norm(z - sample.last_hidden, axis=1) / np.linalg.norm(sample.last_hidden - before, axis=1)
-    tolerance = max(TOLERANCE[str(states.hidden.dtype)], TOLERANCE[model_dtype])
+    tolerance = max(TOLERANCE[str(sample.hidden.dtype)], TOLERANCE[model_dtype])
     worst = int(np.argmax(error))
     if not error[worst] <= tolerance:
         raise ReLopeError(

@@ -7,6 +7,8 @@ import dataclasses
 from relope_jax.errors import require_choice, require_range
 from relope_jax.models.block_spec import PROJECTIONS
 
+TOKEN_DTYPES = ("float32", "bfloat16")
+
 
 @dataclasses.dataclass(frozen=True)
 class LoRASpec:
@@ -43,7 +45,17 @@ class ProbeSpec:
 
 @dataclasses.dataclass(frozen=True)
 class AttentionProbeSpec(ProbeSpec):
-    """Attention Probe on Z^(l-1): one learned query q pools the tokens, then the MLP (paper section 4.1)."""
+    """Attention Probe on Z^(l-1): one learned query q pools the tokens, then the MLP (paper section 4.1).
+
+    Attributes:
+      token_dtype: "float32" or "bfloat16", of the factors in products with the states of all tokens; sums are float32.
+    """
+
+    token_dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_choice("attention_probe.token_dtype", self.token_dtype, TOKEN_DTYPES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +69,7 @@ class ReLopeSpec(ProbeSpec):
       beta: weight of the KL term at the end of its schedule.
       beta_schedule: "constant", or "linear" from 0 to beta over `beta_warmup` of training.
       kl_reduction: "mean" or "sum" of the KL over the bottleneck's dimensions.
+      token_dtype: "float32" or "bfloat16", of the factors in products with the states of all tokens; sums are float32.
     """
 
     lora: LoRASpec = LoRASpec()
@@ -66,12 +79,14 @@ class ReLopeSpec(ProbeSpec):
     beta_schedule: str = "linear"
     beta_warmup: float = 0.5
     kl_reduction: str = "mean"
+    token_dtype: str = "float32"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_choice("relope.classifier_input", self.classifier_input, ("sample", "hidden"))
         require_choice("relope.beta_schedule", self.beta_schedule, ("constant", "linear"))
         require_choice("relope.kl_reduction", self.kl_reduction, ("mean", "sum"))
+        require_choice("relope.token_dtype", self.token_dtype, TOKEN_DTYPES)
         require_range("relope.beta", self.beta, 0)
         require_range("relope.beta_warmup", self.beta_warmup, 1e-6, 1)
         require_range("relope.bottleneck", self.bottleneck, 0)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float, Int
 
-from relope_jax.states.ragged import TokenStates
+from relope_jax.states.ragged import StateSource, chunks
 
-BLOCK_ROWS = 65536
+SMALLEST = 4096  # rows of a compiled block; others are doublings, so that few shapes are compiled
 
 
 class Moments(NamedTuple):
@@ -26,19 +29,54 @@ class TokenStatistics(NamedTuple):
     last_hidden: Moments
 
 
-def token_statistics(states: TokenStates) -> TokenStatistics:
-    """Statistics of `states`, read in blocks so that a large store needs no float copy of itself."""
-    return TokenStatistics(moments(states.hidden), moments(states.last_hidden))
+def token_statistics(states: StateSource, rows: Int[np.ndarray, "samples"]) -> TokenStatistics:
+    """Statistics of the samples `rows`, read chunk by chunk."""
+    hidden, last_hidden = MomentSums(), MomentSums()
+    for chunk in chunks(states, rows):
+        hidden.add(chunk.hidden)
+        last_hidden.add(chunk.last_hidden)
+    return TokenStatistics(hidden.moments(), last_hidden.moments())
 
 
-def moments(x: Float[np.ndarray, "rows d"]) -> Moments:
-    """Mean and standard deviation of the rows of `x`, accumulated in float64."""
-    total, squares = np.zeros(x.shape[1]), np.zeros(x.shape[1])
-    shift = x[0].astype(np.float64)  # massive activations sit far from 0: subtract before squaring
-    for start in range(0, len(x), BLOCK_ROWS):
-        rows = x[start : start + BLOCK_ROWS].astype(np.float64) - shift
-        total += rows.sum(axis=0)
-        squares += (rows * rows).sum(axis=0)
-    mean = total / len(x)
-    std = np.sqrt(np.maximum(squares / len(x) - mean * mean, 0.0))
-    return Moments((mean + shift).astype(np.float32), std.astype(np.float32))
+def moments(blocks: Iterable[Float[np.ndarray, "rows d"]]) -> Moments:
+    """Mean and standard deviation of all rows of the blocks."""
+    sums = MomentSums()
+    for block in blocks:
+        sums.add(block)
+    return sums.moments()
+
+
+class MomentSums:
+    """Sums of x - shift and of its square, in float64."""
+
+    def __init__(self) -> None:
+        self._shift: np.ndarray | None = None  # massive activations sit far from 0: subtract before squaring
+        self._count = 0
+        self._total: np.ndarray | float = 0.0
+        self._squares: np.ndarray | float = 0.0
+
+    def add(self, x: Float[np.ndarray, "rows d"]) -> None:
+        if self._shift is None:
+            self._shift = x[0].astype(np.float64)
+        size = SMALLEST
+        while size < len(x):
+            size *= 2
+        padded = np.pad(x, ((0, size - len(x)), (0, 0)))
+        with jax.enable_x64(True):
+            total, squares = _sums(padded, self._shift, np.int64(len(x)))
+        self._count += len(x)
+        self._total = self._total + np.asarray(total)
+        self._squares = self._squares + np.asarray(squares)
+
+    def moments(self) -> Moments:
+        assert self._shift is not None, "no rows"
+        mean = self._total / self._count
+        std = np.sqrt(np.maximum(self._squares / self._count - mean * mean, 0.0))
+        return Moments(np.asarray(mean + self._shift, np.float32), np.asarray(std, np.float32))
+
+
+@jax.jit
+def _sums(x: Float[Array, "rows d"], shift: Float[Array, "d"], count: Int[Array, ""]) -> tuple[Array, Array]:
+    within = jnp.arange(x.shape[0]) < count
+    centred = jnp.where(within[:, None], x.astype(jnp.float64) - shift[None], 0.0)
+    return jnp.sum(centred, axis=0), jnp.sum(centred * centred, axis=0)

@@ -22,7 +22,7 @@ from relope_jax.states.place import open_place
 from relope_jax.states.ragged import TokenStates
 from relope_jax.states.reader import PartReader, read_rows
 from relope_jax.states.tables import parse_table
-from relope_jax.states.writer import Shard, block_name
+from relope_jax.states.writer import STATE_DTYPES, Shard, block_name
 
 SPLITS = ("train", "validation", "test")
 REPAIR = ": `python -m extract.verify {} --drop_damaged` removes what is damaged, then extract again"
@@ -113,6 +113,15 @@ class Store:
         rows = np.arange(self._starts[-1]) if rows is None else np.asarray(rows)
         return read_rows(self._readers, self._starts, self.column("n_tokens"), rows)
 
+    @property
+    def token_bytes(self) -> int:
+        """Bytes of Z^(l-1) of one token."""
+        return self.block.spec.hidden_size * STATE_DTYPES[self.identity.state_dtype].itemsize
+
+    def last_hidden(self) -> Float[np.ndarray, "samples d"]:
+        """z_n^(l) of all samples: all that the Probe reads."""
+        return np.concatenate([reader.read(f"layer-{self.layer}/last_hidden") for reader in self._readers])
+
     def output_embedding(self) -> Float[np.ndarray, "samples d"]:
         """The small model's last layer averaged over its answer, for Post-Hoc Embed.
 
@@ -186,3 +195,27 @@ class Store:
 
     def damaged(self, part: Part, why: str) -> ReLopeError:
         return ReLopeError(f"part {part.name} of {self.path} is damaged ({why}){REPAIR.format(self.path)}")
+
+
+class StoreStates:
+    """The states of a store, read as they are asked for; the other `StateSource` beside `TokenStates`."""
+
+    def __init__(self, store: Store):
+        self._store = store
+        self.lengths: Int[np.ndarray, "samples"] = store.column("n_tokens").astype(np.int64)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def select(self, rows: Int[np.ndarray, "chosen"]) -> TokenStates:
+        """The states of the chosen samples, in that order."""
+        return self._store.states(rows)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the hidden states."""
+        return int(self.lengths.sum()) * self._store.token_bytes
+
+    def last_hidden(self) -> Float[np.ndarray, "samples d"]:
+        """z_n^(l) of all samples."""
+        return self._store.last_hidden()

@@ -1,53 +1,52 @@
-"""Trained routers on disk: orbax arrays beside a JSON file that says how to rebuild the module."""
+"""Trained routers on disk: orbax arrays beside a JSON file that says how to rebuild the modules."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint.experimental.v1 as ocp
 from flax import nnx
 
-from relope_jax.errors import ReLopeError, first_line
+from relope_jax.errors import ReLopeError
 from relope_jax.methods import TrainedMethod, get_method
 from relope_jax.models.block_spec import Block
-from relope_jax.models.probes import Statistics, split_module
+from relope_jax.models.probes import Parts, Statistics
 from relope_jax.models.spec import LoRASpec, ProbeSpec
 from relope_jax.states.files import publishing, write_json
 from relope_jax.states.statistics import Moments, TokenStatistics
+from relope_jax.training.arrays import load_arrays, save_arrays
+from relope_jax.training.assembly import build, member, stack
 from relope_jax.training.fit import Fitted
+from relope_jax.training.members import Member
+from relope_jax.training.spec import TrainSpec
 
 ROUTER = "router.json"
 
 
 @dataclasses.dataclass(frozen=True)
 class Restored:
-    """A router ready to score: one member of a trained ensemble (arrays without a seed axis)."""
+    """A router ready to score: one member of a trained ensemble (arrays without a member axis)."""
 
     method: TrainedMethod
-    graphdef: nnx.GraphDef
-    params: nnx.State
-    rest: nnx.State
+    member: Member
+    parts: Parts
 
 
-def save_router(folder: Path, method: TrainedMethod, spec: ProbeSpec, seeds: tuple[int, ...], fitted: Fitted) -> None:
-    """Publish `folder` with `params/...` (leading seed axis) and `statistics/...` arrays."""
-    statistics = nnx.filter_state(fitted.rest, Statistics)
-    arrays = _flatten("params", fitted.params) | _flatten("statistics", statistics)
+def save_router(folder: Path, method: TrainedMethod, members: Sequence[Member], fitted: Fitted) -> None:
+    """Publish `folder` with `params/...` (leading member axis) and `statistics/...` arrays."""
     record = {
         "method": method.name,
-        "seeds": list(seeds),
+        "seeds": [m.seed for m in members],
         "best_epoch": fitted.best_epoch.tolist(),
         "best_validation_auc": fitted.best_auc.tolist(),
-        "spec": dataclasses.asdict(spec),
+        "members": [m.record() for m in members],
     }
     with publishing(folder) as scratch:
-        ocp.save((scratch / "arrays").absolute(), arrays)
+        save_arrays(scratch / "arrays", _arrays(fitted.parts))
         write_json(scratch / ROUTER, record)
 
 
@@ -71,55 +70,43 @@ def spec_from_dict(method: TrainedMethod, raw: dict[str, Any]) -> ProbeSpec:
     return method.spec(**raw)
 
 
-def load_ensemble(folder: Path, block: Block) -> tuple[TrainedMethod, tuple[int, ...], Fitted]:
-    """All seeds of one method, as `fit` returned them."""
+def load_ensemble(folder: Path, block: Block) -> tuple[TrainedMethod, list[Member], Fitted]:
+    """All members of one method, as `fit` returned them."""
+    method, members, singles = _singles(folder, block)
+    parts = _stored(folder, stack(singles))
     record = read_record(folder)
-    method = get_method(record["method"])
-    assert isinstance(method, TrainedMethod)
-    spec = spec_from_dict(method, record["spec"])
-    d = block.spec.hidden_size
-    unset = Moments(np.zeros(d, np.float32), np.ones(d, np.float32))
-    module = method.module(spec, block, TokenStatistics(unset, unset), rngs=nnx.Rngs(params=0))
-    graphdef, params, rest = split_module(module)
-    members = len(record["seeds"])
-    stacked = jax.tree.map(lambda x: jnp.broadcast_to(x, (members, *x.shape)), params)
-    statistics = nnx.filter_state(rest, Statistics)
-    template = _flatten("params", stacked) | _flatten("statistics", statistics)
-    arrays = _load_arrays(folder / "arrays", template)
-    params, statistics = _unflatten("params", stacked, arrays), _unflatten("statistics", statistics, arrays)
-    rest = nnx.merge_state(rest, statistics)
     best_epoch, best_auc = np.array(record["best_epoch"]), np.array(record["best_validation_auc"])
-    return method, tuple(record["seeds"]), Fitted(graphdef, params, rest, best_epoch, best_auc)
+    return method, members, Fitted(parts, best_epoch, best_auc)
 
 
 def load_member(folder: Path, block: Block, seed: int) -> Restored:
-    """One seed of one method."""
-    method, seeds, fitted = load_ensemble(folder, block)
+    """The member with one seed; the first of them, in a checkpoint of a sweep."""
+    method, members, singles = _singles(folder, block)
+    seeds = [m.seed for m in members]
     if seed not in seeds:
         raise ReLopeError(f"{folder} has no seed {seed}; it has: {', '.join(map(str, seeds))}")
-    member = seeds.index(seed)
-    params = jax.tree.map(lambda x: x[member], fitted.params)
-    return Restored(method, fitted.graphdef, params, fitted.rest)
+    index = seeds.index(seed)
+    stored = _stored(folder, stack(singles))
+    own = member(stored, index, singles[index])
+    return Restored(method, members[index], own._replace(rest=stored.rest))
 
 
-def _flatten(prefix: str, state: nnx.State) -> dict[str, jax.Array]:
-    """`{"params/mlp/layers/0/kernel": array}`: readable names, and no integer keys for orbax to change."""
-    return {_name(prefix, path): leaf.get_value() for path, leaf in nnx.to_flat_state(state)}
+def _singles(folder: Path, block: Block) -> tuple[TrainedMethod, list[Member], list[Parts]]:
+    """The method and members of a checkpoint, and every member's parts before training."""
+    record = read_record(folder)
+    method = get_method(record["method"])
+    assert isinstance(method, TrainedMethod)
+    members = [Member(spec_from_dict(method, m["spec"]), TrainSpec(**m["train"]), m["seed"]) for m in record["members"]]
+    d = block.spec.hidden_size
+    unset = Moments(np.zeros(d, np.float32), np.ones(d, np.float32))
+    return method, members, [build(method, m.spec, block, TokenStatistics(unset, unset), m.seed) for m in members]
 
 
-def _load_arrays(folder: Path, template: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """The stored arrays; every name and shape must be the template's."""
-    try:
-        return ocp.load(folder.absolute(), template)
-    except (ValueError, OSError) as error:
-        raise ReLopeError(f"{folder} does not hold this router's arrays: {first_line(error)}") from error
+def _stored(folder: Path, parts: Parts) -> Parts:
+    """`parts` with the arrays of the checkpoint."""
+    arrays = load_arrays(folder / "arrays", _arrays(parts))
+    return parts._replace(params=arrays["params"], rest=nnx.merge_state(parts.rest, arrays["statistics"]))
 
 
-def _unflatten(prefix: str, template: nnx.State, arrays: dict[str, jax.Array]) -> nnx.State:
-    """`template` filled with the stored arrays."""
-    flat = [(path, leaf.replace(arrays[_name(prefix, path)])) for path, leaf in nnx.to_flat_state(template)]
-    return nnx.from_flat_state(flat)
-
-
-def _name(prefix: str, path: tuple) -> str:
-    return "/".join([prefix, *map(str, path)])
+def _arrays(parts: Parts) -> dict[str, nnx.State]:
+    return {"params": parts.params, "statistics": nnx.filter_state(parts.rest, Statistics)}

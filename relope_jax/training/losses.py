@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from relope_jax.models.probes import RouterOutput
-from relope_jax.models.spec import ProbeSpec, ReLopeSpec
+from relope_jax.training.members import Hyper
 
 ACTIVE_KL = 0.01  # nats; a bottleneck dimension below it carries nothing about the input
 
@@ -22,32 +22,30 @@ def kl_per_dimension(mean: Float[Array, "batch k"], log_var: Float[Array, "batch
     return 0.5 * (mean * mean + jnp.exp(log_var) - 1.0 - log_var)
 
 
-def beta_at(spec: ProbeSpec, progress: Float[Array, ""]) -> Float[Array, ""]:
-    """beta(t) of ReLope at `progress` in [0, 1]; 0 for methods without a bottleneck."""
-    if not isinstance(spec, ReLopeSpec):
-        return jnp.zeros_like(progress)
-    if spec.beta_schedule == "constant":
-        return jnp.full_like(progress, spec.beta)
-    return spec.beta * jnp.minimum(progress / spec.beta_warmup, 1.0)
+def beta_at(hyper: Hyper, progress: Float[Array, ""]) -> Float[Array, ""]:
+    """beta(t) of one member at `progress` in [0, 1]: constant, or rising from 0 over the warm-up."""
+    ramp = jnp.minimum(progress / jnp.maximum(hyper.beta_warmup, 1e-9), 1.0)
+    return hyper.beta * jnp.where(hyper.beta_warmup > 0, ramp, 1.0)
 
 
 def objective(
-    spec: ProbeSpec,
     output: RouterOutput,
     label: Float[Array, "batch"],
     weight: Float[Array, "batch"],
     beta: Float[Array, ""],
+    kl_sum: Bool[Array, ""],
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """Weighted mean loss and its terms; samples of weight 0 (padding of the last batch) do not count."""
+    """Weighted mean loss and its terms; samples of weight 0 (padding of a batch) do not count.
+
+    Args:
+      kl_sum: sum the KL over the bottleneck's dimensions; else its mean.
+    """
     total = jnp.sum(weight)
     bce = jnp.sum(weight * binary_cross_entropy(output.logit, label)) / total
-    terms = {"bce": bce}
-    loss = bce
-    if isinstance(spec, ReLopeSpec):
-        assert output.mean is not None
-        assert output.log_var is not None
-        kl = jnp.sum(weight[:, None] * kl_per_dimension(output.mean, output.log_var), axis=0) / total
-        terms["kl_per_dimension"] = jnp.mean(kl)
-        terms["active_dimensions"] = jnp.sum(kl > ACTIVE_KL).astype(jnp.float32)
-        loss = bce + beta * (jnp.mean(kl) if spec.kl_reduction == "mean" else jnp.sum(kl))
-    return loss, terms
+    terms = {"bce": bce, "beta": beta}
+    if output.mean is None or output.log_var is None:
+        return bce, terms
+    kl = jnp.sum(weight[:, None] * kl_per_dimension(output.mean, output.log_var), axis=0) / total
+    mean = jnp.mean(kl)
+    terms |= {"kl_per_dimension": mean, "active_dimensions": jnp.sum(kl > ACTIVE_KL).astype(jnp.float32)}
+    return bce + beta * mean * jnp.where(kl_sum, float(len(kl)), 1.0), terms

@@ -5,49 +5,39 @@ from __future__ import annotations
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from relope_jax.models.batch import DeviceStates, gather
-from relope_jax.models.probes import RouterOutput
+from relope_jax.models.probes import Parts, RouterOutput
+from relope_jax.training.feed import Feed
 
-BATCH = 128
+
+def scores(parts: Parts, feed: Feed, rows: Int[np.ndarray, "samples"]) -> Float[np.ndarray, "members samples"]:
+    """P(Y = 1) of the samples `rows`; `parts` are those of an ensemble."""
+    return probability(feed.logits(parts, rows))
+
+
+def probability(logits: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
+    """Log-odds as probabilities, in float64: float32 would tie all scores near 1."""
+    return 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
+
+
+def single_output(parts: Parts, states: DeviceStates, rows: Int[Array, "batch"], n: int) -> RouterOutput:
+    """The full output (attention, posterior) of one router on one batch of samples padded to n tokens."""
+    return _output(parts.params, parts.settings, parts.rest, states, rows, graphdef=parts.graphdef, n=n)
 
 
 @functools.partial(jax.jit, static_argnames=("graphdef", "n"))
-def _logits(
-    graphdef: nnx.GraphDef, params: nnx.State, rest: nnx.State, states: DeviceStates, rows: Array, n: int
-) -> Float[Array, "members batches batch"]:
-    def one_batch(batch_rows: Array) -> Array:
-        batch = gather(states, batch_rows, n)
-        return jax.vmap(lambda p: nnx.merge(graphdef, p, rest)(batch).logit)(params)
-
-    return jnp.moveaxis(jax.lax.map(one_batch, rows), 0, 1)
-
-
-def ensemble_scores(
-    graphdef: nnx.GraphDef,
+def _output(
     params: nnx.State,
+    settings: nnx.State,
     rest: nnx.State,
     states: DeviceStates,
-    rows: Int[np.ndarray, "samples"],
+    rows: Array,
+    *,
+    graphdef: nnx.GraphDef,
     n: int,
-) -> Float[np.ndarray, "members samples"]:
-    """P(Y = 1) of the samples `rows`; `params` carry a leading member axis."""
-    batch = min(BATCH, len(rows))
-    padded = np.resize(rows, -(-len(rows) // batch) * batch).astype(np.int32)
-    with jax.default_matmul_precision("highest"):
-        logits = _logits(graphdef, params, rest, states, jnp.asarray(padded.reshape(-1, batch)), n)
-    members = logits.shape[0]
-    flat = np.asarray(logits, np.float64).reshape(members, -1)[:, : len(rows)]
-    return 1.0 / (1.0 + np.exp(-flat))
-
-
-@functools.partial(jax.jit, static_argnames=("graphdef", "n"))
-def single_output(
-    graphdef: nnx.GraphDef, params: nnx.State, rest: nnx.State, states: DeviceStates, rows: Array, n: int
 ) -> RouterOutput:
-    """The full output (attention, posterior) of one member on one batch of samples."""
-    return nnx.merge(graphdef, params, rest)(gather(states, rows, n))
+    return nnx.merge(graphdef, params, settings, rest)(gather(states, rows, n))

@@ -1,4 +1,4 @@
-"""Settings of the training engine."""
+"""Settings of training that shape its result."""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ class TrainSpec:
     methods (`ProbeSpec.learning_rate`), since what suits one ruins another.
 
     Attributes:
-      epochs: upper bound; early stopping usually ends a seed before.
-      patience: epochs without a better validation AUC before a seed stops.
+      epochs: upper bound; early stopping usually ends a member before.
+      patience: epochs without a better validation AUC before a member stops.
       clip_norm: gradients are scaled down to this global norm.
-      order_seed: of the sample order, which all seeds share so that they read every batch once.
-      key_cache: keep the frozen block's key of every token on the device (ReLope only): less work a step for
-        4 * (n_kv_heads + 1) * head_dim bytes a token.
+      order_seed: of the sample order, which all members share so that every batch is read once for all.
     """
 
     weight_decay: float = 0.01
@@ -27,7 +25,6 @@ class TrainSpec:
     patience: int = 8
     clip_norm: float = 1.0
     order_seed: int = 0
-    key_cache: bool = True
 
     def __post_init__(self) -> None:
         require_range("train.weight_decay", self.weight_decay, 0)

@@ -1,4 +1,4 @@
-"""Training: it learns, seeds are independent, it compiles once, it stops, and it survives the disk."""
+"""Training: it learns, members are independent, it compiles once, it stops, and it survives the disk."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ import dataclasses
 
 import jax
 import numpy as np
+import optax
 import pytest
 
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import METHODS
 from relope_jax.metrics.auc import delong
-from relope_jax.models.batch import padded_length, to_device
 from relope_jax.models.spec import AttentionProbeSpec, LoRASpec, ProbeSpec, ReLopeSpec
-from relope_jax.training import fit as fit_module
+from relope_jax.training import resident
+from relope_jax.training.assembly import stack
 from relope_jax.training.checkpoints import load_ensemble, load_member, save_router
-from relope_jax.training.fit import epoch_order, fit
-from relope_jax.training.scoring import ensemble_scores
+from relope_jax.training.engine import EngineSpec
+from relope_jax.training.feed import open_feed
+from relope_jax.training.fit import NonFiniteLoss, fit
+from relope_jax.training.members import Member, ensembles, hyper
+from relope_jax.training.scoring import scores
 from relope_jax.training.spec import TrainSpec
+from relope_jax.training.step import Ensemble, start, update
 
 WIDTHS = (16, 16, 8, 8)
 RATE = 3e-3
@@ -29,113 +34,209 @@ SPECS = {
 TRAIN = TrainSpec(batch_size=32, epochs=12, patience=12)
 
 
-def train(name, data, seeds=(0, 1), spec=TRAIN, records=None, learning_rate=RATE):
+def members_of(name, seeds=(0, 1), train=TRAIN, **changes):
+    spec = dataclasses.replace(SPECS[name], **changes)
+    return [Member(spec, train, seed) for seed in seeds]
+
+
+def train(name, data, members=None, records=None, engine=None):
     log = records.append if records is not None else (lambda record: None)
-    method_spec = dataclasses.replace(SPECS[name], learning_rate=learning_rate)
-    return fit(METHODS[name], method_spec, spec, data, to_device(data.states), seeds, log)
+    return fit(METHODS[name], members or members_of(name), data, open_feed(data, engine), log)
 
 
-def scores_of(fitted, data, rows):
-    n = padded_length(data.states)
-    return ensemble_scores(fitted.graphdef, fitted.params, fitted.rest, to_device(data.states), rows, n)
+def scores_of(name, parts, data, rows):
+    return scores(parts, open_feed(data).of(METHODS[name]), rows)
 
 
 @pytest.mark.parametrize("name", SPECS)
 def test_every_method_learns_a_signal(name, router_data):
     fitted = train(name, router_data)
     test = router_data.rows["test"]
-    auc = delong(scores_of(fitted, router_data, test), router_data.labels[test]).auc
+    auc = delong(scores_of(name, fitted.parts, router_data, test), router_data.labels[test]).auc
     assert auc.min() > 0.85, auc
 
 
-def test_ensemble_equals_independent_runs(router_data):
-    """A seed's scores do not depend on its company; float32 summation order allows 1e-4."""
-    rows = router_data.rows["test"]
-    for name in SPECS:
-        together = scores_of(train(name, router_data, seeds=(5, 7)), router_data, rows)
-        alone = scores_of(train(name, router_data, seeds=(7,)), router_data, rows)
-        np.testing.assert_allclose(together[1], alone[0], atol=1e-4, err_msg=name)
-        assert np.abs(together[0] - together[1]).max() > 1e-3, name
+def different_members(name):
+    """Members that differ in everything that can be a batch axis."""
+    plain, train = SPECS[name], TRAIN
+    members = [
+        Member(plain, train, 5),
+        Member(dataclasses.replace(plain, learning_rate=1e-3, dropout=0.4), train, 5),
+        Member(plain, dataclasses.replace(train, weight_decay=0.5, clip_norm=0.05), 6),
+    ]
+    if name != "relope":
+        return members
+    lora = LoRASpec(rank=2, alpha=32.0, rslora=True)
+    return [
+        *members,
+        Member(dataclasses.replace(plain, lora=lora), train, 7),
+        Member(dataclasses.replace(plain, beta=1.0, beta_schedule="constant"), train, 5),
+        Member(dataclasses.replace(plain, beta=0.01, beta_warmup=0.1, kl_reduction="sum"), train, 5),
+    ]
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_ensemble_equals_independent_runs(name, router_data):
+    """A member's scores do not depend on its company; float32 summation order, carried through 48 steps, allows 1e-3."""
+    rows, members = router_data.rows["test"], different_members(name)
+    together = scores_of(name, train(name, router_data, members).parts, router_data, rows)
+    for i, member in enumerate(members):
+        alone = scores_of(name, train(name, router_data, [member]).parts, router_data, rows)
+        np.testing.assert_allclose(together[i], alone[0], atol=1e-3, err_msg=f"{name} {i}")
+        others = np.delete(together, i, axis=0)
+        assert np.abs(others - together[i]).max(axis=1).min() > 5e-3, i
+
+
+def test_smaller_ranks_stay_masked(router_data):
+    """Rows of A and columns of B beyond a member's rank are zero after training, too."""
+    members = [
+        *members_of("relope", (0,)),
+        *members_of("relope", (0,), lora=LoRASpec(rank=2, alpha=4.0)),
+    ]
+    lora = train("relope", router_data, members).parts.params["lora"]
+    for name in SPECS["relope"].lora.targets:
+        a, b = (np.asarray(lora[side][name].get_value()) for side in ("a", "b"))
+        assert np.all(a[1, 2:] == 0.0)
+        assert np.all(b[1, :, 2:] == 0.0)
+        assert np.abs(b[1, :, :2]).min() > 0.0
+        assert np.abs(a[0, 2:]).min() > 0.0
+
+
+def test_only_members_of_one_program_train_together():
+    members = [
+        *members_of("relope", (0, 1)),
+        *members_of("relope", (0,), widths=(8, 8)),
+        *members_of("relope", (2,), beta=3.0, lora=LoRASpec(rank=7)),
+        *members_of("relope", (0,), lora=LoRASpec(targets=("q",))),
+        *members_of("relope", (0,), train=dataclasses.replace(TRAIN, batch_size=8)),
+        *members_of("relope", (0,), train=dataclasses.replace(TRAIN, weight_decay=0.3)),
+    ]
+    assert ensembles(members) == [[0, 1, 3, 6], [2], [4], [5]]
+
+
+def test_update_is_optax_adamw():
+    """Three steps with clipping and decay against optax's own chain; a stopped member does not move."""
+    rng = np.random.default_rng(0)
+    params = {"w": rng.normal(size=(2, 5, 3)).astype(np.float32), "b": rng.normal(size=(2, 3)).astype(np.float32)}
+    members = [
+        Member(ProbeSpec(learning_rate=0.03), TrainSpec(weight_decay=0.2, clip_norm=0.7), 0),
+        Member(ProbeSpec(learning_rate=0.01), TrainSpec(weight_decay=0.0, clip_norm=100.0), 1),
+    ]
+    gradients = [jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), params) for _ in range(3)]
+    parts = type("Parts", (), {"params": params})
+    ensemble = start(parts, jax.numpy.stack([jax.random.key(m.seed) for m in members]))
+    assert isinstance(ensemble, Ensemble)
+    stopped = ensemble
+    for gradient in gradients:
+        norm = jax.vmap(optax.tree.norm)(gradient)
+        ensemble = update(ensemble, gradient, norm, hyper(members), np.array([True, True]))
+        stopped = update(stopped, gradient, norm, hyper(members), np.array([False, True]))
+    for i, member in enumerate(members):
+        optimizer = optax.chain(
+            optax.clip_by_global_norm(member.train.clip_norm),
+            optax.adamw(member.spec.learning_rate, weight_decay=member.train.weight_decay),
+        )
+        mine = jax.tree.map(lambda x, i=i: x[i], params)
+        state = optimizer.init(mine)
+        with jax.numpy_dtype_promotion("standard"):
+            for gradient in gradients:
+                updates, state = optimizer.update(jax.tree.map(lambda x, i=i: x[i], gradient), state, mine)
+                mine = optax.apply_updates(mine, updates)
+        for name, value in mine.items():
+            np.testing.assert_allclose(ensemble.params[name][i], value, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(stopped.params["w"][0], params["w"][0])
+    np.testing.assert_array_equal(stopped.params["w"][1], ensemble.params["w"][1])
 
 
 def test_key_cache_changes_no_score(router_data):
     """Cached keys are the same numbers computed once; float32 summation order allows 1e-4."""
     rows = router_data.rows["test"]
-    without = train("relope", router_data, spec=dataclasses.replace(TRAIN, key_cache=False))
-    np.testing.assert_allclose(
-        scores_of(train("relope", router_data), router_data, rows), scores_of(without, router_data, rows), atol=1e-4
+    cached, without = (
+        scores_of("relope", train("relope", router_data, engine=EngineSpec(key_cache=on)).parts, router_data, rows)
+        for on in (True, False)
     )
+    np.testing.assert_allclose(cached, without, atol=1e-4)
 
 
 def test_epochs_compile_once(router_data):
-    fit_module.run_epoch.clear_cache()
-    train("relope", router_data, spec=dataclasses.replace(TRAIN, epochs=4))
-    assert fit_module.run_epoch._cache_size() == 1
+    """One trace of the epoch and one of scoring, whatever the lengths; none after the first epoch."""
+    for function in (resident.run_epoch, resident.score_batches):
+        function.clear_cache()
+    traces = []
+
+    def log(record):
+        traces.append((resident.run_epoch._cache_size(), resident.score_batches._cache_size()))
+
+    fit(METHODS["relope"], members_of("relope"), router_data, open_feed(router_data), log)
+    assert set(traces) == {(1, 1)}
 
 
 def test_early_stopping_keeps_the_best_epoch(router_data):
-    """Each seed reports no epoch after its patience ran out, and its best is the maximum it reported."""
+    """Each member reports no epoch after its patience ran out, and its best is the maximum it reported."""
     records = []
     spec = dataclasses.replace(TRAIN, epochs=40, patience=2)
-    fitted = train("probe", router_data, seeds=(0, 1, 2), spec=spec, records=records)
-    for i, seed in enumerate((0, 1, 2)):
-        mine = [r for r in records if r["seed"] == seed]
+    fitted = train("probe", router_data, members_of("probe", (0, 1, 2), spec), records)
+    ends = []
+    for i in range(3):
+        mine = [r for r in records if r["member"] == i]
         aucs = [r["validation_auc"] for r in mine]
         assert fitted.best_auc[i] == max(aucs)
         assert fitted.best_epoch[i] == 1 + int(np.argmax(aucs))
-        assert mine[-1]["epoch"] <= fitted.best_epoch[i] + 2
+        assert mine[-1]["epoch"] == min(fitted.best_epoch[i] + 2, 40)
+        ends.append(mine[-1]["epoch"])
+    assert len(set(ends)) > 1  # they do not stop together
     validation = router_data.rows["validation"]
-    again = delong(scores_of(fitted, router_data, validation), router_data.labels[validation]).auc
+    again = delong(scores_of("probe", fitted.parts, router_data, validation), router_data.labels[validation]).auc
     np.testing.assert_allclose(again, fitted.best_auc, atol=1e-12)
 
 
 def test_relope_reports_its_posterior(router_data):
     records = []
-    train("relope", router_data, spec=dataclasses.replace(TRAIN, epochs=2), records=records)
+    train("relope", router_data, members_of("relope", train=dataclasses.replace(TRAIN, epochs=2)), records)
     assert records[0].keys() >= {
         "kl_per_dimension", "active_dimensions", "beta", "gradient_norm", "learning_rate", "samples_per_second",
+        "padding", "input_wait",
     }  # fmt: skip
     assert 0 < records[0]["kl_per_dimension"] < 100
 
 
-def test_every_training_sample_counts_once_an_epoch():
-    rows = np.arange(100, 207)
-    order, weights = epoch_order(rows, TRAIN, epoch=3)
-    assert order.shape == (4, 32)
-    assert sorted(order[weights == 1.0]) == rows.tolist()
-    other, _ = epoch_order(rows, TRAIN, epoch=4)
-    assert not np.array_equal(order, other)
-
-
-def test_non_finite_loss_aborts_with_step_seed_and_samples(router_data):
-    with pytest.raises(ReLopeError, match=r"not finite at step \d+, seed [01] \(samples s\d+"):
-        train("probe", router_data, learning_rate=1e30)
+def test_non_finite_loss_aborts_with_step_member_and_samples(router_data):
+    """The whole batch is at hand; a healthy member does not hide the sick one."""
+    members = [*members_of("probe", (3,)), *members_of("probe", (4,), learning_rate=1e30)]
+    with pytest.raises(NonFiniteLoss, match=r"not finite at step \d+, member 1 \(seed 4\), on the 32 samples s\d+") as e:
+        train("probe", router_data, members)
+    assert len(set(e.value.sample_ids)) == 32
+    assert set(e.value.sample_ids) <= {router_data.sample_ids[i] for i in router_data.rows["train"]}
 
 
 def test_non_finite_parameters_after_the_last_step_abort_too(router_data):
     """One step an epoch: the loss before it is finite, the parameters after it are not."""
-    with pytest.raises(ReLopeError, match="parameters are not finite after step 1"):
-        train("probe", router_data, spec=dataclasses.replace(TRAIN, batch_size=200), learning_rate=1e30)
+    train_spec = dataclasses.replace(TRAIN, batch_size=200)
+    with pytest.raises(ReLopeError, match="parameters of member 0 are not finite"):
+        train("probe", router_data, members_of("probe", train=train_spec, learning_rate=1e30))
 
 
-def test_checkpoint_round_trip(router_data, tmp_path):
-    """What is restored scores bit for bit as what was trained, all seeds together and one alone."""
+@pytest.mark.parametrize("name", SPECS)
+def test_checkpoint_round_trip(name, router_data, tmp_path):
+    """What is restored scores bit for bit as what was trained, all members together and one alone, cut to its rank."""
     rows = router_data.rows["test"]
-    for name in SPECS:
-        fitted = train(name, router_data, seeds=(3, 4), spec=dataclasses.replace(TRAIN, epochs=2))
-        save_router(tmp_path / name, METHODS[name], SPECS[name], (3, 4), fitted)
-        method, seeds, restored = load_ensemble(tmp_path / name, router_data.block)
-        assert (method.name, seeds) == (name, (3, 4))
-        expected = scores_of(fitted, router_data, rows)
-        np.testing.assert_array_equal(scores_of(restored, router_data, rows), expected)
-        member = load_member(tmp_path / name, router_data.block, seed=4)
-        stacked = dataclasses.replace(restored, params=jax.tree.map(lambda x: x[None], member.params))
-        np.testing.assert_allclose(scores_of(stacked, router_data, rows)[0], expected[1], atol=1e-6)
+    members = [m for m in different_members(name) if m.seed != 5]
+    fitted = train(name, router_data, members)
+    save_router(tmp_path / name, METHODS[name], members, fitted)
+    method, restored_members, restored = load_ensemble(tmp_path / name, router_data.block)
+    assert (method.name, restored_members) == (name, members)
+    expected = scores_of(name, fitted.parts, router_data, rows)
+    np.testing.assert_array_equal(scores_of(name, restored.parts, router_data, rows), expected)
+    last = load_member(tmp_path / name, router_data.block, members[-1].seed)
+    assert last.member == members[-1]
+    np.testing.assert_allclose(scores_of(name, stack([last.parts]), router_data, rows)[0], expected[-1], atol=1e-6)
+    if name == "relope":
+        assert last.parts.params["lora"]["a"]["q"].get_value().shape == (2, 16)
 
 
 def test_missing_checkpoint_or_seed_lists_what_there_is(router_data, tmp_path):
-    fitted = train("probe", router_data, seeds=(3,), spec=dataclasses.replace(TRAIN, epochs=1))
-    save_router(tmp_path / "checkpoints" / "probe", METHODS["probe"], SPECS["probe"], (3,), fitted)
+    members = members_of("probe", (3,), dataclasses.replace(TRAIN, epochs=1))
+    save_router(tmp_path / "checkpoints" / "probe", METHODS["probe"], members, train("probe", router_data, members))
     with pytest.raises(ReLopeError, match="has: probe"):
         load_member(tmp_path / "checkpoints" / "relope", router_data.block, 3)
     with pytest.raises(ReLopeError, match="no seed 0; it has: 3"):
@@ -143,16 +244,14 @@ def test_missing_checkpoint_or_seed_lists_what_there_is(router_data, tmp_path):
 
 
 def test_collapsed_posterior_is_said(router_data, caplog):
-    """A KL summed over dimensions with a huge beta drives the posterior onto the prior."""
+    """A KL summed over dimensions with a huge beta drives the posterior onto the prior; the other member is well."""
     from absl import logging
 
-    spec = dataclasses.replace(
-        SPECS["relope"], learning_rate=0.03, beta=1e4, beta_schedule="constant", kl_reduction="sum"
-    )
+    members = [
+        *members_of("relope", (0,)),
+        *members_of("relope", (1,), learning_rate=0.03, beta=1e4, beta_schedule="constant", kl_reduction="sum"),
+    ]
     logging.use_absl_handler()
     with caplog.at_level("WARNING", logger="absl"):
-        fit(
-            METHODS["relope"], spec, TRAIN, router_data,
-            to_device(router_data.states), (0,), lambda record: None,
-        )  # fmt: skip
-    assert "posterior has collapsed" in caplog.text
+        train("relope", router_data, members)
+    assert "posterior has collapsed onto the prior (no active dimension; seeds 1)" in caplog.text

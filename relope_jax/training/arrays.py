@@ -1,0 +1,58 @@
+"""Trees of arrays on disk: orbax, under readable flat names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+import jax
+import numpy as np
+import orbax.checkpoint.experimental.v1 as ocp
+
+from relope_jax.errors import ReLopeError, first_line
+from relope_jax.training.mesh import to_host
+
+Tree = TypeVar("Tree")
+
+
+def save_arrays(folder: Path, tree: object) -> None:
+    """Write the arrays of `tree`, PRNG keys included, to a new folder."""
+    ocp.save(folder.absolute(), {name: _on_host(_data(leaf)) for name, leaf in _named(tree)})
+
+
+def load_arrays(folder: Path, like: Tree) -> Tree:
+    """The arrays of a folder in the structure of `like`.
+
+    Raises:
+      ReLopeError: the folder lacks a name of `like`, or has another shape under it.
+    """
+    leaves = [leaf for _, leaf in _named(like)]
+    template = {name: np.empty(_data(leaf).shape, _data(leaf).dtype) for name, leaf in _named(like)}
+    try:
+        stored = ocp.load(folder.absolute(), template)
+    except (ValueError, OSError) as error:
+        raise ReLopeError(f"{folder} does not hold this router's arrays: {first_line(error)}") from error
+    restored = [_restored(stored[name], leaf) for name, leaf in zip(template, leaves, strict=True)]
+    return jax.tree.unflatten(jax.tree.structure(like), restored)
+
+
+def _named(tree: object) -> list[tuple[str, jax.Array]]:
+    """`("params/mlp/layers/0/kernel", array)`: readable names, and no integer keys for orbax to change."""
+    flat, _ = jax.tree.flatten_with_path(tree)
+    return [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in flat]
+
+
+def _on_host(leaf: jax.Array | np.ndarray) -> np.ndarray:
+    return to_host(leaf) if isinstance(leaf, jax.Array) else leaf
+
+
+def _is_key(leaf: jax.Array) -> bool:
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _data(leaf: jax.Array) -> jax.Array:
+    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+
+
+def _restored(data: np.ndarray, like: jax.Array) -> jax.Array:
+    return jax.random.wrap_key_data(data) if _is_key(like) else data

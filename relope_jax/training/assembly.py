@@ -1,0 +1,60 @@
+"""Builds the parts of an ensemble from its members, and takes a member out again."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from flax import nnx
+from jaxtyping import Array
+
+from relope_jax.methods import TrainedMethod
+from relope_jax.models.block_spec import Block
+from relope_jax.models.params import device_weights
+from relope_jax.models.probes import Parts, split_module
+from relope_jax.models.spec import ProbeSpec
+from relope_jax.states.statistics import TokenStatistics
+from relope_jax.training.members import Member
+
+
+def assemble(method: TrainedMethod, members: Sequence[Member], block: Block, statistics: TokenStatistics) -> Parts:
+    """Parts of all members with a leading member axis, as each would begin alone."""
+    block = dataclasses.replace(block, weights=device_weights(block))  # one copy that all members share
+    return stack([build(method, m.spec, block, statistics, m.seed) for m in members])
+
+
+def build(method: TrainedMethod, spec: ProbeSpec, block: Block, statistics: TokenStatistics, seed: int) -> Parts:
+    """Parts of one router before training."""
+    return split_module(method.module(spec, block, statistics, rngs=nnx.Rngs(params=jax.random.key(seed))))
+
+
+def stack(parts: Sequence[Parts]) -> Parts:
+    """Parts of several routers as those of one ensemble.
+
+    LoRAs of a smaller rank are filled up with rows of A and columns of B that are zero. The gradient of each is a
+    product with the other, so they stay zero: the mask of a rank costs no operation.
+    """
+    first = parts[0]
+    params = jax.tree.map(_stack, *[p.params for p in parts])
+    settings = jax.tree.map(_stack, *[p.settings for p in parts])
+    return Parts(first.graphdef, params, settings, first.rest)
+
+
+def member(ensemble: Parts, index: int, like: Parts) -> Parts:
+    """The parts of one member, cut to the shapes of `like` (its own rank)."""
+
+    def cut(x: Array, own: Array) -> Array:
+        return x[index][tuple(slice(n) for n in own.shape)]
+
+    return like._replace(params=jax.tree.map(cut, ensemble.params, like.params))
+
+
+def _stack(*leaves: Array) -> np.ndarray:
+    """The leaves under one leading axis, each filled up with zeros to the largest."""
+    shape = [max(sizes) for sizes in zip(*[x.shape for x in leaves], strict=True)]
+    stacked = np.zeros((len(leaves), *shape), leaves[0].dtype)
+    for i, x in enumerate(leaves):
+        stacked[(i, *map(slice, x.shape))] = x
+    return stacked

@@ -1,0 +1,57 @@
+"""The best parameters of every member so far, by validation AUC."""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int
+
+
+class Best(NamedTuple):
+    """Parameters (leading member axis), their AUC, the epoch they were reached after, and how many dimensions of the
+    bottleneck were active then (infinite without a bottleneck)."""
+
+    params: nnx.State
+    auc: Float[np.ndarray, "members"]
+    epoch: Int[np.ndarray, "members"]
+    active: Float[np.ndarray, "members"]
+
+    @staticmethod
+    def start(params: nnx.State, n_members: int) -> Best:
+        """Before the first epoch: nothing is worse."""
+        never = np.full(n_members, np.inf)
+        return Best(jax.tree.map(jnp.copy, params), -never, np.zeros(n_members, np.int64), never)
+
+    def running(self, epoch: int, patience: int) -> Bool[np.ndarray, "members"]:
+        """Which members still train in `epoch`."""
+        return epoch - self.epoch <= patience
+
+    def update(
+        self,
+        params: nnx.State,
+        auc: Float[np.ndarray, "members"],
+        epoch: int,
+        running: Bool[np.ndarray, "members"],
+        active: Float[np.ndarray, "members"],
+    ) -> Best:
+        """With the members that improved in `epoch`."""
+        better = running & (auc > self.auc)
+        return Best(
+            _chosen(self.params, params, better) if better.any() else self.params,
+            np.where(better, auc, self.auc),
+            np.where(better, epoch, self.epoch),
+            np.where(better, active, self.active),
+        )
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _chosen(old: nnx.State, new: nnx.State, better: Bool[Array, "members"]) -> nnx.State:
+    def choose(old: Array, new: Array) -> Array:
+        return jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+
+    return jax.tree.map(choose, old, new)

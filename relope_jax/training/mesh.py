@@ -1,0 +1,77 @@
+"""The devices that share a batch, of one host or of several."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array
+
+from relope_jax.errors import ReLopeError
+
+AXIS = "batch"
+Tree = TypeVar("Tree")
+
+
+def is_primary() -> bool:
+    """Whether this process writes files and prints."""
+    return jax.process_index() == 0
+
+
+def make_mesh(devices: int = 0) -> Mesh:
+    """The first `devices` devices of all hosts, or all of them.
+
+    Raises:
+      ReLopeError: there are fewer.
+    """
+    found = jax.devices()
+    if devices > len(found):
+        raise ReLopeError(f"engine.devices is {devices}, but there are {len(found)}: set --config.engine.devices=0")
+    return Mesh(np.array(found[: devices or len(found)]), (AXIS,))
+
+
+def everywhere(mesh: Mesh, tree: Tree) -> Tree:
+    """The arrays of `tree`, the same on every process, as a copy on every device."""
+    return jax.tree.map(lambda x: _place(x, NamedSharding(mesh, PartitionSpec())), tree)
+
+
+def shared(mesh: Mesh, tree: Tree, axis: int) -> Tree:
+    """The arrays of `tree`, the same on every process, with `axis` shared out among the devices."""
+    return jax.tree.map(lambda x: _place(x, sharding(mesh, axis)), tree)
+
+
+def shared_parts(mesh: Mesh, tree: Tree) -> Tree:
+    """The arrays of `tree`, of which every process has its own part of axis 0, shared out among the devices."""
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding(mesh, 0), x), tree)
+
+
+def own_part(mesh: Mesh, size: int) -> slice:
+    """Which of `size` entries of a shared axis are this process's."""
+    n = size // mesh.size * len(mesh.local_devices)
+    return slice(jax.process_index() * n, (jax.process_index() + 1) * n)
+
+
+def sharding(mesh: Mesh, axis: int) -> NamedSharding:
+    """`axis` shared out, all others whole."""
+    return NamedSharding(mesh, PartitionSpec(*[None] * axis, AXIS))
+
+
+def replicate(mesh: Mesh, tree: Tree) -> Tree:
+    """Inside jit: keep the arrays of `tree` whole on every device."""
+    return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+def to_host(tree: Tree) -> Tree:
+    """numpy arrays of `tree`, whose arrays every device holds whole."""
+    return jax.tree.map(lambda x: np.asarray(x.addressable_data(0)), tree)
+
+
+def _place(x: Any, target: NamedSharding) -> Array:
+    if jax.process_count() == 1:
+        return jax.device_put(x, target)
+    if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(_place(jax.random.key_data(x), target))
+    x = np.asarray(x)
+    return jax.make_array_from_callback(x.shape, target, lambda index: x[index])

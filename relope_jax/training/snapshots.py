@@ -1,0 +1,102 @@
+"""A training in progress on disk: everything that its next step depends on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from relope_jax.errors import ReLopeError
+from relope_jax.states.files import publishing, write_json
+from relope_jax.training.arrays import load_arrays, save_arrays
+from relope_jax.training.best import Best
+from relope_jax.training.step import Ensemble
+
+STATE, PREFIX = "state.json", "epoch-"
+
+
+class Snapshot(NamedTuple):
+    """A training after `epoch`. The order of the samples follows from the epoch and `train.order_seed`, so the epoch is
+    also the position in the data."""
+
+    epoch: int
+    step: int
+    ensemble: Ensemble
+    best: Best
+
+
+def save_snapshot(folder: Path, identity: dict[str, Any], snapshot: Snapshot) -> None:
+    """Publish a snapshot in `folder`, then remove the one before."""
+    name = f"{PREFIX}{snapshot.epoch:06d}"
+    record = {
+        "epoch": snapshot.epoch,
+        "step": snapshot.step,
+        "best_epoch": snapshot.best.epoch.tolist(),
+        "best_auc": [float(auc).hex() for auc in snapshot.best.auc],
+        "best_active": [float(active).hex() for active in snapshot.best.active],
+        "identity": identity,
+    }
+    with publishing(folder / name) as scratch:
+        save_arrays(scratch / "arrays", (snapshot.ensemble, snapshot.best.params))
+        write_json(scratch / STATE, record)
+    for old in _snapshots(folder)[:-1]:
+        shutil.rmtree(old)
+
+
+def saved_epoch(folder: Path) -> int:
+    """The last epoch of the newest snapshot; 0 when there is none."""
+    found = _snapshots(folder)
+    return int(found[-1].name.removeprefix(PREFIX)) if found else 0
+
+
+def load_snapshot(folder: Path, identity: dict[str, Any], start: Snapshot) -> Snapshot:
+    """The newest snapshot in `folder`; `start`, the training before its first step, when there is none.
+
+    Raises:
+      ReLopeError: the snapshot is of another training; the message names the differing fields.
+    """
+    found = _snapshots(folder)
+    if not found:
+        return start
+    record = json.loads((found[-1] / STATE).read_text())
+    require_same(record["identity"], identity, found[-1])
+    ensemble, params = load_arrays(found[-1] / "arrays", (start.ensemble, start.best.params))
+    best = Best(params, _floats(record["best_auc"]), np.array(record["best_epoch"]), _floats(record["best_active"]))
+    return Snapshot(record["epoch"], record["step"], ensemble, best)
+
+
+def require_same(before: dict[str, Any], now: dict[str, Any], path: Path) -> None:
+    """Raise ReLopeError naming the fields in which two identities differ."""
+    if different := differences(before, json.loads(json.dumps(now))):
+        raise ReLopeError(
+            f"{path} is a training with other settings or data ({'; '.join(different)}): delete it to start again"
+        )
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """`["train.epochs: 6 -> 7"]`: the fields, however deep, in which two JSON objects differ."""
+    old, new = _flat(before), _flat(now)
+    return [f"{k}: {old.get(k)!r} -> {new.get(k)!r}" for k in old | new if old.get(k) != new.get(k)]
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """`{"members.0.spec.beta": 1.0}` of nested dicts and lists of dicts."""
+    if isinstance(value, dict):
+        items: Any = value.items()
+    elif isinstance(value, list) and any(isinstance(child, dict) for child in value):
+        items = enumerate(value)
+    else:
+        return {prefix[:-1]: value}
+    return {path: leaf for key, child in items for path, leaf in _flat(child, f"{prefix}{key}.").items()}
+
+
+def _snapshots(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"{PREFIX}*"))
+
+
+def _floats(values: list[str]) -> Float[np.ndarray, "members"]:
+    return np.array([float.fromhex(value) for value in values])
