@@ -112,6 +112,6 @@ def describe(store: Store, data: RouterData) -> None:
 
 def padding(feed: Feed, data: RouterData, train: TrainSpec) -> str:
     """How much of an epoch's tokens is padding."""
-    batches = shuffled_batches(data.rows["train"], feed.buckets, train.batch_size, (train.order_seed, 1))
-    widths = ", ".join(map(str, feed.buckets.widths))
-    return f"batches of {widths} tokens, {batches.waste(feed.buckets):.1%} padding"
+    batches = shuffled_batches(data.rows["train"], feed.lengths, train.batch_size, (train.order_seed, 1))
+    widths = ", ".join(map(str, batches.widths))
+    return f"batches padded to {widths} tokens, {batches.waste(feed.lengths):.1%} padding"

@@ -12,7 +12,7 @@ from relope_jax.data import RouterData
 from relope_jax.methods import TrainedMethod
 from relope_jax.models.probes import Parts
 from relope_jax.states.ragged import TokenStates
-from relope_jax.training.buckets import Batches, Buckets
+from relope_jax.training.buckets import Batches
 from relope_jax.training.engine import EngineSpec
 from relope_jax.training.members import Hyper
 from relope_jax.training.mesh import make_mesh
@@ -25,7 +25,7 @@ class Feed(Protocol):
     """Runs epochs and scores; both kinds of feed give the same results up to rounding.
 
     Attributes:
-      buckets: the widths that batches are padded to.
+      lengths: tokens that the method reads of every sample.
       description: one line about where the states are, and their bytes.
     """
 
@@ -33,7 +33,7 @@ class Feed(Protocol):
     def mesh(self) -> Mesh: ...
 
     @property
-    def buckets(self) -> Buckets: ...
+    def lengths(self) -> Int[np.ndarray, "samples"]: ...
 
     @property
     def description(self) -> str: ...

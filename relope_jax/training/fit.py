@@ -91,7 +91,7 @@ def fit(
             break
         started = time.perf_counter()
         batches = shuffled_batches(
-            data.rows["train"], feed.buckets, train.batch_size, (train.order_seed, epoch), feed.mesh.size
+            data.rows["train"], feed.lengths, train.batch_size, (train.order_seed, epoch), feed.mesh.size
         )
         n_steps = len(batches.rows)
         progress = ((at.step + np.arange(n_steps)) / (train.epochs * n_steps)).astype(np.float32)
@@ -104,7 +104,7 @@ def fit(
         at = Snapshot(epoch, at.step + n_steps, done.ensemble, best)
         speed = {
             "samples_per_second": len(data.rows["train"]) * len(members) / seconds,
-            "padding": batches.waste(feed.buckets),
+            "padding": batches.waste(feed.lengths),
             "input_wait": done.waited / seconds,
         }
         for record in records(method, members, at, running, done.terms, auc, speed):

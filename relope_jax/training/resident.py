@@ -18,7 +18,7 @@ from relope_jax.models.block_spec import Block
 from relope_jax.models.probes import Parts
 from relope_jax.states.ragged import TokenStates
 from relope_jax.training import mesh as meshes
-from relope_jax.training.buckets import Batches, Buckets, sorted_batches
+from relope_jax.training.buckets import Batches, sorted_batches
 from relope_jax.training.members import Hyper
 from relope_jax.training.step import Ensemble, Epoch, Examples, Terms, gradients, update
 
@@ -31,7 +31,7 @@ class ResidentFeed:
 
     states: DeviceStates
     labels: Float[Array, "samples"]
-    buckets: Buckets
+    lengths: Int[np.ndarray, "samples"]
     mesh: Mesh
     block: Block
     key_cache: bool
@@ -62,18 +62,18 @@ class ResidentFeed:
         with jax.transfer_guard("disallow"):
             ensemble, terms = run_epoch(
                 ensemble, parts.settings, parts.rest, hyper, stay, self.states, self.labels,
-                Batches(rows, weights, bucket), progress,
-                graphdef=parts.graphdef, widths=self.buckets.widths, mesh=self.mesh,
+                rows, weights, bucket, progress,
+                graphdef=parts.graphdef, widths=batches.widths, mesh=self.mesh,
             )  # fmt: skip
         return Epoch(ensemble, meshes.to_host(terms))
 
     def logits(self, parts: Parts, rows: Int[np.ndarray, "samples"]) -> Float[np.ndarray, "members samples"]:
         size = -(-min(SCORED, len(rows)) // self.mesh.size) * self.mesh.size
-        batches, place = sorted_batches(rows, self.buckets, size)
+        batches, place = sorted_batches(rows, self.lengths, size)
         on_device = meshes.shared(self.mesh, batches.rows, axis=1), meshes.everywhere(self.mesh, batches.bucket)
         logits = score_batches(
             parts.params, parts.settings, parts.rest, self.states, *on_device,
-            graphdef=parts.graphdef, widths=self.buckets.widths, mesh=self.mesh,
+            graphdef=parts.graphdef, widths=batches.widths, mesh=self.mesh,
         )  # fmt: skip
         return meshes.to_host(logits)[:, place]
 
@@ -83,7 +83,7 @@ def resident_feed(
 ) -> ResidentFeed:
     """Move states to the devices of the mesh."""
     on_device, labels = meshes.everywhere(mesh, (to_device(states), labels.astype(np.float32)))
-    return ResidentFeed(on_device, labels, Buckets.fit(states.lengths), mesh, block, key_cache)
+    return ResidentFeed(on_device, labels, states.lengths, mesh, block, key_cache)
 
 
 def last_token_feed(
@@ -93,8 +93,8 @@ def last_token_feed(
     n, d = last_hidden.shape
     none = np.zeros(n, np.int32)
     states = DeviceStates(np.zeros((1, d), np.float32), np.zeros((1, 1), np.int32), none, none, last_hidden)
-    buckets = Buckets.fit(np.ones(n, np.int64))
-    return ResidentFeed(*meshes.everywhere(mesh, (states, labels)), buckets, mesh, block, key_cache=False)
+    on_device = meshes.everywhere(mesh, (states, labels))
+    return ResidentFeed(*on_device, np.ones(n, np.int64), mesh, block, key_cache=False)
 
 
 @functools.partial(jax.jit, static_argnames=("graphdef", "widths", "mesh"), donate_argnums=0)
@@ -106,7 +106,9 @@ def run_epoch(
     running: Bool[Array, "members"],
     states: DeviceStates,
     labels: Float[Array, "samples"],
-    batches: Batches,
+    rows: Int[Array, "steps batch"],
+    weights: Float[Array, "steps batch"],
+    bucket: Int[Array, "steps"],
     progress: Float[Array, "steps"],
     *,
     graphdef: nnx.GraphDef,
@@ -128,7 +130,7 @@ def run_epoch(
         return meshes.replicate(mesh, (ensemble, terms))
 
     with jax.default_matmul_precision("highest"):
-        return jax.lax.scan(step, ensemble, (*batches, progress))
+        return jax.lax.scan(step, ensemble, (rows, weights, bucket, progress))
 
 
 @functools.partial(jax.jit, static_argnames=("graphdef", "widths", "mesh"))

@@ -22,7 +22,7 @@ from relope_jax.models.block_spec import Block
 from relope_jax.models.probes import Parts
 from relope_jax.states.store import StoreStates
 from relope_jax.training import mesh as meshes
-from relope_jax.training.buckets import Batches, Buckets, sorted_batches
+from relope_jax.training.buckets import Batches, sorted_batches
 from relope_jax.training.members import Hyper
 from relope_jax.training.resident import ResidentFeed, last_token_feed
 from relope_jax.training.step import Ensemble, Epoch, Examples, Terms, gradients, update
@@ -37,7 +37,7 @@ class StreamedFeed:
 
     def __init__(self, states: StoreStates, labels: Int[np.ndarray, "samples"], block: Block, mesh: Mesh):
         self.states, self.labels, self.block, self.mesh = states, labels.astype(np.float32), block, mesh
-        self.buckets = Buckets.fit(states.lengths)
+        self.lengths = states.lengths
 
     @property
     def description(self) -> str:
@@ -78,7 +78,7 @@ class StreamedFeed:
 
     def logits(self, parts: Parts, rows: Int[np.ndarray, "samples"]) -> Float[np.ndarray, "members samples"]:
         size = -(-min(SCORED, len(rows)) // self.mesh.size) * self.mesh.size
-        batches, place = sorted_batches(rows, self.buckets, size)
+        batches, place = sorted_batches(rows, self.lengths, size)
         logits = [
             score_batch(parts.params, parts.settings, parts.rest, batch, graphdef=parts.graphdef, mesh=self.mesh)
             for batch, _ in self._batches(batches)
@@ -90,8 +90,8 @@ class StreamedFeed:
         with concurrent.futures.ThreadPoolExecutor(READERS) as pool:
             started: collections.deque[concurrent.futures.Future] = collections.deque()
             try:
-                for step in zip(*batches, strict=True):
-                    started.append(pool.submit(self._read, *step))
+                for rows, weights, bucket in zip(batches.rows, batches.weights, batches.bucket, strict=True):
+                    started.append(pool.submit(self._read, rows, weights, batches.widths[bucket]))
                     if len(started) == AHEAD:
                         yield started.popleft().result()
                 while started:
@@ -100,10 +100,10 @@ class StreamedFeed:
                 for future in started:
                     future.cancel()
 
-    def _read(self, rows: np.ndarray, weights: np.ndarray, bucket: int) -> tuple[TokenBatch, Examples]:
+    def _read(self, rows: np.ndarray, weights: np.ndarray, width: int) -> tuple[TokenBatch, Examples]:
         mine = meshes.own_part(self.mesh, len(rows))
         rows = rows[mine]
-        batch = pad(self.states.select(rows), self.buckets.widths[bucket])
+        batch = pad(self.states.select(rows), width)
         return meshes.shared_parts(self.mesh, (batch, Examples(self.labels[rows], weights[mine])))
 
 

@@ -203,7 +203,9 @@ def test_relope_reports_its_posterior(router_data):
 def test_non_finite_loss_aborts_with_step_member_and_samples(router_data):
     """The whole batch is at hand; a healthy member does not hide the sick one."""
     members = [*members_of("probe", (3,)), *members_of("probe", (4,), learning_rate=1e30)]
-    with pytest.raises(NonFiniteLoss, match=r"not finite at step \d+, member 1 \(seed 4\), on the 32 samples s\d+") as e:
+    with pytest.raises(
+        NonFiniteLoss, match=r"not finite at step \d+, member 1 \(seed 4\), on the 32 samples s\d+"
+    ) as e:
         train("probe", router_data, members)
     assert len(set(e.value.sample_ids)) == 32
     assert set(e.value.sample_ids) <= {router_data.sample_ids[i] for i in router_data.rows["train"]}
