@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from relope_jax.metrics.auc import delong
+from relope_jax.metrics.auc import auc, auc_with_interval, delong
 from relope_jax.metrics.summary import auc_difference, mean_auc
 
 
@@ -32,10 +32,35 @@ def test_delong_equals_its_definition(seed, levels):
     labels = np.concatenate([[0, 0, 1, 1], rng.integers(0, 2, 36)])
     scores = rng.integers(0, levels, (3, 40)) / levels  # few levels: many ties
     result = delong(scores, labels)
-    auc, covariance = delong_by_definition(scores, labels)
-    np.testing.assert_allclose(result.auc, auc, atol=1e-12)
+    value, covariance = delong_by_definition(scores, labels)
+    np.testing.assert_allclose(result.auc, value, atol=1e-12)
     np.testing.assert_allclose(result.covariance, covariance, atol=1e-12)
     np.testing.assert_allclose(result.auc, [roc_auc_score(labels, row) for row in scores], atol=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**16), levels=st.sampled_from([2, 3, 10, 10**6]), scale=st.sampled_from([1.0, -1e-300]))
+def test_the_cheaper_ways_equal_delong(seed, levels, scale):
+    """Also where the scores' sizes need the slower sort."""
+    rng = np.random.default_rng(seed)
+    labels = np.concatenate([[0, 0, 1, 1], rng.integers(0, 2, 36)])
+    scores = scale * rng.integers(0, levels, (3, 40)) / levels
+    result, interval = delong(scores, labels), auc_with_interval(scores, labels)
+    np.testing.assert_array_equal(auc(scores, labels), result.auc)
+    np.testing.assert_array_equal(interval.auc, result.auc)
+    np.testing.assert_allclose((interval.low, interval.high), result.interval(), atol=1e-12)
+
+
+def test_perfect_scores_have_no_width():
+    labels = np.array([0, 0, 0, 1, 1])
+    assert auc_with_interval(labels[None], labels) == (1.0, 1.0, 1.0)
+    assert auc_with_interval(-labels[None], labels) == (0.0, 0.0, 0.0)
+
+
+def test_one_sample_of_a_class_has_an_auc_but_no_interval():
+    value, low, high = auc_with_interval(np.array([[0.3, 0.1, 0.5]]), np.array([1, 0, 0]))
+    assert value[0] == 0.5
+    assert np.isnan([low[0], high[0]]).all()
 
 
 def test_a_million_rows_are_exact():
@@ -43,16 +68,26 @@ def test_a_million_rows_are_exact():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 10**6)
     scores = np.round(rng.normal(size=(1, 10**6)) + 0.1 * labels, 3)
-    assert delong(scores, labels).auc[0] == pytest.approx(roc_auc_score(labels, scores[0]), abs=1e-12)
+    exact = pytest.approx(roc_auc_score(labels, scores[0]), abs=1e-12)
+    result, interval = delong(scores, labels), auc_with_interval(scores, labels)
+    assert result.auc[0] == exact
+    assert auc(scores, labels)[0] == exact
+    np.testing.assert_allclose(np.concatenate(interval[1:]), np.concatenate(result.interval()), atol=1e-12)
 
 
-def test_single_class_is_undefined():
-    assert np.isnan(delong(np.array([[0.1, 0.2]]), np.array([1, 1])).auc[0])
+@pytest.mark.parametrize("label", [0, 1])
+def test_single_class_is_undefined(label):
+    scores, labels = np.array([[0.1, 0.2]]), np.full(2, label)
+    assert np.isnan(delong(scores, labels).auc[0])
+    assert np.isnan(auc(scores, labels)[0])
+    assert np.isnan(auc_with_interval(scores, labels)).all()
 
 
-def test_non_finite_scores_are_refused():
+@pytest.mark.parametrize("function", [auc, auc_with_interval, delong])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_non_finite_scores_are_refused(function, bad):
     with pytest.raises(ValueError, match="finite"):
-        delong(np.array([[np.nan, 0.2]]), np.array([0, 1]))
+        function(np.array([[bad, 0.2]]), np.array([0, 1]))
 
 
 def test_interval_covers_as_often_as_it_says():
@@ -95,14 +130,14 @@ def test_summary_of_seeds_and_paired_difference():
     labels = rng.integers(0, 2, 200)
     good, bad = rng.normal(size=200) + 2 * labels, rng.normal(size=200)
     methods = ["good", "good", "bad", "twin"]
-    auc = delong(np.stack([good, good, bad, good]), labels)
-    low, high = auc.interval()
-    estimate = mean_auc(auc, methods, "good")
-    assert (estimate.value, estimate.low, estimate.high) == pytest.approx((auc.auc[0], low[0], high[0]))
-    same = auc_difference(auc, methods, "good", "twin")
+    result = delong(np.stack([good, good, bad, good]), labels)
+    low, high = result.interval()
+    estimate = mean_auc(result, methods, "good")
+    assert (estimate.value, estimate.low, estimate.high) == pytest.approx((result.auc[0], low[0], high[0]))
+    same = auc_difference(result, methods, "good", "twin")
     assert same.value == pytest.approx(0.0)
     assert same.p == 1.0
-    apart = auc_difference(auc, methods, "good", "bad")
-    assert apart.value == pytest.approx(auc.auc[0] - auc.auc[2])
+    apart = auc_difference(result, methods, "good", "bad")
+    assert apart.value == pytest.approx(result.auc[0] - result.auc[2])
     assert apart.p < 1e-6
     assert apart.low > 0

@@ -1,0 +1,122 @@
+"""Bootstrap of the AUC: a resample only gives the samples other weights, so all resamples share one sort."""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from relope_jax.metrics.auc import on_device, require_finite
+from relope_jax.metrics.ranking import count
+
+TAILS = (0.025, 0.975)  # outside a 95 % percentile interval
+CHUNK = 2**18  # weights of samples in memory at a time
+FEWEST = 16  # resamples at a time, however many samples; fewer are slower
+
+
+class Bootstrap(NamedTuple):
+    """AUC of M score vectors in the same R resamples; those with a single class are left out, and counted."""
+
+    auc: Float[np.ndarray, "m r"]
+    left_out: int
+
+    def interval(self) -> tuple[Float[np.ndarray, "m"], Float[np.ndarray, "m"]]:
+        """95 % percentile interval of every AUC; NaN where no resample is left."""
+        return self.contrast(np.eye(len(self.auc)))
+
+    def contrast(self, weights: Float[np.ndarray, "k m"]) -> tuple[Float[np.ndarray, "k"], Float[np.ndarray, "k"]]:
+        """95 % percentile interval of `weights @ auc`, paired by resample: [[1, -1]] is the first minus the second."""
+        if self.auc.shape[1] == 0:
+            return np.full(len(weights), np.nan), np.full(len(weights), np.nan)
+        low, high = np.quantile(weights @ self.auc, TAILS, axis=1)
+        return low, high
+
+
+def bootstrap(
+    scores: Float[np.ndarray, "m n"],
+    labels: Int[np.ndarray, "n"],
+    groups: np.ndarray | None = None,
+    n_resamples: int = 2000,
+    seed: int = 0,
+) -> Bootstrap:
+    """AUC in resamples of the N samples, drawn with replacement; the same ones for the same seed on every device.
+
+    Args:
+      groups: which samples belong together (several questions about one image): whole groups are drawn.
+
+    Raises:
+      ValueError: a score is not finite.
+    """
+    require_finite(scores)
+    units, unit = np.unique(np.arange(len(labels)) if groups is None else groups, return_inverse=True)
+    positives = np.flatnonzero(labels)
+    with jax.enable_x64(True):
+        order, below, upto = map(np.asarray, _ranked(*on_device(scores, labels)))
+        ranked_negatives = order[labels[order] == 0].reshape(len(order), -1)
+        auc = np.asarray(
+            _resampled_auc(
+                seed, unit[positives], unit[ranked_negatives], below[:, positives], upto[:, positives],
+                n_units=len(units), n_resamples=n_resamples,
+            )
+        )  # fmt: skip
+    both_classes = ~np.isnan(auc[0])
+    return Bootstrap(auc[:, both_classes], int(np.sum(~both_classes)))
+
+
+def draw(seed: int | Array, resamples: Int[Array, "r"], n_units: int) -> Int[Array, "units r"]:
+    """How often each of `n_units` samples, or groups, is in the resamples of these numbers."""
+    key = jax.random.key(seed)
+
+    def one(resample: Array) -> Array:
+        return jax.random.randint(jax.random.fold_in(key, resample), (n_units,), 0, n_units, jnp.int32)
+
+    columns = jnp.broadcast_to(jnp.arange(len(resamples))[:, None], (len(resamples), n_units))
+    return jnp.zeros((n_units, len(resamples)), jnp.int32).at[jax.vmap(one)(resamples), columns].add(1)
+
+
+@jax.jit
+def _ranked(scores: Array, labels: Array) -> tuple[Array, Array, Array]:
+    order, opponents = count(scores, labels)
+    return order, opponents.below, opponents.upto
+
+
+@functools.partial(jax.jit, static_argnames=("n_units", "n_resamples"))
+def _resampled_auc(
+    seed: int | Array,
+    positives: Int[Array, "p"],
+    ranked_negatives: Int[Array, "m q"],
+    below: Int[Array, "m p"],
+    upto: Int[Array, "m p"],
+    *,
+    n_units: int,
+    n_resamples: int,
+) -> Float[Array, "m r"]:
+    """AUC of every member in every resample, NaN for a single class.
+
+    Args:
+      positives, ranked_negatives: the unit of every sample; negatives in each member's ascending order.
+      below, upto: how many of the ranked negatives each positive has below it, and below or tied.
+    """
+    samples = len(positives) + ranked_negatives.shape[1]
+    chunk = min(n_resamples, max(FEWEST, CHUNK // samples))
+
+    def some(resamples: Array) -> Array:
+        weights = draw(seed, resamples, n_units)
+        right = weights[positives].astype(jnp.float64)
+
+        def one(member: tuple[Array, Array, Array]) -> Array:
+            negatives, below, upto = member
+            wrong = jnp.cumsum(weights[negatives], axis=0, dtype=jnp.int32)
+            wrong = jnp.concatenate([jnp.zeros((1, chunk), jnp.int32), wrong])
+            won = jnp.sum(right * (wrong[below] + wrong[upto]).astype(jnp.float64), axis=0)
+            return won / (2.0 * jnp.sum(right, axis=0) * wrong[-1].astype(jnp.float64))
+
+        return jax.lax.map(one, (ranked_negatives, below, upto))
+
+    chunks = -(-n_resamples // chunk)
+    aucs = jax.lax.map(some, jnp.arange(chunks * chunk).reshape(chunks, chunk))
+    return aucs.transpose(1, 0, 2).reshape(len(below), -1)[:, :n_resamples]

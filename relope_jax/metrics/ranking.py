@@ -1,0 +1,80 @@
+"""One exact sort of the scores, and what AUC, DeLong's covariance and the bootstrap count from it.
+
+Scores are compared as integers that order and tie as the float64 scores do: -0.0 ties with 0.0, and subnormal scores
+stay apart (XLA compares them as 0). XLA's CPU also sorts one array of integers four times as fast as floats or pairs.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+LARGEST = np.iinfo(np.int64).max
+SMALL = 512 << 52  # float64 bits of 2^-511
+LARGE = 1536 << 52  # and of 2^513
+
+
+class Opponents(NamedTuple):
+    """For every sample: how many of the other class score below it, and how many below it or the same."""
+
+    below: Int[Array, "m n"]
+    upto: Int[Array, "m n"]
+
+
+def count_ranked(scores: Float[Array, "m n"], labels: Int[Array, "n"]) -> tuple[Int[Array, "m n"], Opponents]:
+    """Labels and opponents of the samples in ascending order of their scores (float64; labels int64)."""
+    image = _image(scores)
+    labels = jnp.broadcast_to(labels[None], scores.shape)
+    size = jnp.abs(image)
+
+    def sort_one_array() -> tuple[Array, Array]:
+        keys = jax.lax.sort(2 * jnp.sign(image) * jnp.maximum(size - SMALL, 0) + labels, is_stable=False)
+        return keys >> 1, keys & 1
+
+    def sort_pairs() -> tuple[Array, Array]:
+        ranked, ranked_labels = jax.lax.sort((image, labels), num_keys=2, is_stable=False)
+        return ranked, ranked_labels
+
+    # 63 bits hold the usual sizes and 0, which leaves one for the label.
+    usual = jnp.all((image == 0) | ((size > SMALL) & (size < LARGE)))
+    ranked, ranked_labels = jax.lax.cond(usual, sort_one_array, sort_pairs)
+    return ranked_labels, _opponents(ranked, ranked_labels)
+
+
+def count(scores: Float[Array, "m n"], labels: Int[Array, "n"]) -> tuple[Int[Array, "m n"], Opponents]:
+    """Which sample comes k-th in ascending order, negatives first among ties; and the opponents of sample i."""
+    both = jnp.broadcast_to(labels[None], scores.shape)
+    index = jnp.broadcast_to(jnp.arange(labels.shape[0])[None], scores.shape)
+    ranked, ranked_labels, order = jax.lax.sort((_image(scores), both, index), num_keys=2, is_stable=False)
+    below, upto = _opponents(ranked, ranked_labels)
+    return order, Opponents(_unsorted(below, order), _unsorted(upto, order))
+
+
+def _image(scores: Float[Array, "m n"]) -> Int[Array, "m n"]:
+    """Integers that order and tie as the scores do: the bits of the size, with the sign."""
+    bits = jax.lax.bitcast_convert_type(scores, jnp.int64)
+    return jnp.where(bits < 0, -(bits & LARGEST), bits)
+
+
+def _opponents(ranked: Int[Array, "m n"], labels: Int[Array, "m n"]) -> Opponents:
+    """Counts for ascending scores with negatives first among ties."""
+    m, n = ranked.shape
+    edge, step = jnp.ones((m, 1), bool), ranked[:, 1:] != ranked[:, :-1]
+    starts, ends = jnp.concatenate([edge, step], axis=1), jnp.concatenate([step, edge], axis=1)
+    positives = jax.lax.cumsum(labels, axis=1)
+    negatives = jnp.arange(1, n + 1)[None] - positives
+    # Of its own ties a positive has the negatives before it, a negative the positives behind it.
+    before_ties = jax.lax.cummax(jnp.where(starts, negatives - (1 - labels), 0), axis=1)
+    with_ties = jax.lax.cummin(jnp.where(ends, positives, n), axis=1, reverse=True)
+    return Opponents(
+        jnp.where(labels == 1, before_ties, positives),
+        jnp.where(labels == 1, negatives, with_ties),
+    )
+
+
+def _unsorted(values: Int[Array, "m n"], order: Int[Array, "m n"]) -> Int[Array, "m n"]:
+    return jnp.put_along_axis(jnp.zeros_like(values), order, values, axis=1, inplace=False)
