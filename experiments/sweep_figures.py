@@ -1,0 +1,180 @@
+"""Plots of a sweep, one PNG an axis: test AUC against the axis' values."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.colors import to_rgb
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from experiments.figures import STYLE, colour
+from experiments.grid import SEED, Axis, show
+from relope_jax.methods import METHODS
+
+MOST_LINES = 8
+LOG_SPREAD = 20.0  # values that lie further apart are drawn on a logarithmic scale
+MOST_TICKS = 12
+MARKERS = "osD^vPX*"
+GREY = "#666666"
+Row = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """One line of a plot: the test AUCs of every seed at every value; a method without the axis has value None."""
+
+    method: str
+    label: str
+    auc: dict[Any, list[float]]
+
+
+def write_plots(folder: Path, axes: Sequence[Axis], rows: Sequence[Row]) -> list[Path]:
+    """`<axis>.png` for every swept axis but the seed; `seed.png` when only seeds are swept."""
+    swept = [axis for axis in axes if axis.field != SEED]
+    with plt.rc_context({**STYLE, "font.size": 10, "axes.axisbelow": True}):
+        if not swept:
+            return [_save(folder / "seed.png", seed_plot(rows))]
+        return [_save(folder / f"{axis.field}.png", axis_plot(axis, swept, rows)) for axis in swept]
+
+
+def axis_plot(axis: Axis, swept: Sequence[Axis], rows: Sequence[Row]) -> plt.Figure:
+    """A line a method and setting of the other axes; methods without the axis are dashed."""
+    others = [other.field for other in swept if other is not axis]
+    lines, title = make_lines(axis, others, rows), _seeds_note(rows)
+    if len(lines) > MOST_LINES:
+        lines, title = make_lines(axis, [], rows), f"{title}; averaged over {', '.join(others)}"
+    figure, panel = plt.subplots(figsize=(7.0, 4.2), layout="constrained")
+    place = _set_scale(panel, axis)
+    shades = _shades(lines)
+    for i, line in enumerate(lines):
+        if None in line.auc:
+            _reference(panel, line, shades[i])
+        else:
+            _line(panel, line, place, shades[i], MARKERS[i % len(MARKERS)])
+    panel.set(xlabel=axis.field, ylabel="test AUC")
+    panel.set_title(title, fontsize=9, loc="left", color=GREY)
+    panel.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0, handlelength=2.4, fontsize=9)
+    return figure
+
+
+def make_lines(axis: Axis, others: Sequence[str], rows: Sequence[Row]) -> list[Line]:
+    """The AUCs of `rows` by method and setting of the fields `others`; the rest is averaged for every seed."""
+    found: dict[tuple, dict[Any, dict[int, list[float]]]] = {}
+    for row in rows:
+        setting = tuple((field, row[field]) for field in others if field in row)
+        line = found.setdefault((row["method"], setting), {})
+        line.setdefault(row.get(axis.field), {}).setdefault(row["seed"], []).append(row["auc"])
+    return [
+        Line(
+            method,
+            _label(method, setting),
+            {value: [float(np.mean(auc)) for auc in seeds.values()] for value, seeds in line.items()},
+        )
+        for (method, setting), line in found.items()
+    ]
+
+
+def seed_plot(rows: Sequence[Row]) -> plt.Figure:
+    """Every method's seeds as points around their mean."""
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    figure, panel = plt.subplots(figsize=(1.6 + 1.5 * len(methods), 4.2), layout="constrained")
+    for x, method in enumerate(methods):
+        auc = np.array([row["auc"] for row in rows if row["method"] == method])
+        offsets = 0.28 * (np.arange(len(auc)) / max(len(auc) - 1, 1) - 0.5) * (len(auc) > 1)
+        shade = colour(method)
+        panel.fill_between([x - 0.3, x + 0.3], auc.min(), auc.max(), color=shade, alpha=0.12, linewidth=0)
+        panel.plot([x - 0.3, x + 0.3], [auc.mean()] * 2, color=shade, linewidth=2)
+        panel.plot(x + offsets, auc, "o", color=shade, markersize=5, markeredgecolor="white", markeredgewidth=0.6)
+        panel.annotate(f"{auc.mean():.3f}", (x + 0.34, auc.mean()), va="center", fontsize=9, color=shade)
+    panel.set_xticks(range(len(methods)), [METHODS[method].title for method in methods])
+    panel.set(xlim=(-0.6, len(methods) - 0.2), ylabel="test AUC")
+    panel.grid(axis="x", visible=False)
+    panel.set_title(_seeds_note(rows), fontsize=9, loc="left", color=GREY)
+    return figure
+
+
+def scale_of(values: Sequence[Any]) -> str:
+    """ "linear" or "log" for numbers; "even", one step a value, for everything else and for a wide range from 0."""
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        return "even"
+    positive = [value for value in values if value > 0]
+    if not positive or max(positive) <= LOG_SPREAD * min(positive):
+        return "linear"
+    return "log" if len(positive) == len(values) else "even"
+
+
+def _set_scale(panel: plt.Axes, axis: Axis) -> dict[Any, float]:
+    """Prepare the x axis, ticks at the values; returns where each value is."""
+    scale = scale_of(axis.values)
+    place = {value: float(i if scale == "even" else value) for i, value in enumerate(axis.values)}
+    if scale == "log":
+        panel.set_xscale("log")
+    if scale == "even" or len(place) <= MOST_TICKS:
+        panel.xaxis.set_major_locator(FixedLocator(list(place.values())))
+        panel.set_xticklabels([show(value) for value in place])
+        panel.xaxis.set_minor_locator(NullLocator())
+    if scale == "even":
+        panel.set_xlim(-0.4, len(place) - 0.6)
+    if max(len(show(value)) for value in place) > 60 / len(place):
+        plt.setp(panel.get_xticklabels(), rotation=30, ha="right", rotation_mode="anchor")
+    return place
+
+
+def _line(panel: plt.Axes, line: Line, place: dict[Any, float], shade: tuple, marker: str) -> None:
+    values = sorted(line.auc, key=place.__getitem__)
+    x = np.array([place[value] for value in values])
+    seeds = [np.array(line.auc[value]) for value in values]
+    mean = [auc.mean() for auc in seeds]
+    if max(map(len, seeds)) > 1:
+        low, high = [auc.min() for auc in seeds], [auc.max() for auc in seeds]
+        panel.fill_between(x, low, high, color=shade, alpha=0.13, linewidth=0)
+        points = np.repeat(x, [len(auc) for auc in seeds])
+        panel.plot(points, np.concatenate(seeds), ".", color=shade, alpha=0.45, markersize=7, markeredgewidth=0)
+    panel.plot(
+        x, mean, "-", marker=marker, color=shade, linewidth=1.8, markersize=6, markeredgecolor="white",
+        markeredgewidth=0.8, label=line.label,
+    )  # fmt: skip
+
+
+def _reference(panel: plt.Axes, line: Line, shade: tuple) -> None:
+    auc = line.auc[None]
+    panel.axhline(float(np.mean(auc)), linestyle="--", color=shade, linewidth=1.5, label=line.label)
+    if len(auc) > 1:
+        panel.axhspan(min(auc), max(auc), color=shade, alpha=0.07, linewidth=0)
+
+
+def _shades(lines: Sequence[Line]) -> list[tuple]:
+    """A method's own colour; from dark to light where it has several lines."""
+    shades = []
+    for line in lines:
+        mine = [other for other in lines if other.method == line.method]
+        light = np.linspace(-0.5, 0.4, len(mine))[mine.index(line)] if len(mine) > 1 else 0.0
+        own, end = np.array(to_rgb(colour(line.method))), float(light > 0)
+        shades.append(tuple((1 - abs(light)) * own + abs(light) * end))
+    return shades
+
+
+def _seeds_note(rows: Sequence[Row]) -> str:
+    seeds = len({row["seed"] for row in rows})
+    return f"{seeds} seeds: mean and range" if seeds > 1 else "1 seed"
+
+
+def _label(method: str, setting: Sequence[tuple[str, Any]]) -> str:
+    values = ", ".join(f"{field.split('.', 1)[1]} {show(value)}" for field, value in setting)
+    return f"{METHODS[method].title}\n  {values}" if values else METHODS[method].title
+
+
+def _save(path: Path, figure: plt.Figure) -> Path:
+    scratch = path.with_name(f".{path.name}")
+    figure.savefig(scratch, format="png", dpi=160)
+    plt.close(figure)
+    scratch.replace(path)
+    return path

@@ -1,0 +1,227 @@
+"""The folder of a sweep: its finished ensembles, and the table over their cells.
+
+sweeps/NAME/
+  sweep.json         of the last command: resolved config, grid, stores, versions
+  ensembles/ID/      routers that were trained together; appears in one step when they are finished:
+    router.json, arrays   as in a run's checkpoints
+    results.json          a row a cell; a cell that has one is finished
+    scores.parquet        cell, sample_id, split (validation, test), method, seed, score, label
+    metrics.jsonl         a record a member and epoch
+  training/ID/       an ensemble under way
+  results.csv        a row a cell of the last command's grid
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import hashlib
+import importlib.metadata
+import io
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from ml_collections import ConfigDict
+
+from experiments.cells import Cell, Setting
+from experiments.grid import SEED, Axis, show
+from experiments.rundir import PACKAGES
+from relope_jax.methods import METHODS
+from relope_jax.states.files import lock_folder, publish, write_json, write_text
+from relope_jax.states.store import Store
+from relope_jax.training.snapshots import saved_epoch
+
+RECORD = "sweep.json"
+ROWS = "results.json"
+SCORES = "scores.parquet"
+METRICS = "metrics.jsonl"
+TABLE = "results.csv"
+FIRST = ("dataset", "model", "layer", "method", "seed")
+LAST = (
+    "n_train", "n_test", "base_rate", "auc", "auc_low", "auc_high", "accuracy", "ece", "caught_10", "caught_20",
+    "caught_30", "validation_auc", "best_epoch", "seconds",
+)  # fmt: skip
+
+Row = dict[str, Any]
+
+
+def digest(value: Any) -> str:
+    """A short name of anything that JSON can hold."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def cell_id(store: Store, cell: Cell) -> str:
+    """What a cell was trained on and how: equal for the same training, whatever grid asked for it."""
+    record = {"store": store.digest, "layer": store.layer, "method": cell.method.name}
+    return digest(record | cell.member.record())
+
+
+class SweepFolder:
+    """Exclusive writer of sweeps/NAME.
+
+    Raises:
+      ReLopeError: another process holds the folder.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        path.mkdir(parents=True, exist_ok=True)
+        self._lock = lock_folder(path)  # held until close()
+
+    def __enter__(self) -> SweepFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.close()
+
+    def finished(self) -> dict[str, Row]:
+        """`{cell id: row}` of every finished cell of this and earlier commands."""
+        files = self.path.glob(f"ensembles/[!.]*/{ROWS}")
+        return {row["cell"]: row for file in files for row in json.loads(file.read_text())}
+
+    def training(self, name: str) -> Path:
+        """Where the ensemble `name` keeps what it needs to go on after an interruption."""
+        return self.path / "training" / name
+
+    @contextlib.contextmanager
+    def log(self, name: str) -> Iterator[Callable[[Row], None]]:
+        """A function that appends to the metrics of an ensemble under way.
+
+        What an interrupted training logged after its last snapshot is forgotten first: those epochs come again.
+        """
+        folder = self.training(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = [line for line in _whole_lines(folder / METRICS) if json.loads(line)["epoch"] <= saved_epoch(folder)]
+        write_text(folder / METRICS, "".join(kept))
+        with open(folder / METRICS, "a") as file:
+
+            def append(record: Row) -> None:
+                file.write(json.dumps(record) + "\n")
+                file.flush()
+
+            yield append
+
+    def publish(self, name: str, save_router: Callable[[Path], None], rows: list[Row], scores: pa.Table) -> None:
+        """Make the finished ensemble appear in one step, and forget its training."""
+        target = self.path / "ensembles" / name
+        scratch = target.with_name(f".{name}.tmp")
+        shutil.rmtree(scratch, ignore_errors=True)  # of a process that was killed here
+        save_router(scratch)
+        pq.write_table(scores, scratch / SCORES)
+        shutil.copyfile(self.training(name) / METRICS, scratch / METRICS)
+        write_json(scratch / ROWS, rows)
+        publish(scratch, target)
+        shutil.rmtree(self.training(name))
+
+    def forget_trainings(self) -> None:
+        """Remove what ensembles of other grids left behind when they were interrupted."""
+        shutil.rmtree(self.path / "training", ignore_errors=True)
+
+    def write_record(self, config: ConfigDict, axes: Sequence[Axis], stores: Iterable[Store]) -> None:
+        """Publish sweep.json, and remove the plots of the command before."""
+        path = self.path / RECORD
+        before = json.loads(path.read_text())["grid"] if path.exists() else {}
+        for field in before:
+            (self.path / f"{field}.png").unlink(missing_ok=True)
+        record = {
+            "config": json.loads(config.to_json()),
+            "grid": {axis.field: axis.values for axis in axes},
+            "stores": [{"path": s.path, "layer": s.layer, "manifest_sha256": s.digest} for s in stores],
+            "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        }
+        write_json(path, record)
+
+    def write_table(self, axes: Sequence[Axis], rows: list[Row]) -> Path:
+        """Publish results.csv."""
+        write_text(self.path / TABLE, table_text(axes, rows))
+        return self.path / TABLE
+
+
+def _whole_lines(path: Path) -> list[str]:
+    """Lines of a file, without a torn last one."""
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [line for line in lines if line.endswith("\n")]
+
+
+def table_rows(cells: dict[str, Cell], finished: dict[str, Row]) -> list[Row]:
+    """The finished rows of these cells (by id), in their order, with the swept fields beside the metrics."""
+    return [dict(cell.values) | finished[name] for name, cell in cells.items()]
+
+
+def table_text(axes: Sequence[Axis], rows: list[Row]) -> str:
+    """results.csv: a column for every swept field, empty where it does not concern the method."""
+    swept = [axis.field for axis in axes if axis.field != SEED]
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([*FIRST, *swept, *LAST])
+    for row in rows:
+        writer.writerow([row.get(column, "") for column in (*FIRST, *swept, *LAST)])
+    return buffer.getvalue()
+
+
+def score_table(store: Store, cells: dict[str, Cell], scores: dict[str, np.ndarray]) -> pa.Table:
+    """scores.parquet of one ensemble: a row a cell and sample; `scores[split]` is `[cells, samples]`."""
+    tables = []
+    for split, values in scores.items():
+        rows = store.rows(split)
+        n, m = len(rows), len(cells)
+        tables.append(
+            pa.table({
+                "cell": np.repeat(list(cells), n),
+                "sample_id": np.tile(store.column("sample_id")[rows], m),
+                "split": np.repeat(split, n * m),
+                "method": np.repeat([cell.method.name for cell in cells.values()], n),
+                "seed": np.repeat([cell.member.seed for cell in cells.values()], n),
+                "score": values.reshape(-1),
+                "label": np.tile(store.column("label")[rows], m),
+            })
+        )  # fmt: skip
+    return pa.concat_tables(tables)
+
+
+def settings(cells: Iterable[Cell]) -> dict[tuple[str, Setting], list[int]]:
+    """Places of the cells that differ in the seed only, by method and setting, in order of first appearance."""
+    groups: dict[tuple[str, Setting], list[int]] = {}
+    for i, cell in enumerate(cells):
+        groups.setdefault((cell.method.name, cell.setting), []).append(i)
+    return groups
+
+
+def summary_text(axes: Sequence[Axis], cells: Sequence[Cell], rows: Sequence[Row]) -> str:
+    """The terminal's table: every method and setting over its seeds; the best by validation AUC is marked."""
+    swept = [axis.field for axis in axes if axis.field != SEED]
+    header = ["method", *swept, "validation AUC", "test AUC", "seed range", "seeds"]
+    body, keys, validation = [], [], []
+    for (method, setting), members in settings(cells).items():
+        values = dict(setting)
+        auc = [rows[i]["auc"] for i in members]
+        validation.append(float(np.mean([rows[i]["validation_auc"] for i in members])))
+        spread = f"{np.ptp(auc):.3f}" if len(auc) > 1 else ""
+        shown = [show(values[field]) if field in values else "" for field in swept]
+        row = [METHODS[method].title, *shown, f"{validation[-1]:.3f}", f"{np.mean(auc):.3f}", spread, str(len(auc))]
+        body.append(row)
+        keys.append(_questions(setting))
+    best = {key: max(v for v, other in zip(validation, keys, strict=True) if other == key) for key in keys}
+    marks = ["  <- best" if value == best[key] else "" for value, key in zip(validation, keys, strict=True)]
+    return _fixed_width([header, *body], ["", *marks])
+
+
+def _questions(setting: Setting) -> Setting:
+    """What decides the questions and answers: AUCs on different ones are not compared."""
+    return tuple((field, value) for field, value in setting if field.startswith(("dataset.", "model.")))
+
+
+def _fixed_width(table: list[list[str]], marks: list[str]) -> str:
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = [
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
+        for row in table
+    ]
+    ruled = [lines[0], "-" * len(lines[0]), *lines[1:]]
+    return "\n".join(line + mark for line, mark in zip(ruled, [marks[0], "", *marks[1:]], strict=True))
