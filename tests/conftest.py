@@ -36,4 +36,13 @@ def router_data() -> RouterData:
     states.hidden[states.offsets[1:] - 1, :4] += (4 * signal).astype(states.hidden.dtype)
     rows = {"train": np.arange(120), "validation": np.arange(120, 180), "test": np.arange(180, 240)}
     ids = [f"s{i}" for i in range(n)]
-    return RouterData(states, token_statistics(states, rows["train"]), labels, rows, ["what?"] * n, ids, np.array(ids), make_block(rng))
+    return RouterData(
+        states,
+        token_statistics(states, rows["train"]),
+        labels,
+        rows,
+        ["what?"] * n,
+        ids,
+        np.array(ids),
+        make_block(rng),
+    )

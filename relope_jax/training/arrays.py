@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,13 +12,28 @@ import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
 
 from relope_jax.errors import ReLopeError, first_line
-from relope_jax.training.mesh import to_host
+from relope_jax.states.files import publishing
+from relope_jax.training.mesh import barrier, is_primary, to_host
 
 Tree = TypeVar("Tree")
 
 
+@contextlib.contextmanager
+def publishing_together(folder: Path) -> Iterator[Path]:
+    """`publishing` by the primary process, with all processes in the block: orbax saves with all of them.
+
+    The folder must be on a disk that they share.
+    """
+    scratch = contextlib.nullcontext(folder.with_name(f".{folder.name}.tmp"))
+    with publishing(folder) if is_primary() else scratch as path:
+        barrier(f"{folder}: begin")
+        yield path
+        barrier(f"{folder}: written")
+    barrier(f"{folder}: published")
+
+
 def save_arrays(folder: Path, tree: object) -> None:
-    """Write the arrays of `tree`, PRNG keys included, to a new folder."""
+    """Write the arrays of `tree`, PRNG keys included, to a new folder; every process calls it."""
     ocp.save(folder.absolute(), {name: _on_host(_data(leaf)) for name, leaf in _named(tree)})
 
 

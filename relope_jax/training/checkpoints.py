@@ -16,12 +16,13 @@ from relope_jax.methods import TrainedMethod, get_method
 from relope_jax.models.block_spec import Block
 from relope_jax.models.probes import Parts, Statistics
 from relope_jax.models.spec import LoRASpec, ProbeSpec
-from relope_jax.states.files import publishing, write_json
+from relope_jax.states.files import write_json
 from relope_jax.states.statistics import Moments, TokenStatistics
-from relope_jax.training.arrays import load_arrays, save_arrays
+from relope_jax.training.arrays import load_arrays, publishing_together, save_arrays
 from relope_jax.training.assembly import build, member, stack
 from relope_jax.training.fit import Fitted
 from relope_jax.training.members import Member
+from relope_jax.training.mesh import is_primary
 from relope_jax.training.spec import TrainSpec
 
 ROUTER = "router.json"
@@ -37,7 +38,7 @@ class Restored:
 
 
 def save_router(folder: Path, method: TrainedMethod, members: Sequence[Member], fitted: Fitted) -> None:
-    """Publish `folder` with `params/...` (leading member axis) and `statistics/...` arrays."""
+    """Publish `folder` with `params/...` (leading member axis) and `statistics/...` arrays; every process calls it."""
     record = {
         "method": method.name,
         "seeds": [m.seed for m in members],
@@ -45,9 +46,10 @@ def save_router(folder: Path, method: TrainedMethod, members: Sequence[Member], 
         "best_validation_auc": fitted.best_auc.tolist(),
         "members": [m.record() for m in members],
     }
-    with publishing(folder) as scratch:
+    with publishing_together(folder) as scratch:
         save_arrays(scratch / "arrays", _arrays(fitted.parts))
-        write_json(scratch / ROUTER, record)
+        if is_primary():
+            write_json(scratch / ROUTER, record)
 
 
 def read_record(folder: Path) -> dict[str, Any]:

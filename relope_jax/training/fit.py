@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from relope_jax.data import RouterData
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import TrainedMethod
-from relope_jax.metrics.auc import delong
+from relope_jax.metrics.auc import auc as area
 from relope_jax.models.probes import Parts
 from relope_jax.training import mesh as meshes
 from relope_jax.training.assembly import assemble
@@ -109,7 +109,8 @@ def fit(
         }
         for record in records(method, members, at, running, done.terms, auc, speed):
             log(record)
-        if folder is not None and time.monotonic() - saved >= checkpoint_seconds and epoch < train.epochs:
+        due = time.monotonic() - saved >= checkpoint_seconds and epoch < train.epochs
+        if folder is not None and meshes.agreed(due):
             save_snapshot(folder, identity, at)
             saved = time.monotonic()
     warn_if_collapsed(method, members, at.best)
@@ -136,7 +137,7 @@ def validation_auc(
             f"{method.name}: the parameters of member {int(np.argmin(finite | ~running))} are not finite: "
             f"lower --config.{method.name}.learning_rate"
         )
-    return delong(np.where(finite[:, None], predicted, 0.0), data.labels[rows]).auc
+    return area(np.where(finite[:, None], predicted, 0.0), data.labels[rows])
 
 
 def records(

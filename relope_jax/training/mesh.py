@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
@@ -66,6 +67,17 @@ def replicate(mesh: Mesh, tree: Tree) -> Tree:
 def to_host(tree: Tree) -> Tree:
     """numpy arrays of `tree`, whose arrays every device holds whole."""
     return jax.tree.map(lambda x: np.asarray(x.addressable_data(0)), tree)
+
+
+def barrier(name: str) -> None:
+    """Wait until all processes have come here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def agreed(decision: bool) -> bool:
+    """What the primary process decided."""
+    return bool(multihost_utils.broadcast_one_to_all(np.array(decision))) if jax.process_count() > 1 else decision
 
 
 def _place(x: Any, target: NamedSharding) -> Array:

@@ -11,9 +11,10 @@ import numpy as np
 from jaxtyping import Float
 
 from relope_jax.errors import ReLopeError
-from relope_jax.states.files import publishing, write_json
-from relope_jax.training.arrays import load_arrays, save_arrays
+from relope_jax.states.files import write_json
+from relope_jax.training.arrays import load_arrays, publishing_together, save_arrays
 from relope_jax.training.best import Best
+from relope_jax.training.mesh import is_primary
 from relope_jax.training.step import Ensemble
 
 STATE, PREFIX = "state.json", "epoch-"
@@ -30,7 +31,7 @@ class Snapshot(NamedTuple):
 
 
 def save_snapshot(folder: Path, identity: dict[str, Any], snapshot: Snapshot) -> None:
-    """Publish a snapshot in `folder`, then remove the one before."""
+    """Publish a snapshot in `folder`, then remove the one before; every process calls it."""
     name = f"{PREFIX}{snapshot.epoch:06d}"
     record = {
         "epoch": snapshot.epoch,
@@ -40,11 +41,13 @@ def save_snapshot(folder: Path, identity: dict[str, Any], snapshot: Snapshot) ->
         "best_active": [float(active).hex() for active in snapshot.best.active],
         "identity": identity,
     }
-    with publishing(folder / name) as scratch:
+    with publishing_together(folder / name) as scratch:
         save_arrays(scratch / "arrays", (snapshot.ensemble, snapshot.best.params))
-        write_json(scratch / STATE, record)
-    for old in _snapshots(folder)[:-1]:
-        shutil.rmtree(old)
+        if is_primary():
+            write_json(scratch / STATE, record)
+    if is_primary():
+        for old in _snapshots(folder)[:-1]:
+            shutil.rmtree(old)
 
 
 def saved_epoch(folder: Path) -> int:

@@ -34,7 +34,9 @@ def states():
 
 def build(name, states):
     block = make_block(np.random.default_rng(1))
-    return METHODS[name].module(SPECS[name], block, token_statistics(states, np.arange(len(states))), rngs=nnx.Rngs(params=0))
+    return METHODS[name].module(
+        SPECS[name], block, token_statistics(states, np.arange(len(states))), rngs=nnx.Rngs(params=0)
+    )
 
 
 def batch_of(states):
@@ -102,7 +104,9 @@ def test_classifier_input_hidden_ignores_the_bottleneck(states):
     """Algorithm 1 feeds the classifier z, so its logit does not depend on the posterior."""
     spec = ReLopeSpec(widths=WIDTHS, classifier_input="hidden", dropout=0.0, lora=LoRASpec(rank=2, alpha=4.0))
     block = make_block(np.random.default_rng(1))
-    module = METHODS["relope"].module(spec, block, token_statistics(states, np.arange(len(states))), rngs=nnx.Rngs(params=0))
+    module = METHODS["relope"].module(
+        spec, block, token_statistics(states, np.arange(len(states))), rngs=nnx.Rngs(params=0)
+    )
     batch = batch_of(states)
     before = module(batch, jax.random.key(0)).logit
     module.mean.kernel.set_value(module.mean.kernel.get_value() + 1.0)

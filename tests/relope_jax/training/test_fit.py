@@ -77,7 +77,7 @@ def different_members(name):
 
 @pytest.mark.parametrize("name", SPECS)
 def test_ensemble_equals_independent_runs(name, router_data):
-    """A member's scores do not depend on its company; float32 summation order, carried through 48 steps, allows 1e-3."""
+    """Scores do not depend on a member's company; float32 summation order, over 48 steps, allows 1e-3."""
     rows, members = router_data.rows["test"], different_members(name)
     together = scores_of(name, train(name, router_data, members).parts, router_data, rows)
     for i, member in enumerate(members):

@@ -1,0 +1,124 @@
+"""Kill a training with SIGKILL again and again: python -m tests.relope_jax.training.kill_training FOLDER KILLS
+
+Imports once and forks for every attempt, so that fifty kills take a minute; JAX starts its threads in the forks only.
+Exits with a message when the resumed training's arrays or records differ from the uninterrupted one's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from relope_jax.states.files import tree
+from relope_jax.training import fit as fitting
+from relope_jax.training.engine import EngineSpec
+from tests.relope_jax.training import small
+
+EPOCHS = 60
+MEASURED = ("samples_per_second", "input_wait")  # differ from run to run
+
+
+def attempt(folder: Path, out: Path, method: str) -> tuple[int, int]:
+    """Start the training in a fork: its process id, and a pipe that is written to when the first epoch is done."""
+    ready, write = os.pipe()
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        keep_programs(folder / "programs")
+        signalled = fitting.records
+
+        def records(*args: object) -> list[dict]:
+            os.write(write, b".")
+            return signalled(*args)
+
+        fitting.records = records
+        engine = EngineSpec(states="resident", checkpoint_seconds=0)
+        small.train_small(small.Store(folder / "store"), method, engine, out, seeds=(0, 1), epochs=EPOCHS)
+        os._exit(0)
+    os.close(write)
+    return child, ready
+
+
+def keep_programs(folder: Path) -> None:
+    """Compile each program once for all attempts, which compilation would make ten times as long."""
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def kill_until_finished(folder: Path, out: Path, method: str, rng: random.Random, most: int, longest: float) -> int:
+    """Attempts killed within `longest` seconds of their first epoch, until one finishes; how many kills hit."""
+    for hits in range(most):
+        child, ready = attempt(folder, out, method)
+        os.read(ready, 1)
+        os.close(ready)
+        time.sleep(rng.uniform(0, longest))
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        if not os.WIFSIGNALED(status):
+            return hits
+    return most
+
+
+def in_fork(function: Callable[..., object], *args: object) -> None:
+    """Call it in a process of its own, so that its threads are not in this one, which forks."""
+    child = os.fork()
+    if child == 0:
+        function(*args)
+        os._exit(0)
+    if os.waitpid(child, 0)[1]:
+        sys.exit(f"{function.__name__} failed")
+
+
+def finish(folder: Path, out: Path, method: str) -> float:
+    """An attempt that is left alone; seconds from its first epoch to its end."""
+    child, ready = attempt(folder, out, method)
+    os.read(ready, 1)
+    started = time.perf_counter()
+    _, status = os.waitpid(child, 0)
+    os.close(ready)
+    if status:
+        sys.exit(f"an attempt that nobody killed ended with status {status}")
+    return time.perf_counter() - started
+
+
+def contents(out: Path) -> dict[str, object]:
+    """Everything that must be the same to the bit."""
+    records = json.loads((out / "records.json").read_text())[-2:]  # the last epoch; earlier ones were other attempts'
+    kept = [{k: v for k, v in record.items() if k not in MEASURED} for record in records]
+    arrays = {name: (out / "router" / name).read_bytes() for name in tree(out / "router") if name.endswith(".json")}
+    return {"records": kept, "scores": np.load(out / "scores.npy").tobytes(), **arrays}
+
+
+def main(folder: Path, kills: int) -> None:
+    warnings.filterwarnings("ignore", message="os.fork", category=RuntimeWarning)  # no thread of JAX has started
+    rng = random.Random(0)
+    in_fork(small.write_small_store, folder / "store")
+    hits, rounds = 0, 0
+    while hits < kills:
+        method = ("probe", "attention_probe")[rounds % 2]
+        whole, broken = folder / f"whole-{method}", folder / "broken"
+        if not whole.exists():
+            seconds = finish(folder, whole, method)
+        shutil.rmtree(broken, ignore_errors=True)
+        hits += kill_until_finished(folder, broken, method, rng, kills - hits, seconds / 8)
+        finish(folder, broken, method)
+        if contents(broken) != contents(whole):
+            sys.exit(f"round {rounds} ({method}): the resumed training differs from the uninterrupted one")
+        rounds += 1
+    print(f"{hits} kills in {rounds} rounds: all trainings equal to the bit")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))
