@@ -33,7 +33,7 @@ toy: $(VENV)/.installed
 	$(BIN)/python -m extract.toy.train
 
 clean:
-	rm -rf runs stores models
+	rm -rf runs sweeps stores models
 
 $(VENV)/.installed: requirements.txt requirements-no-deps.txt
 	$(PYTHON) -m venv $(VENV)

@@ -7,17 +7,20 @@ import resource
 import time
 from collections.abc import Iterator
 
+import jax
 from ml_collections import ConfigDict
 
 from experiments import report
 from experiments.results import evaluate_run
-from experiments.rundir import RunWriter
+from experiments.rundir import open_run
 from extract.settings import open_or_extract, plan_from_config
 from relope_jax.data import RouterData, load_router_data
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import TrainedMethod, get_method
 from relope_jax.models.replay import replay_block
 from relope_jax.run import Run
+from relope_jax.states.manifest import MANIFEST
+from relope_jax.states.place import open_place
 from relope_jax.states.store import Store
 from relope_jax.training.buckets import shuffled_batches
 from relope_jax.training.checkpoints import save_router, spec_from_dict
@@ -25,6 +28,7 @@ from relope_jax.training.engine import EngineSpec
 from relope_jax.training.feed import Feed, open_feed
 from relope_jax.training.fit import fit
 from relope_jax.training.members import Member
+from relope_jax.training.mesh import is_primary
 from relope_jax.training.spec import TrainSpec
 
 
@@ -55,31 +59,34 @@ def run(config: ConfigDict) -> Run:
     require_distinct("seeds", config.seeds)
     specs = {method.name: spec_from_dict(method, config[method.name].to_dict()) for method in methods}
     with watch.stage("store"):
-        store = open_or_extract(plan_from_config(config))
+        store = open_store(config)
     with watch.stage("replay"):
         data = load_router_data(store, engine)
         describe(store, data)
         replay = replay_block(store.block, data.states, store.identity.model_dtype)
-        print(
+        say(
             f"frozen block l={store.layer} replayed on {replay.n_samples} samples: "
             f"relative error {replay.median:.1e}, at most {replay.largest:.1e} (allowed {replay.tolerance:.0e})"
         )
-    with RunWriter(config, store) as writer:
+    with open_run(config, store) as writer:
         feed = open_feed(data, engine)
-        print(f"{feed.description}; {padding(feed, data, train)}")
+        say(f"{feed.description}; {padding(feed, data, train)}")
         for method in methods:
             if writer.has_method(method.name):
-                print(f"{method.name}: already trained, skipped")
+                say(f"{method.name}: already trained, skipped")
                 continue
             members = [Member(specs[method.name], train, seed) for seed in config.seeds]
             folder = writer.training(method.name)
             with watch.stage(method.name), writer.progress(method, train, config.seeds) as log:
                 fitted = fit(method, members, data, feed, log, folder, engine.checkpoint_seconds)
                 save_router(writer.checkpoint(method.name), method, members, fitted)
+            writer.finish_method(method.name)
         with watch.stage("evaluate"):
             evaluate_run(writer, store, data, feed, methods, config.seeds)
+    finished = Run(writer.path)
+    if not is_primary():
+        return finished
     with watch.stage("report"):
-        finished = Run(writer.path)
         page = report.write_report(finished, store)
     print(report.terminal_table(finished))
     print(f"\ntime: {watch}")
@@ -101,10 +108,24 @@ def require_distinct(field: str, values: tuple) -> None:
         raise ReLopeError(f"config.{field} is {values!r}; it needs at least one value, and none twice")
 
 
+def open_store(config: ConfigDict) -> Store:
+    """The config's store; when there is none yet it is extracted first, by a process that is alone."""
+    plan = plan_from_config(config)
+    if jax.process_count() > 1 and not open_place(plan.store).exists(MANIFEST):
+        raise ReLopeError(f"there is no finished store {plan.store}: make it with `python -m extract.run --config=...`")
+    return open_or_extract(plan)
+
+
+def say(text: str) -> None:
+    """Print it once, however many processes train together."""
+    if is_primary():
+        print(text)
+
+
 def describe(store: Store, data: RouterData) -> None:
     """One line about what is being learned from."""
     sizes = ", ".join(f"{split} {len(rows)}" for split, rows in data.rows.items())
-    print(
+    say(
         f"{store.path}: {len(data.labels)} prompts ({sizes}), small-model accuracy {data.labels.mean():.3f}, "
         f"{data.states.lengths.sum()} tokens"
     )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from experiments.rundir import RunWriter
+from experiments.rundir import RunFolder
 from relope_jax.data import RouterData
 from relope_jax.methods import METHODS, SANITY, Baseline, TrainedMethod
 from relope_jax.metrics.evaluate import Evaluation, evaluate
@@ -27,7 +27,7 @@ class Scored:
 
 
 def evaluate_run(
-    writer: RunWriter,
+    writer: RunFolder,
     store: Store,
     data: RouterData,
     feed: Feed,
@@ -39,11 +39,11 @@ def evaluate_run(
     scored += [entry for name in SANITY for entry in baseline_scores(METHODS[name], data, seeds)]
     test = data.rows["test"]
     evaluation = evaluate(np.stack([entry.scores[test] for entry in scored]), data.labels[test], data.groups[test])
-    writer.write_scores(score_table(scored, store))
-    writer.write_results(result_rows(scored, evaluation, store, data), summarise(scored, evaluation, methods))
+    rows, summary = result_rows(scored, evaluation, store, data), summarise(scored, evaluation, methods)
+    writer.write(score_table(scored, store), rows, summary)
 
 
-def trained_scores(writer: RunWriter, method: TrainedMethod, data: RouterData, feed: Feed) -> list[Scored]:
+def trained_scores(writer: RunFolder, method: TrainedMethod, data: RouterData, feed: Feed) -> list[Scored]:
     """Scores of every seed, from the checkpoint: what is reported is what can be restored."""
     _, members, fitted = load_ensemble(writer.checkpoint(method.name), data.block)
     parts = everywhere(feed.mesh, fitted.parts)

@@ -1,7 +1,10 @@
 """Train and compare routers: python -m experiments.run --config=relope_qwen.py
 
 Extracts the store when there is none yet, proves the frozen block by replay, trains every method with all
-seeds at once, evaluates, and writes runs/<name>/ with a report. Finished methods are skipped on a restart.
+seeds at once, evaluates, and writes runs/<name>/ with a report. Finished methods are skipped on a restart, and a
+method that was interrupted goes on where it was saved last.
+
+On several hosts that share a disk, give each the same command with --coordinator=HOST0:PORT --processes=N --process=I.
 """
 
 from __future__ import annotations
@@ -10,17 +13,32 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's C++ log lines say nothing a user needs
 
-from absl import app
+import jax
+from absl import app, flags
 
 from experiments.pipeline import run
 from relope_jax.config import define_config_flag, parse_flags
-from relope_jax.errors import exit_on_error
+from relope_jax.errors import ReLopeError, exit_on_error
 
 _CONFIG = define_config_flag()
+_COORDINATOR = flags.DEFINE_string("coordinator", "", "host:port of process 0, where several hosts train together")
+_PROCESSES = flags.DEFINE_integer("processes", 1, "how many processes train together", lower_bound=1)
+_PROCESS = flags.DEFINE_integer("process", 0, "which of them this is", lower_bound=0)
+_COORDINATOR = flags.DEFINE_string("coordinator", "", "host:port of process 0, where several hosts train together")
+_PROCESSES = flags.DEFINE_integer("processes", 1, "how many processes train together", lower_bound=1)
+_PROCESS = flags.DEFINE_integer("process", 0, "which of them this is", lower_bound=0)
 
 
 @exit_on_error
 def main(_: list[str]) -> None:
+    if _COORDINATOR.value:
+        jax.distributed.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+    elif _PROCESSES.value > 1:
+        raise ReLopeError("several processes need --coordinator=HOST:PORT, the same for all, and each its --process=I")
+    if _COORDINATOR.value:
+        jax.distributed.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+    elif _PROCESSES.value > 1:
+        raise ReLopeError("several processes need --coordinator=HOST:PORT, the same for all, and each its --process=I")
     run(_CONFIG.value)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import json
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,33 +15,85 @@ import pyarrow.parquet as pq
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from experiments.tensorboard import event_log
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import TrainedMethod
 from relope_jax.models.params import block_bytes
 from relope_jax.run import BLOCK, CHECKPOINTS, CONFIG, METRICS, RESULTS, SCORES, SUMMARY, TRAINING
 from relope_jax.states.files import lock_folder, publish, write_bytes, write_json, write_text
 from relope_jax.states.store import Store
+from relope_jax.training.fit import Log, NonFiniteLoss
+from relope_jax.training.mesh import barrier, is_primary
 from relope_jax.training.snapshots import differences, saved_epoch
 from relope_jax.training.spec import TrainSpec
 
 NO_PART = ("answers", "engine")  # of the config, in what a run is: they change none of its results
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy", "tensorstore")
+NON_FINITE = "non_finite.json"
+EVENTS = "tensorboard"
 
 
-class RunWriter:
-    """Creates or continues runs/<name>.
+def open_run(config: ConfigDict, store: Store) -> RunFolder:
+    """The run folder of a config: the primary process writes it, others read it on the disk that they share.
 
     Raises:
       ReLopeError: the folder holds a run with another config or of another store.
     """
+    path = Path(config.runs) / config.name
+    opened = RunWriter(path, config, store) if is_primary() else RunFolder(path)
+    barrier(f"{path}: opened")
+    return opened
 
-    def __init__(self, config: ConfigDict, store: Store):
-        self.path = Path(config.runs) / config.name
+
+class RunFolder:
+    """runs/<name> as every process sees it; this one writes nothing."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def checkpoint(self, method: str) -> Path:
+        return self.path / CHECKPOINTS / method
+
+    def has_method(self, method: str) -> bool:
+        """Whether a method's training is finished."""
+        return self.checkpoint(method).exists()
+
+    def training(self, method: str) -> Path:
+        """Where a method's training in progress is saved."""
+        return self.path / TRAINING / method
+
+    @contextlib.contextmanager
+    def progress(self, method: TrainedMethod, train: TrainSpec, seeds: tuple[int, ...]) -> Iterator[Log]:
+        """What a training logs to."""
+        yield lambda record: None
+
+    def finish_method(self, method: str) -> None:
+        """Forget the training that led to a finished method."""
+
+    def write(self, scores: pa.Table, rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
+        """Publish scores.parquet, summary.json and results.json, the mark of a finished run."""
+
+
+class RunWriter(RunFolder):
+    """Creates or continues runs/<name>."""
+
+    def __init__(self, path: Path, config: ConfigDict, store: Store):
+        super().__init__(path)
         record = {
             "config": {k: v for k, v in json.loads(config.to_json()).items() if k not in NO_PART},
             "store": {"path": store.path, "manifest_sha256": store.digest},
             "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         }
+        self._tensorboard = config.engine.tensorboard
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = lock_folder(self.path)  # held until close()
         try:
@@ -58,12 +111,6 @@ class RunWriter:
             write_bytes(self.path / BLOCK, block_bytes(store.block))
             write_json(existing, record)
         self._drop_unfinished_metrics()
-
-    def __enter__(self) -> RunWriter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Release the lock."""
@@ -94,45 +141,47 @@ class RunWriter:
         method = record["method"]
         return self.has_method(method) or record["epoch"] <= saved_epoch(self.training(method))
 
-    def checkpoint(self, method: str) -> Path:
-        return self.path / CHECKPOINTS / method
-
-    def training(self, method: str) -> Path:
-        """Where a method's training in progress is saved; gone when it is finished."""
-        return self.path / TRAINING / method
-
-    def has_method(self, method: str) -> bool:
-        """Whether a method's training is finished."""
-        return self.checkpoint(method).exists()
-
     @contextlib.contextmanager
-    def progress(
-        self, method: TrainedMethod, train: TrainSpec, seeds: tuple[int, ...]
-    ) -> Iterator[Callable[[dict[str, Any]], None]]:
-        """A log function that appends to metrics.jsonl and moves a progress bar over the epochs."""
+    def progress(self, method: TrainedMethod, train: TrainSpec, seeds: tuple[int, ...]) -> Iterator[Log]:
+        """A log function that appends to metrics.jsonl and moves a progress bar over the epochs; of a loss that is not
+        finite, non_finite.json keeps the samples."""
         best: dict[int, float] = {}
-        title = f"{method.title} x {len(seeds)} seeds"
-        with tqdm(total=train.epochs, desc=title, unit="epoch") as bar, open(self.path / METRICS, "a") as file:
+        bar = tqdm(
+            total=train.epochs, initial=saved_epoch(self.training(method.name)),
+            desc=f"{method.title} x {len(seeds)} seeds", unit="epoch",
+        )  # fmt: skip
+        events = event_log(self.path / EVENTS / method.name) if self._tensorboard else contextlib.nullcontext()
+        with bar, open(self.path / METRICS, "a") as file, events as to_events:
 
             def log(record: dict[str, Any]) -> None:
                 file.write(json.dumps(record) + "\n")
                 file.flush()
+                if to_events:
+                    to_events(record)
                 seed = record["seed"]
                 best[seed] = max(best.get(seed, 0.0), record["validation_auc"])
                 bar.update(record["epoch"] - bar.n)
                 bar.set_postfix(loss=f"{record['loss']:.3f}", best_auc=f"{sum(best.values()) / len(best):.3f}")
 
-            yield log
+            try:
+                yield log
+            except NonFiniteLoss as error:
+                found = {"method": method.name, "step": error.step, "seed": seeds[error.member]}
+                write_json(self.path / NON_FINITE, found | {"sample_ids": error.sample_ids})
+                raise ReLopeError(f"{error} (all samples: {self.path / NON_FINITE})") from error
             bar.total = bar.n  # early stopping is a finished bar, not an abandoned one
             bar.refresh()
 
-    def write_scores(self, table: pa.Table) -> None:
-        """Publish scores.parquet."""
-        scratch = self.path / f".{SCORES}"
-        pq.write_table(table, scratch)
-        publish(scratch, self.path / SCORES)
+    def finish_method(self, method: str) -> None:
+        """Forget the training that led to a finished method."""
+        shutil.rmtree(self.training(method), ignore_errors=True)
+        with contextlib.suppress(OSError):  # another method's training may be there
+            self.training(method).parent.rmdir()
 
-    def write_results(self, rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
-        """Publish summary.json, then results.json: the mark of a finished run."""
+    def write(self, scores: pa.Table, rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
+        """Publish scores.parquet, summary.json and results.json, the mark of a finished run."""
+        scratch = self.path / f".{SCORES}"
+        pq.write_table(scores, scratch)
+        publish(scratch, self.path / SCORES)
         write_json(self.path / SUMMARY, summary)
         write_json(self.path / RESULTS, rows)

@@ -19,6 +19,7 @@ from relope_jax.models.block_spec import Block
 from relope_jax.models.params import load_block
 from relope_jax.models.peft_format import save_peft
 from relope_jax.models.probes import ReLope
+from relope_jax.models.spec import ReLopeSpec
 from relope_jax.states.ragged import TokenStates
 from relope_jax.training.assembly import stack
 from relope_jax.training.checkpoints import Restored, load_member
@@ -64,15 +65,14 @@ class Router:
         Raises:
           ReLopeError: the method trains no LoRA, or `folder` exists.
         """
-        module = nnx.merge(*self._restored.parts)
-        if not isinstance(module, ReLope):
+        module, spec = nnx.merge(*self._restored.parts), self._restored.member.spec
+        if not isinstance(module, ReLope) or not isinstance(spec, ReLopeSpec):
             raise ReLopeError(f"'{self.method.name}' trains no LoRA to export; 'relope' does")
         a, b = module.lora.a, module.lora.b
         matrices = {name: (np.asarray(a[name].get_value()), np.asarray(b[name].get_value())) for name in a}
         model = self._run.config.get("model", {})
         name, below = model.get("name", ""), model.get("adapter", "")
-        lora = self._restored.member.spec.lora
-        save_peft(Path(folder), self._run.block, lora, matrices, base_model=name, below=below)
+        save_peft(Path(folder), self._run.block, spec.lora, matrices, base_model=name, below=below)
 
 
 class Run:

@@ -1,6 +1,6 @@
-"""Every field with its default; the other configs change a few. The fields are explained where they are
-defined: extract/spec.py (model, dataset, extract, answers), relope_jax/training/spec.py (train), relope_jax/training/engine.py (engine) and
-relope_jax/models/spec.py (relope, attention_probe, probe)."""
+"""Every field with its default; the other configs change a few. The fields are explained where they are defined:
+extract/spec.py (model, dataset, extract, answers), relope_jax/training/spec.py (train), relope_jax/training/engine.py
+(engine) and relope_jax/models/spec.py (relope, attention_probe, probe)."""
 
 import dataclasses
 

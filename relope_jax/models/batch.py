@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -62,17 +62,14 @@ def padded_length(states: TokenStates, multiple: int = 8) -> int:
 
 def pad(states: TokenStates, n: int) -> TokenBatch:
     """All of `states` as one left-padded batch of width n, on the host and in the states' own dtype."""
-    size, lengths = len(states), states.lengths
-    batch = TokenBatch(
-        hidden=np.zeros((size, n, states.hidden.shape[1]), states.hidden.dtype),
-        positions=np.zeros((size, n, states.positions.shape[1]), np.int32),
-        mask=np.arange(n)[None] >= n - lengths[:, None],
-        last_hidden=states.last_hidden,
-    )
+    mask = np.arange(n)[None] >= n - states.lengths[:, None]
+    hidden = np.zeros((*mask.shape, states.hidden.shape[1]), states.hidden.dtype)
+    positions = np.zeros((*mask.shape, states.positions.shape[1]), np.int32)
     for i, (begin, end) in enumerate(itertools.pairwise(states.offsets)):
-        batch.hidden[i, n - lengths[i] :] = states.hidden[begin:end]
-        batch.positions[i, n - lengths[i] :] = states.positions[begin:end]
-    return batch
+        hidden[i, n - (end - begin) :] = states.hidden[begin:end]
+        positions[i, n - (end - begin) :] = states.positions[begin:end]
+    arrays: list[Any] = [hidden, positions, mask, states.last_hidden]
+    return TokenBatch(*arrays)
 
 
 def widened(batch: TokenBatch) -> TokenBatch:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -71,5 +71,5 @@ def _data(leaf: jax.Array) -> jax.Array:
     return jax.random.key_data(leaf) if _is_key(leaf) else leaf
 
 
-def _restored(data: np.ndarray, like: jax.Array) -> jax.Array:
+def _restored(data: Any, like: jax.Array) -> jax.Array:
     return jax.random.wrap_key_data(data) if _is_key(like) else data

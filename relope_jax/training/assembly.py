@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -21,7 +22,8 @@ from relope_jax.training.members import Member
 
 def assemble(method: TrainedMethod, members: Sequence[Member], block: Block, statistics: TokenStatistics) -> Parts:
     """Parts of all members with a leading member axis, as each would begin alone."""
-    block = dataclasses.replace(block, weights=device_weights(block))  # one copy that all members share
+    weights: dict[str, Any] = device_weights(block)  # one copy that all members share
+    block = dataclasses.replace(block, weights=weights)
     return stack([build(method, m.spec, block, statistics, m.seed) for m in members])
 
 
@@ -56,5 +58,6 @@ def _stack(*leaves: Array) -> np.ndarray:
     shape = [max(sizes) for sizes in zip(*[x.shape for x in leaves], strict=True)]
     stacked = np.zeros((len(leaves), *shape), leaves[0].dtype)
     for i, x in enumerate(leaves):
-        stacked[(i, *map(slice, x.shape))] = x
+        own: Any = (i, *[slice(n) for n in x.shape])
+        stacked[own] = x
     return stacked

@@ -12,6 +12,7 @@ from relope_jax.data import RouterData
 from relope_jax.methods import TrainedMethod
 from relope_jax.models.probes import Parts
 from relope_jax.states.ragged import TokenStates
+from relope_jax.states.store import StoreStates
 from relope_jax.training.buckets import Batches
 from relope_jax.training.engine import EngineSpec
 from relope_jax.training.members import Hyper
@@ -69,4 +70,5 @@ def open_feed(data: RouterData, engine: EngineSpec | None = None) -> Feed:
     mesh = make_mesh(engine.devices)
     if isinstance(data.states, TokenStates):
         return resident_feed(data.states, data.labels, data.block, mesh, key_cache=engine.key_cache)
+    assert isinstance(data.states, StoreStates)
     return StreamedFeed(data.states, data.labels, data.block, mesh)

@@ -33,17 +33,17 @@ def make_mesh(devices: int = 0) -> Mesh:
     return Mesh(np.array(found[: devices or len(found)]), (AXIS,))
 
 
-def everywhere(mesh: Mesh, tree: Tree) -> Tree:
+def everywhere(mesh: Mesh, tree: Any) -> Any:
     """The arrays of `tree`, the same on every process, as a copy on every device."""
     return jax.tree.map(lambda x: _place(x, NamedSharding(mesh, PartitionSpec())), tree)
 
 
-def shared(mesh: Mesh, tree: Tree, axis: int) -> Tree:
+def shared(mesh: Mesh, tree: Any, axis: int) -> Any:
     """The arrays of `tree`, the same on every process, with `axis` shared out among the devices."""
     return jax.tree.map(lambda x: _place(x, sharding(mesh, axis)), tree)
 
 
-def shared_parts(mesh: Mesh, tree: Tree) -> Tree:
+def shared_parts(mesh: Mesh, tree: Any) -> Any:
     """The arrays of `tree`, of which every process has its own part of axis 0, shared out among the devices."""
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding(mesh, 0), x), tree)
 
@@ -64,7 +64,7 @@ def replicate(mesh: Mesh, tree: Tree) -> Tree:
     return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec()))
 
 
-def to_host(tree: Tree) -> Tree:
+def to_host(tree: Any) -> Any:
     """numpy arrays of `tree`, whose arrays every device holds whole."""
     return jax.tree.map(lambda x: np.asarray(x.addressable_data(0)), tree)
 

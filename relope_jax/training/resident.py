@@ -82,19 +82,22 @@ def resident_feed(
     states: TokenStates, labels: Int[np.ndarray, "samples"], block: Block, mesh: Mesh, *, key_cache: bool = True
 ) -> ResidentFeed:
     """Move states to the devices of the mesh."""
-    on_device, labels = meshes.everywhere(mesh, (to_device(states), labels.astype(np.float32)))
-    return ResidentFeed(on_device, labels, states.lengths, mesh, block, key_cache)
+    here, truth = meshes.everywhere(mesh, (to_device(states), labels.astype(np.float32)))
+    return ResidentFeed(here, truth, states.lengths, mesh, block, key_cache)
 
 
 def last_token_feed(
-    last_hidden: Float[np.ndarray, "samples d"], labels: Float[Array, "samples"], block: Block, mesh: Mesh
+    last_hidden: Float[Array | np.ndarray, "samples d"],
+    labels: Float[Array | np.ndarray, "samples"],
+    block: Block,
+    mesh: Mesh,
 ) -> ResidentFeed:
     """The feed of a method that reads z_n^(l) only: one token of padding stands for every prompt."""
     n, d = last_hidden.shape
-    none = np.zeros(n, np.int32)
-    states = DeviceStates(np.zeros((1, d), np.float32), np.zeros((1, 1), np.int32), none, none, last_hidden)
-    on_device = meshes.everywhere(mesh, (states, labels))
-    return ResidentFeed(*on_device, np.ones(n, np.int64), mesh, block, key_cache=False)
+    none, token = jnp.zeros(n, jnp.int32), jnp.zeros((1, 1), jnp.int32)
+    states = DeviceStates(jnp.zeros((1, d)), token, none, none, jnp.asarray(last_hidden))
+    here, truth = meshes.everywhere(mesh, (states, labels))
+    return ResidentFeed(here, truth, np.ones(n, np.int64), mesh, block, key_cache=False)
 
 
 @functools.partial(jax.jit, static_argnames=("graphdef", "widths", "mesh"), donate_argnums=0)

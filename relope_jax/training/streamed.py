@@ -104,7 +104,8 @@ class StreamedFeed:
         mine = meshes.own_part(self.mesh, len(rows))
         rows = rows[mine]
         batch = pad(self.states.select(rows), width)
-        return meshes.shared_parts(self.mesh, (batch, Examples(self.labels[rows], weights[mine])))
+        examples: list[Any] = [self.labels[rows], weights[mine]]
+        return meshes.shared_parts(self.mesh, (batch, Examples(*examples)))
 
 
 @dataclasses.dataclass

@@ -75,6 +75,8 @@ def train_small(
 ) -> None:
     """Train, and write what came of it; with a folder O/training, in which the training is saved."""
     out.mkdir(parents=True, exist_ok=True)
+    if (out / "router").exists():  # killed after its last act
+        return
     train = TrainSpec(batch_size=16, epochs=epochs, patience=epochs)
     members = [Member(SPECS[method], train, seed) for seed in seeds]
     data = load_router_data(store, engine)
@@ -83,10 +85,10 @@ def train_small(
     folder = out / "training"
     fitted = fit(METHODS[method], members, data, feed, records.append, folder, engine.checkpoint_seconds)
     predicted = scores(fitted.parts, feed.of(METHODS[method]), np.arange(len(store.samples)))
-    save_router(out / "router", METHODS[method], members, fitted)
     if is_primary():
         (out / "records.json").write_text(json.dumps(records))
         np.save(out / "scores.npy", predicted)
+    save_router(out / "router", METHODS[method], members, fitted)
 
 
 def main() -> None:
