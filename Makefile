@@ -24,7 +24,7 @@ format: $(VENV)/.installed-dev
 types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
-# Benchmarks (a quarter of an hour on 2 cores).
+# Benchmarks (half an hour on 2 cores).
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m experiments.bench --out=bench.jsonl
 

@@ -24,17 +24,10 @@ _CONFIG = define_config_flag()
 _COORDINATOR = flags.DEFINE_string("coordinator", "", "host:port of process 0, where several hosts train together")
 _PROCESSES = flags.DEFINE_integer("processes", 1, "how many processes train together", lower_bound=1)
 _PROCESS = flags.DEFINE_integer("process", 0, "which of them this is", lower_bound=0)
-_COORDINATOR = flags.DEFINE_string("coordinator", "", "host:port of process 0, where several hosts train together")
-_PROCESSES = flags.DEFINE_integer("processes", 1, "how many processes train together", lower_bound=1)
-_PROCESS = flags.DEFINE_integer("process", 0, "which of them this is", lower_bound=0)
 
 
 @exit_on_error
 def main(_: list[str]) -> None:
-    if _COORDINATOR.value:
-        jax.distributed.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
-    elif _PROCESSES.value > 1:
-        raise ReLopeError("several processes need --coordinator=HOST:PORT, the same for all, and each its --process=I")
     if _COORDINATOR.value:
         jax.distributed.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     elif _PROCESSES.value > 1:

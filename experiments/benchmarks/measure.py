@@ -47,9 +47,9 @@ class Record:
     fraction_of_floor: float | None = None
 
     @staticmethod
-    def of_time(name: str, value: float, baseline: float, floor: float) -> Record:
-        """A time in ms, held against a competitor's and the floor."""
-        return Record(name, value, "ms", baseline, baseline / value, floor, floor / value)
+    def of_time(name: str, value: float, baseline: float, floor: float | None = None, unit: str = "ms") -> Record:
+        """A time, held against a competitor's and, where there is one, the floor."""
+        return Record(name, value, unit, baseline, baseline / value, floor, floor / value if floor else None)
 
     @staticmethod
     def of_rate(name: str, value: float, unit: str, baseline: float, floor: float | None = None) -> Record:

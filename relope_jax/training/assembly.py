@@ -22,9 +22,16 @@ from relope_jax.training.members import Member
 
 def assemble(method: TrainedMethod, members: Sequence[Member], block: Block, statistics: TokenStatistics) -> Parts:
     """Parts of all members with a leading member axis, as each would begin alone."""
-    weights: dict[str, Any] = device_weights(block)  # one copy that all members share
+    return stack(build_all(method, members, block, statistics))
+
+
+def build_all(
+    method: TrainedMethod, members: Sequence[Member], block: Block, statistics: TokenStatistics
+) -> list[Parts]:
+    """Parts of every member before training; they share one copy of the frozen block."""
+    weights: dict[str, Any] = device_weights(block)
     block = dataclasses.replace(block, weights=weights)
-    return stack([build(method, m.spec, block, statistics, m.seed) for m in members])
+    return [build(method, m.spec, block, statistics, m.seed) for m in members]
 
 
 def build(method: TrainedMethod, spec: ProbeSpec, block: Block, statistics: TokenStatistics, seed: int) -> Parts:

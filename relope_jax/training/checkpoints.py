@@ -19,7 +19,7 @@ from relope_jax.models.spec import LoRASpec, ProbeSpec
 from relope_jax.states.files import write_json
 from relope_jax.states.statistics import Moments, TokenStatistics
 from relope_jax.training.arrays import load_arrays, publishing_together, save_arrays
-from relope_jax.training.assembly import build, member, stack
+from relope_jax.training.assembly import build_all, member, stack
 from relope_jax.training.fit import Fitted
 from relope_jax.training.members import Member
 from relope_jax.training.mesh import is_primary
@@ -101,7 +101,7 @@ def _singles(folder: Path, block: Block) -> tuple[TrainedMethod, list[Member], l
     members = [Member(spec_from_dict(method, m["spec"]), TrainSpec(**m["train"]), m["seed"]) for m in record["members"]]
     d = block.spec.hidden_size
     unset = Moments(np.zeros(d, np.float32), np.ones(d, np.float32))
-    return method, members, [build(method, m.spec, block, TokenStatistics(unset, unset), m.seed) for m in members]
+    return method, members, build_all(method, members, block, TokenStatistics(unset, unset))
 
 
 def _stored(folder: Path, parts: Parts) -> Parts:

@@ -25,9 +25,11 @@ def make_mesh(devices: int = 0) -> Mesh:
     """The first `devices` devices of all hosts, or all of them.
 
     Raises:
-      ReLopeError: there are fewer.
+      ReLopeError: there are fewer, or only some of several hosts' devices are asked for.
     """
     found = jax.devices()
+    if devices and jax.process_count() > 1:
+        raise ReLopeError("several processes share all of their devices: leave out --config.engine.devices")
     if devices > len(found):
         raise ReLopeError(f"engine.devices is {devices}, but there are {len(found)}: set --config.engine.devices=0")
     return Mesh(np.array(found[: devices or len(found)]), (AXIS,))

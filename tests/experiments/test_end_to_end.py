@@ -6,6 +6,10 @@ import copy
 import dataclasses
 import json
 import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +19,7 @@ import pytest
 from absl import flags
 from flax import nnx
 from sklearn.metrics import roc_auc_score
+from tensorboard.backend.event_processing import event_accumulator
 
 import relope_jax
 from experiments import export_peft, pipeline, report
@@ -25,6 +30,7 @@ from relope_jax.models.batch import gather, padded_length, to_device
 from relope_jax.models.block import last_token_block
 from relope_jax.states.files import lock_folder
 from relope_jax.training.checkpoints import load_member
+from relope_jax.training.snapshots import saved_epoch
 
 METHODS = ("relope", "attention_probe", "probe")
 
@@ -38,6 +44,7 @@ def small_config(folder):
     for method in METHODS:
         config[method].learning_rate = 1e-3
     config.relope.lora.rank = 8
+    config.engine.tensorboard = True
     return config
 
 
@@ -56,7 +63,7 @@ def test_run_directory(finished):
     names = {path.name for path in run.path.iterdir()}
     assert names == {
         "config.json", "metrics.jsonl", "results.json", "summary.json", "scores.parquet", "checkpoints",
-        "block.safetensors", "report.html", ".lock",
+        "block.safetensors", "report.html", "tensorboard", ".lock",
     }  # fmt: skip
     assert run.config["dataset"]["max_questions"] == 320
     rows = {(row["method"], row["seed"]): row for row in run.results}
@@ -130,7 +137,7 @@ def test_exported_lora_gives_the_same_states_in_peft(finished, toy, tmp_path, ca
     adapted = prefill(dataclasses.replace(toy, model=model, decoder=model.get_decoder()), queries, layer=24)
 
     member, block = load_member(run.path / "checkpoints" / "relope", run.block, 0), run.block
-    lora = nnx.merge(member.graphdef, member.params, member.rest).lora
+    lora = nnx.merge(*member.parts).lora
     batch = gather(to_device(plain), jnp.arange(3, dtype=jnp.int32), padded_length(plain))
     z = np.asarray(last_token_block(block.spec, block.weights, lora.adapters(), batch))
     largest = np.abs(adapted.last_hidden).max()
@@ -186,29 +193,88 @@ def test_damaged_block_is_caught_by_the_replay(finished, tmp_path):
 
 
 def test_interrupted_run_goes_on_to_the_same_results(finished, monkeypatch):
-    """Killed in the second method: the first is kept, the torn log line is dropped, the results are the same."""
+    """Killed in the fourth epoch of the second method: the first is kept, epochs without a snapshot come
+    again, the torn log line is dropped, the results are the same."""
     run, folder = finished
     config = small_config(folder)
-    config.name = "interrupted"
+    config.name, config.engine.checkpoint_seconds = "interrupted", 0.0
     fit, calls = pipeline.fit, []
 
-    def interrupted(method, *args):
+    def interrupted(method, members, data, feed, log, *rest):
         calls.append(method.name)
-        if len(calls) == 2:
-            args[-1]({"method": method.name, "seed": 0, "epoch": 1, "loss": 1.0, "validation_auc": 0.5})
-            raise KeyboardInterrupt
-        return fit(method, *args)
+
+        def log_or_die(record):
+            log(record)
+            if len(calls) == 2 and record["epoch"] == 4:
+                raise KeyboardInterrupt
+
+        return fit(method, members, data, feed, log_or_die, *rest)
 
     monkeypatch.setattr(pipeline, "fit", interrupted)
     with pytest.raises(KeyboardInterrupt):
         pipeline.run(config)
+    assert saved_epoch(folder / "runs" / "interrupted" / "training" / "attention_probe") == 3
     log = folder / "runs" / "interrupted" / "metrics.jsonl"
     log.write_text(log.read_text() + '{"method": "attention_pro')
     resumed = pipeline.run(config)
     assert calls == ["relope", "attention_probe", "attention_probe", "probe"]
     keys = [(r["method"], r["seed"], r["epoch"]) for r in resumed.metrics]
-    assert len(set(keys)) == len(keys)
+    assert keys == [(r["method"], r["seed"], r["epoch"]) for r in run.metrics]
+    assert not (resumed.path / "training").exists()
     assert resumed.results == run.results
+
+
+def test_tensorboard_shows_what_metrics_jsonl_holds(finished):
+    """Read back with TensorBoard's own reader."""
+    run, _ = finished
+    folder = run.path / "tensorboard" / "relope" / "seed-1"
+    events = event_accumulator.EventAccumulator(str(folder))
+    events.Reload()
+    mine = [r for r in run.metrics if (r["method"], r["seed"]) == ("relope", 1)]
+    for name in ("loss", "kl_per_dimension", "validation_auc", "samples_per_second"):
+        shown = [(e.step, e.value) for e in events.Scalars(name)]
+        assert shown == [(r["step"], pytest.approx(r[name], rel=1e-6)) for r in mine]
+
+
+def test_non_finite_loss_keeps_its_samples(finished):
+    _, folder = finished
+    config = small_config(folder)
+    config.name, config.methods = "diverged", ("probe",)
+    config.probe.learning_rate = 1e30
+    with pytest.raises(ReLopeError, match=r"loss is not finite at step \d+, member 0 .*non_finite.json\)"):
+        pipeline.run(config)
+    kept = json.loads((folder / "runs" / "diverged" / "non_finite.json").read_text())
+    assert kept["method"] == "probe"
+    assert len(set(kept["sample_ids"])) == len(kept["sample_ids"]) > 16
+
+
+def test_two_processes_make_the_same_run(finished):
+    """The command as two hosts would give it; gradients are summed in another order, which allows 5e-3 of AUC."""
+    run, folder = finished
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    settings = ["--config.name=two", "--config.methods=('probe',)", "--config.engine.checkpoint_seconds=0"]
+    settings += [f"--config.runs={folder / 'runs'}", f"--config.store={folder / 'store'}", "--config.seeds=(0, 1)"]
+    settings += ["--config.dataset.max_questions=320", "--config.train.epochs=6", "--config.probe.learning_rate=1e-3"]
+    command = [sys.executable, "-m", "experiments.run", "--config=quickstart", *settings]
+    command += [f"--coordinator=localhost:{port}", "--processes=2"]
+    root = Path(__file__).parents[2]
+    both = [subprocess.Popen([*command, f"--process={i}"], cwd=root, stdout=subprocess.PIPE, text=True) for i in (0, 1)]
+    printed = [process.communicate(timeout=300)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert "report:" in printed[0]
+    assert "report:" not in printed[1]
+    rows = [row for row in run.results if row["method"] == "probe"]
+    for row, other in zip(rows, relope_jax.Run(folder / "runs" / "two").results, strict=False):
+        assert other["auc"] == pytest.approx(row["auc"], abs=5e-3)
+
+
+def test_several_processes_need_a_coordinator(finished):
+    command = [sys.executable, "-m", "experiments.run", "--config=quickstart", "--processes=2"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: several processes need --coordinator=")
 
 
 def test_two_writers_of_one_run_are_refused(finished):

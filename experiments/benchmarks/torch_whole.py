@@ -1,0 +1,69 @@
+"""The competitor without cached states: transformers and PEFT run the small model on prompts and images in every step.
+
+It is given what a careful user would give it: images preprocessed and prompts tokenised beforehand, a batch of equal
+lengths, no gradient below layer l (nothing there is trained) and none recorded above it, logits of the last position
+only. Users of PEFT run the whole model; `until_layer` leaves out the layers above l and the logits, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import peft
+import torch
+from torch import nn
+
+from experiments.benchmarks.torch_train import Bottleneck
+from extract.backbone import Backbone
+from relope_jax.models.spec import LoRASpec
+
+
+def adapt(backbone: Backbone, modules: dict[str, str], spec: LoRASpec) -> None:
+    """Put a LoRA (B = 0) on the named modules, in place."""
+    config = peft.LoraConfig(r=spec.rank, lora_alpha=spec.alpha, target_modules=list(modules.values()))
+    peft.get_peft_model(backbone.model, config, autocast_adapter_dtype=False)
+
+
+class WholeModel(nn.Module):
+    """ReLope on a small model whose layer l is adapted; only LoRA and head are its parameters."""
+
+    def __init__(self, backbone: Backbone, layer: int, head: Bottleneck, until_layer: bool):
+        super().__init__()
+        self.lora = nn.ParameterList(p for p in backbone.model.parameters() if p.requires_grad)
+        self.backbone, self.number, self.head, self.until_layer = backbone, layer, head, until_layer
+
+    def forward(self, inputs: Any) -> tuple[torch.Tensor, ...]:
+        return self.head(self.last_hidden(inputs))
+
+    def last_hidden(self, inputs: Any) -> torch.Tensor:
+        """z_n^(l) of left-padded prompts."""
+        caught = []
+
+        def catch(module: nn.Module, args: tuple, output: torch.Tensor) -> torch.Tensor:
+            caught.append(output[:, -1])
+            return output.detach()
+
+        model = self.backbone.model
+        hook = self.backbone.layer(self.number).register_forward_hook(catch)
+        try:
+            if self.until_layer:
+                with _cut(self.backbone.decoder, self.number):
+                    model.base_model(**inputs, use_cache=False)
+            else:
+                model(**inputs, use_cache=False, logits_to_keep=1)
+        finally:
+            hook.remove()
+        return caught[0]
+
+
+@contextlib.contextmanager
+def _cut(decoder: nn.Module, layers: int) -> Iterator[None]:
+    """The decoder without the layers above."""
+    every = decoder.layers
+    decoder.layers = every[:layers]
+    try:
+        yield
+    finally:
+        decoder.layers = every
