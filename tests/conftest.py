@@ -30,7 +30,7 @@ def router_data() -> RouterData:
     rng = np.random.default_rng(0)
     n = 240
     labels = rng.integers(0, 2, n)
-    states = make_states(rng, rng.integers(3, 12, n), d=16)
+    states = make_states(rng, rng.choice([5, 11], n), d=16)
     signal = (2.0 * labels - 1.0)[:, None]
     states.last_hidden[:, :4] += signal
     states.hidden[states.offsets[1:] - 1, :4] += (4 * signal).astype(states.hidden.dtype)

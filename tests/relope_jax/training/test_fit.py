@@ -53,7 +53,7 @@ def test_every_method_learns_a_signal(name, router_data):
     fitted = train(name, router_data)
     test = router_data.rows["test"]
     auc = delong(scores_of(name, fitted.parts, router_data, test), router_data.labels[test]).auc
-    assert auc.min() > 0.85, auc
+    assert auc.min() > 0.8, auc
 
 
 def different_members(name):
@@ -71,7 +71,7 @@ def different_members(name):
         *members,
         Member(dataclasses.replace(plain, lora=lora), train, 7),
         Member(dataclasses.replace(plain, beta=1.0, beta_schedule="constant"), train, 5),
-        Member(dataclasses.replace(plain, beta=0.01, beta_warmup=0.1, kl_reduction="sum"), train, 5),
+        Member(dataclasses.replace(plain, beta=0.1, beta_warmup=0.1, kl_reduction="sum"), train, 5),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ import torch
 from relope_jax.models.probes import RouterOutput
 from relope_jax.models.spec import ProbeSpec, ReLopeSpec
 from relope_jax.training.losses import beta_at, binary_cross_entropy, kl_per_dimension, objective
+from relope_jax.training.members import Member, hyper
+from relope_jax.training.spec import TrainSpec
 
 RNG = np.random.default_rng(0)
 
@@ -40,7 +43,7 @@ def test_objective_is_bce_plus_beta_kl(reduction, factor):
     output = RouterOutput(jnp.asarray(RNG.normal(size=4), jnp.float32), jnp.asarray(mean), jnp.asarray(log_var))
     label = jnp.asarray([0.0, 1.0, 1.0, 0.0])
     weight = jnp.asarray([1.0, 1.0, 1.0, 0.0])  # the last sample fills up the batch and must not count
-    loss, terms = objective(ReLopeSpec(kl_reduction=reduction), output, label, weight, jnp.float32(0.5))
+    loss, terms = objective(output, label, weight, jnp.float32(0.5), jnp.asarray(reduction == "sum"))
     bce = float(np.mean(binary_cross_entropy(output.logit, label)[:3]))
     kl = float(np.mean(kl_per_dimension(output.mean, output.log_var)[:3]))
     assert float(loss) == pytest.approx(bce + 0.5 * factor * kl, rel=1e-5)
@@ -48,10 +51,15 @@ def test_objective_is_bce_plus_beta_kl(reduction, factor):
     assert float(terms["active_dimensions"]) == 3
 
 
+def settings(spec):
+    """Those of one member."""
+    return jax.tree.map(lambda x: x[0], hyper([Member(spec, TrainSpec(), 0)]))
+
+
 def test_beta_schedules():
     linear = ReLopeSpec(beta=2.0, beta_schedule="linear", beta_warmup=0.5)
     progress = jnp.asarray([0.0, 0.25, 0.5, 1.0])
-    np.testing.assert_allclose([beta_at(linear, p) for p in progress], [0.0, 1.0, 2.0, 2.0])
+    np.testing.assert_allclose([beta_at(settings(linear), p) for p in progress], [0.0, 1.0, 2.0, 2.0])
     constant = ReLopeSpec(beta=2.0, beta_schedule="constant")
-    np.testing.assert_allclose([beta_at(constant, p) for p in progress], 2.0)
-    np.testing.assert_allclose([beta_at(ProbeSpec(), p) for p in progress], 0.0)
+    np.testing.assert_allclose([beta_at(settings(constant), p) for p in progress], 2.0)
+    np.testing.assert_allclose([beta_at(settings(ProbeSpec()), p) for p in progress], 0.0)
