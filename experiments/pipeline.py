@@ -28,7 +28,7 @@ from relope_jax.training.engine import EngineSpec
 from relope_jax.training.feed import Feed, open_feed
 from relope_jax.training.fit import fit
 from relope_jax.training.members import Member
-from relope_jax.training.mesh import is_primary
+from relope_jax.training.mesh import agreed, barrier, is_primary
 from relope_jax.training.spec import TrainSpec
 
 
@@ -72,7 +72,8 @@ def run(config: ConfigDict) -> Run:
         feed = open_feed(data, engine)
         say(f"{feed.description}; {padding(feed, data, train)}")
         for method in methods:
-            if writer.has_method(method.name):
+            if agreed(writer.has_method(method.name)):
+                writer.finish_method(method.name)
                 say(f"{method.name}: already trained, skipped")
                 continue
             members = [Member(specs[method.name], train, seed) for seed in config.seeds]
@@ -83,14 +84,13 @@ def run(config: ConfigDict) -> Run:
             writer.finish_method(method.name)
         with watch.stage("evaluate"):
             evaluate_run(writer, store, data, feed, methods, config.seeds)
+    barrier(f"{writer.path}: evaluated")
     finished = Run(writer.path)
-    if not is_primary():
-        return finished
     with watch.stage("report"):
         page = report.write_report(finished, store)
-    print(report.terminal_table(finished))
-    print(f"\ntime: {watch}")
-    print(f"report: {page}")
+    say(report.terminal_table(finished))
+    say(f"\ntime: {watch}")
+    say(f"report: {page}")
     return finished
 
 
@@ -133,6 +133,8 @@ def describe(store: Store, data: RouterData) -> None:
 
 def padding(feed: Feed, data: RouterData, train: TrainSpec) -> str:
     """How much of an epoch's tokens is padding."""
-    batches = shuffled_batches(data.rows["train"], feed.lengths, train.batch_size, (train.order_seed, 1))
+    batches = shuffled_batches(
+        data.rows["train"], feed.lengths, train.batch_size, (train.order_seed, 1), feed.mesh.size
+    )
     widths = ", ".join(map(str, batches.widths))
     return f"batches padded to {widths} tokens, {batches.waste(feed.lengths):.1%} padding"

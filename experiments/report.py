@@ -20,6 +20,7 @@ from relope_jax.methods import METHODS
 from relope_jax.run import CHECKPOINTS, Run
 from relope_jax.states.files import write_text
 from relope_jax.states.store import Store
+from relope_jax.training.mesh import is_primary
 
 REPORT = "report.html"
 COLUMNS = (
@@ -82,12 +83,13 @@ def difference_text(d: dict[str, Any]) -> str:
 
 
 def write_report(run: Run, store: Store) -> Path:
-    """Write report.html into the run directory and return its path."""
+    """Write report.html into the run directory and return its path; of several processes every one calls it."""
     overlays = []
     if (run.path / CHECKPOINTS / OVERLAY_METHOD).exists():
         overlays = attention_overlays(run, store, run.config["seeds"][0])
     target = run.path / REPORT
-    write_text(target, render(run, overlays))
+    if is_primary():
+        write_text(target, render(run, overlays))
     return target
 
 

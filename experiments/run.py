@@ -10,6 +10,7 @@ On several hosts that share a disk, give each the same command with --coordinato
 from __future__ import annotations
 
 import os
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's C++ log lines say nothing a user needs
 
@@ -32,7 +33,13 @@ def main(_: list[str]) -> None:
         jax.distributed.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     elif _PROCESSES.value > 1:
         raise ReLopeError("several processes need --coordinator=HOST:PORT, the same for all, and each its --process=I")
-    run(_CONFIG.value)
+    try:
+        run(_CONFIG.value)
+    except ReLopeError as error:
+        if jax.process_count() > 1:  # at once: the others wait for this one in vain
+            print(f"error: {error}", file=sys.stderr, flush=True)
+            os._exit(1)
+        raise
 
 
 if __name__ == "__main__":

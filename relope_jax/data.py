@@ -13,6 +13,7 @@ from relope_jax.states.ragged import StateSource, TokenStates, chunks
 from relope_jax.states.statistics import TokenStatistics, token_statistics
 from relope_jax.states.store import SPLITS, Store, StoreStates
 from relope_jax.training.engine import EngineSpec
+from relope_jax.training.mesh import agreed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +67,7 @@ def load_router_data(store: Store, engine: EngineSpec | None = None) -> RouterDa
 
 def open_states(store: Store, engine: EngineSpec) -> StateSource:
     """All states in memory when they will be resident on the device, else a view of the store."""
-    return store.states() if engine.resident(device_bytes(store)) else StoreStates(store)
+    return store.states() if agreed(engine.resident(device_bytes(store))) else StoreStates(store)
 
 
 def device_bytes(store: Store) -> int:

@@ -128,7 +128,7 @@ class Run:
         return Router(load_member(self.path / CHECKPOINTS / method, self.block, seed), self)
 
 
-def restore(run_dir: str | Path, *, method: str, seed: int = 0) -> Router:
+def restore(run_dir: str | Path, method: str, seed: int = 0) -> Router:
     """The trained router of `run_dir`; needs neither its config nor its store.
 
     Raises:

@@ -60,9 +60,17 @@ def build_key_cache(
     hidden: Float[Array, "tokens d"],
     positions: Int[Array, "tokens axes"],
 ) -> KeyCache:
-    """The cache of flat states of any float dtype, chunk by chunk."""
+    """The cache of flat states of any float dtype, chunk by chunk, without a copy of the states or of the cache."""
+    size = min(CHUNK, hidden.shape[0])
+    starts = jnp.minimum(jnp.arange(0, hidden.shape[0], size), hidden.shape[0] - size)  # the last one overlaps
 
-    def one_token(token: tuple[Float[Array, "d"], Int[Array, "axes"]]) -> KeyCache:
-        return frozen_keys(spec, weights, token[0].astype(jnp.float32), token[1])
+    def of(hidden: Float[Array, "chunk d"], positions: Int[Array, "chunk axes"]) -> KeyCache:
+        return frozen_keys(spec, weights, hidden.astype(jnp.float32), positions)
 
-    return jax.lax.map(one_token, (hidden, positions), batch_size=min(CHUNK, hidden.shape[0]))
+    def add_chunk(cache: KeyCache, start: Int[Array, ""]) -> tuple[KeyCache, None]:
+        chunk = of(*(jax.lax.dynamic_slice_in_dim(x, start, size) for x in (hidden, positions)))
+        write = jax.lax.dynamic_update_slice_in_dim
+        return jax.tree.map(lambda whole, part: write(whole, part, start, 0), cache, chunk), None
+
+    empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(of, hidden, positions))
+    return jax.lax.scan(add_chunk, empty, starts)[0]

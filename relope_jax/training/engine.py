@@ -48,9 +48,10 @@ class EngineSpec:
 
 
 def free_memory() -> int:
-    """Bytes free on the first local device; of the CPU, what the operating system could give."""
+    """Bytes free on the first local device and on the host, whichever are fewer: resident states are on both."""
+    fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    host = int(fields["MemAvailable"].split()[0]) * 1024
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
-        return stats["bytes_limit"] - stats["bytes_in_use"]
-    fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    return int(fields["MemAvailable"].split()[0]) * 1024
+        return min(host, stats["bytes_limit"] - stats["bytes_in_use"])
+    return host

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
+from flax import nnx
 from jaxtyping import Float, Int
 
 from relope_jax.data import RouterData
@@ -79,8 +80,9 @@ def fit(
     feed = feed.of(method)
     parts = meshes.everywhere(feed.mesh, assemble(method, members, data.block, data.statistics))
     settings = meshes.everywhere(feed.mesh, hyper(members))
-    identity = data.identity | {"method": method.name, "members": [m.record() for m in members]}
+    identity = data.identity | {"jax": jax.__version__, "method": method.name, "members": [m.record() for m in members]}
     at = begin(parts, members, feed)
+    parts = parts._replace(params=nnx.State({}))  # their copy in `at` is what changes
     if folder is not None:
         at = load_snapshot(folder, identity, at)
         at = at._replace(ensemble=meshes.everywhere(feed.mesh, at.ensemble))

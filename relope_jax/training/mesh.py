@@ -79,7 +79,12 @@ def barrier(name: str) -> None:
 
 def agreed(decision: bool) -> bool:
     """What the primary process decided."""
-    return bool(multihost_utils.broadcast_one_to_all(np.array(decision))) if jax.process_count() > 1 else decision
+    return bool(from_primary(int(decision)))
+
+
+def from_primary(number: int) -> int:
+    """The primary process's number."""
+    return int(multihost_utils.broadcast_one_to_all(np.array(number))) if jax.process_count() > 1 else number
 
 
 def _place(x: Any, target: NamedSharding) -> Array:

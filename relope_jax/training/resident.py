@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
 from relope_jax.methods import TrainedMethod
-from relope_jax.models.batch import DeviceStates, gather, to_device, with_key_cache
+from relope_jax.models.batch import DeviceStates, gather, with_key_cache
 from relope_jax.models.block_spec import Block
 from relope_jax.models.probes import Parts
 from relope_jax.states.ragged import TokenStates
@@ -59,7 +60,7 @@ class ResidentFeed:
     ) -> Epoch:
         rows, weights = meshes.shared(self.mesh, (batches.rows, batches.weights), axis=1)
         bucket, progress, stay = meshes.everywhere(self.mesh, (batches.bucket, progress, running))
-        with jax.transfer_guard("disallow"):
+        with jax.transfer_guard("log"):
             ensemble, terms = run_epoch(
                 ensemble, parts.settings, parts.rest, hyper, stay, self.states, self.labels,
                 rows, weights, bucket, progress,
@@ -82,7 +83,9 @@ def resident_feed(
     states: TokenStates, labels: Int[np.ndarray, "samples"], block: Block, mesh: Mesh, *, key_cache: bool = True
 ) -> ResidentFeed:
     """Move states to the devices of the mesh."""
-    here, truth = meshes.everywhere(mesh, (to_device(states), labels.astype(np.float32)))
+    starts, ends = states.offsets[:-1].astype(np.int32), states.offsets[1:].astype(np.int32)
+    arrays: list[Any] = [states.hidden, states.positions, starts, ends, states.last_hidden]
+    here, truth = meshes.everywhere(mesh, (DeviceStates(*arrays), labels.astype(np.float32)))
     return ResidentFeed(here, truth, states.lengths, mesh, block, key_cache)
 
 

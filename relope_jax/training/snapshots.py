@@ -14,7 +14,7 @@ from relope_jax.errors import ReLopeError
 from relope_jax.states.files import write_json
 from relope_jax.training.arrays import load_arrays, publishing_together, save_arrays
 from relope_jax.training.best import Best
-from relope_jax.training.mesh import is_primary
+from relope_jax.training.mesh import from_primary, is_primary
 from relope_jax.training.step import Ensemble
 
 STATE, PREFIX = "state.json", "epoch-"
@@ -62,6 +62,8 @@ def load_snapshot(folder: Path, identity: dict[str, Any], start: Snapshot) -> Sn
     Raises:
       ReLopeError: the snapshot is of another training; the message names the differing fields.
     """
+    if from_primary(saved_epoch(folder)) != saved_epoch(folder):
+        raise ReLopeError(f"{folder} is not the same for all processes: put the run on a disk that they share")
     found = _snapshots(folder)
     if not found:
         return start

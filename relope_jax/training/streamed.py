@@ -62,7 +62,7 @@ class StreamedFeed:
         pending: list[Terms] = []
         done: list[dict[str, np.ndarray]] = []
         for (batch, examples), passed in zip(input_clock.timed(self._batches(batches)), at, strict=True):
-            with jax.transfer_guard("disallow"):
+            with jax.transfer_guard("log"):
                 ensemble, terms = run_step(
                     ensemble, parts.settings, parts.rest, hyper, stay, batch, examples, passed,
                     graphdef=parts.graphdef, mesh=self.mesh,
@@ -79,11 +79,17 @@ class StreamedFeed:
     def logits(self, parts: Parts, rows: Int[np.ndarray, "samples"]) -> Float[np.ndarray, "members samples"]:
         size = -(-min(SCORED, len(rows)) // self.mesh.size) * self.mesh.size
         batches, place = sorted_batches(rows, self.lengths, size)
-        logits = [
-            score_batch(parts.params, parts.settings, parts.rest, batch, graphdef=parts.graphdef, mesh=self.mesh)
-            for batch, _ in self._batches(batches)
-        ]
-        return np.concatenate(meshes.to_host(logits), axis=1)[:, place]
+        scored: list[np.ndarray] = []
+        pending: Array | None = None
+        for batch, _ in self._batches(batches):
+            logits = score_batch(
+                parts.params, parts.settings, parts.rest, batch, graphdef=parts.graphdef, mesh=self.mesh
+            )
+            if pending is not None:  # the batch before, so that few batches are on the device
+                scored.append(meshes.to_host(pending))
+            pending = logits
+        scored.append(meshes.to_host(pending))
+        return np.concatenate(scored, axis=1)[:, place]
 
     def _batches(self, batches: Batches) -> Iterator[tuple[TokenBatch, Examples]]:
         """The batches in order, on the device; `AHEAD` of them are read while others are computed."""

@@ -254,9 +254,11 @@ def test_two_processes_make_the_same_run(finished):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    settings = ["--config.name=two", "--config.methods=('probe',)", "--config.engine.checkpoint_seconds=0"]
+    methods = "--config.methods=('attention_probe', 'probe')"
+    settings = ["--config.name=two", methods, "--config.engine.checkpoint_seconds=0"]
     settings += [f"--config.runs={folder / 'runs'}", f"--config.store={folder / 'store'}", "--config.seeds=(0, 1)"]
     settings += ["--config.dataset.max_questions=320", "--config.train.epochs=6", "--config.probe.learning_rate=1e-3"]
+    settings += ["--config.attention_probe.learning_rate=1e-3"]
     command = [sys.executable, "-m", "experiments.run", "--config=quickstart", *settings]
     command += [f"--coordinator=localhost:{port}", "--processes=2"]
     root = Path(__file__).parents[2]
@@ -265,7 +267,8 @@ def test_two_processes_make_the_same_run(finished):
     assert [process.returncode for process in both] == [0, 0]
     assert "report:" in printed[0]
     assert "report:" not in printed[1]
-    rows = [row for row in run.results if row["method"] == "probe"]
+    assert (folder / "runs" / "two" / "report.html").exists()
+    rows = [row for row in run.results if row["method"] in ("attention_probe", "probe")]
     for row, other in zip(rows, relope_jax.Run(folder / "runs" / "two").results, strict=False):
         assert other["auc"] == pytest.approx(row["auc"], abs=5e-3)
 
