@@ -51,7 +51,7 @@ def specs(draw) -> BlockSpec:
     )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     spec=specs(),
     seed=st.integers(0, 2**16),
