@@ -71,13 +71,22 @@ def kill_until_finished(folder: Path, out: Path, method: str, rng: random.Random
     return most
 
 
-def in_fork(function: Callable[..., object], *args: object) -> None:
-    """Call it in a process of its own, so that its threads are not in this one, which forks."""
+def start(function: Callable[..., object], *args: object) -> int:
+    """Call it in a process of its own, whose threads are not in this one, which forks."""
     child = os.fork()
     if child == 0:
-        function(*args)
+        try:
+            function(*args)
+        except BaseException as error:
+            print(error, file=sys.stderr, flush=True)
+            os._exit(1)
         os._exit(0)
-    if os.waitpid(child, 0)[1]:
+    return child
+
+
+def in_fork(function: Callable[..., object], *args: object) -> None:
+    """The same, and wait for it."""
+    if os.waitpid(start(function, *args), 0)[1]:
         sys.exit(f"{function.__name__} failed")
 
 
@@ -101,23 +110,28 @@ def contents(out: Path) -> dict[str, object]:
     return {"records": kept, "scores": np.load(out / "scores.npy").tobytes(), **arrays}
 
 
-def main(folder: Path, kills: int) -> None:
-    warnings.filterwarnings("ignore", message="os.fork", category=RuntimeWarning)  # no thread of JAX has started
-    rng = random.Random(0)
-    in_fork(small.write_small_store, folder / "store")
-    hits, rounds = 0, 0
+def rounds(folder: Path, method: str, kills: int) -> None:
+    """Trainings of one method, each killed until it finishes, until there were enough kills."""
+    rng = random.Random(method)
+    whole, broken = folder / f"whole-{method}", folder / f"broken-{method}"
+    seconds = finish(folder, whole, method)
+    hits = 0
     while hits < kills:
-        method = ("probe", "attention_probe")[rounds % 2]
-        whole, broken = folder / f"whole-{method}", folder / "broken"
-        if not whole.exists():
-            seconds = finish(folder, whole, method)
         shutil.rmtree(broken, ignore_errors=True)
         hits += kill_until_finished(folder, broken, method, rng, kills - hits, seconds / 8)
         finish(folder, broken, method)
         if contents(broken) != contents(whole):
-            sys.exit(f"round {rounds} ({method}): the resumed training differs from the uninterrupted one")
-        rounds += 1
-    print(f"{hits} kills in {rounds} rounds: all trainings equal to the bit")
+            sys.exit(f"{method}: the resumed training differs from the uninterrupted one")
+
+
+def main(folder: Path, kills: int) -> None:
+    warnings.filterwarnings("ignore", message="os.fork", category=RuntimeWarning)  # no thread of JAX has started
+    in_fork(small.write_small_store, folder / "store")
+    workers = [start(rounds, folder, method, kills // 2) for method in ("probe", "attention_probe")]
+    statuses = [os.waitpid(worker, 0)[1] for worker in workers]
+    if any(statuses):
+        sys.exit("a worker failed")
+    print(f"{kills} kills: all trainings equal to the bit")
 
 
 if __name__ == "__main__":

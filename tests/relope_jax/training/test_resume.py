@@ -106,6 +106,6 @@ def test_killed_fifty_times(tmp_path):
     command = [sys.executable, "-m", "tests.relope_jax.training.kill_training", str(tmp_path), "50"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("50 kills in "), done.stdout
-    state = json.loads(next((tmp_path / "broken").glob("training/epoch-*/state.json")).read_text())
+    assert done.stdout.startswith("50 kills: all"), done.stdout
+    state = json.loads(next((tmp_path / "broken-probe").glob("training/epoch-*/state.json")).read_text())
     assert state["epoch"] > 1
