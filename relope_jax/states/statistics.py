@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import jax
@@ -36,14 +35,6 @@ def token_statistics(states: StateSource, rows: Int[np.ndarray, "samples"]) -> T
         hidden.add(chunk.hidden)
         last_hidden.add(chunk.last_hidden)
     return TokenStatistics(hidden.moments(), last_hidden.moments())
-
-
-def moments(blocks: Iterable[Float[np.ndarray, "rows d"]]) -> Moments:
-    """Mean and standard deviation of all rows of the blocks."""
-    sums = MomentSums()
-    for block in blocks:
-        sums.add(block)
-    return sums.moments()
 
 
 class MomentSums:
