@@ -6,19 +6,17 @@ from typing import Protocol
 
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from relope_jax.data import RouterData
 from relope_jax.methods import TrainedMethod
 from relope_jax.models.probes import Parts
 from relope_jax.states.ragged import TokenStates
 from relope_jax.states.store import StoreStates
-from relope_jax.training.buckets import Batches
 from relope_jax.training.engine import EngineSpec
-from relope_jax.training.members import Hyper
 from relope_jax.training.mesh import make_mesh
 from relope_jax.training.resident import resident_feed
-from relope_jax.training.step import Ensemble, Epoch
+from relope_jax.training.step import Ensemble, Epoch, EpochPlan
 from relope_jax.training.streamed import StreamedFeed
 
 
@@ -43,15 +41,7 @@ class Feed(Protocol):
         """The feed for one method, which may need less (no tokens) or more (a key cache)."""
         ...
 
-    def epoch(
-        self,
-        ensemble: Ensemble,
-        parts: Parts,
-        hyper: Hyper,
-        running: Bool[np.ndarray, "members"],
-        batches: Batches,
-        progress: Float[np.ndarray, "steps"],
-    ) -> Epoch:
+    def epoch(self, ensemble: Ensemble, plan: EpochPlan) -> Epoch:
         """One epoch of AdamW of all members on the same batches; gives up `ensemble`."""
         ...
 

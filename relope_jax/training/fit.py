@@ -28,7 +28,7 @@ from relope_jax.training.feed import Feed
 from relope_jax.training.members import Member, ensembles, hyper
 from relope_jax.training.scoring import scores
 from relope_jax.training.snapshots import Snapshot, load_snapshot, save_snapshot
-from relope_jax.training.step import start
+from relope_jax.training.step import EpochPlan, start
 
 Log = Callable[[dict[str, Any]], None]
 
@@ -97,7 +97,7 @@ def fit(
         )
         n_steps = len(batches.rows)
         progress = ((at.step + np.arange(n_steps)) / (train.epochs * n_steps)).astype(np.float32)
-        done = feed.epoch(at.ensemble, parts, settings, running, batches, progress)
+        done = feed.epoch(at.ensemble, EpochPlan(parts, settings, running, batches, progress))
         seconds = time.perf_counter() - started
         require_finite_loss(method, done.terms["loss"], running, batches, at.step, members, data.sample_ids)
         auc = validation_auc(method, parts._replace(params=done.ensemble.params), feed, data, running)

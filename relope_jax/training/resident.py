@@ -19,9 +19,9 @@ from relope_jax.models.block_spec import Block
 from relope_jax.models.probes import Parts
 from relope_jax.states.ragged import TokenStates
 from relope_jax.training import mesh as meshes
-from relope_jax.training.buckets import Batches, sorted_batches
+from relope_jax.training.buckets import sorted_batches
 from relope_jax.training.members import Hyper
-from relope_jax.training.step import Ensemble, Epoch, Examples, Terms, gradients, update
+from relope_jax.training.step import Ensemble, Epoch, EpochPlan, Examples, Terms, gradients, update
 
 SCORED = 128  # samples a batch
 
@@ -49,20 +49,13 @@ class ResidentFeed:
             return dataclasses.replace(self, states=with_key_cache(self.states, self.block))
         return self
 
-    def epoch(
-        self,
-        ensemble: Ensemble,
-        parts: Parts,
-        hyper: Hyper,
-        running: Bool[np.ndarray, "members"],
-        batches: Batches,
-        progress: Float[np.ndarray, "steps"],
-    ) -> Epoch:
+    def epoch(self, ensemble: Ensemble, plan: EpochPlan) -> Epoch:
+        batches, parts = plan.batches, plan.parts
         rows, weights = meshes.shared(self.mesh, (batches.rows, batches.weights), axis=1)
-        bucket, progress, stay = meshes.everywhere(self.mesh, (batches.bucket, progress, running))
+        bucket, progress, running = meshes.everywhere(self.mesh, (batches.bucket, plan.progress, plan.running))
         with jax.transfer_guard("log"):
             ensemble, terms = run_epoch(
-                ensemble, parts.settings, parts.rest, hyper, stay, self.states, self.labels,
+                ensemble, parts.settings, parts.rest, plan.hyper, running, self.states, self.labels,
                 rows, weights, bucket, progress,
                 graphdef=parts.graphdef, widths=batches.widths, mesh=self.mesh,
             )  # fmt: skip

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from relope_jax.models.batch import TokenBatch
 from relope_jax.models.probes import Parts
+from relope_jax.training.buckets import Batches
 from relope_jax.training.losses import beta_at, objective
 from relope_jax.training.members import Hyper
 
@@ -25,6 +26,16 @@ class Ensemble(NamedTuple):
     params: nnx.State
     optimizer: optax.OptState
     key: PRNGKeyArray
+
+
+class EpochPlan(NamedTuple):
+    """What the members do in one epoch; `progress` is the share of the longest possible training before every step."""
+
+    parts: Parts
+    hyper: Hyper
+    running: Bool[np.ndarray, "members"]
+    batches: Batches
+    progress: Float[np.ndarray, "steps"]
 
 
 class Epoch(NamedTuple):

@@ -25,7 +25,7 @@ from relope_jax.training import mesh as meshes
 from relope_jax.training.buckets import Batches, sorted_batches
 from relope_jax.training.members import Hyper
 from relope_jax.training.resident import ResidentFeed, last_token_feed
-from relope_jax.training.step import Ensemble, Epoch, Examples, Terms, gradients, update
+from relope_jax.training.step import Ensemble, Epoch, EpochPlan, Examples, Terms, gradients, update
 
 SCORED = 64  # samples a batch
 AHEAD = 4  # batches that are read ahead, or being read
@@ -48,29 +48,22 @@ class StreamedFeed:
             return self
         return last_token_feed(self.states.last_hidden(), self.labels, self.block, self.mesh)
 
-    def epoch(
-        self,
-        ensemble: Ensemble,
-        parts: Parts,
-        hyper: Hyper,
-        running: Bool[np.ndarray, "members"],
-        batches: Batches,
-        progress: Float[np.ndarray, "steps"],
-    ) -> Epoch:
+    def epoch(self, ensemble: Ensemble, plan: EpochPlan) -> Epoch:
         input_clock = Clock()
-        stay, at = meshes.everywhere(self.mesh, (running, list(progress)))
+        parts = plan.parts
+        running, progress = meshes.everywhere(self.mesh, (plan.running, list(plan.progress)))
         pending: list[Terms] = []
         done: list[dict[str, np.ndarray]] = []
-        for (batch, examples), passed in zip(input_clock.timed(self._batches(batches)), at, strict=True):
+        for (batch, examples), passed in zip(input_clock.timed(self._batches(plan.batches)), progress, strict=True):
             with jax.transfer_guard("log"):
                 ensemble, terms = run_step(
-                    ensemble, parts.settings, parts.rest, hyper, stay, batch, examples, passed,
+                    ensemble, parts.settings, parts.rest, plan.hyper, running, batch, examples, passed,
                     graphdef=parts.graphdef, mesh=self.mesh,
                 )  # fmt: skip
             pending.append(terms)
             if len(pending) > 1:  # of the step before, so that the device never waits for this look
                 done.append(meshes.to_host(pending.pop(0)))
-                if not np.isfinite(done[-1]["loss"][running]).all():
+                if not np.isfinite(done[-1]["loss"][plan.running]).all():
                     break
         done += [meshes.to_host(terms) for terms in pending]
         stacked = {name: np.stack([terms[name] for terms in done]) for name in done[0]}
