@@ -17,7 +17,7 @@ from transformers.utils import check_peft_version
 from extract.models import FAMILIES, DecoderLayer, Family, family_of
 from extract.processor import load_processor
 from extract.source import adapter_folder
-from extract.spec import TOY_MLLM, ModelSpec
+from extract.spec import TOY_MODELS, ModelSpec
 from relope_jax.errors import ReLopeError, first_line
 
 
@@ -61,9 +61,9 @@ def load_backbone(spec: ModelSpec) -> Backbone:
     Raises:
       ReLopeError: model or adapter cannot be had (the message says how to get it), or the family is not supported.
     """
-    from extract.toy import build  # registers the toy's vision tower, so saved toys load by path too
+    from extract.toy import build  # registers the toys' vision tower, so saved toys load by path too
 
-    source, commit = (str(build.ensure_built()), "") if spec.name == TOY_MLLM else _locate(spec)
+    source, commit = (str(build.ensure_built(spec.name)), "") if spec.name in TOY_MODELS else _locate(spec)
     adapter = _find_adapter(spec, source)
     options: dict[str, Any] = {"trust_remote_code": spec.trust_remote_code}
     if not Path(source).is_dir():

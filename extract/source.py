@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from extract.datasets import get_dataset
-from extract.spec import TOY_MLLM, DatasetSpec, ModelSpec
+from extract.spec import TOY_MODELS, DatasetSpec, ModelSpec
 from relope_jax.states.files import sha256
 
 TOY_FOLDER = Path(__file__).with_name("toy")
-TOY_PARTS = ("projector.safetensors", "build.py", "vision.py")
+TOY_CODE = ("build.py", "vision.py", "weights.py")
 READ = {
     ".json",
     ".safetensors",
@@ -24,15 +24,16 @@ READ = {
 }  # kinds of files that a model or an adapter is made of
 
 
-def toy_digest() -> str:
-    """Identity of the toy MLLM: its projector and the code that assembles it."""
-    return hashlib.sha256(b"".join((TOY_FOLDER / name).read_bytes() for name in TOY_PARTS)).hexdigest()[:12]
+def toy_digest(name: str) -> str:
+    """Identity of a toy MLLM: its trained weights and the code that assembles it."""
+    parts = (f"weights/{name}.safetensors", *TOY_CODE)
+    return hashlib.sha256(b"".join((TOY_FOLDER / part).read_bytes() for part in parts)).hexdigest()[:12]
 
 
 def model_source(spec: ModelSpec) -> str:
     """Digest of the toy or of a local folder's weights and configuration; the revision asked for on the hub."""
-    if spec.name == TOY_MLLM:
-        return toy_digest()
+    if spec.name in TOY_MODELS:
+        return toy_digest(spec.name)
     folder = Path(spec.name)
     return _folder_digest(folder) if folder.is_dir() else spec.revision
 

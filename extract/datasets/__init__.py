@@ -10,6 +10,10 @@ from extract.datasets.jsonl import JSONL
 from extract.datasets.mathvision import MATHVISION
 from extract.datasets.mmmu import MMMU
 from extract.datasets.scienceqa import SCIENCEQA
+from extract.datasets.suite.charts import VEGA_CHARTS
+from extract.datasets.suite.digits import DIGIT_SUMS
+from extract.datasets.suite.places import US_PLACES
+from extract.datasets.suite.plots import VEGA_PLOTS
 from relope_jax.errors import ReLopeError, nearest
 
 DATASETS: dict[str, Dataset] = {
@@ -22,6 +26,10 @@ DATASETS: dict[str, Dataset] = {
         SCIENCEQA,
         CHARTQA,
         MATHVISION,
+        VEGA_CHARTS,
+        DIGIT_SUMS,
+        US_PLACES,
+        VEGA_PLOTS,
     )
 }
 

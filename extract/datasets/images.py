@@ -30,6 +30,15 @@ def _as_file(image: dict[str, Any], folder: Path) -> Path | str | None:
     if data is None:
         return image["path"]
     suffix = next((suffix for mark, suffix in SUFFIXES.items() if data.startswith(mark)), "")
+    return save_image(data, folder, suffix)
+
+
+def save_image(data: bytes, folder: Path, suffix: str) -> Path:
+    """A file in `folder` that holds `data` and is named by its digest; written by one rename, where it is not there.
+
+    Raises:
+      ReLopeError: it cannot be written.
+    """
     path = folder / f"{hashlib.sha256(data).hexdigest()}{suffix}"
     try:
         if not path.exists() or path.stat().st_size != len(data):  # absent, or torn by a power cut

