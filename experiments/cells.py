@@ -73,7 +73,7 @@ def expand(config: ConfigDict, axes: Sequence[Axis]) -> list[Cell]:
     for name in config.methods:
         method = get_method(name)
         if not isinstance(method, TrainedMethod):
-            raise ReLopeError(f"'{name}' trains nothing; config.methods names trained methods only")
+            raise ReLopeError(f"'{name}' trains nothing; a sweep's config.methods names trained methods only")
         mine = [axis for axis in axes if axis.concerns(name)]
         for values in itertools.product(*(axis.values for axis in mine)):
             setting = tuple((axis.field, value) for axis, value in zip(mine, values, strict=True))

@@ -13,10 +13,12 @@ from ml_collections import ConfigDict
 from experiments import report
 from experiments.results import evaluate_run
 from experiments.rundir import open_run
+from extract.inputs import make_inputs
 from extract.settings import open_or_extract, plan_from_config
+from relope_jax.baselines.inputs import Inputs, require_inputs
 from relope_jax.data import RouterData, load_router_data
 from relope_jax.errors import ReLopeError
-from relope_jax.methods import TrainedMethod, get_method
+from relope_jax.methods import TrainedMethod, get_method, needs_of
 from relope_jax.models.replay import replay_block
 from relope_jax.run import Run
 from relope_jax.states.manifest import MANIFEST
@@ -30,6 +32,7 @@ from relope_jax.training.fit import fit
 from relope_jax.training.members import Member
 from relope_jax.training.mesh import agreed, barrier, is_primary
 from relope_jax.training.spec import TrainSpec
+from relope_jax.training.view import seen_by
 
 
 class Stopwatch:
@@ -53,13 +56,16 @@ class Stopwatch:
 def run(config: ConfigDict) -> Run:
     """Carry out `config` and return the finished run."""
     watch = Stopwatch()
-    methods = [trained_method(name) for name in config.methods]
+    methods = [get_method(name) for name in config.methods]
+    trained = [method for method in methods if isinstance(method, TrainedMethod)]
     train, engine = TrainSpec(**config.train), EngineSpec(**config.engine)
     require_distinct("methods", config.methods)
     require_distinct("seeds", config.seeds)
-    specs = {method.name: spec_from_dict(method, config[method.name].to_dict()) for method in methods}
+    specs = {method.name: spec_from_dict(method, config[method.name].to_dict()) for method in trained}
     with watch.stage("store"):
         store = open_store(config)
+    with watch.stage("inputs"):
+        inputs = open_inputs(config, store, needs_of(methods))
     with watch.stage("replay"):
         data = load_router_data(store, engine)
         describe(store, data)
@@ -71,7 +77,7 @@ def run(config: ConfigDict) -> Run:
     with open_run(config, store) as writer:
         feed = open_feed(data, engine)
         say(f"{feed.description}; {padding(feed, data, train)}")
-        for method in methods:
+        for method in trained:
             if agreed(writer.has_method(method.name)):
                 writer.finish_method(method.name)
                 say(f"{method.name}: already trained, skipped")
@@ -79,11 +85,12 @@ def run(config: ConfigDict) -> Run:
             members = [Member(specs[method.name], train, seed) for seed in config.seeds]
             folder = writer.training(method.name)
             with watch.stage(method.name), writer.progress(method, train, config.seeds) as log:
-                fitted = fit(method, members, data, feed, log, folder, engine.checkpoint_seconds)
+                seen, seen_feed = seen_by(method, data, feed, inputs)
+                fitted = fit(method, members, seen, seen_feed, log, folder, engine.checkpoint_seconds)
                 save_router(writer.checkpoint(method.name), method, members, fitted)
             writer.finish_method(method.name)
         with watch.stage("evaluate"):
-            evaluate_run(writer, store, data, feed, methods, config.seeds)
+            evaluate_run(writer, data, feed, inputs, methods, config.seeds)
     barrier(f"{writer.path}: evaluated")
     finished = Run(writer.path)
     with watch.stage("report"):
@@ -92,14 +99,6 @@ def run(config: ConfigDict) -> Run:
     say(f"\ntime: {watch}")
     say(f"report: {page}")
     return finished
-
-
-def trained_method(name: str) -> TrainedMethod:
-    """A method that `config.methods` may name."""
-    method = get_method(name)
-    if not isinstance(method, TrainedMethod):
-        raise ReLopeError(f"'{name}' is a row of every table anyway; config.methods names trained methods only")
-    return method
 
 
 def require_distinct(field: str, values: tuple) -> None:
@@ -114,6 +113,18 @@ def open_store(config: ConfigDict) -> Store:
     if jax.process_count() > 1 and not open_place(plan.store).exists(MANIFEST):
         raise ReLopeError(f"there is no finished store {plan.store}: make it with `python -m extract.run --config=...`")
     return open_or_extract(plan)
+
+
+def open_inputs(config: ConfigDict, store: Store, needs: tuple[str, ...]) -> Inputs:
+    """What the methods read beside the hidden states; what is missing is made first where the config says how.
+
+    Raises:
+      ReLopeError: an input is missing and cannot be made here.
+    """
+    make_inputs(config, store, needs)
+    inputs = Inputs(store)
+    require_inputs(inputs, needs)
+    return inputs
 
 
 def say(text: str) -> None:

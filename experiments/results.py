@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from experiments.rundir import RunFolder
+from experiments.sample_table import sample_table
+from relope_jax.baselines.inputs import Inputs
 from relope_jax.data import RouterData
-from relope_jax.methods import METHODS, SANITY, Baseline, TrainedMethod
+from relope_jax.methods import METHODS, SANITY, Baseline, Method, TrainedMethod
 from relope_jax.metrics.evaluate import Evaluation, evaluate
 from relope_jax.metrics.summary import auc_difference, mean_auc
 from relope_jax.states.store import Store
@@ -17,6 +21,9 @@ from relope_jax.training.checkpoints import load_ensemble
 from relope_jax.training.feed import Feed
 from relope_jax.training.mesh import everywhere
 from relope_jax.training.scoring import scores
+from relope_jax.training.view import seen_by
+
+BLIND = "question_only"  # what every method is compared with
 
 
 class Scored:
@@ -28,19 +35,45 @@ class Scored:
 
 def evaluate_run(
     writer: RunFolder,
-    store: Store,
     data: RouterData,
     feed: Feed,
-    methods: list[TrainedMethod],
+    inputs: Inputs,
+    methods: Sequence[Method],
     seeds: tuple[int, ...],
 ) -> None:
-    """Score all samples with every trained method and sanity row, evaluate the test split, write it all."""
-    scored = [entry for method in methods for entry in trained_scores(writer, method, data, feed)]
-    scored += [entry for name in SANITY for entry in baseline_scores(METHODS[name], data, seeds)]
+    """Score all samples with every method and sanity row, evaluate the test split, write it all."""
+    names = [method.name for method in methods]
+    scored: list[Scored] = []
+    for method in (METHODS[name] for name in dict.fromkeys((*names, *SANITY))):
+        if isinstance(method, Baseline):
+            scored += baseline_scores(method, data, inputs, seeds)
+        else:
+            scored += trained_scores(writer, method, *seen_by(method, data, feed, inputs))
     test = data.rows["test"]
-    evaluation = evaluate(np.stack([entry.scores[test] for entry in scored]), data.labels[test], data.groups[test])
-    rows, summary = result_rows(scored, evaluation, store, data), summarise(scored, evaluation, methods)
-    writer.write(score_table(scored, store), rows, summary)
+    large = known_labels(inputs, test)
+    known = {} if large is None else {"large": large}
+    evaluation = evaluate(
+        np.stack([entry.scores[test] for entry in scored]), data.labels[test], data.groups[test], **known
+    )
+    rows, summary = result_rows(scored, evaluation, inputs.store, data), summarise(scored, evaluation, names)
+    summary["large"] = large_record(inputs, large)
+    writer.write(score_table(scored, inputs.store), sample_table(inputs), rows, summary)
+
+
+def known_labels(inputs: Inputs, rows: np.ndarray) -> np.ndarray | None:
+    """Whether the large model is right on these samples; None unless that is known of all: nothing is made up."""
+    labels = inputs.large_labels[rows]
+    unknown = int((labels < 0).sum())
+    if 0 < unknown < len(rows):
+        print(f"the large model's answer to {unknown} of {len(rows)} test questions is unknown: its columns stay empty")
+    return None if unknown else labels
+
+
+def large_record(inputs: Inputs, labels: np.ndarray | None) -> dict[str, Any] | None:
+    """The large model in summary.json; None without one."""
+    if inputs.large is None or labels is None:
+        return None
+    return {"model": inputs.large.settings["model"], "accuracy": float(labels.mean())}
 
 
 def trained_scores(writer: RunFolder, method: TrainedMethod, data: RouterData, feed: Feed) -> list[Scored]:
@@ -57,9 +90,10 @@ def trained_scores(writer: RunFolder, method: TrainedMethod, data: RouterData, f
     ]  # fmt: skip
 
 
-def baseline_scores(method: Baseline, data: RouterData, seeds: tuple[int, ...]) -> list[Scored]:
-    """Scores of a sanity row, once when it draws nothing at random."""
-    return [Scored(method.name, seed, method.scores(data, seed)) for seed in (seeds if method.seeded else seeds[:1])]
+def baseline_scores(method: Baseline, data: RouterData, inputs: Inputs, seeds: tuple[int, ...]) -> list[Scored]:
+    """Scores of a baseline, once when it draws nothing at random."""
+    used = seeds if method.seeded else seeds[:1]
+    return [Scored(method.name, seed, method.scores(data, inputs, seed)) for seed in used]
 
 
 def score_table(scored: list[Scored], store: Store) -> pa.Table:
@@ -87,30 +121,44 @@ def result_rows(scored: list[Scored], evaluation: Evaluation, store: Store, data
     }
     rows = []
     for i, entry in enumerate(scored):
-        metrics = {name: float(value[i]) for name, value in evaluation.values.items()}
+        metrics = {name: number(value[i]) for name, value in evaluation.values.items()}
         rows.append(common | {"method": entry.method, "seed": entry.seed} | sizes | metrics | entry.extra)
     return rows
 
 
-def summarise(scored: list[Scored], evaluation: Evaluation, methods: list[TrainedMethod]) -> dict[str, Any]:
-    """summary.json: every method over its seeds, and paired differences between the trained methods."""
+def summarise(scored: list[Scored], evaluation: Evaluation, methods: Sequence[str]) -> dict[str, Any]:
+    """summary.json: every method over its seeds, and paired differences between the run's methods."""
     names = [entry.method for entry in scored]
     table = {}
     for name in dict.fromkeys(names):
         mine = [i for i, other in enumerate(names) if other == name]
-        means = {metric: float(np.mean(value[mine])) for metric, value in evaluation.values.items()}
+        means = {metric: number(np.mean(value[mine])) for metric, value in evaluation.values.items()}
         estimate = mean_auc(evaluation.auc, names, name)
         spread = float(np.ptp(evaluation.values["auc"][mine]))
         table[name] = means | {
             "auc": estimate.value, "auc_low": estimate.low, "auc_high": estimate.high,
             "auc_seed_range": spread, "n_seeds": len(mine),
         }  # fmt: skip
-    trained = [method.name for method in methods]
-    pairs = [(a, b) for i, a in enumerate(trained) for b in trained[i + 1 :]] + [(a, "question_only") for a in trained]
-    differences = []
-    for first, second in pairs:
-        d = auc_difference(evaluation.auc, names, first, second)
-        differences.append(
-            {"first": first, "second": second, "difference": d.value, "low": d.low, "high": d.high, "p": d.p}
-        )
-    return {"methods": table, "differences": differences}
+    return {"methods": table, "differences": differences(evaluation, names, pairs_of(methods))}
+
+
+def pairs_of(methods: Sequence[str]) -> list[tuple[str, str]]:
+    """All pairs of the run's methods, then each of them with the blind router."""
+    pairs = [(a, b) for i, a in enumerate(methods) for b in methods[i + 1 :]]
+    return pairs + [(a, BLIND) for a in methods if BLIND not in methods]
+
+
+def differences(evaluation: Evaluation, names: list[str], pairs: list[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Paired differences of AUC."""
+    found = [auc_difference(evaluation.auc, names, first, second) for first, second in pairs]
+    return [
+        {
+            "first": first, "second": second, "difference": d.value, "low": d.low, "high": d.high, "p": d.p,
+        }
+        for (first, second), d in zip(pairs, found, strict=True)
+    ]  # fmt: skip
+
+
+def number(value: float) -> float | None:
+    """A metric for JSON: None where it is undefined or infinite."""
+    return float(value) if math.isfinite(value) else None

@@ -19,7 +19,7 @@ from experiments.tensorboard import event_log
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import TrainedMethod
 from relope_jax.models.params import block_bytes
-from relope_jax.run import BLOCK, CHECKPOINTS, CONFIG, METRICS, RESULTS, SCORES, SUMMARY, TRAINING
+from relope_jax.run import BLOCK, CHECKPOINTS, CONFIG, METRICS, RESULTS, SAMPLES, SCORES, SUMMARY, TRAINING
 from relope_jax.states.files import lock_folder, publish, write_bytes, write_json, write_text
 from relope_jax.states.store import Store
 from relope_jax.training.fit import Log, NonFiniteLoss
@@ -79,8 +79,8 @@ class RunFolder:
     def finish_method(self, method: str) -> None:
         """Forget the training that led to a finished method."""
 
-    def write(self, scores: pa.Table, rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
-        """Publish scores.parquet, summary.json and results.json, the mark of a finished run."""
+    def write(self, scores: pa.Table, samples: pa.Table, rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
+        """Publish scores.parquet, samples.parquet, summary.json and results.json, the mark of a finished run."""
 
 
 class RunWriter(RunFolder):
@@ -178,10 +178,11 @@ class RunWriter(RunFolder):
         with contextlib.suppress(OSError):  # another method's training may be there
             self.training(method).parent.rmdir()
 
-    def write(self, scores: pa.Table, rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
-        """Publish scores.parquet, summary.json and results.json, the mark of a finished run."""
-        scratch = self.path / f".{SCORES}"
-        pq.write_table(scores, scratch)
-        publish(scratch, self.path / SCORES)
+    def write(self, scores: pa.Table, samples: pa.Table, rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
+        """Publish scores.parquet, samples.parquet, summary.json and results.json, the mark of a finished run."""
+        for name, table in ((SCORES, scores), (SAMPLES, samples)):
+            scratch = self.path / f".{name}"
+            pq.write_table(table, scratch)
+            publish(scratch, self.path / name)
         write_json(self.path / SUMMARY, summary)
         write_json(self.path / RESULTS, rows)

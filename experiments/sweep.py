@@ -32,6 +32,7 @@ from experiments.sweep_figures import write_plots
 from experiments.sweep_progress import Progress
 from experiments.sweep_results import Row, SweepFolder, cell_id, digest, score_table, summary_text, table_rows
 from extract.settings import Extraction, open_or_extract
+from relope_jax.baselines.inputs import Inputs
 from relope_jax.config import define_config_flag, parse_flags
 from relope_jax.data import RouterData, load_router_data
 from relope_jax.errors import ReLopeError, exit_on_error
@@ -43,6 +44,7 @@ from relope_jax.training.engine import EngineSpec
 from relope_jax.training.feed import Feed, open_feed
 from relope_jax.training.fit import Fitted, NonFiniteLoss, fit
 from relope_jax.training.scoring import scores
+from relope_jax.training.view import seen_by
 
 
 def run(config: ConfigDict, grid: Sequence[str], out: str = "sweeps", most: int = 32) -> Path:
@@ -110,6 +112,7 @@ def train_job(
 ) -> None:
     """Train, score and publish one ensemble."""
     name, started = digest(list(job.cells)), time.perf_counter()
+    data, feed = seen_by(job.method, data, feed, Inputs(store))
     feed = feed.of(job.method)
     with folder.log(name) as append:
         log = progress.begin(job, append)

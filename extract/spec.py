@@ -11,6 +11,7 @@ from typing import Any
 from relope_jax.errors import ReLopeError, require_choice, require_range
 
 TOY_MLLM = "toy-mllm"
+TOY_MODELS = (TOY_MLLM, "toy-small", "toy-large")  # built from pretrained parts in PyPI packages
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +19,7 @@ class ModelSpec:
     """The small MLLM.
 
     Attributes:
-      name: hub name, local folder, or "toy-mllm" (built from pretrained parts in PyPI packages).
+      name: hub name, local folder, or one of the toys in `TOY_MODELS` (built from pretrained parts in PyPI packages).
       revision: branch, tag or commit on the hub.
       dtype: "float32", "bfloat16" or "float16".
       device: "cpu", "cuda", ..., or "auto" (an accelerator when there is one).
@@ -126,6 +127,7 @@ class AnswerSpec:
         process.
       key_env: NAME of the environment variable that holds the key; empty sends no key.
       splits: whose questions are asked.
+      ask: "question", or "confidence": how likely it is that the small model's answer in the store is right.
       samples: 0 for one greedy answer; k for k sampled answers under each of the two prompts.
       temperature, top_p: of the sampled answers; the greedy one has temperature 0.
       max_tokens: bound on an answer.
@@ -145,6 +147,7 @@ class AnswerSpec:
     base_url: str = ""
     key_env: str = "OPENAI_API_KEY"
     splits: tuple[str, ...] = ("train", "validation", "test")
+    ask: str = "question"
     samples: int = 0
     temperature: float = 1.0
     top_p: float = 1.0
@@ -169,6 +172,9 @@ class AnswerSpec:
             raise ReLopeError("answers.splits is empty; it can be ('train', 'validation', 'test')")
         for split in self.splits:
             require_choice("answers.splits", split, ("train", "validation", "test"))
+        require_choice("answers.ask", self.ask, ("question", "confidence"))
+        if self.ask == "confidence" and self.samples:
+            raise ReLopeError("answers.ask=confidence takes one greedy answer: leave answers.samples at 0")
         require_choice("answers.image_detail", self.image_detail, ("", "low", "high", "auto"))
         require_range("answers.temperature", self.temperature, 0, 10)
         require_range("answers.top_p", self.top_p, 0, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from relope_jax.metrics.evaluate import require_both_labels
 from relope_jax.models.block_spec import Block
@@ -63,6 +63,19 @@ def load_router_data(store: Store, engine: EngineSpec | None = None) -> RouterDa
         block=store.block,
         identity={"store": store.digest, "layer": store.layer},
     )
+
+
+def with_vectors(data: RouterData, vectors: Float[np.ndarray, "samples d"]) -> RouterData:
+    """`data` with one vector a sample in the place of its states, for a method that reads another one than z_n^(l)."""
+    states = vector_states(vectors)
+    require_finite(states, data.sample_ids)
+    return dataclasses.replace(data, states=states, statistics=token_statistics(states, data.rows["train"]))
+
+
+def vector_states(vectors: Float[np.ndarray, "samples d"]) -> TokenStates:
+    """Prompts of one token, whose z_n^(l) is the vector."""
+    vectors = np.asarray(vectors, np.float32)
+    return TokenStates(vectors, np.zeros((len(vectors), 1), np.int32), np.arange(len(vectors) + 1), vectors)
 
 
 def open_states(store: Store, engine: EngineSpec) -> StateSource:

@@ -8,12 +8,28 @@ from collections.abc import Callable
 import numpy as np
 from flax import nnx
 
-from relope_jax.baselines.question_only import question_only_scores
-from relope_jax.baselines.sanity import oracle_scores, random_scores
+from relope_jax.baselines.cascade import cascade_scores
+from relope_jax.baselines.inputs import CONFIDENCE, EMBEDDINGS, LARGE, OUTPUT_EMBEDDING, SAMPLES, Inputs
+from relope_jax.baselines.mixture_of_thought import mot_verify_scores, mot_vote_scores
+from relope_jax.baselines.question_only import question_only_baseline
+from relope_jax.baselines.sanity import oracle_baseline, random_baseline
+from relope_jax.baselines.sw_ranking import sw_ranking_scores
+from relope_jax.baselines.token_confidence import (
+    chow_average_scores,
+    chow_quantile_scores,
+    chow_sum_scores,
+    first_token_entropy_scores,
+)
+from relope_jax.baselines.token_quantiles import token_quantiles_scores
+from relope_jax.baselines.verbalised import verbalised_scores
 from relope_jax.data import RouterData
 from relope_jax.errors import ReLopeError, nearest
 from relope_jax.models.probes import AttentionProbe, Probe, ReLope
 from relope_jax.models.spec import AttentionProbeSpec, ProbeSpec, ReLopeSpec
+
+# What a router reads before it decides, from the cheapest on: the question alone, the small model's prefill, its greedy
+# answer, further sampled answers, or its answer to a question about its answer.
+READS = QUERY, PREFILL, ANSWER, SAMPLED, VERBALISED = ("query", "prefill", "answer", "samples", "verbalised")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +37,7 @@ class TrainedMethod:
     """A probe trained on hidden states: its nnx module and the spec that configures it.
 
     `reads_tokens`: it reads Z^(l-1), not only z_n^(l). `reads_block`: it computes the frozen block, so a key cache
-    makes its training faster.
+    makes its training faster. `reads_output`: it reads the output embedding in the place of z_n^(l).
     """
 
     name: str
@@ -30,27 +46,36 @@ class TrainedMethod:
     spec: type[ProbeSpec]
     reads_tokens: bool = True
     reads_block: bool = False
+    reads_output: bool = False
+
+    @property
+    def reads(self) -> str:
+        """One of `READS`."""
+        return ANSWER if self.reads_output else PREFILL
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What must be there beside the hidden states."""
+        return (OUTPUT_EMBEDDING,) if self.reads_output else ()
 
 
 @dataclasses.dataclass(frozen=True)
 class Baseline:
-    """A router that needs no hidden states: `scores(data, seed)` gives P(Y = 1) of every sample."""
+    """A router without a checkpoint: `scores(data, inputs, seed)` gives P(Y = 1) of every sample.
+
+    `reads` is one of `READS`; `needs` names the inputs that a store need not have (relope_jax/baselines/inputs.py);
+    `seeded`: its scores depend on the seed.
+    """
 
     name: str
     title: str
-    scores: Callable[[RouterData, int], np.ndarray]
+    scores: Callable[[RouterData, Inputs, int], np.ndarray]
+    reads: str
+    needs: tuple[str, ...] = ()
     seeded: bool = False
 
 
 Method = TrainedMethod | Baseline
-
-
-def _question_only(data: RouterData, seed: int) -> np.ndarray:
-    del seed
-    train = data.rows["train"]
-    questions = [data.questions[i] for i in train]
-    return question_only_scores(questions, data.labels[train], data.questions)
-
 
 METHODS: dict[str, Method] = {
     method.name: method
@@ -58,9 +83,20 @@ METHODS: dict[str, Method] = {
         TrainedMethod("relope", "ReLope", ReLope, ReLopeSpec, reads_block=True),
         TrainedMethod("attention_probe", "Attention Probe", AttentionProbe, AttentionProbeSpec),
         TrainedMethod("probe", "Probe", Probe, ProbeSpec, reads_tokens=False),
-        Baseline("question_only", "Question only (blind)", _question_only),
-        Baseline("random", "Random", lambda data, seed: random_scores(len(data.labels), seed), seeded=True),
-        Baseline("oracle", "Oracle", lambda data, seed: oracle_scores(data.labels)),
+        TrainedMethod("post_hoc_embed", "Post-Hoc Embed", Probe, ProbeSpec, reads_tokens=False, reads_output=True),
+        Baseline("mot_vote", "MoT vote", mot_vote_scores, SAMPLED, (SAMPLES,)),
+        Baseline("mot_verify", "MoT verification", mot_verify_scores, SAMPLED, (SAMPLES,)),
+        Baseline("cascade", "Cascade (FrugalGPT)", cascade_scores, ANSWER, (EMBEDDINGS,)),
+        Baseline("sw_ranking", "RouteLLM SW ranking", sw_ranking_scores, QUERY, (LARGE, EMBEDDINGS)),
+        Baseline("token_quantiles", "Token quantiles", token_quantiles_scores, ANSWER),
+        Baseline("chow_sum", "Chow-Sum", chow_sum_scores, ANSWER),
+        Baseline("chow_average", "Chow-Average", chow_average_scores, ANSWER),
+        Baseline("chow_quantile", "Chow-Quantile", chow_quantile_scores, ANSWER),
+        Baseline("first_token_entropy", "First-token entropy", first_token_entropy_scores, PREFILL),
+        Baseline("verbalised", "Verbalised confidence", verbalised_scores, VERBALISED, (CONFIDENCE,)),
+        Baseline("question_only", "Question only (blind)", question_only_baseline, QUERY),
+        Baseline("random", "Random", random_baseline, QUERY, seeded=True),
+        Baseline("oracle", "Oracle", oracle_baseline, QUERY),
     )
 }
 SANITY = ("question_only", "random", "oracle")  # rows of every table
@@ -71,3 +107,8 @@ def get_method(name: str) -> Method:
     if name not in METHODS:
         raise ReLopeError(f"unknown method '{name}'{nearest(name, METHODS)}; known: {', '.join(METHODS)}")
     return METHODS[name]
+
+
+def needs_of(methods: list[Method]) -> tuple[str, ...]:
+    """All inputs that these methods need, each once."""
+    return tuple(dict.fromkeys(need for method in methods for need in method.needs))

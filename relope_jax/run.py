@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from flax import nnx
 from jaxtyping import Float
 
+from relope_jax.data import vector_states
 from relope_jax.errors import ReLopeError
 from relope_jax.models.batch import to_device
 from relope_jax.models.block_spec import Block
@@ -32,6 +33,7 @@ CHECKPOINTS = "checkpoints"
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
 RESULTS = "results.json"
+SAMPLES = "samples.parquet"
 SCORES = "scores.parquet"
 SUMMARY = "summary.json"
 TRAINING = "training"
@@ -44,8 +46,16 @@ class Router:
         self._restored, self._run = restored, run
         self.method = restored.method
 
-    def __call__(self, states: TokenStates) -> Float[np.ndarray, "samples"]:
-        """Scores of `states`, from a store or from `extract.prefill`."""
+    def __call__(self, states: TokenStates | Float[np.ndarray, "samples d"]) -> Float[np.ndarray, "samples"]:
+        """Scores of `states`, from a store or from `extract.prefill`; Post-Hoc Embed takes output embeddings instead.
+
+        Raises:
+          ReLopeError: the method reads the other of the two.
+        """
+        if self.method.reads_output != isinstance(states, np.ndarray):
+            kind = "output embeddings (store.output_embedding())" if self.method.reads_output else "states"
+            raise ReLopeError(f"'{self.method.name}' scores {kind}")
+        states = vector_states(states) if isinstance(states, np.ndarray) else states
         labels = np.zeros(len(states), np.int64)  # nothing is learned
         feed = resident_feed(states, labels, self._run.block, make_mesh(1), key_cache=False).of(self.method)
         return scores(stack([self._restored.parts]), feed, np.arange(len(states)))[0]
@@ -117,6 +127,11 @@ class Run:
     def scores(self) -> pa.Table:
         """scores.parquet: `sample_id, dataset, split, method, seed, score, label`."""
         return pq.read_table(self.path / SCORES)
+
+    @property
+    def samples(self) -> pa.Table:
+        """samples.parquet: labels of both models and token counts, one row a sample."""
+        return pq.read_table(self.path / SAMPLES)
 
     @property
     def block(self) -> Block:

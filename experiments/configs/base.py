@@ -1,11 +1,13 @@
 """Every field with its default; the other configs change a few. The fields are explained where they are defined:
-extract/spec.py (model, dataset, extract, answers), relope_jax/training/spec.py (train), relope_jax/training/engine.py
-(engine) and relope_jax/models/spec.py (relope, attention_probe, probe)."""
+extract/spec.py (model, dataset, extract, answers), extract/input_spec.py (large, inputs), relope_jax/training/spec.py
+(train), relope_jax/training/engine.py (engine) and relope_jax/models/spec.py (relope, attention_probe, probe,
+post_hoc_embed)."""
 
 import dataclasses
 
 from ml_collections import ConfigDict
 
+from extract.input_spec import InputSpec, LargeSpec
 from extract.spec import AnswerSpec, DatasetSpec, ExtractSpec, ModelSpec
 from relope_jax.models.spec import AttentionProbeSpec, ProbeSpec, ReLopeSpec
 from relope_jax.training.engine import EngineSpec
@@ -25,10 +27,13 @@ def get_config() -> ConfigDict:
             "dataset": dataclasses.asdict(DatasetSpec()),
             "extract": dataclasses.asdict(ExtractSpec()),
             "answers": dataclasses.asdict(AnswerSpec()),
+            "large": dataclasses.asdict(LargeSpec()),
+            "inputs": dataclasses.asdict(InputSpec()),
             "train": dataclasses.asdict(TrainSpec()),
             "engine": dataclasses.asdict(EngineSpec()),
             "relope": dataclasses.asdict(ReLopeSpec()),
             "attention_probe": dataclasses.asdict(AttentionProbeSpec()),
             "probe": dataclasses.asdict(ProbeSpec()),
+            "post_hoc_embed": dataclasses.asdict(ProbeSpec()),
         }
     )

@@ -24,11 +24,13 @@ Captions = Mapping[str, tuple[str, ...]]
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """A sample as it is asked: the prompt, before any style, and its images as data URLs."""
+    """A sample as it is asked: the prompt, before any style, its images as data URLs, and the small model's answer when
+    the question is about that."""
 
     sample_id: str
     text: str
     urls: tuple[str, ...]
+    answer: str = ""
 
 
 def question_content(dataset: Dataset, sample: Sample, variant: Variant, captions: Captions) -> Question:

@@ -16,7 +16,8 @@ from extract.answers.content import Captions, Question, question_content
 from extract.answers.endpoint import Endpoint
 from extract.answers.local import InProcess
 from extract.answers.request import styles_of
-from extract.answers.table import refuse_other_settings, settings_of, write_answers
+from extract.answers.styles import CONFIDENCE, answer_text, stated_percent
+from extract.answers.table import Read, refuse_other_settings, settings_of, write_answers
 from extract.datasets import Dataset, get_dataset
 from extract.images import LeftOut
 from extract.sample import Sample
@@ -55,13 +56,15 @@ def answer(plan: Extraction, spec: AnswerSpec, store: Store) -> Answers:
     total = len(samples) * len(styles_of(spec)) * max(spec.samples, 1)
     with Cache(spec.cache) as cache, tqdm(total=total, desc="asking", unit="answer", smoothing=0.05) as bar:
         questions = _questions(dataset, samples, variant, captions, collected)
+        if spec.ask == CONFIDENCE:
+            questions = _about_answers(questions, store)
         if small:
             small.collect(questions, cache, collected, bar)
         else:
             with Endpoint(spec) as endpoint:
                 collect(questions, endpoint, cache, collected, bar)
     collected.require_answers()
-    answers = write_answers(place, settings, dataset, samples, collected)
+    answers = write_answers(place, settings, reader(spec, dataset, store), samples, collected)
     report(answers, collected)
     return answers
 
@@ -83,6 +86,25 @@ def samples_of(store: Store, dataset: Dataset, spec: DatasetSpec, splits: tuple[
     if lost := [sample_id for sample_id in wanted if sample_id not in samples]:
         raise ReLopeError(f"{spec.name} lacks {len(lost)} samples of {store.path}, the first '{lost[0]}'")
     return [samples[sample_id] for sample_id in wanted]
+
+
+def reader(spec: AnswerSpec, dataset: Dataset, store: Store) -> Read:
+    """How a response becomes a final answer and a label."""
+    if spec.ask != CONFIDENCE:
+
+        def read(sample: Sample, style: str, response: str) -> tuple[str, int]:
+            answer = answer_text(style, response)
+            return dataset.final_answer(sample, answer), int(dataset.grade(sample, answer))
+
+        return read
+    labels = dict(zip(store.column("sample_id"), store.column("label"), strict=True))
+    return lambda sample, style, response: (stated_percent(response), int(labels[sample.sample_id]))
+
+
+def _about_answers(questions: Iterator[Question], store: Store) -> Iterator[Question]:
+    """The questions with the small model's greedy answers, for "confidence"."""
+    answers = dict(zip(store.column("sample_id"), store.column("response"), strict=True))
+    return (dataclasses.replace(question, answer=answers[question.sample_id]) for question in questions)
 
 
 def _captions(store: Store, spec: DatasetSpec, samples: list[Sample]) -> dict[str, tuple[str, ...]]:

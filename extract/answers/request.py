@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from extract.answers.content import Question, message
-from extract.answers.styles import DIRECT, STYLES, styled
+from extract.answers.styles import CONFIDENCE, DIRECT, STEPS, styled
 from extract.spec import AnswerSpec
 
 KEY_VERSION = 1  # raise it when the meaning of a cached response changes
@@ -32,7 +32,7 @@ class Request:
 
     @property
     def text(self) -> str:
-        return styled(self.style, self.question.text)
+        return styled(self.style, self.question.text, self.question.answer)
 
     @property
     def body(self) -> dict[str, Any]:
@@ -76,7 +76,9 @@ class Response:
 
 def styles_of(spec: AnswerSpec) -> tuple[str, ...]:
     """The styles that are asked: a greedy answer needs one, sampled answers take both."""
-    return tuple(STYLES) if spec.samples else (DIRECT,)
+    if spec.ask == CONFIDENCE:
+        return (CONFIDENCE,)
+    return (DIRECT, STEPS) if spec.samples else (DIRECT,)
 
 
 def requests_for(question: Question, spec: AnswerSpec) -> Iterator[Request]:

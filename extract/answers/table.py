@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -11,8 +12,7 @@ import pyarrow.parquet as pq
 
 from extract.answers.collect import Collected, cost_of
 from extract.answers.request import styles_of
-from extract.answers.styles import STYLES, answer_text
-from extract.datasets import Dataset
+from extract.answers.styles import STYLES
 from extract.sample import Sample
 from extract.spec import AnswerSpec
 from relope_jax.errors import ReLopeError
@@ -24,10 +24,14 @@ from relope_jax.states.place import Place
 # How the asking went, not what was asked: another value gives the same answers.
 HOW = ("name", "key_env", "concurrency", "retries", "timeout", "cache", "price_in", "price_out")
 
+Read = Callable[[Sample, str, str], tuple[str, int]]  # sample, style, response -> final answer and label
+
 
 def settings_of(spec: AnswerSpec, source: str, variant: str) -> dict[str, Any]:
     """What shapes the answers. Two tables with equal settings hold answers to the same requests."""
     asked = {name: getattr(spec, name) for name in spec.__dataclass_fields__ if name not in HOW}
+    if spec.ask == "question":
+        del asked["ask"]  # as in tables from before there was anything else to ask
     settings = {"source": source, "variant": variant, "styles": {name: STYLES[name] for name in styles_of(spec)}}
     return json.loads(json.dumps(asked | settings))  # as a sidecar gives them back
 
@@ -49,11 +53,11 @@ def refuse_other_settings(place: Place, name: str, settings: dict[str, Any]) -> 
 
 
 def write_answers(
-    place: Place, settings: dict[str, Any], dataset: Dataset, samples: list[Sample], collected: Collected
+    place: Place, settings: dict[str, Any], read: Read, samples: list[Sample], collected: Collected
 ) -> Answers:
-    """Grade and publish: the table first, then the sidecar, which marks it as finished."""
+    """Read, grade and publish: the table first, then the sidecar, which marks it as finished."""
     spec, totals = collected.spec, collected.totals
-    rows = [row for sample in samples for row in _rows(dataset, sample, collected)]
+    rows = [row for sample in samples for row in _rows(read, sample, collected)]
     buffer = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(rows, schema=ANSWER_SCHEMA), buffer)
     data = buffer.getvalue().to_pybytes()
@@ -79,7 +83,7 @@ def write_answers(
     return Answers.load(place.url, spec.name)
 
 
-def _rows(dataset: Dataset, sample: Sample, collected: Collected) -> list[dict[str, Any]]:
+def _rows(read: Read, sample: Sample, collected: Collected) -> list[dict[str, Any]]:
     """The table's rows of one sample, by style and index."""
     rows = []
     for style in styles_of(collected.spec):
@@ -87,10 +91,10 @@ def _rows(dataset: Dataset, sample: Sample, collected: Collected) -> list[dict[s
             response = collected.responses.get((sample.sample_id, style, index))
             if response is None:
                 continue
-            answer = answer_text(style, response.text)
+            final_answer, label = read(sample, style, response.text)
             rows.append({
                 "sample_id": sample.sample_id, "style": style, "index": index, "response": response.text,
-                "final_answer": dataset.final_answer(sample, answer), "label": int(dataset.grade(sample, answer)),
+                "final_answer": final_answer, "label": label,
                 "token_logprobs": response.token_logprobs, "prompt_tokens": response.prompt_tokens,
                 "completion_tokens": response.completion_tokens, "cost": cost_of(response, collected.spec),
                 "finish_reason": response.finish_reason,

@@ -9,6 +9,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
+from relope_jax.baselines.inputs import Inputs
+from relope_jax.data import RouterData
+
 
 def question_only_scores(
     train_questions: list[str], train_labels: Int[np.ndarray, "n"], questions: list[str]
@@ -20,3 +23,9 @@ def question_only_scores(
     )
     model.fit(train_questions, train_labels)
     return model.predict_proba(questions)[:, 1]
+
+
+def question_only_baseline(data: RouterData, inputs: Inputs, seed: int) -> Float[np.ndarray, "samples"]:
+    """P(Y = 1) of every sample."""
+    train = data.rows["train"]
+    return question_only_scores([data.questions[i] for i in train], data.labels[train], data.questions)

@@ -62,7 +62,7 @@ def test_run_directory(finished):
     run, _ = finished
     names = {path.name for path in run.path.iterdir()}
     assert names == {
-        "config.json", "metrics.jsonl", "results.json", "summary.json", "scores.parquet", "checkpoints",
+        "config.json", "metrics.jsonl", "results.json", "summary.json", "scores.parquet", "samples.parquet", "checkpoints",
         "block.safetensors", "report.html", "tensorboard", ".lock",
     }  # fmt: skip
     assert run.config["dataset"]["max_questions"] == 320

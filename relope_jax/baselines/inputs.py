@@ -1,0 +1,136 @@
+"""What baselines read beside the hidden states: answers, their token probabilities, text embeddings. Read when asked
+for, once."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float, Float32, Int
+
+from relope_jax.errors import ReLopeError
+from relope_jax.states.answers import Answers, answer_names
+from relope_jax.states.embeddings import QUESTION, QUESTION_ANSWER, load_embeddings, store_texts
+from relope_jax.states.store import Store
+
+# Inputs that a store need not have; the first three are names of tables of answers.
+LARGE, SAMPLES, CONFIDENCE, EMBEDDINGS, OUTPUT_EMBEDDING = (
+    "large", "samples", "confidence", "embeddings", "output_embedding",
+)  # fmt: skip
+TABLES = (LARGE, SAMPLES, CONFIDENCE)
+STYLES = ("direct", "steps")  # the two prompts of sampled answers
+
+
+class Inputs:
+    """Lazy columns of one store, row i for sample i. What is missing raises a ReLopeError that says how to make it."""
+
+    def __init__(self, store: Store):
+        self.store = store
+        self.sample_ids: list[str] = store.column("sample_id").tolist()
+
+    @functools.cached_property
+    def questions(self) -> list[str]:
+        return self.store.column("question").tolist()
+
+    @functools.cached_property
+    def responses(self) -> list[str]:
+        """The small model's greedy answers."""
+        return self.store.column("response").tolist()
+
+    @functools.cached_property
+    def final_answers(self) -> list[str]:
+        """What they settle on; "" when nothing."""
+        return self.store.column("final_answer").tolist()
+
+    @functools.cached_property
+    def token_logprobs(self) -> list[Float32[np.ndarray, "tokens"]]:
+        """Log-probabilities of each greedy answer's tokens, in nats.
+
+        Raises:
+          ReLopeError: an answer has none.
+        """
+        ragged = [np.asarray(row, np.float32) for row in self.store.samples["token_logprobs"].to_pylist()]
+        if empty := [name for name, row in zip(self.sample_ids, ragged, strict=True) if not len(row)]:
+            raise ReLopeError(
+                f"{len(empty)} answers of {self.store.path} have no token log-probabilities, the first '{empty[0]}': "
+                "delete the store and extract it again"
+            )
+        return ragged
+
+    @functools.cached_property
+    def first_token_entropy(self) -> Float[np.ndarray, "samples"]:
+        return self.store.column("first_token_entropy").astype(np.float64)
+
+    @functools.cached_property
+    def output_embedding(self) -> Float[np.ndarray, "samples d"]:
+        return self.store.output_embedding()
+
+    @functools.cached_property
+    def question_embedding(self) -> Float[np.ndarray, "samples d"]:
+        return self._embedding(QUESTION)
+
+    @functools.cached_property
+    def question_answer_embedding(self) -> Float[np.ndarray, "samples d"]:
+        return self._embedding(QUESTION_ANSWER)
+
+    def _embedding(self, name: str) -> Float[np.ndarray, "samples d"]:
+        return load_embeddings(self.store.path, name, store_texts(name, self.questions, self.responses))
+
+    @functools.cached_property
+    def large(self) -> Answers | None:
+        """The large model's greedy answers; None when nobody asked it."""
+        return Answers.load(self.store.path, LARGE) if LARGE in answer_names(self.store.path) else None
+
+    @functools.cached_property
+    def large_labels(self) -> Int[np.ndarray, "samples"]:
+        """1 where the large model is right, 0 where it is wrong, -1 where its answer is unknown."""
+        labels = np.full(len(self.sample_ids), -1, np.int64)
+        if self.large is not None:
+            known = np.flatnonzero(self.large.has(self.sample_ids))
+            labels[known] = self.large.labels([self.sample_ids[i] for i in known])
+        return labels
+
+    @functools.cached_property
+    def samples(self) -> Answers | None:
+        """Sampled answers of the small model; None when there are none."""
+        return Answers.load(self.store.path, SAMPLES) if SAMPLES in answer_names(self.store.path) else None
+
+    def sampled_answers(self, style: str) -> list[list[str]]:
+        """Final answers of every sample's draws under one prompt.
+
+        Raises:
+          ReLopeError: a sample lacks draws.
+        """
+        answers = Answers.load(self.store.path, SAMPLES) if self.samples is None else self.samples
+        self._require_all(answers)
+        return answers.sampled("final_answer", style, self.sample_ids)
+
+    @functools.cached_property
+    def stated_confidence(self) -> list[str]:
+        """The probability in percent that the small model states of each of its answers; "" where it states none."""
+        answers = Answers.load(self.store.path, CONFIDENCE)
+        self._require_all(answers)
+        return [stated for (stated,) in answers.sampled("final_answer", CONFIDENCE, self.sample_ids)]
+
+    def _require_all(self, answers: Answers) -> None:
+        there = answers.has(self.sample_ids)
+        if not there.all():
+            first = self.sample_ids[int(np.argmin(there))]
+            raise ReLopeError(
+                f"the answers '{answers.name}' of {self.store.path} lack {int((~there).sum())} of {len(there)} "
+                f"samples, the first '{first}': give the command that made them again"
+            )
+
+
+def require_inputs(inputs: Inputs, needs: tuple[str, ...]) -> None:
+    """Raise ReLopeError, before anything is trained, when an input of `needs` cannot be read."""
+    checks: dict[str, Callable[[], object]] = {
+        LARGE: lambda: inputs.large or Answers.load(inputs.store.path, LARGE),
+        SAMPLES: lambda: inputs.sampled_answers(STYLES[0]),
+        CONFIDENCE: lambda: inputs.stated_confidence,
+        EMBEDDINGS: lambda: (inputs.question_embedding, inputs.question_answer_embedding),
+        OUTPUT_EMBEDDING: lambda: inputs.output_embedding,
+    }
+    for need in needs:
+        checks[need]()

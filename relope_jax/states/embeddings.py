@@ -1,0 +1,86 @@
+"""Embeddings of a store's texts by a sentence encoder: STORE/embeddings/NAME.safetensors, row i of sample i."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from relope_jax.errors import ReLopeError
+from relope_jax.states.manifest import MANIFEST
+from relope_jax.states.place import open_place
+
+FOLDER = "embeddings"
+QUESTION, QUESTION_ANSWER = "question", "question_answer"
+NAMES = (QUESTION, QUESTION_ANSWER)
+_KEY = "embeddings"
+
+
+def store_texts(name: str, questions: Sequence[str], responses: Sequence[str]) -> list[str]:
+    """What is embedded of every sample: its question, or question and the small model's answer with a space between."""
+    if name == QUESTION:
+        return list(questions)
+    return [f"{question} {response}" for question, response in zip(questions, responses, strict=True)]
+
+
+def save_embeddings(
+    store: str | Path, name: str, embeddings: Float[np.ndarray, "samples d"], encoder: str, texts: Sequence[str]
+) -> None:
+    """Publish the embeddings of a store's texts in one step; `encoder` is the identity of what made them."""
+    place = open_place(store)
+    record = {
+        "store_manifest": place.sha256(MANIFEST), "encoder": encoder, "texts": _digest(texts),
+        "sha256": _array_digest(embeddings),
+    }  # fmt: skip
+    # One entry: safetensors writes several in random order.
+    data = save({_KEY: np.ascontiguousarray(embeddings, np.float32)}, metadata={"record": json.dumps(record)})
+    place.write(f"{FOLDER}/{name}.safetensors", data)
+
+
+def load_embeddings(
+    store: str | Path, name: str, texts: Sequence[str], encoder: str | None = None
+) -> Float[np.ndarray, "samples d"]:
+    """The embeddings `name` of a store, a folder or an s3:// or gs:// URL.
+
+    Args:
+      texts: what must have been embedded.
+      encoder: what must have made them; None takes any encoder's.
+
+    Raises:
+      ReLopeError: there are none, they are damaged, or they belong to another store, other texts or another encoder.
+    """
+    place, file = open_place(store), f"{FOLDER}/{name}.safetensors"
+    make = "make them with `python -m extract.embed --config=...`"
+    if not place.exists(file):
+        raise ReLopeError(f"{store} has no embeddings '{name}': {make}")
+    try:
+        with place.local_copy(file) as path, safe_open(path, "numpy") as opened:
+            record = json.loads(opened.metadata()["record"])
+            embeddings = opened.get_tensor(_KEY)
+        whole = record["sha256"] == _array_digest(embeddings)
+        same_store = record["store_manifest"] == place.sha256(MANIFEST)
+        same_texts = record["texts"] == _digest(texts) and len(embeddings) == len(texts)
+        made_by = record["encoder"]
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise ReLopeError(f"the embeddings '{name}' of {store} are damaged: {make}") from error
+    if not whole:
+        raise ReLopeError(f"the embeddings '{name}' of {store} are damaged: {make}")
+    if not (same_store and same_texts):
+        raise ReLopeError(f"the embeddings '{name}' belong to another store than {store}: {make}")
+    if encoder is not None and made_by != encoder:
+        raise ReLopeError(f"the embeddings '{name}' of {store} were made by another encoder ({made_by}): {make}")
+    return embeddings
+
+
+def _digest(texts: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()
+
+
+def _array_digest(array: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array, np.float32).tobytes()).hexdigest()
