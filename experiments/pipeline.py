@@ -21,6 +21,7 @@ from relope_jax.errors import ReLopeError
 from relope_jax.methods import TrainedMethod, get_method, needs_of
 from relope_jax.models.replay import replay_block
 from relope_jax.run import Run
+from relope_jax.states.joined import JoinedStore
 from relope_jax.states.manifest import MANIFEST
 from relope_jax.states.place import open_place
 from relope_jax.states.store import Store
@@ -107,8 +108,23 @@ def require_distinct(field: str, values: tuple) -> None:
         raise ReLopeError(f"config.{field} is {values!r}; it needs at least one value, and none twice")
 
 
-def open_store(config: ConfigDict) -> Store:
-    """The config's store; when there is none yet it is extracted first, by a process that is alone."""
+def open_store(config: ConfigDict) -> Store | JoinedStore:
+    """The config's store, or with `train_on` that and those it is trained on; each is extracted first when there is
+    none yet, by a process that is alone."""
+    target = open_one(config)
+    if not config.train_on:
+        return target
+    sources = []
+    for text in config.train_on:
+        other = config.copy_and_resolve_references()
+        other.dataset.name, _, other.dataset.path = text.partition("=")
+        other.store = ""
+        sources.append(open_one(other))
+    return JoinedStore(target, sources)
+
+
+def open_one(config: ConfigDict) -> Store:
+    """One store."""
     plan = plan_from_config(config)
     if jax.process_count() > 1 and not open_place(plan.store).exists(MANIFEST):
         raise ReLopeError(f"there is no finished store {plan.store}: make it with `python -m extract.run --config=...`")

@@ -4,6 +4,9 @@ Extracts the store when there is none yet, proves the frozen block by replay, tr
 seeds at once, evaluates, and writes runs/<name>/ with a report. Finished methods are skipped on a restart, and a
 method that was interrupted goes on where it was saved last.
 
+With a study's config (paper.py, table1.py to table4.py, figure2.py, figure3.py) it makes the runs that the study needs,
+then its tables and figures.
+
 On several hosts that share a disk, give each the same command with --coordinator=HOST0:PORT --processes=N --process=I.
 """
 
@@ -18,6 +21,7 @@ import jax
 from absl import app, flags
 
 from experiments.pipeline import run
+from experiments.studies.execute import run as run_study
 from relope_jax.config import define_config_flag, parse_flags
 from relope_jax.errors import ReLopeError, exit_on_error
 
@@ -34,7 +38,7 @@ def main(_: list[str]) -> None:
     elif _PROCESSES.value > 1:
         raise ReLopeError("several processes need --coordinator=HOST:PORT, the same for all, and each its --process=I")
     try:
-        run(_CONFIG.value)
+        (run_study if "study" in _CONFIG.value else run)(_CONFIG.value)
     except ReLopeError as error:
         if jax.process_count() > 1:  # at once: the others wait for this one in vain
             print(f"error: {error}", file=sys.stderr, flush=True)

@@ -33,6 +33,11 @@ NON_FINITE = "non_finite.json"
 EVENTS = "tensorboard"
 
 
+def recorded_config(config: ConfigDict) -> dict[str, Any]:
+    """What config.json holds of a config: all that a run is made of."""
+    return {k: v for k, v in json.loads(config.to_json()).items() if k not in NO_PART}
+
+
 def open_run(config: ConfigDict, store: Store) -> RunFolder:
     """The run folder of a config: the primary process writes it, others read it on the disk that they share.
 
@@ -89,7 +94,7 @@ class RunWriter(RunFolder):
     def __init__(self, path: Path, config: ConfigDict, store: Store):
         super().__init__(path)
         record = {
-            "config": {k: v for k, v in json.loads(config.to_json()).items() if k not in NO_PART},
+            "config": recorded_config(config),
             "store": {"path": store.path, "manifest_sha256": store.digest},
             "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         }

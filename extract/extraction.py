@@ -51,6 +51,8 @@ def extract_store(plan: Extraction, shard: Shard | None = None) -> bool:
     dataset = get_dataset(plan.dataset.name)
     samples = draw(dataset.load(plan.dataset), plan.dataset)
     splits = group_split(samples, plan.dataset)
+    if only := plan.dataset.only_split:
+        samples = [sample for sample in samples if splits[sample.group] == only]
     variant = parse_variant(plan.dataset.variant)
     backbone = load_backbone(plan.model)
     # First: a layer that is not supported is refused at once.

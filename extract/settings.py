@@ -31,8 +31,8 @@ def plan_from_config(config: ConfigDict) -> Extraction:
     model, dataset = ModelSpec(**config.model), DatasetSpec(**config.dataset)
     extract = ExtractSpec(**config.extract)
     named = f"{_slug(f'{model.name} {model.adapter}')}-{dataset.name}"
-    if dataset.variant:
-        named += f"-{_slug(dataset.variant)}"
+    for part in (dataset.modality, dataset.variant, dataset.only_split):
+        named += f"-{_slug(part)}" if part else ""
     named += f"-l{'-'.join(map(str, extract.all_layers))}"
     return Extraction(model, dataset, extract, config.store or f"stores/{named}")
 

@@ -49,16 +49,19 @@ class DatasetSpec:
     """Labelled queries and how to split them.
 
     Attributes:
-      name: a registered dataset: "easy_vqa", "jsonl", "mmmu", "aokvqa", "scienceqa", "chartqa" or "mathvision".
+      name: a registered dataset: a benchmark ("mmmu", "aokvqa", "scienceqa", "chartqa", "mathvision"), a task of the
+        suite ("easy_vqa", "vega_charts", "digit_sums", "us_places", "vega_plots") or "jsonl".
       path: the "jsonl" file; a benchmark's folder or table (docs/datasets.md); empty reads a benchmark from the hub.
       benchmark_split: the published split of a benchmark to read from a folder or the hub; empty: its default one.
       revision: branch, tag or commit of a benchmark on the hub.
       image_cache: folder where images that are embedded in a benchmark's tables are unpacked, once.
       variant: what is done to every query: "noise:25", "jpeg:20", "blur:2", "caption", "question_only"; empty: nothing.
       captions: JSONL file for the variant "caption"; empty lets the small model describe the images itself.
+      modality: "text" takes only questions without an image, "image" only those with one; empty takes both.
       max_questions: draw so many at random; 0 takes all.
       validation, test: shares of the groups (images); the rest is for training.
       seed: of the draw and of the split.
+      only_split: extract the prompts of this split alone, for a store that routers trained on another are tested on.
     """
 
     name: str = "easy_vqa"
@@ -68,12 +71,16 @@ class DatasetSpec:
     image_cache: str = "data/images"
     variant: str = ""
     captions: str = ""
+    modality: str = ""
     max_questions: int = 0
     validation: float = 0.2
     test: float = 0.3
     seed: int = 0
+    only_split: str = ""
 
     def __post_init__(self) -> None:
+        require_choice("dataset.modality", self.modality, ("", "text", "image"))
+        require_choice("dataset.only_split", self.only_split, ("", "train", "validation", "test"))
         require_range("dataset.max_questions", self.max_questions, 0)
         require_range("dataset.validation", self.validation, 0, 1)
         require_range("dataset.test", self.test, 0, 1)

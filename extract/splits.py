@@ -12,7 +12,16 @@ from relope_jax.errors import ReLopeError
 
 
 def draw(samples: Sequence[Sample], spec: DatasetSpec) -> list[Sample]:
-    """`spec.max_questions` samples at random (all when 0), in the dataset's order and with their final groups."""
+    """`spec.max_questions` samples at random (all when 0), in the dataset's order and with their final groups.
+
+    Raises:
+      ReLopeError: no sample is of `spec.modality`.
+    """
+    if spec.modality:
+        samples = [sample for sample in samples if bool(sample.images) == (spec.modality == "image")]
+        if not samples:
+            kind = "with" if spec.modality == "image" else "without"
+            raise ReLopeError(f"{spec.name} has no question {kind} an image: leave --config.dataset.modality out")
     if not spec.max_questions or spec.max_questions >= len(samples):
         return regroup(samples)
     chosen = random.Random(f"draw-{spec.seed}").sample(range(len(samples)), spec.max_questions)

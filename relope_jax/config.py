@@ -35,6 +35,7 @@ def parse_flags(argv: list[str]) -> list[str]:
             raise ReLopeError(f"name a config with --config=...; there are: {', '.join(config_names())}")
         if path is not None:
             defaults = load_defaults(path)
+            resolved = [spell_out(defaults, argument) for argument in resolved]
             for argument in resolved:
                 check_override(defaults, argument)
         remaining = flags.FLAGS(resolved)
@@ -64,6 +65,37 @@ def load_defaults(path: str) -> ConfigDict:
     if "get_config" not in module:
         raise ReLopeError(f"{path} is not a config: it defines no get_config()")
     return module["get_config"]()
+
+
+def spell_out(defaults: ConfigDict, argument: str) -> str:
+    """`--config.model=NAME` as `--config.model.name=NAME`, and `--config.datasets=a,b` as a tuple of texts."""
+    match = _OVERRIDE.match(argument)
+    field = match and _field(defaults, match[1])
+    if match is None or match[2] is None or field is None:
+        return argument
+    if isinstance(field, ConfigDict) and "name" in field:
+        return f"--config.{match[1]}.name={match[2]}"
+    if isinstance(field, tuple) and all(isinstance(value, str) for value in field) and not _is_literal(match[2]):
+        return f"--config.{match[1]}={tuple(piece.strip() for piece in match[2].split(',') if piece.strip())}"
+    return argument
+
+
+def _is_literal(text: str) -> bool:
+    try:
+        ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return False
+    return True
+
+
+def _field(defaults: ConfigDict, path: str) -> Any:
+    """What `path` names in the config; None when there is nothing of that name."""
+    current: Any = defaults
+    for name in path.split("."):
+        if not isinstance(current, ConfigDict) or name not in current:
+            return None
+        current = current[name]
+    return current
 
 
 def check_override(defaults: ConfigDict, argument: str) -> None:

@@ -125,7 +125,7 @@ def _config(spec: LoRASpec, modules: list[str], base_model: str) -> dict[str, An
         "base_model_name_or_path": base_model or None,
         "inference_mode": True,
         "r": spec.rank,
-        "lora_alpha": spec.alpha,
+        "lora_alpha": spec.lora_alpha,
         "lora_dropout": 0.0,
         "use_rslora": spec.rslora,
         "bias": "none",

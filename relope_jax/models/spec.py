@@ -12,7 +12,10 @@ TOKEN_DTYPES = ("float32", "bfloat16")
 
 @dataclasses.dataclass(frozen=True)
 class LoRASpec:
-    """Low-rank adapter on the block (PEFT's conventions: scale alpha/r, or alpha/sqrt(r) if rslora)."""
+    """Low-rank adapter on the block (PEFT's conventions: scale alpha/r, or alpha/sqrt(r) if rslora).
+
+    `alpha` 0 stands for 2r: the scale then stays the same over a sweep of ranks.
+    """
 
     rank: int = 128
     alpha: float = 256.0
@@ -25,8 +28,13 @@ class LoRASpec:
         require_range("lora.rank", self.rank, 1)
 
     @property
+    def lora_alpha(self) -> float:
+        """alpha as PEFT writes it."""
+        return self.alpha or 2.0 * self.rank
+
+    @property
     def scale(self) -> float:
-        return self.alpha / (self.rank**0.5 if self.rslora else self.rank)
+        return self.lora_alpha / (self.rank**0.5 if self.rslora else self.rank)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from experiments.configs import base, quickstart
-from relope_jax.config import check_override, config_names, find_config, load_defaults
+from relope_jax.config import check_override, config_names, find_config, load_defaults, spell_out
 from relope_jax.errors import ReLopeError
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +36,22 @@ def test_unknown_config_lists_the_known_ones():
 )  # fmt: skip
 def test_good_overrides(argument):
     check_override(base.get_config(), argument)
+
+
+@pytest.mark.parametrize(
+    ("short", "spelled_out"),
+    [
+        ("--config.model=m", "--config.model.name=m"),
+        ("--config.methods=probe,relope", "--config.methods=('probe', 'relope')"),
+        ("--config.methods=('probe',)", "--config.methods=('probe',)"),
+        ("--config.seeds=(4, 5)", "--config.seeds=(4, 5)"),
+        ("--config.extract.layers=12,18", "--config.extract.layers=12,18"),  # a tuple of numbers already
+        ("--config.train=3", "--config.train=3"),  # a group without a name
+        ("--config.zzzz=3", "--config.zzzz=3"),
+    ],
+)
+def test_short_forms_are_spelled_out(short, spelled_out):
+    assert spell_out(base.get_config(), short) == spelled_out
 
 
 @pytest.mark.parametrize(

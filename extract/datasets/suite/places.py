@@ -66,7 +66,8 @@ def draw(place: Place, rng: random.Random) -> Scene:
     for row in _airports()[::3]:
         canvas.dot(_position(float(row["latitude"]), float(row["longitude"])), 0.8, GREY)
     canvas.dot(_position(place.latitude, place.longitude), rng.uniform(4, 5), COLOURS["red"])
-    return Scene(canvas.image(), (Question("In which state is the red dot?", place.state, tuple(choices)),))
+    question = Question("In which state is the red dot?", place.state, tuple(choices))
+    return Scene(canvas.image(), (question,), caption=f"a map of the United States with a red dot at {place.town}")
 
 
 def _position(latitude: float, longitude: float) -> tuple[float, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import json
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +19,9 @@ from extract.grading import choices as multiple_choice
 from extract.grading import exact_match, normalise
 from extract.sample import Sample
 from extract.spec import DatasetSpec
+from relope_jax.states.files import write_text
 
+CAPTIONS = "captions.jsonl"  # beside the images; for the variant "caption"
 CHOICES = "{question}\nChoices: {choices}"
 
 Material = TypeVar("Material")
@@ -34,10 +37,11 @@ class Question(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """A drawing, or None for questions without an image, and what is asked about it."""
+    """A drawing, or None for questions without an image, and what is asked about it; `caption` says what it shows."""
 
     image: Image.Image | None
     questions: tuple[Question, ...]
+    caption: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,8 +62,8 @@ class Task(Generic[Material]):
 
     def load(self, spec: DatasetSpec) -> list[Sample]:
         """All questions about the pieces that no toy MLLM was trained on, in a fixed order."""
-        folder = Path(spec.image_cache) / f"{self.name}-{self.version}"
-        samples = []
+        folder = self.folder(spec)
+        samples, captions = [], []
         for number, piece in enumerate(shuffled(self, "questions")):
             scene = self.draw(piece, random.Random(f"{self.name}-{self.version}-{number}"))
             images = () if scene.image is None else (save_image(_png(scene.image), folder, ".png"),)
@@ -67,7 +71,22 @@ class Task(Generic[Material]):
             for k, question in enumerate(scene.questions):
                 sample_id = f"{group}-{k}"
                 samples.append(Sample(sample_id, group, question.text, question.answer, images, question.choices))
+                if scene.caption:
+                    captions.append(json.dumps({"id": sample_id, "caption": scene.caption}) + "\n")
+        if captions:
+            write_text(folder / CAPTIONS, "".join(captions))
         return samples
+
+    def folder(self, spec: DatasetSpec) -> Path:
+        """Where the images are."""
+        return Path(spec.image_cache) / f"{self.name}-{self.version}"
+
+    def captions(self, spec: DatasetSpec) -> str:
+        """The file of captions, for a task whose scenes have some; written by `load`."""
+        path = self.folder(spec) / CAPTIONS
+        if not path.exists():
+            self.load(spec)
+        return str(path)
 
     def training_scenes(self, rng: random.Random) -> Callable[[], Scene]:
         """Draws scenes for training a toy MLLM without end, from the pieces kept for it."""

@@ -1,0 +1,44 @@
+"""The paper's whole evaluation: Tables 1 to 4, Figures 2 and 3; by default on the suite, five tasks that run anywhere.
+
+python -m experiments.run --config=paper.py
+python -m experiments.run --config=paper.py --config.model=Qwen/Qwen2.5-VL-7B-Instruct --config.large=gpt-4o \
+    --config.large.base_url=https://... --config.datasets=mmmu,aokvqa,scienceqa,chartqa,mathvision \
+    --config.choice_dataset=scienceqa --config.ablation_dataset=mmmu --config.dataset.max_questions=0
+
+docs/results.md has the suite's results; docs/suite.md describes its tasks.
+"""
+
+from ml_collections import ConfigDict
+
+from experiments.configs import base
+from relope_jax.methods import METHODS, SANITY
+
+
+def get_config() -> ConfigDict:
+    """All six, with the toy MLLMs on 700 questions of each task of the suite."""
+    config = base.get_config()
+    config.update(
+        {
+            "study": "paper",  # or one of experiments/studies
+            "datasets": ("easy_vqa", "vega_charts", "digit_sums", "us_places", "vega_plots"),  # "name" or "name=path"
+            "backbones": (),  # configs whose small models are compared; empty: this config's own
+            "choice_dataset": "us_places",  # of Table 1: multiple choice, with questions that have no image
+            "ablation_dataset": "vega_charts",  # of Figure 3
+            "perturbations": ("noise:40", "jpeg:10", "blur:2"),  # of Table 3
+            "layers": (12, 18, 24, 30),  # of Figure 3
+            "ranks": (8, 32, 128),
+            "betas": (0.01, 0.1, 1.0),
+        }
+    )
+    config.name = "paper"
+    config.model.name = "toy-small"
+    config.large.name = "toy-large"
+    config.methods = tuple(name for name in METHODS if name not in SANITY)
+    config.dataset.max_questions = 700
+    config.inputs.samples = 3
+    config.inputs.max_tokens = 8
+    config.relope.learning_rate = 3e-4
+    config.attention_probe.learning_rate = 1e-3
+    config.probe.learning_rate = 3e-4
+    config.train.epochs = 30
+    return config

@@ -1,0 +1,118 @@
+"""Figure 2: accuracy of the system against the share of queries that the large model answers."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from ml_collections import ConfigDict
+
+from experiments.figures import STYLE, line_style
+from experiments.studies.jobs import Backbone, backbones, main_run, main_runs, names
+from experiments.studies.scored import test_scores
+from experiments.studies.study import Done, Outcome, Study
+from experiments.tables import Entry, Table
+from relope_jax.errors import ReLopeError
+from relope_jax.methods import METHODS
+from relope_jax.metrics.routing import deferral_curve
+from relope_jax.run import Run
+
+METRICS = {
+    "apgr": "APGR", "cpt_50": "CPT(50 %)", "cpt_80": "CPT(80 %)", "audc": "AUDC", "aiq": "AIQ", "qnc": "QNC",
+    "prr": "PRR", "ece": "ECE", "brier": "Brier",
+}  # fmt: skip
+COLUMNS = 3  # panels side by side
+SHARES = np.linspace(0, 1, 101)
+
+
+def outcome(config: ConfigDict, done: Done) -> Outcome:
+    """One figure and one table a backbone."""
+    tables, figures, findings = [], [], []
+    for backbone in backbones(config):
+        runs = {dataset: done.runs[main_run(backbone, dataset).name] for dataset in names(config)}
+        for dataset, run in runs.items():
+            if run.summary["large"] is None:
+                raise ReLopeError(
+                    f"nobody asked a large model the questions of {dataset}: name one with --config.large=..., "
+                    "or leave Figure 2 out"
+                )
+        figures.append((f"{backbone.prefix}figure2", draw(runs, config.methods)))
+        tables.append(table(backbone, runs))
+        findings += [finding(dataset, run) for dataset, run in runs.items()]
+    return Outcome(tuple(tables), tuple(figures), tuple(findings))
+
+
+def draw(runs: dict[str, Run], methods: tuple[str, ...]) -> Figure:
+    """A panel a dataset, and one of their mean."""
+    shown = [*methods, "question_only", "random", "oracle"]
+    with plt.rc_context(STYLE):
+        rows = -(-(len(runs) + 1) // COLUMNS)
+        figure, axes = plt.subplots(rows, COLUMNS, figsize=(10.5, 3.0 * rows), squeeze=False)
+        panels = list(axes.flat)
+        curves: dict[str, list[np.ndarray]] = {name: [] for name in shown}
+        for panel, (dataset, run) in zip(panels, runs.items(), strict=False):
+            for name in shown:
+                curves[name].append(curve(run, name))
+                panel.plot(SHARES, curves[name][-1], **line_style(name))
+            panel.set(title=dataset, xlim=(0, 1))
+        mean = panels[len(runs)]
+        for name in shown:
+            mean.plot(SHARES, np.mean(curves[name], axis=0), **line_style(name), label=METHODS[name].title)
+        mean.set(title="mean", xlim=(0, 1))
+        for panel in panels[len(runs) + 1 :]:
+            panel.set_visible(False)
+        figure.supxlabel("share of queries sent to the large model")
+        figure.supylabel("accuracy of the system")
+        figure.legend(loc="outside lower center", ncols=5)
+        figure.set_layout_engine("constrained")
+        return figure
+
+
+def curve(run: Run, method: str) -> np.ndarray:
+    """Accuracy at `SHARES` of deferred test queries, mean over seeds. The oracle defers what the large model repairs."""
+    found = test_scores(run, method)
+    scores = found.scores
+    if method == "oracle":
+        scores = (found.labels - found.large)[None].astype(np.float64)
+    accuracy = deferral_curve(scores, found.labels, found.large).mean(axis=0)
+    return accuracy[np.round(SHARES * (len(accuracy) - 1)).astype(int)]
+
+
+def table(backbone: Backbone, runs: dict[str, Run]) -> Table:
+    """Routing metrics, each the mean over the datasets where it is defined."""
+    methods = [*dict.fromkeys((*backbone.config.methods, "question_only", "random"))]
+    rows = []
+    for method in methods:
+        entries = []
+        for metric in METRICS:
+            values = [run.summary["methods"][method].get(metric) for run in runs.values()]
+            known = [value for value in values if value is not None]
+            entries.append(Entry(float(np.mean(known)) if len(known) == len(values) else None))
+        rows.append((METHODS[method].title, tuple(entries)))
+    accuracies = "; ".join(
+        f"{dataset} {run.results[0]['base_rate']:.0%} and {run.summary['large']['accuracy']:.0%}"
+        for dataset, run in runs.items()
+    )
+    return Table(
+        name=f"{backbone.prefix}figure2",
+        title=f"Routing to {next(iter(runs.values())).summary['large']['model']}: {backbone.title}",
+        columns=tuple(METRICS.values()),
+        rows=tuple(rows),
+        notes=(
+            f"Accuracy of the small and of the large model: {accuracies}.",
+            "Means over the datasets; - where a metric is undefined on one of them (a share of recovery never reached).",
+        ),
+    )
+
+
+def finding(dataset: str, run: Run) -> str:
+    """What routing buys on one dataset, in words."""
+    methods = {name: run.summary["methods"][name]["apgr"] for name in run.config["methods"]}
+    known = {name: value for name, value in methods.items() if value is not None}
+    if not known:
+        return f"{dataset}: both models are equally good, there is nothing to recover."
+    best = max(known, key=known.__getitem__)
+    return f"{dataset}: {METHODS[best].title} recovers most of the gap between the models (APGR {known[best]:.2f}; random 0.5)."
+
+
+STUDY = Study("figure2", "Figure 2: accuracy of the system against the share routed", main_runs, outcome)

@@ -1,0 +1,106 @@
+"""Figure 3: what the rank of the LoRA, the layer and beta change."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from ml_collections import ConfigDict
+
+from experiments.figures import STYLE, line_style
+from experiments.studies.jobs import PROBES, Backbone, backbones, run_job
+from experiments.studies.study import Done, Job, Outcome, Study
+from experiments.tables import Entry, Table
+from relope_jax.methods import METHODS
+
+AXES = {"rank": "relope.lora.rank", "layer": "extract.layer", "beta": "relope.beta"}
+LABELS = {"rank": "LoRA rank r", "layer": "layer l", "beta": "beta"}
+
+
+def jobs(config: ConfigDict) -> list[Job]:
+    """A sweep an axis on one dataset; the layers have a store of their own."""
+    return [_job(backbone, axis) for backbone in backbones(config) for axis in AXES]
+
+
+def _job(backbone: Backbone, axis: str) -> Job:
+    config = backbone.config
+    values = {"rank": config.ranks, "layer": config.layers, "beta": config.betas}[axis]
+    fields = {"methods": ("relope",), "relope.lora.alpha": 0.0}  # 2r, so that the rank changes the rank alone
+    if axis == "layer":
+        fields = {"methods": PROBES, "extract.layers": config.layers}  # a store with all of them
+    job = run_job(backbone, f"{axis}-{config.ablation_dataset}", config.ablation_dataset, fields)
+    return Job(job.config, (f"{AXES[axis]}={','.join(map(str, values))}",))
+
+
+def outcome(config: ConfigDict, done: Done) -> Outcome:
+    """One figure of three panels and one table an axis, for every backbone."""
+    tables, figures = [], []
+    for backbone in backbones(config):
+        rows = {axis: read(done.sweeps[_job(backbone, axis).name]) for axis in AXES}
+        figures.append((f"{backbone.prefix}figure3", draw(rows)))
+        tables += [table(backbone, axis, found) for axis, found in rows.items()]
+    return Outcome(tuple(tables), tuple(figures))
+
+
+def read(folder: Path) -> list[dict[str, str]]:
+    """results.csv of a sweep."""
+    with (folder / "results.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def by_value(rows: list[dict[str, str]], axis: str) -> dict[str, dict[float, list[dict[str, str]]]]:
+    """Rows of the seeds, by method and value of the axis."""
+    found: dict[str, dict[float, list[dict[str, str]]]] = {}
+    for row in rows:
+        found.setdefault(row["method"], {}).setdefault(float(row[AXES[axis]]), []).append(row)
+    return found
+
+
+def draw(rows: dict[str, list[dict[str, str]]]) -> Figure:
+    """Test AUC against each setting: mean over seeds, their range shaded."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, len(rows), figsize=(10.5, 3.2), sharey=True)
+        for panel, (axis, found) in zip(axes, rows.items(), strict=True):
+            for method, values in by_value(found, axis).items():
+                x = sorted(values)
+                auc = [np.array([float(row["auc"]) for row in values[value]]) for value in x]
+                at = np.arange(len(x)) if axis != "layer" else np.array(x)
+                style = line_style(method)
+                panel.plot(at, [a.mean() for a in auc], marker="o", label=METHODS[method].title, **style)
+                panel.fill_between(
+                    at, [a.min() for a in auc], [a.max() for a in auc], color=style["color"], alpha=0.15, linewidth=0
+                )
+                if axis != "layer":
+                    panel.set_xticks(at, [f"{value:g}" for value in x])
+            panel.set(xlabel=LABELS[axis])
+        axes[0].set(ylabel="test AUC")
+        axes[1].legend()
+        figure.tight_layout()
+        return figure
+
+
+def table(backbone: Backbone, axis: str, rows: list[dict[str, str]]) -> Table:
+    """Test AUC, mean over seeds; the interval is of the sampling of test prompts, as wide as the seeds' mean one."""
+    found = by_value(rows, axis)
+    values = sorted({value for by in found.values() for value in by})
+    body = [(METHODS[name].title, tuple(_entry(by.get(value, [])) for value in values)) for name, by in found.items()]
+    return Table(
+        name=f"{backbone.prefix}figure3_{axis}",
+        title=f"AUC by {LABELS[axis]} on {backbone.config.ablation_dataset}: {backbone.title}",
+        columns=tuple(f"{value:g}" for value in values),
+        rows=tuple(body),
+        notes=(f"Everything else as in Table 2; {len(backbone.config.seeds)} seeds.",),
+    )
+
+
+def _entry(rows: list[dict[str, str]]) -> Entry:
+    if not rows:
+        return Entry(None)
+    value, low, high = (float(np.mean([float(row[name]) for row in rows])) for name in ("auc", "auc_low", "auc_high"))
+    return Entry(value, low, high)
+
+
+STUDY = Study("figure3", "Figure 3: rank, layer and beta", jobs, outcome)

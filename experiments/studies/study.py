@@ -1,0 +1,57 @@
+"""What a study is: the jobs it needs, and how tables and figures come from them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from ml_collections import ConfigDict
+
+from experiments.tables import Table
+from relope_jax.run import Run
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One run, or with `grid` one sweep, that a study needs; studies that need the same one share it by its name."""
+
+    config: ConfigDict
+    grid: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+
+@dataclasses.dataclass(frozen=True)
+class Done:
+    """Finished jobs by name: runs, and folders of sweeps."""
+
+    runs: dict[str, Run]
+    sweeps: dict[str, Path]
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a study shows. `findings` are sentences for its page and the terminal."""
+
+    tables: tuple[Table, ...] = ()
+    figures: tuple[tuple[str, Figure], ...] = ()
+    findings: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """One table or figure of the paper.
+
+    Attributes:
+      jobs: what must be run, from the study's config.
+      outcome: what comes of it, from the config and the finished jobs.
+    """
+
+    name: str
+    title: str
+    jobs: Callable[[ConfigDict], list[Job]]
+    outcome: Callable[[ConfigDict, Done], Outcome]

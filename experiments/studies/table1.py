@@ -1,0 +1,63 @@
+"""Table 1: text-only, multimodal and captioned questions of one multiple-choice dataset."""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from experiments.studies import paper
+from experiments.studies.jobs import PROBES, Backbone, backbones, run_job, split_dataset
+from experiments.studies.entries import auc_entry, base_rates, sentence
+from experiments.studies.study import Done, Job, Outcome, Study
+from experiments.tables import Table
+from extract.datasets.suite.places import PLACES
+from extract.spec import DatasetSpec
+from relope_jax.methods import METHODS
+
+VERSIONS = {"text": "text only", "image": "multimodal", "caption": "captioned"}
+
+
+def jobs(config: ConfigDict) -> list[Job]:
+    """Questions that have no image, questions that have one, and those with a caption in its place."""
+    return [_job(backbone, version) for backbone in backbones(config) for version in VERSIONS]
+
+
+def _job(backbone: Backbone, version: str) -> Job:
+    dataset, _ = split_dataset(backbone.config.choice_dataset)
+    fields = {"methods": PROBES, "dataset.modality": "text" if version == "text" else "image"}
+    if version == "caption":
+        fields["dataset.variant"] = "caption"
+        if dataset == PLACES.name:  # the suite knows what its drawings show; other images are described by the model
+            fields["dataset.captions"] = PLACES.captions(DatasetSpec(**backbone.config.dataset))
+    return run_job(backbone, f"{dataset}-{version}", dataset, fields)
+
+
+def outcome(config: ConfigDict, done: Done) -> Outcome:
+    """One table a backbone: AUC of the probes on each version."""
+    tables, findings = [], []
+    for backbone in backbones(config):
+        runs = [done.runs[_job(backbone, version).name] for version in VERSIONS]
+        rows = []
+        for method in (*PROBES, "question_only"):
+            known = [paper.share(paper.TABLE1.get(version, {}).get(method)) for version in VERSIONS]
+            entries = tuple(auc_entry(run, method, number) for run, number in zip(runs, known, strict=True))
+            rows.append((METHODS[method].title, entries))
+        tables.append(
+            Table(
+                name=f"{backbone.prefix}table1",
+                title=f"AUC on text-only, multimodal and captioned questions of {config.choice_dataset}: {backbone.title}",
+                columns=tuple(VERSIONS.values()),
+                rows=tuple(rows),
+                notes=(
+                    "Each version has its own prompts, answers and labels; routers are trained and tested on the same "
+                    "version. Text only: questions that never had an image.",
+                    base_rates(runs, tuple(VERSIONS.values())),
+                    f"Paper: ScienceQA, {paper.MODEL.rpartition(', ')[2]}.",
+                ),
+            )
+        )
+        text, image = (run.summary["methods"]["probe"] for run in runs[:2])
+        findings.append(sentence("The Probe on text-only questions", text, "on questions with an image", image))
+    return Outcome(tuple(tables), findings=tuple(findings))
+
+
+STUDY = Study("table1", "Table 1: does an image make correctness harder to read?", jobs, outcome)

@@ -1,0 +1,51 @@
+"""Table 2: AUC of every method on every dataset, for one or several small models."""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from experiments.studies import paper
+from experiments.studies.comparisons import compare_means
+from experiments.studies.entries import auc_entry, base_rates, marks, mean_entry
+from experiments.studies.jobs import Backbone, backbones, main_run, main_runs, names
+from experiments.studies.study import Done, Outcome, Study
+from experiments.tables import Table
+from relope_jax.methods import METHODS
+from relope_jax.run import Run
+
+SANITY = ("question_only", "random")
+
+
+def outcome(config: ConfigDict, done: Done) -> Outcome:
+    """One table a backbone, and what its paired tests say."""
+    tables, findings = [], []
+    for backbone in backbones(config):
+        runs = {dataset: done.runs[main_run(backbone, dataset).name] for dataset in names(config)}
+        tables.append(table(backbone, runs))
+        findings += compare_means(list(runs.values()), list(config.methods), backbone.title)
+    return Outcome(tuple(tables), findings=tuple(findings))
+
+
+def table(backbone: Backbone, runs: dict[str, Run]) -> Table:
+    """Methods by datasets, and the mean over the datasets."""
+    methods = [*dict.fromkeys((*backbone.config.methods, *SANITY))]
+    marked = {dataset: marks(run, methods) for dataset, run in runs.items()}
+    rows = []
+    for method in methods:
+        entries = [auc_entry(run, method, mark=marked[dataset][method]) for dataset, run in runs.items()]
+        mean = mean_entry(entries, paper.share(paper.TABLE2_AVERAGE.get(method)))
+        rows.append((METHODS[method].title, (*entries, mean)))
+    return Table(
+        name=f"{backbone.prefix}table2",
+        title=f"AUC of every method: {backbone.title}",
+        columns=(*runs, "mean"),
+        rows=tuple(rows),
+        notes=(
+            "b: best of its column; =: not told apart from it by the paired DeLong test (Holm over all pairs, 5 %).",
+            base_rates(list(runs.values()), list(runs)),
+            f"Paper: {paper.MODEL}.",
+        ),
+    )
+
+
+STUDY = Study("table2", "Table 2: every method on every dataset", main_runs, outcome)

@@ -1,0 +1,70 @@
+"""Table 4: routers trained on all datasets but one, tested on that one."""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from experiments.studies.entries import auc_entry, base_rates, mean_entry
+from experiments.studies.jobs import PROBES, Backbone, backbones, main_run, main_runs, names, run_job
+from experiments.studies.study import Done, Job, Outcome, Study
+from experiments.tables import Table
+from relope_jax.errors import ReLopeError
+from relope_jax.methods import METHODS
+
+METHODS_SHOWN = (*PROBES, "question_only")
+
+
+def jobs(config: ConfigDict) -> list[Job]:
+    """The runs on each dataset alone, whose stores these are, and one run for each dataset that is left out."""
+    if len(config.datasets) < 2:
+        raise ReLopeError("Table 4 trains on all datasets but one: name at least two with --config.datasets=...")
+    left_out = [_job(backbone, dataset) for backbone in backbones(config) for dataset in names(config)]
+    return main_runs(config) + left_out
+
+
+def _job(backbone: Backbone, dataset: str) -> Job:
+    others = [main_run(backbone, other).config for other in names(backbone.config) if other != dataset]
+    fields = {"methods": PROBES, "large.name": "", "train_on": tuple(_spelled(other) for other in others)}
+    return run_job(backbone, f"all-but-{dataset}", dataset, fields)
+
+
+def _spelled(config: ConfigDict) -> str:
+    return f"{config.dataset.name}={config.dataset.path}" if config.dataset.path else config.dataset.name
+
+
+def outcome(config: ConfigDict, done: Done) -> Outcome:
+    """One table a backbone: AUC on a dataset that the router was not trained on, beside one that was."""
+    tables, findings = [], []
+    for backbone in backbones(config):
+        datasets = names(config)
+        out = [done.runs[_job(backbone, dataset).name] for dataset in datasets]
+        within = [done.runs[main_run(backbone, dataset).name] for dataset in datasets]
+        rows = []
+        for method in METHODS_SHOWN:
+            for runs, where in ((out, "trained on the others"), (within, "trained on it")):
+                entries = [auc_entry(run, method) for run in runs]
+                rows.append((f"{METHODS[method].title}, {where}", (*entries, mean_entry(entries))))
+        tables.append(
+            Table(
+                name=f"{backbone.prefix}table4",
+                title=f"AUC on a dataset left out of training: {backbone.title}",
+                columns=(*datasets, "mean"),
+                rows=tuple(rows),
+                row_title="method",
+                notes=(base_rates(out, datasets),),
+            )
+        )
+        findings += [_finding(rows[2 * i : 2 * i + 2], METHODS[name].title) for i, name in enumerate(METHODS_SHOWN)]
+    return Outcome(tuple(tables), findings=tuple(findings))
+
+
+def _finding(rows: list, title: str) -> str:
+    out, within = (row[1][-1] for row in rows)
+    chance = "above chance" if out.low > 0.5 else "not significantly above chance"
+    return (
+        f"{title}: mean AUC {out.value:.3f} [{out.low:.3f}, {out.high:.3f}] on datasets it was not trained on ({chance}), "
+        f"{within.value:.3f} on those it was."
+    )
+
+
+STUDY = Study("table4", "Table 4: train on all datasets but one, test on that one", jobs, outcome)

@@ -1,0 +1,117 @@
+"""Train on some stores, test on another: several stores of one model that read like one store."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float, Int
+
+from relope_jax.errors import ReLopeError
+from relope_jax.models.block_spec import Block
+from relope_jax.states.manifest import Identity
+from relope_jax.states.ragged import TokenStates, concatenate
+from relope_jax.states.store import Store
+from relope_jax.states.writer import block_name
+
+Rows = Int[np.ndarray, "rows"]
+
+
+class JoinedStore:
+    """The training and validation prompts of `sources` and the test prompts of `target`, read like one `Store`.
+
+    Raises:
+      ReLopeError: the stores are of different models or layers, or have sample ids in common.
+    """
+
+    def __init__(self, target: Store, sources: Sequence[Store]):
+        for source in sources:
+            _require_same_model(target, source)
+        self._pieces = [(source, _rows(source, ("train", "validation"))) for source in sources]
+        self._pieces.append((target, _rows(target, ("test",))))
+        self.target = target
+        self.path, self.place, self.manifest = target.path, target.place, target.manifest
+        ids = self.column("sample_id")
+        if len(set(ids)) < len(ids):
+            raise ReLopeError(f"{target.path} and the stores trained on have sample ids in common: are they the same?")
+
+    @property
+    def layer(self) -> int:
+        return self.target.layer
+
+    @property
+    def identity(self) -> Identity:
+        """The target's: what the router is tested on."""
+        return self.target.identity
+
+    @property
+    def block(self) -> Block:
+        return self.target.block
+
+    @property
+    def token_bytes(self) -> int:
+        return self.target.token_bytes
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Of all stores, in their order."""
+        return hashlib.sha256("".join(store.digest for store, _ in self._pieces).encode()).hexdigest()
+
+    @functools.cached_property
+    def samples(self) -> pa.Table:
+        """The chosen rows of every store, back to back."""
+        return pa.concat_tables([store.samples.take(rows) for store, rows in self._pieces])
+
+    def column(self, name: str) -> np.ndarray:
+        """A column of the sample table as numpy."""
+        return self.samples[name].to_numpy()
+
+    def rows(self, split: str) -> Rows:
+        """Row numbers of one split."""
+        return np.flatnonzero(self.column("split") == split)
+
+    def states(self, rows: Rows | None = None) -> TokenStates:
+        """States of the given rows, in that order, or of all."""
+        rows = np.arange(self._starts[-1]) if rows is None else np.asarray(rows)
+        order = np.argsort(rows, kind="stable")  # a store at a time
+        asked, cuts = rows[order], np.searchsorted(rows[order], self._starts)
+        read = [
+            store.states(chosen[asked[begin:end] - start])
+            for (store, chosen), start, begin, end in zip(
+                self._pieces, self._starts[:-1], cuts[:-1], cuts[1:], strict=True
+            )
+            if end > begin
+        ]
+        return concatenate(read).select(np.argsort(order, kind="stable"))
+
+    def last_hidden(self) -> Float[np.ndarray, "samples d"]:
+        """z_n^(l) of all samples."""
+        return self._vectors(Store.last_hidden)
+
+    def output_embedding(self) -> Float[np.ndarray, "samples d"]:
+        """The small model's last layer averaged over its answer."""
+        return self._vectors(Store.output_embedding)
+
+    def _vectors(self, read: Callable[[Store], np.ndarray]) -> Float[np.ndarray, "samples d"]:
+        return np.concatenate([read(store)[rows] for store, rows in self._pieces])
+
+    @functools.cached_property
+    def _starts(self) -> Int[np.ndarray, "pieces_plus_1"]:
+        return np.cumsum([0, *(len(rows) for _, rows in self._pieces)])
+
+
+def _rows(store: Store, splits: Sequence[str]) -> Rows:
+    return np.sort(np.concatenate([store.rows(split) for split in splits]))
+
+
+def _require_same_model(target: Store, source: Store) -> None:
+    """The frozen blocks must be equal to the byte: one router is trained on the states of all."""
+    name = block_name(target.layer)
+    if source.layer != target.layer or source.manifest.blocks[name] != target.manifest.blocks[name]:
+        raise ReLopeError(
+            f"{source.path} and {target.path} hold states of different models or layers: "
+            "extract both with the same config.model and extract.layer"
+        )
