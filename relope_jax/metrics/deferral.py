@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from relope_jax.metrics.auc import require_finite
+
 
 def cumulative_lowest(scores: Float[Array, "n"], values: Float[Array, "n"]) -> Float[Array, "n"]:
     """Sum of `values` over the k lowest scores, for k = 1..n.
@@ -32,10 +34,22 @@ def caught_wrong(scores: Float[Array, "m n"], labels: Int[Array, "n"], share: fl
     return caught / jnp.sum(wrong)
 
 
+def sums_of_lowest(scores: Float[np.ndarray, "m n"], values: Float[np.ndarray, "n"]) -> Float[np.ndarray, "m n+1"]:
+    """Sum of `values` over the k lowest scores of every router, k = 0..n, in float64; ties as in `cumulative_lowest`.
+
+    Raises:
+      ValueError: a score is not finite.
+    """
+    require_finite(scores)
+    with jax.enable_x64(True):
+        sums = np.asarray(_sums_of_lowest(jnp.asarray(scores, jnp.float64), jnp.asarray(values, jnp.float64)))
+    return np.pad(sums, ((0, 0), (1, 0)))
+
+
+_sums_of_lowest = jax.jit(jax.vmap(cumulative_lowest, in_axes=(0, None)))
+
+
 def risk_coverage(scores: Float[np.ndarray, "m n"], labels: Int[np.ndarray, "n"]) -> Float[np.ndarray, "m n"]:
     """Error rate among the samples kept when the k lowest scores are deferred, k = 0..n-1."""
     n, wrong = len(labels), 1.0 - labels
-    with jax.enable_x64(True):
-        deferred = np.asarray(jax.vmap(cumulative_lowest, in_axes=(0, None))(jnp.asarray(scores), jnp.asarray(wrong)))
-    before = np.pad(deferred, ((0, 0), (1, 0)))[:, :n]
-    return (wrong.sum() - before) / (n - np.arange(n))
+    return (wrong.sum() - sums_of_lowest(scores, wrong)[:, :n]) / (n - np.arange(n))

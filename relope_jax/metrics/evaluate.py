@@ -1,4 +1,4 @@
-"""All routing metrics of all methods and seeds in one XLA-compiled call."""
+"""All routing metrics of all methods and seeds at once."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from jaxtyping import Array, Float, Int
 
 from relope_jax.errors import ReLopeError
 from relope_jax.metrics.auc import AUC, delong
-from relope_jax.metrics.calibration import expected_calibration_error
+from relope_jax.metrics.calibration import brier_score, expected_calibration_error
 from relope_jax.metrics.deferral import caught_wrong
+from relope_jax.metrics.routing import apgr, audc, cpt, deferral_curve, prr
 
 DEFERRAL_SHARES = (0.1, 0.2, 0.3)
 
@@ -25,14 +26,19 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    scores: Float[np.ndarray, "m n"], labels: Int[np.ndarray, "n"], groups: np.ndarray | None = None
+    scores: Float[np.ndarray, "m n"],
+    labels: Int[np.ndarray, "n"],
+    groups: np.ndarray | None = None,
+    large: Int[np.ndarray, "n"] | None = None,
 ) -> Evaluation:
-    """AUC with 95 % interval, accuracy at 0.5, ECE and the wrong answers caught at 10/20/30 % deferral.
+    """AUC with 95 % interval, accuracy at 0.5, ECE, Brier score, PRR and the wrong answers caught at 10/20/30 %
+    deferral; with the large model's labels also APGR, CPT(50%), CPT(80%) and AUDC. What is undefined is NaN.
 
     Args:
       scores: P(Y = 1) of M routers (every method and seed) on the same N samples.
       labels: Y.
       groups: samples of one group (one image) are not independent; intervals then count groups.
+      large: whether the large model is right.
 
     Raises:
       ReLopeError: all labels are equal, so no AUC exists.
@@ -43,7 +49,16 @@ def evaluate(
     with jax.enable_x64(True):
         rest = _threshold_metrics(jnp.asarray(scores, jnp.float64), jnp.asarray(labels, jnp.int64))
     values = {"auc": auc.auc, "auc_low": low, "auc_high": high}
-    return Evaluation(auc, values | {name: np.asarray(value) for name, value in rest.items()})
+    values |= {name: np.asarray(value) for name, value in rest.items()} | {"prr": prr(scores, labels)}
+    return Evaluation(auc, values | (routing_values(scores, labels, large) if large is not None else {}))
+
+
+def routing_values(
+    scores: Float[np.ndarray, "m n"], small: Int[np.ndarray, "n"], large: Int[np.ndarray, "n"]
+) -> dict[str, Float[np.ndarray, "m"]]:
+    """What needs the answers of both models."""
+    curve = deferral_curve(scores, small, large)
+    return {"apgr": apgr(curve), "cpt_50": cpt(curve, 0.5), "cpt_80": cpt(curve, 0.8), "audc": audc(curve)}
 
 
 @jax.jit
@@ -52,6 +67,7 @@ def _threshold_metrics(scores: Array, labels: Array) -> dict[str, Array]:
     return {
         "accuracy": jnp.mean((scores > 0.5) == (labels[None] == 1), axis=1),
         "ece": expected_calibration_error(scores, labels),
+        "brier": brier_score(scores, labels),
         **caught,
     }
 

@@ -27,18 +27,19 @@ def mean_auc(auc: AUC, methods: list[str], method: str) -> Estimate:
     Args:
       methods: the method of every row of `auc`.
     """
-    value, error = _contrast(auc, _weights(methods, method))
+    value, error = _contrast(auc, weights_of(methods, method))
     return Estimate(value, max(0.0, value - Z_95 * error), min(1.0, value + Z_95 * error))
 
 
 def auc_difference(auc: AUC, methods: list[str], first: str, second: str) -> Estimate:
     """Mean AUC of `first` minus that of `second` on the same samples (paired DeLong test, grouped as `auc` is)."""
-    value, error = _contrast(auc, _weights(methods, first) - _weights(methods, second))
+    value, error = _contrast(auc, weights_of(methods, first) - weights_of(methods, second))
     p = math.erfc(abs(value) / error / math.sqrt(2)) if error > 0 else float(abs(value) < 1e-12)
     return Estimate(value, value - Z_95 * error, value + Z_95 * error, p)
 
 
-def _weights(methods: list[str], method: str) -> Float[np.ndarray, "m"]:
+def weights_of(methods: list[str], method: str) -> Float[np.ndarray, "m"]:
+    """Weights of all rows that give the mean over a method's seeds."""
     mine = np.array([name == method for name in methods], np.float64)
     return mine / mine.sum()
 

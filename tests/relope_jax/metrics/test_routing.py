@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, roc_auc_score
+from sklearn.metrics import accuracy_score, brier_score_loss, roc_auc_score
 
 from relope_jax.errors import ReLopeError
-from relope_jax.metrics.calibration import expected_calibration_error
+from relope_jax.metrics.calibration import expected_calibration_error, reliability
 from relope_jax.metrics.deferral import caught_wrong, risk_coverage
 from relope_jax.metrics.evaluate import evaluate
 
@@ -43,6 +43,22 @@ def test_calibrated_scores_have_no_ece():
         assert float(expected_calibration_error(jnp.asarray(scores), jnp.asarray(labels))[0]) == pytest.approx(
             0.0, abs=1e-12
         )
+
+
+def test_reliability_is_what_the_ece_sums():
+    """And the numbers of a small case, with an empty bin, an edge and a score of 1."""
+    rng = np.random.default_rng(1)
+    scores, labels = rng.uniform(size=300), rng.integers(0, 2, 300)
+    table = reliability(scores, labels)
+    total = np.sum(table.samples * np.abs(table.accuracy - table.score)) / 300
+    assert total == pytest.approx(ece_by_loop(scores, labels))
+    small = reliability(np.array([0.1, 0.3, 0.5, 1.0, 0.9]), np.array([0, 1, 1, 1, 0]), bins=4)
+    assert small.edges.tolist() == [0, 0.25, 0.5, 0.75, 1]
+    assert small.samples.tolist() == [1, 1, 1, 2]
+    np.testing.assert_allclose(small.score, [0.1, 0.3, 0.5, 0.95])
+    np.testing.assert_allclose(small.accuracy, [0, 1, 1, 0.5])
+    empty = reliability(np.array([0.1]), np.array([1]), bins=2)
+    assert np.isnan([empty.score[1], empty.accuracy[1]]).all()
 
 
 @settings(max_examples=20, deadline=None)
@@ -80,7 +96,9 @@ def test_evaluate_against_sklearn():
     order = np.argsort(scores[0])
     caught = (1 - labels)[order[:50]].sum() / (1 - labels).sum()
     assert values["caught_10"][0] == pytest.approx(caught)
-    assert set(values) == {"auc", "auc_low", "auc_high", "accuracy", "ece", "caught_10", "caught_20", "caught_30"}
+    np.testing.assert_allclose(values["brier"], [brier_score_loss(labels, s) for s in scores])
+    shares = {"caught_10", "caught_20", "caught_30"}
+    assert set(values) == {"auc", "auc_low", "auc_high", "accuracy", "ece", "brier", "prr"} | shares
 
 
 def test_equal_labels_are_refused():

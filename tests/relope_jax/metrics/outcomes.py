@@ -1,0 +1,20 @@
+"""Real outcomes of two models on MMLU, from ../shared/data beside the checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+FILE = Path(__file__).parents[3] / "../shared/data/mmlu_outcomes/mmlu_outcomes.parquet"
+
+needs_outcomes = pytest.mark.skipif(not FILE.exists(), reason="the recorded outcomes of ../shared/data are not there")
+
+
+def mmlu_outcomes() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Whether Mixtral 8x7B is right on every prompt, whether GPT-4 is, and the subjects."""
+    table = pq.read_table(FILE)
+    small, large = (table[name].to_numpy().astype(np.int64) for name in ("mixtral_8x7b_correct", "gpt4_1106_correct"))
+    return small, large, np.array(table["subject"].to_pylist())

@@ -1,0 +1,173 @@
+"""What routing costs, and the numbers read off curves of accuracy over cost."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from relope_jax.errors import ReLopeError
+from relope_jax.metrics.cost import (
+    READS,
+    CostSpec,
+    Reading,
+    Tokens,
+    accuracy_at_budget,
+    at_share,
+    cost_curve,
+    model_costs,
+    query_costs,
+    share_at_budget,
+)
+from relope_jax.metrics.frontier import aiq, envelope, qnc
+from relope_jax.metrics.routing import deferral_curve
+from tests.relope_jax.metrics.outcomes import mmlu_outcomes, needs_outcomes
+
+PRICES = CostSpec(small_in=1.0, small_out=10.0, large_in=100.0, large_out=1000.0)
+ONE = Tokens(*(np.array([count]) for count in (2, 3, 4, 5, 7)))  # prompt, answer, large prompt and answer, sampled
+SMALL, LARGE = 2 * 1 + 3 * 10, 4 * 100 + 5 * 1000
+
+
+@pytest.mark.parametrize(
+    ("reading", "keep", "wasted"),
+    [
+        (Reading("query"), SMALL, 0),
+        (Reading("prefill"), SMALL, 2),
+        (Reading("prefill", depth=0.5), SMALL, 1),
+        (Reading("answer"), SMALL, SMALL),
+        (Reading("samples"), SMALL + 2 + 70, SMALL + 2 + 70),
+        (Reading("samples", sampled_prompts=5), SMALL + 10 + 70, SMALL + 10 + 70),
+        (Reading("verbalised", asked=6, replied=1), SMALL + 11 + 10, SMALL + 11 + 10),
+    ],
+)
+def test_what_a_query_costs(reading, keep, wasted):
+    costs = query_costs(PRICES, ONE, reading)
+    assert costs.keep[0] == pytest.approx(keep / 1e6)
+    assert costs.defer[0] == pytest.approx((LARGE + wasted) / 1e6)
+    assert [value[0] for value in model_costs(PRICES, ONE)] == pytest.approx([SMALL / 1e6, LARGE / 1e6])
+
+
+def test_reading_more_never_costs_less():
+    rng = np.random.default_rng(0)
+    tokens = Tokens(*(rng.integers(0, 500, 50) for _ in range(5)))
+    ladder = [Reading("query"), Reading("prefill", 0.5), *(Reading(kind) for kind in READS[1:4])]
+    costs = [query_costs(PRICES, tokens, reading) for reading in ladder]
+    for less, more in itertools.pairwise(costs):
+        assert (less.keep <= more.keep).all()
+        assert (less.defer <= more.defer).all()
+
+
+def test_bad_settings_are_refused():
+    with pytest.raises(ReLopeError, match="did you mean 'prefill'"):
+        Reading("prefil")
+    with pytest.raises(ReLopeError, match="depth"):
+        Reading("prefill", depth=0.0)
+    with pytest.raises(ReLopeError, match=r"costs\.small_in"):
+        CostSpec(small_in=-1)
+    with pytest.raises(ReLopeError, match="sampled answers were not counted"):
+        query_costs(PRICES, dataclasses.replace(ONE, sampled=None), Reading("samples"))
+
+
+def random_case(n=40, m=3, seed=0):
+    rng = np.random.default_rng(seed)
+    tokens = Tokens(*(rng.integers(1, 200, n) for _ in range(5)))
+    scores = rng.integers(0, 12, (m, n)) / 12  # ties
+    return scores, rng.integers(0, 2, n), rng.integers(0, 2, n), query_costs(PRICES, tokens, Reading("prefill"))
+
+
+def test_cost_curve_equals_sums_over_shuffled_ties():
+    scores, _, _, costs = random_case(m=1)
+    curve, rng = cost_curve(scores, costs), np.random.default_rng(1)
+    sums = np.zeros(41)
+    for _ in range(3000):
+        order = np.lexsort((rng.uniform(size=40), scores[0]))
+        sums += [(costs.defer[order[:k]].sum() + costs.keep[order[k:]].sum()) / 40 for k in range(41)]
+    np.testing.assert_allclose(curve[0], sums / 3000, rtol=0.01)
+    assert curve[0, 0] == pytest.approx(costs.keep.mean())
+    assert curve[0, -1] == pytest.approx(costs.defer.mean())
+
+
+def test_accuracy_at_a_budget_and_at_a_share():
+    scores, small, large, costs = random_case()
+    cost, accuracy = cost_curve(scores, costs), deferral_curve(scores, small, large)
+    budget = float(cost[:, 17].mean())
+    share, value = share_at_budget(cost, budget), accuracy_at_budget(cost, accuracy, budget)
+    for i in range(3):
+        k = max(k for k in range(41) if cost[i, k] <= budget)
+        assert 0 < k < 40
+        assert share[i] == pytest.approx(k / 40)
+        assert value[i] == accuracy[i, k]
+    np.testing.assert_array_equal(at_share(accuracy, 0.3), accuracy[:, 12])
+    assert share_at_budget(cost, 1e9).tolist() == [1, 1, 1]
+    assert np.isnan([share_at_budget(cost, 0.0), accuracy_at_budget(cost, accuracy, 0.0)]).all()
+    with pytest.raises(ReLopeError, match="share"):
+        at_share(accuracy, 1.5)
+
+
+points = st.lists(st.tuples(st.integers(1, 9), st.integers(0, 9)), min_size=1, max_size=7)
+
+
+def height_by_pairs(points, x):
+    """The best that tossing a coin between two of the points reaches for at most x."""
+    reached = [b for a, b in points if a <= x]
+    for a, b in points:
+        for c, d in points:
+            if a < x < c:
+                reached.append(b + (d - b) * (x - a) / (c - a))
+    return max(reached)
+
+
+@settings(max_examples=60, deadline=None)
+@given(points)
+def test_envelope_is_the_best_mixture_at_every_cost(points):
+    x, y = np.array(points, float).T
+    corners = envelope(x, y)
+    for at in np.linspace(min(x), 10, 37):
+        assert np.interp(at, *corners.T) == pytest.approx(height_by_pairs(points, at), abs=1e-9)
+    assert (np.diff(corners, axis=0) > 0).all()
+    slopes = np.diff(corners[:, 1]) / np.diff(corners[:, 0])
+    assert (np.diff(slopes) < 0).all()
+
+
+def test_aiq_equals_a_fine_sum_over_one_range_for_all():
+    """The second router starts dearer and ends cheaper than the first."""
+    cost = np.array([[1.0, 2, 4, 9], [3, 4, 5, 6]])
+    accuracy = np.array([[0.5, 0.6, 0.9, 0.8], [0.6, 0.95, 0.7, 0.9]])
+    middles = 1 + 8 * (np.arange(8000) + 0.5) / 8000
+    for i, value in enumerate(aiq(cost, accuracy)):
+        points, low = list(zip(cost[i], accuracy[i], strict=True)), cost[i, 0]
+        heights = [height_by_pairs(points, x) if x >= low else accuracy[i, 0] * x / low for x in middles]
+        assert value == pytest.approx(np.mean(heights), abs=1e-4)
+    np.testing.assert_allclose(aiq(cost[:1], accuracy[:1], between=(9.0, 12.0)), 0.9)
+    with pytest.raises(ValueError, match="range"):
+        aiq(cost[:, :1] * 0, accuracy[:, :1])
+
+
+def test_qnc_is_the_first_operating_point_as_good_as_the_best_model():
+    """The envelope would reach 0.8 between the points, at 3.5."""
+    cost, accuracy = np.array([[1.0, 3, 4, 9], [1, 2, 3, 4]]), np.array([[0.5, 0.7, 0.9, 0.8], [0.5, 0.6, 0.7, 0.75]])
+    models = np.array([(1.0, 0.5), (8.0, 0.8)])
+    np.testing.assert_array_equal(qnc(cost, accuracy, models), [0.5, np.inf])
+    assert qnc(cost, accuracy, np.array([(8.0, 0.8), (2.0, 0.8)]))[0] == 2.0
+
+
+@needs_outcomes
+def test_real_models_are_never_cheaper_together_than_the_oracle():
+    """An oracle of both models buys GPT-4's accuracy cheaper than any other router, chance at the full price."""
+    small, large, _ = mmlu_outcomes()
+    n, rng = len(small), np.random.default_rng(0)
+    scores = np.stack([small - large + 0.0, small + 0.0, rng.uniform(size=n)])
+    costs = query_costs(CostSpec(), Tokens(*(np.full(n, count) for count in (100, 10, 100, 10))), Reading("query"))
+    cost, accuracy = cost_curve(scores, costs), deferral_curve(scores, small, large)
+    models = np.array([(costs.keep[0], small.mean()), (costs.defer[0], large.mean())])
+    value = qnc(cost, accuracy, models)
+    wins, losses = (large > small).sum(), (small > large).sum()
+    assert value[0] == pytest.approx((1 + 9 * (wins - losses) / n) / 10)  # a large query costs 10 small ones
+    assert value[0] < value[1] < value[2] <= 1
+    areas = aiq(cost, accuracy)
+    assert areas[0] > areas[1] > areas[2]
+    assert areas[2] == pytest.approx((small.mean() + large.mean()) / 2, abs=0.01)

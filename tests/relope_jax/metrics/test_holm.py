@@ -1,0 +1,47 @@
+"""Holm's adjustment against a published example, its definition and its promise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from relope_jax.metrics.holm import holm
+
+
+def test_example_of_r():
+    """p.adjust(p, "holm") on the four p-values of Holm's procedure as worked in Wikipedia's article: at 0.05, H1 and
+    H4 are rejected and H3 stops the descent."""
+    p = np.array([0.01, 0.04, 0.03, 0.005])
+    np.testing.assert_allclose(holm(p), [0.03, 0.06, 0.06, 0.02])
+
+
+def rejected_by_definition(p, level):
+    """Step down from the smallest; stop at the first that is above level / (number of tests left)."""
+    rejected, left = set(), sorted(range(len(p)), key=lambda i: p[i])
+    while left and p[left[0]] <= level / len(left):
+        rejected.add(left.pop(0))
+    return rejected
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=8), st.integers(1, 39))
+def test_rejects_what_stepping_down_rejects(values, level):
+    p, level = [value / 40 for value in values], (level + 0.5) / 40  # never on the edge but by rounding
+    adjusted = holm(np.array(p))
+    assert {i for i, value in enumerate(adjusted) if value <= level + 1e-12} == rejected_by_definition(p, level + 1e-12)
+
+
+def test_false_calls_are_rare():
+    """10 true nulls at a time, 1000 times."""
+    p = np.random.default_rng(0).uniform(size=(1000, 10))
+    families = sum((holm(row) < 0.05).any() for row in p)
+    assert 20 <= families <= 77  # mean 49; P(Binomial(1000, 0.05) > 77) < 1e-4
+
+
+def test_bad_p_values_are_refused():
+    for bad in (np.nan, -0.1, 1.1):
+        with pytest.raises(ValueError, match="p-values"):
+            holm(np.array([0.5, bad]))
+    assert holm(np.zeros(0)).shape == (0,)
