@@ -1,0 +1,166 @@
+"""How every figure looks, and figures as SVG for a page or in a PDF."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_pdf import PdfPages
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
+
+from experiments.entries import Table, all_notes
+from experiments.tables import text_rows
+from relope_jax.states.files import write_bytes
+
+INK = "#010203"  # drawn as black; in a page it becomes the colour of the page's text, which dark mode changes
+STYLE = {
+    "font.size": 9,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#8b949e",
+    "grid.alpha": 0.3,
+    "legend.frameon": False,
+    "svg.hashsalt": "relope",  # the same run gives the same file
+    "pdf.fonttype": 42,  # text that can be searched
+}
+NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
+
+
+def make_figure(width: float, height: float, **subplots: Any) -> tuple[Figure, Any]:
+    """A figure (inches) with its panels; unlike pyplot's it is forgotten when nobody holds it."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(**subplots)
+
+
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Decorator of a function that draws a figure: it is drawn in `STYLE`."""
+
+    @functools.wraps(draw)
+    def drawn(*args: Any, **kwargs: Any) -> Figure:
+        with matplotlib.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+def to_svg(figure: Figure) -> str:
+    """The figure as an <svg> element with a transparent ground, its text in the page's colour."""
+    buffer = io.StringIO()
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(buffer, format="svg", bbox_inches="tight", transparent=True, metadata=NO_METADATA)
+    svg = re.sub(r"^.*?(?=<svg)", "", buffer.getvalue(), flags=re.DOTALL)
+    svg = svg.replace(INK, "currentColor").replace("#000000", "currentColor")
+    own = "f" + hashlib.sha256(svg.encode()).hexdigest()[:8] + "-"  # ids of several figures share one page
+    svg = re.sub(r'(?<= id=")', own, svg)
+    return re.sub(r'(?<=url\(#)|(?<=href="#)', own, svg)
+
+
+def write_pdf(path: Path, tables: Sequence[Table], figures: Sequence[Figure]) -> Path:
+    """One PDF: every table on pages of its own, then a page a figure."""
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(STYLE), PdfPages(buffer, metadata={"CreationDate": None}) as pdf:
+        for figure in (*(sheet for table in tables for sheet in table_sheets(table)), *figures):
+            pdf.savefig(figure, bbox_inches="tight", pad_inches=0.4)
+    write_bytes(path, buffer.getvalue())
+    return path
+
+
+MOST_ROWS = 40
+SIZE, LINE, GAP, INCH = 9.0, 17.0, 16.0, 72.0  # points
+
+
+def table_sheets(table: Table) -> list[Figure]:
+    """The table as figures, as wide as it is; a long one goes on in the next."""
+    head, *rows = text_rows(table)
+    notes = all_notes(table, "†")
+    widths = [max(_width(row[i], bold=k == 0) for k, row in enumerate([head, *rows])) for i in range(len(head))]
+    sheets = []
+    for first in range(0, max(len(rows), 1), MOST_ROWS):
+        part = rows[first : first + MOST_ROWS]
+        breaks = [i - first for i in table.breaks if first <= i < first + len(part)]
+        last = first + MOST_ROWS >= len(rows)
+        sheets.append(_sheet(table.title, head, part, breaks, widths, notes if last else []))
+    return sheets
+
+
+def _sheet(
+    title: str, head: list[str], rows: list[list[str]], breaks: list[int], widths: list[float], notes: list[str]
+) -> Figure:
+    """Title, rules, rows and notes at places counted in points."""
+    width = max(sum(widths) + GAP * (len(widths) - 1), 6 * INCH)
+    notes = [line for note in notes for line in _wrapped(note, width)]
+    titles = _wrapped(title, width * SIZE / (SIZE + 2))
+    height = LINE * (len(titles) + len(rows) + len(notes) + 2)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width / INCH, height / INCH))
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set(xlim=(0, width), ylim=(height, 0))
+        axes.set_axis_off()
+        y = LINE * 0.5
+        for line in titles:
+            axes.text(0, y, line, fontsize=SIZE + 2, fontweight="bold", va="center", parse_math=False)
+            y += LINE
+        _rule(axes, y - LINE * 0.5, width, 1.2)
+        for i, row in enumerate([head, *rows]):
+            if i == 0 or i - 1 in breaks:
+                _rule(axes, y + LINE * (0.5 if i == 0 else -0.5), width, 0.7)
+            _row(axes, y, row, widths, bold=i == 0)
+            y += LINE
+        _rule(axes, y - LINE * 0.5, width, 1.2)
+        for line in notes:
+            axes.text(0, y, line, fontsize=SIZE - 1, va="center", parse_math=False)
+            y += LINE
+    return figure
+
+
+def _row(axes: Axes, y: float, row: list[str], widths: list[float], *, bold: bool) -> None:
+    weight, right = "bold" if bold else "normal", 0.0
+    for i, (cell, width) in enumerate(zip(row, widths, strict=True)):
+        right += width
+        x, side = (0.0, "left") if i == 0 else (right, "right")
+        axes.text(x, y, cell, fontsize=SIZE, fontweight=weight, ha=side, va="center", parse_math=False)
+        right += GAP
+
+
+def _rule(axes: Axes, y: float, width: float, thickness: float) -> None:
+    axes.plot([0, width], [y, y], color=INK, linewidth=thickness, clip_on=False)
+
+
+def _width(text: str, *, bold: bool = False, size: float = SIZE) -> float:
+    """Width of a line of text in points."""
+    if not text.strip():
+        return 0.0
+    return float(TextPath((0, 0), text.replace("$", "S"), size=size, prop=_font(bold)).get_extents().x1)
+
+
+def _font(bold: bool) -> FontProperties:
+    return FontProperties(weight="bold" if bold else "normal")
+
+
+def _wrapped(text: str, width: float) -> list[str]:
+    """The text in lines that are at most `width` points long."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if _width(longer) > width and lines[-1]:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines

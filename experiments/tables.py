@@ -1,0 +1,109 @@
+"""Tables of numbers with intervals, as text, CSV, LaTeX and HTML."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments.entries import Entry, Table, all_notes, interval, is_known, number, paper_number
+from experiments.latex import to_latex
+from relope_jax.states.files import write_text
+
+__all__ = ["Entry", "Table", "to_csv", "to_html", "to_latex", "to_text", "write_tables"]
+
+
+def cell_text(entry: Entry, digits: int) -> str:
+    """One number in plain text."""
+    value = number(entry.value, digits) + ("†" if entry.is_best else "") + entry.signs
+    return " ".join(filter(None, (value, interval(entry, digits), paper_number(entry, digits))))
+
+
+def text_rows(table: Table) -> list[list[str]]:
+    """Header and rows as plain text."""
+    rows = [[name, *(cell_text(entry, table.digits) for entry in entries)] for name, entries in table.rows]
+    return [[table.row_title, *table.columns], *rows]
+
+
+def to_text(table: Table) -> str:
+    """Fixed-width text for the terminal."""
+    rows = text_rows(table)
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        numbers = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
+        lines.append("  ".join((row[0].ljust(widths[0]), *numbers)).rstrip())
+    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+    for place in sorted({0, *table.breaks}, reverse=True):
+        lines.insert(1 + place, rule)
+    return "\n".join((table.title, *lines, *all_notes(table, "†"))) + "\n"
+
+
+PARTS = ("low", "high", "paper", "mark")
+
+
+def to_csv(table: Table) -> str:
+    """Full precision; a column's interval, paper's numbers and marks follow it as columns where it has any."""
+    columns = [[entries[i] for _, entries in table.rows] for i in range(len(table.columns))]
+    parts = [
+        ["value", *(part for part in PARTS if any(getattr(e, part) not in (None, "") for e in column))]
+        for column in columns
+    ]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    names = [
+        title if part == "value" else f"{title} {part}"
+        for title, used in zip(table.columns, parts, strict=True)
+        for part in used
+    ]
+    writer.writerow([table.row_title, *names])
+    for name, entries in table.rows:
+        values = [getattr(entry, part) for entry, used in zip(entries, parts, strict=True) for part in used]
+        writer.writerow([name, *("" if _is_nothing(value) else value for value in values)])
+    return out.getvalue()
+
+
+def _is_nothing(value: float | str | None) -> bool:
+    return not isinstance(value, str) and not is_known(value)
+
+
+def to_html(table: Table) -> str:
+    """A `<figure>` with the table, which scrolls sideways where it is wide; the page's style is in page.py."""
+    e = html.escape
+    head = "".join(f"<th scope=col>{e(title)}</th>" for title in (table.row_title, *table.columns))
+    body = "".join(
+        f"<tr{' class=break' if i in table.breaks else ''}><th scope=row>{e(name)}</th>"
+        + "".join(f"<td>{_cell_html(entry, table.digits)}</td>" for entry in entries)
+        + "</tr>\n"
+        for i, (name, entries) in enumerate(table.rows)
+    )
+    notes = "".join(f"<p class=note>{e(note)}</p>" for note in all_notes(table, "Bold"))
+    return (
+        f'<figure class=table id="{e(table.name)}"><figcaption>{e(table.title)}</figcaption>\n'
+        f'<div class=scroll tabindex=0 role=region aria-label="{e(table.title)}"><table><thead><tr>{head}</tr></thead>'
+        f"\n<tbody>{body}</tbody></table></div>{notes}</figure>\n"
+    )
+
+
+def _cell_html(entry: Entry, digits: int) -> str:
+    value = number(entry.value, digits)
+    value = f"<b>{value}</b>" if entry.is_best else value
+    signs = f"<sup>{html.escape(entry.signs)}</sup>" if entry.signs else ""
+    small = (interval(entry, digits), paper_number(entry, digits))
+    return " ".join((value + signs, *(f"<small>{text}</small>" for text in small if text)))
+
+
+def write_tables(folder: Path, tables: Sequence[Table]) -> list[Path]:
+    """`NAME.csv` and `NAME.tex` of every table; returns what was written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for table in tables:
+        for path, text in (
+            (folder / f"{table.name}.csv", to_csv(table)),
+            (folder / f"{table.name}.tex", to_latex(table)),
+        ):
+            write_text(path, text)
+            written.append(path)
+    return written
