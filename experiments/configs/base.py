@@ -21,7 +21,7 @@ def get_config() -> ConfigDict:
             "name": "base",  # the run is written to runs/<name>
             "runs": "runs",
             "store": "",  # folder of the token-state store; empty: stores/<model>-<dataset>-l<layer>
-            "train_on": (),  # datasets, "name" or "name=path", to train on in the place of config.dataset's training split
+            "train_on": (),  # datasets ("name" or "name=path") to train on instead of config.dataset
             "methods": ("relope", "attention_probe", "probe"),
             "seeds": (0, 1, 2),
             "model": dataclasses.asdict(ModelSpec()),

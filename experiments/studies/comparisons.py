@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from experiments.studies.entries import SIGNIFICANT, standard_error
+from experiments.studies.rows import SIGNIFICANT, standard_error
 from relope_jax.methods import METHODS
 from relope_jax.metrics.auc import Z_95
 from relope_jax.metrics.holm import holm

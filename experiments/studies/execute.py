@@ -11,16 +11,17 @@ import jax
 from ml_collections import ConfigDict
 
 from experiments import pipeline, sweep
-from experiments.page import Section, page, write_pdf
+from experiments.drawing import to_svg, write_pdf
+from experiments.page import Section, bullets, page, picture
 from experiments.rundir import recorded_config
 from experiments.studies import get_studies
 from experiments.studies.study import Done, Job, Outcome, Study
-from experiments.tables import to_text, write_tables
+from experiments.tables import to_html, to_text, write_tables
 from relope_jax.errors import ReLopeError
 from relope_jax.run import CONFIG, RESULTS, Run
 from relope_jax.states.files import write_text
 
-PAGE = "report.html"
+PAGE, PDF = "report.html", "report.pdf"
 
 
 def run(config: ConfigDict) -> Path:
@@ -37,7 +38,9 @@ def run(config: ConfigDict) -> Path:
         publish(folder / study.name, [(study, outcome)])
     if len(studies) > 1:
         publish(folder, outcomes)
-    print(f"\npages: {folder if len(studies) > 1 else folder / studies[0].name}/{PAGE}, and the same as PDF, CSV, LaTeX")
+    print(
+        f"\npages: {folder if len(studies) > 1 else folder / studies[0].name}/{PAGE}, and the same as PDF, CSV, LaTeX"
+    )
     return folder
 
 
@@ -84,10 +87,12 @@ def publish(folder: Path, outcomes: Sequence[tuple[Study, Outcome]]) -> None:
     tables = [table for _, outcome in outcomes for table in outcome.tables]
     figures = [figure for _, outcome in outcomes for figure in outcome.figures]
     write_tables(folder, tables)
-    sections = [
-        Section(study.title, tables=outcome.tables, figures=outcome.figures, findings=outcome.findings)
-        for study, outcome in outcomes
-    ]
     title = outcomes[0][0].title if len(outcomes) == 1 else "The paper's evaluation"
-    write_text(folder / PAGE, page(title, sections))
-    write_pdf(folder / "report.pdf", tables, figures)
+    write_text(folder / PAGE, page(title, [section(study, outcome) for study, outcome in outcomes]))
+    write_pdf(folder / PDF, tables, [figure for _, figure in figures])
+
+
+def section(study: Study, outcome: Outcome) -> Section:
+    """A study's part of the page."""
+    figures = (picture(to_svg(figure), study.title) for _, figure in outcome.figures)
+    return Section(study.title, "".join([bullets(outcome.findings), *figures, *map(to_html, outcome.tables)]))

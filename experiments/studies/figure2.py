@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from experiments.figures import STYLE, line_style
+from experiments.drawing import make_figure, styled
+from experiments.entries import Entry, Table
+from experiments.figures import line_style
 from experiments.studies.jobs import Backbone, backbones, main_run, main_runs, names
 from experiments.studies.scored import test_scores
 from experiments.studies.study import Done, Outcome, Study
-from experiments.tables import Entry, Table
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import METHODS
 from relope_jax.metrics.routing import deferral_curve
@@ -42,34 +42,29 @@ def outcome(config: ConfigDict, done: Done) -> Outcome:
     return Outcome(tuple(tables), tuple(figures), tuple(findings))
 
 
+@styled
 def draw(runs: dict[str, Run], methods: tuple[str, ...]) -> Figure:
     """A panel a dataset, and one of their mean."""
     shown = [*methods, "question_only", "random", "oracle"]
-    with plt.rc_context(STYLE):
-        rows = -(-(len(runs) + 1) // COLUMNS)
-        figure, axes = plt.subplots(rows, COLUMNS, figsize=(10.5, 3.0 * rows), squeeze=False)
-        panels = list(axes.flat)
-        curves: dict[str, list[np.ndarray]] = {name: [] for name in shown}
-        for panel, (dataset, run) in zip(panels, runs.items(), strict=False):
-            for name in shown:
-                curves[name].append(curve(run, name))
-                panel.plot(SHARES, curves[name][-1], **line_style(name))
-            panel.set(title=dataset, xlim=(0, 1))
-        mean = panels[len(runs)]
-        for name in shown:
-            mean.plot(SHARES, np.mean(curves[name], axis=0), **line_style(name), label=METHODS[name].title)
-        mean.set(title="mean", xlim=(0, 1))
-        for panel in panels[len(runs) + 1 :]:
-            panel.set_visible(False)
-        figure.supxlabel("share of queries sent to the large model")
-        figure.supylabel("accuracy of the system")
-        figure.legend(loc="outside lower center", ncols=5)
-        figure.set_layout_engine("constrained")
-        return figure
+    curves = {name: [curve(run, name) for run in runs.values()] for name in shown}
+    rows = -(-(len(runs) + 1) // COLUMNS)
+    figure, axes = make_figure(10.5, 3.0 * rows + 1, nrows=rows, ncols=COLUMNS, squeeze=False)
+    for i, title in enumerate([*runs, "mean"]):
+        panel = axes.flat[i]
+        for name, found in curves.items():
+            accuracy = np.mean(found, axis=0) if title == "mean" else found[i]
+            panel.plot(SHARES, accuracy, label=METHODS[name].title if title == "mean" else None, **line_style(name))
+        panel.set(title=title, xlim=(0, 1))
+    for panel in axes.flat[len(runs) + 1 :]:
+        panel.set_visible(False)
+    figure.supxlabel("share of queries sent to the large model")
+    figure.supylabel("accuracy of the system")
+    figure.legend(loc="outside lower center", ncols=5)
+    return figure
 
 
 def curve(run: Run, method: str) -> np.ndarray:
-    """Accuracy at `SHARES` of deferred test queries, mean over seeds. The oracle defers what the large model repairs."""
+    """Accuracy at `SHARES` of deferred test queries, mean over seeds; the oracle knows what it repairs."""
     found = test_scores(run, method)
     scores = found.scores
     if method == "oracle":
@@ -100,7 +95,7 @@ def table(backbone: Backbone, runs: dict[str, Run]) -> Table:
         rows=tuple(rows),
         notes=(
             f"Accuracy of the small and of the large model: {accuracies}.",
-            "Means over the datasets; - where a metric is undefined on one of them (a share of recovery never reached).",
+            "Means over the datasets; - where a metric is undefined on one of them (a recovery never reached).",
         ),
     )
 
@@ -112,7 +107,7 @@ def finding(dataset: str, run: Run) -> str:
     if not known:
         return f"{dataset}: both models are equally good, there is nothing to recover."
     best = max(known, key=known.__getitem__)
-    return f"{dataset}: {METHODS[best].title} recovers most of the gap between the models (APGR {known[best]:.2f}; random 0.5)."
+    return f"{dataset}: the highest APGR has {METHODS[best].title} ({known[best]:.2f}; a random router 0.5)."
 
 
 STUDY = Study("figure2", "Figure 2: accuracy of the system against the share routed", main_runs, outcome)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from experiments.figures import STYLE, line_style
+from experiments.drawing import make_figure, styled
+from experiments.entries import Entry, Table
+from experiments.figures import line_style
 from experiments.studies.jobs import PROBES, Backbone, backbones, run_job
 from experiments.studies.study import Done, Job, Outcome, Study
-from experiments.tables import Entry, Table
 from relope_jax.methods import METHODS
 
 AXES = {"rank": "relope.lora.rank", "layer": "extract.layer", "beta": "relope.beta"}
@@ -59,27 +59,23 @@ def by_value(rows: list[dict[str, str]], axis: str) -> dict[str, dict[float, lis
     return found
 
 
+@styled
 def draw(rows: dict[str, list[dict[str, str]]]) -> Figure:
     """Test AUC against each setting: mean over seeds, their range shaded."""
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, len(rows), figsize=(10.5, 3.2), sharey=True)
-        for panel, (axis, found) in zip(axes, rows.items(), strict=True):
-            for method, values in by_value(found, axis).items():
-                x = sorted(values)
-                auc = [np.array([float(row["auc"]) for row in values[value]]) for value in x]
-                at = np.arange(len(x)) if axis != "layer" else np.array(x)
-                style = line_style(method)
-                panel.plot(at, [a.mean() for a in auc], marker="o", label=METHODS[method].title, **style)
-                panel.fill_between(
-                    at, [a.min() for a in auc], [a.max() for a in auc], color=style["color"], alpha=0.15, linewidth=0
-                )
-                if axis != "layer":
-                    panel.set_xticks(at, [f"{value:g}" for value in x])
-            panel.set(xlabel=LABELS[axis])
-        axes[0].set(ylabel="test AUC")
-        axes[1].legend()
-        figure.tight_layout()
-        return figure
+    figure, panels = make_figure(10.5, 3.2, ncols=len(rows), sharey=True)
+    for panel, (axis, found) in zip(panels, rows.items(), strict=True):
+        for method, values in by_value(found, axis).items():
+            x, style = sorted(values), line_style(method)
+            auc = [np.array([float(row["auc"]) for row in values[value]]) for value in x]
+            at = np.arange(len(x))
+            panel.plot(at, [a.mean() for a in auc], marker="o", label=METHODS[method].title, **style)
+            low, high = [a.min() for a in auc], [a.max() for a in auc]
+            panel.fill_between(at, low, high, color=style["color"], alpha=0.15, linewidth=0)
+            panel.set_xticks(at, [f"{value:g}" for value in x])
+        panel.set(xlabel=LABELS[axis])
+    panels[0].set(ylabel="test AUC")
+    panels[1].legend()
+    return figure
 
 
 def table(backbone: Backbone, axis: str, rows: list[dict[str, str]]) -> Table:

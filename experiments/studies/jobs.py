@@ -8,8 +8,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from extract.datasets import get_dataset
 from experiments.studies.study import Job
+from extract.datasets import get_dataset
 from relope_jax.config import find_config, load_defaults
 
 PROBES = ("relope", "attention_probe", "probe")

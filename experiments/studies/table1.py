@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
+from experiments.entries import Table
 from experiments.studies import paper
 from experiments.studies.jobs import PROBES, Backbone, backbones, run_job, split_dataset
-from experiments.studies.entries import auc_entry, base_rates, sentence
+from experiments.studies.rows import auc_entry, base_rates, sentence
 from experiments.studies.study import Done, Job, Outcome, Study
-from experiments.tables import Table
 from extract.datasets.suite.places import PLACES
 from extract.spec import DatasetSpec
 from relope_jax.methods import METHODS
@@ -44,7 +44,7 @@ def outcome(config: ConfigDict, done: Done) -> Outcome:
         tables.append(
             Table(
                 name=f"{backbone.prefix}table1",
-                title=f"AUC on text-only, multimodal and captioned questions of {config.choice_dataset}: {backbone.title}",
+                title=f"AUC on three versions of {config.choice_dataset}: {backbone.title}",
                 columns=tuple(VERSIONS.values()),
                 rows=tuple(rows),
                 notes=(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
+from experiments.entries import Table
 from experiments.studies import paper
 from experiments.studies.comparisons import compare_means
-from experiments.studies.entries import auc_entry, base_rates, marks, mean_entry
 from experiments.studies.jobs import Backbone, backbones, main_run, main_runs, names
+from experiments.studies.rows import auc_entry, base_rates, marks, mean_entry
 from experiments.studies.study import Done, Outcome, Study
-from experiments.tables import Table
 from relope_jax.methods import METHODS
 from relope_jax.run import Run
 

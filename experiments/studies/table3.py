@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from ml_collections import ConfigDict
 
+from experiments.entries import Entry, Table
 from experiments.studies.jobs import PROBES, Backbone, backbones, main_run, main_runs, names, run_job
 from experiments.studies.scored import test_scores
 from experiments.studies.study import Done, Job, Outcome, Study
-from experiments.tables import Entry, Table
 from extract.settings import open_or_extract, plan_from_config
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import METHODS
@@ -53,7 +53,7 @@ def outcome(config: ConfigDict, done: Done) -> Outcome:
                 row_title="perturbation, method",
                 notes=(
                     "Delta AUC = AUC on perturbed test images - AUC on the clean ones; trained on clean images, labels "
-                    "of the answers to the perturbed ones; 95 % intervals by paired bootstrap over images; *: without 0.",
+                    "of the answers to the perturbed ones; 95 % intervals: paired bootstrap over images; *: without 0.",
                     f"Small model's accuracy: {'; '.join(accuracies)}.",
                 ),
             )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
-from experiments.studies.entries import auc_entry, base_rates, mean_entry
+from experiments.entries import Table
 from experiments.studies.jobs import PROBES, Backbone, backbones, main_run, main_runs, names, run_job
+from experiments.studies.rows import auc_entry, base_rates, mean_entry
 from experiments.studies.study import Done, Job, Outcome, Study
-from experiments.tables import Table
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import METHODS
 
@@ -62,8 +62,8 @@ def _finding(rows: list, title: str) -> str:
     out, within = (row[1][-1] for row in rows)
     chance = "above chance" if out.low > 0.5 else "not significantly above chance"
     return (
-        f"{title}: mean AUC {out.value:.3f} [{out.low:.3f}, {out.high:.3f}] on datasets it was not trained on ({chance}), "
-        f"{within.value:.3f} on those it was."
+        f"{title}: mean AUC {out.value:.3f} [{out.low:.3f}, {out.high:.3f}] on datasets it was not trained on "
+        f"({chance}), {within.value:.3f} on those it was."
     )
 
 

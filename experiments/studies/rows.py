@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.tables import Entry
+from experiments.entries import Entry
 from relope_jax.metrics.auc import Z_95
 from relope_jax.run import Run
 
@@ -33,7 +33,7 @@ def mean_entry(entries: Sequence[Entry], paper: float | None = None) -> Entry:
 
 
 def marks(run: Run, methods: Sequence[str]) -> dict[str, str]:
-    """"b" for the best AUC, "=" for those that no test tells apart from it (Holm-corrected, 5 %)."""
+    """ "b" for the best AUC, "=" for those that no test tells apart from it (Holm-corrected, 5 %)."""
     auc = {method: run.summary["methods"][method]["auc"] for method in methods}
     best = max(auc, key=auc.__getitem__)
     apart = {frozenset((d["first"], d["second"])): d["p_holm"] for d in run.summary["differences"]}
