@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from relope_jax.baselines.inputs import Inputs
 from relope_jax.data import RouterData, with_vectors
 from relope_jax.methods import TrainedMethod
@@ -14,4 +16,5 @@ def seen_by(method: TrainedMethod, data: RouterData, feed: Feed, inputs: Inputs)
     if not method.reads_output:
         return data, feed
     seen = with_vectors(data, inputs.output_embedding)
-    return seen, last_token_feed(inputs.output_embedding, data.labels, data.block, feed.mesh)
+    labels = data.labels.astype(np.float32)
+    return seen, last_token_feed(inputs.output_embedding, labels, data.block, feed.mesh)

@@ -62,8 +62,8 @@ def test_run_directory(finished):
     run, _ = finished
     names = {path.name for path in run.path.iterdir()}
     assert names == {
-        "config.json", "metrics.jsonl", "results.json", "summary.json", "scores.parquet", "samples.parquet", "checkpoints",
-        "block.safetensors", "report.html", "tensorboard", ".lock",
+        "config.json", "metrics.jsonl", "results.json", "summary.json", "scores.parquet", "samples.parquet",
+        "checkpoints", "block.safetensors", "report.html", "tensorboard", ".lock",
     }  # fmt: skip
     assert run.config["dataset"]["max_questions"] == 320
     rows = {(row["method"], row["seed"]): row for row in run.results}
