@@ -15,6 +15,7 @@ from relope_jax.baselines.inputs import Inputs
 from relope_jax.data import RouterData
 from relope_jax.methods import METHODS, SANITY, Baseline, Method, TrainedMethod
 from relope_jax.metrics.evaluate import Evaluation, evaluate
+from relope_jax.metrics.holm import holm
 from relope_jax.metrics.summary import auc_difference, mean_auc
 from relope_jax.states.store import Store
 from relope_jax.training.checkpoints import load_ensemble
@@ -23,6 +24,7 @@ from relope_jax.training.mesh import everywhere
 from relope_jax.training.scoring import scores
 from relope_jax.training.view import seen_by
 
+LARGE_METRICS = ("apgr", "cpt_50", "cpt_80", "audc")  # None unless the large model's answers are known
 BLIND = "question_only"  # what every method is compared with
 
 
@@ -51,10 +53,8 @@ def evaluate_run(
             scored += trained_scores(writer, method, *seen_by(method, data, feed, inputs))
     test = data.rows["test"]
     large = known_labels(inputs, test)
-    known = {} if large is None else {"large": large}
-    evaluation = evaluate(
-        np.stack([entry.scores[test] for entry in scored]), data.labels[test], data.groups[test], **known
-    )
+    tested = np.stack([entry.scores[test] for entry in scored])
+    evaluation = evaluate(tested, data.labels[test], data.groups[test], large)
     rows, summary = result_rows(scored, evaluation, inputs.store, data), summarise(scored, evaluation, names)
     summary["large"] = large_record(inputs, large)
     writer.write(score_table(scored, inputs.store), sample_table(inputs), rows, summary)
@@ -122,6 +122,7 @@ def result_rows(scored: list[Scored], evaluation: Evaluation, store: Store, data
     rows = []
     for i, entry in enumerate(scored):
         metrics = {name: number(value[i]) for name, value in evaluation.values.items()}
+        metrics = dict.fromkeys(LARGE_METRICS) | metrics
         rows.append(common | {"method": entry.method, "seed": entry.seed} | sizes | metrics | entry.extra)
     return rows
 
@@ -135,7 +136,7 @@ def summarise(scored: list[Scored], evaluation: Evaluation, methods: Sequence[st
         means = {metric: number(np.mean(value[mine])) for metric, value in evaluation.values.items()}
         estimate = mean_auc(evaluation.auc, names, name)
         spread = float(np.ptp(evaluation.values["auc"][mine]))
-        table[name] = means | {
+        table[name] = dict.fromkeys(LARGE_METRICS) | means | {
             "auc": estimate.value, "auc_low": estimate.low, "auc_high": estimate.high,
             "auc_seed_range": spread, "n_seeds": len(mine),
         }  # fmt: skip
@@ -149,13 +150,15 @@ def pairs_of(methods: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def differences(evaluation: Evaluation, names: list[str], pairs: list[tuple[str, str]]) -> list[dict[str, Any]]:
-    """Paired differences of AUC."""
+    """Paired differences of AUC; `p_holm` holds for all of them together."""
     found = [auc_difference(evaluation.auc, names, first, second) for first, second in pairs]
+    adjusted = holm(np.array([d.p for d in found]))
     return [
         {
             "first": first, "second": second, "difference": d.value, "low": d.low, "high": d.high, "p": d.p,
+            "p_holm": float(p_holm),
         }
-        for (first, second), d in zip(pairs, found, strict=True)
+        for (first, second), d, p_holm in zip(pairs, found, adjusted, strict=True)
     ]  # fmt: skip
 
 
