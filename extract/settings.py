@@ -31,7 +31,8 @@ def plan_from_config(config: ConfigDict) -> Extraction:
     model, dataset = ModelSpec(**config.model), DatasetSpec(**config.dataset)
     extract = ExtractSpec(**config.extract)
     named = f"{_slug(f'{model.name} {model.adapter}')}-{dataset.name}"
-    for part in (dataset.modality, dataset.variant, dataset.only_split):
+    file = Path(dataset.path).stem if dataset.name == "jsonl" else ""  # several of them share the name
+    for part in (file, dataset.modality, dataset.variant, dataset.only_split):
         named += f"-{_slug(part)}" if part else ""
     named += f"-l{'-'.join(map(str, extract.all_layers))}"
     return Extraction(model, dataset, extract, config.store or f"stores/{named}")

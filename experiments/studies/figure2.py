@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
@@ -9,11 +11,13 @@ from ml_collections import ConfigDict
 from experiments.drawing import make_figure, styled
 from experiments.entries import Entry, Table
 from experiments.figures import line_style
-from experiments.studies.jobs import Backbone, backbones, main_run, main_runs, names
+from experiments.studies.costs import frontier
+from experiments.studies.jobs import Backbone, backbones, datasets, main_run, main_runs
 from experiments.studies.scored import test_scores
 from experiments.studies.study import Done, Outcome, Study
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import METHODS
+from relope_jax.metrics.cost import CostSpec
 from relope_jax.metrics.routing import deferral_curve
 from relope_jax.run import Run
 
@@ -29,7 +33,7 @@ def outcome(config: ConfigDict, done: Done) -> Outcome:
     """One figure and one table a backbone."""
     tables, figures, findings = [], [], []
     for backbone in backbones(config):
-        runs = {dataset: done.runs[main_run(backbone, dataset).name] for dataset in names(config)}
+        runs = {title: done.runs[main_run(backbone, chosen).name] for title, chosen in datasets(config).items()}
         for dataset, run in runs.items():
             if run.summary["large"] is None:
                 raise ReLopeError(
@@ -77,13 +81,11 @@ def table(backbone: Backbone, runs: dict[str, Run]) -> Table:
     """Routing metrics, each the mean over the datasets where it is defined."""
     methods = [*dict.fromkeys((*backbone.config.methods, "question_only", "random"))]
     rows = []
+    spec = CostSpec(**backbone.config.costs)
+    measured = [numbers(run, methods, spec) for run in runs.values()]
     for method in methods:
-        entries = []
-        for metric in METRICS:
-            values = [run.summary["methods"][method].get(metric) for run in runs.values()]
-            known = [value for value in values if value is not None]
-            entries.append(Entry(float(np.mean(known)) if len(known) == len(values) else None))
-        rows.append((METHODS[method].title, tuple(entries)))
+        means = {metric: np.mean([found[method][metric] for found in measured]) for metric in METRICS}
+        rows.append((METHODS[method].title, tuple(Entry(float(value)) for value in means.values())))
     accuracies = "; ".join(
         f"{dataset} {run.results[0]['base_rate']:.0%} and {run.summary['large']['accuracy']:.0%}"
         for dataset, run in runs.items()
@@ -98,6 +100,16 @@ def table(backbone: Backbone, runs: dict[str, Run]) -> Table:
             "Means over the datasets; - where a metric is undefined on one of them (a recovery never reached).",
         ),
     )
+
+
+def numbers(run: Run, methods: list[str], spec: CostSpec) -> dict[str, dict[str, float]]:
+    """Every metric of every method on one dataset; NaN where it is undefined."""
+    priced = frontier(run, methods, spec)
+    summary = run.summary["methods"]
+    return {
+        name: {metric: math.nan if value is None else value for metric, value in (summary[name] | priced[name]).items()}
+        for name in methods
+    }
 
 
 def finding(dataset: str, run: Run) -> str:

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from experiments.drawing import make_figure, styled
 from experiments.entries import Entry, Table
 from experiments.figures import line_style
-from experiments.studies.jobs import PROBES, Backbone, backbones, run_job
+from experiments.studies.jobs import PROBES, Backbone, Chosen, backbones, run_job
 from experiments.studies.study import Done, Job, Outcome, Study
 from relope_jax.methods import METHODS
 
@@ -31,7 +31,8 @@ def _job(backbone: Backbone, axis: str) -> Job:
     fields = {"methods": ("relope",), "relope.lora.alpha": 0.0}  # 2r, so that the rank changes the rank alone
     if axis == "layer":
         fields = {"methods": PROBES, "extract.layers": config.layers}  # a store with all of them
-    job = run_job(backbone, f"{axis}-{config.ablation_dataset}", config.ablation_dataset, fields)
+    dataset = Chosen(config.ablation_dataset)
+    job = run_job(backbone, f"{axis}-{dataset.title}", dataset, fields)
     return Job(job.config, (f"{AXES[axis]}={','.join(map(str, values))}",))
 
 

@@ -10,11 +10,14 @@ from ml_collections import ConfigDict
 
 from experiments.studies.study import Job
 from extract.datasets import get_dataset
+from extract.datasets.jsonl import JSONL
 from relope_jax.config import find_config, load_defaults
+from relope_jax.errors import ReLopeError
 
 PROBES = ("relope", "attention_probe", "probe")
 STUDY_FIELDS = (
     "study", "datasets", "backbones", "choice_dataset", "ablation_dataset", "perturbations", "layers", "ranks", "betas",
+    "costs",
 )  # fmt: skip
 
 
@@ -47,24 +50,40 @@ def backbones(config: ConfigDict) -> list[Backbone]:
     return found
 
 
-def split_dataset(text: str) -> tuple[str, str]:
-    """(name, path) of "chartqa=data/chartqa", or of a name alone.
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """A dataset of a study: "chartqa=data/chartqa", or a name alone. Of "jsonl" the title is the file's name."""
+
+    text: str
+
+    @property
+    def name(self) -> str:
+        """The registered dataset; raises ReLopeError when there is none of that name."""
+        return get_dataset(self.text.partition("=")[0]).name
+
+    @property
+    def path(self) -> str:
+        return self.text.partition("=")[2]
+
+    @property
+    def title(self) -> str:
+        return Path(self.path).stem if self.name == JSONL.name else self.name
+
+
+def datasets(config: ConfigDict) -> dict[str, Chosen]:
+    """The study's datasets by title.
 
     Raises:
-      ReLopeError: there is no such dataset.
+      ReLopeError: one is unknown, or two have the same title.
     """
-    name, _, path = text.partition("=")
-    return get_dataset(name).name, path
+    found = {chosen.title: chosen for chosen in map(Chosen, config.datasets)}
+    if len(found) < len(config.datasets):
+        raise ReLopeError(f"config.datasets is {config.datasets!r}: two of them have the same name")
+    return found
 
 
-def names(config: ConfigDict) -> list[str]:
-    """Names of the study's datasets."""
-    return [split_dataset(text)[0] for text in config.datasets]
-
-
-def run_job(backbone: Backbone, name: str, dataset: str, fields: dict[str, Any]) -> Job:
-    """A run called `name` on one of the study's datasets, with these fields (`{"dataset.variant": ...}`) changed."""
-    given = dict(split_dataset(text) for text in backbone.config.datasets)
+def run_job(backbone: Backbone, name: str, dataset: Chosen, fields: dict[str, Any]) -> Job:
+    """A run called `name` on a dataset, with these fields (`{"dataset.variant": ...}`) changed."""
     config = backbone.config.copy_and_resolve_references()
     config.unlock()
     for field in STUDY_FIELDS:
@@ -72,16 +91,16 @@ def run_job(backbone: Backbone, name: str, dataset: str, fields: dict[str, Any])
     config.lock()
     config.runs = str(Path(backbone.config.runs) / backbone.config.name / "runs")
     config.name = f"{backbone.prefix}{name}"
-    config.dataset.name, config.dataset.path = dataset, given.get(dataset, "")
+    config.dataset.name, config.dataset.path = dataset.name, dataset.path
     config.update_from_flattened_dict(fields)
     return Job(config)
 
 
-def main_run(backbone: Backbone, dataset: str) -> Job:
+def main_run(backbone: Backbone, dataset: Chosen) -> Job:
     """All methods on one dataset: what tables 2 to 4 and figure 2 are made of."""
-    return run_job(backbone, dataset, dataset, {})
+    return run_job(backbone, dataset.title, dataset, {})
 
 
 def main_runs(config: ConfigDict) -> list[Job]:
     """All methods on every dataset, for every backbone."""
-    return [main_run(backbone, dataset) for backbone in backbones(config) for dataset in names(config)]
+    return [main_run(backbone, dataset) for backbone in backbones(config) for dataset in datasets(config).values()]

@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 
 from experiments.entries import Table
 from experiments.studies import paper
-from experiments.studies.jobs import PROBES, Backbone, backbones, run_job, split_dataset
+from experiments.studies.jobs import PROBES, Backbone, Chosen, backbones, run_job
 from experiments.studies.rows import auc_entry, base_rates, sentence
 from experiments.studies.study import Done, Job, Outcome, Study
 from extract.datasets.suite.places import PLACES
@@ -22,13 +22,15 @@ def jobs(config: ConfigDict) -> list[Job]:
 
 
 def _job(backbone: Backbone, version: str) -> Job:
-    dataset, _ = split_dataset(backbone.config.choice_dataset)
+    dataset = Chosen(backbone.config.choice_dataset)
     fields = {"methods": PROBES, "dataset.modality": "text" if version == "text" else "image"}
     if version == "caption":
         fields["dataset.variant"] = "caption"
-        if dataset == PLACES.name:  # the suite knows what its drawings show; other images are described by the model
+        if (
+            dataset.name == PLACES.name
+        ):  # the suite knows what its drawings show; other images are described by the model
             fields["dataset.captions"] = PLACES.captions(DatasetSpec(**backbone.config.dataset))
-    return run_job(backbone, f"{dataset}-{version}", dataset, fields)
+    return run_job(backbone, f"{dataset.title}-{version}", dataset, fields)
 
 
 def outcome(config: ConfigDict, done: Done) -> Outcome:

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 from experiments.entries import Table
 from experiments.studies import paper
 from experiments.studies.comparisons import compare_means
-from experiments.studies.jobs import Backbone, backbones, main_run, main_runs, names
+from experiments.studies.jobs import Backbone, backbones, datasets, main_run, main_runs
 from experiments.studies.rows import auc_entry, base_rates, marks, mean_entry
 from experiments.studies.study import Done, Outcome, Study
 from relope_jax.methods import METHODS
@@ -20,7 +20,7 @@ def outcome(config: ConfigDict, done: Done) -> Outcome:
     """One table a backbone, and what its paired tests say."""
     tables, findings = [], []
     for backbone in backbones(config):
-        runs = {dataset: done.runs[main_run(backbone, dataset).name] for dataset in names(config)}
+        runs = {title: done.runs[main_run(backbone, chosen).name] for title, chosen in datasets(config).items()}
         tables.append(table(backbone, runs))
         findings += compare_means(list(runs.values()), list(config.methods), backbone.title)
     return Outcome(tuple(tables), findings=tuple(findings))

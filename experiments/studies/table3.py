@@ -6,7 +6,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.entries import Entry, Table
-from experiments.studies.jobs import PROBES, Backbone, backbones, main_run, main_runs, names, run_job
+from experiments.studies.jobs import PROBES, Backbone, Chosen, backbones, datasets, main_run, main_runs, run_job
 from experiments.studies.scored import test_scores
 from experiments.studies.study import Done, Job, Outcome, Study
 from extract.settings import open_or_extract, plan_from_config
@@ -18,13 +18,13 @@ from relope_jax.run import Run
 from relope_jax.states.store import Store
 
 
-def perturbed_job(backbone: Backbone, dataset: str, perturbation: str) -> Job:
+def perturbed_job(backbone: Backbone, dataset: Chosen, perturbation: str) -> Job:
     """Not a run but the store of one: the test prompts with perturbed images, asked and graded anew."""
     fields = {"dataset.variant": perturbation, "dataset.only_split": "test"}
-    return run_job(backbone, f"{dataset}-{perturbation.replace(':', '-')}", dataset, fields)
+    return run_job(backbone, f"{dataset.title}-{perturbation.replace(':', '-')}", dataset, fields)
 
 
-def perturbed_store(backbone: Backbone, dataset: str, perturbation: str) -> Store:
+def perturbed_store(backbone: Backbone, dataset: Chosen, perturbation: str) -> Store:
     """That store, extracted first when it is not there yet."""
     return open_or_extract(plan_from_config(perturbed_job(backbone, dataset, perturbation).config))
 
@@ -36,11 +36,11 @@ def outcome(config: ConfigDict, done: Done) -> Outcome:
         rows, accuracies = [], []
         for perturbation in config.perturbations:
             changes = {method: [] for method in PROBES}
-            for dataset in names(config):
+            for title, dataset in datasets(config).items():
                 store = perturbed_store(backbone, dataset, perturbation)
                 run = done.runs[main_run(backbone, dataset).name]
                 clean, noisy = run.results[0]["base_rate"], float(store.column("label").mean())
-                accuracies.append(f"{dataset} {perturbation}: {clean:.0%} to {noisy:.0%}")
+                accuracies.append(f"{title} {perturbation}: {clean:.0%} to {noisy:.0%}")
                 for method in PROBES:
                     changes[method].append(change(run, store, method, config.seeds))
             rows += [(f"{perturbation}, {METHODS[name].title}", tuple(entries)) for name, entries in changes.items()]
@@ -48,7 +48,7 @@ def outcome(config: ConfigDict, done: Done) -> Outcome:
             Table(
                 name=f"{backbone.prefix}table3",
                 title=f"Change of AUC on perturbed images: {backbone.title}",
-                columns=tuple(names(config)),
+                columns=tuple(datasets(config)),
                 rows=tuple(rows),
                 row_title="perturbation, method",
                 notes=(

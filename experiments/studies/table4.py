@@ -5,7 +5,7 @@ from __future__ import annotations
 from ml_collections import ConfigDict
 
 from experiments.entries import Table
-from experiments.studies.jobs import PROBES, Backbone, backbones, main_run, main_runs, names, run_job
+from experiments.studies.jobs import PROBES, Backbone, Chosen, backbones, datasets, main_run, main_runs, run_job
 from experiments.studies.rows import auc_entry, base_rates, mean_entry
 from experiments.studies.study import Done, Job, Outcome, Study
 from relope_jax.errors import ReLopeError
@@ -18,27 +18,23 @@ def jobs(config: ConfigDict) -> list[Job]:
     """The runs on each dataset alone, whose stores these are, and one run for each dataset that is left out."""
     if len(config.datasets) < 2:
         raise ReLopeError("Table 4 trains on all datasets but one: name at least two with --config.datasets=...")
-    left_out = [_job(backbone, dataset) for backbone in backbones(config) for dataset in names(config)]
+    left_out = [_job(backbone, dataset) for backbone in backbones(config) for dataset in datasets(config).values()]
     return main_runs(config) + left_out
 
 
-def _job(backbone: Backbone, dataset: str) -> Job:
-    others = [main_run(backbone, other).config for other in names(backbone.config) if other != dataset]
-    fields = {"methods": PROBES, "large.name": "", "train_on": tuple(_spelled(other) for other in others)}
-    return run_job(backbone, f"all-but-{dataset}", dataset, fields)
-
-
-def _spelled(config: ConfigDict) -> str:
-    return f"{config.dataset.name}={config.dataset.path}" if config.dataset.path else config.dataset.name
+def _job(backbone: Backbone, dataset: Chosen) -> Job:
+    others = tuple(other.text for other in datasets(backbone.config).values() if other != dataset)
+    fields = {"methods": PROBES, "large.name": "", "train_on": others}
+    return run_job(backbone, f"all-but-{dataset.title}", dataset, fields)
 
 
 def outcome(config: ConfigDict, done: Done) -> Outcome:
     """One table a backbone: AUC on a dataset that the router was not trained on, beside one that was."""
     tables, findings = [], []
     for backbone in backbones(config):
-        datasets = names(config)
-        out = [done.runs[_job(backbone, dataset).name] for dataset in datasets]
-        within = [done.runs[main_run(backbone, dataset).name] for dataset in datasets]
+        chosen = datasets(config)
+        out = [done.runs[_job(backbone, dataset).name] for dataset in chosen.values()]
+        within = [done.runs[main_run(backbone, dataset).name] for dataset in chosen.values()]
         rows = []
         for method in METHODS_SHOWN:
             for runs, where in ((out, "trained on the others"), (within, "trained on it")):
@@ -48,10 +44,10 @@ def outcome(config: ConfigDict, done: Done) -> Outcome:
             Table(
                 name=f"{backbone.prefix}table4",
                 title=f"AUC on a dataset left out of training: {backbone.title}",
-                columns=(*datasets, "mean"),
+                columns=(*chosen, "mean"),
                 rows=tuple(rows),
                 row_title="method",
-                notes=(base_rates(out, datasets),),
+                notes=(base_rates(out, tuple(chosen)),),
             )
         )
         findings += [_finding(rows[2 * i : 2 * i + 2], METHODS[name].title) for i, name in enumerate(METHODS_SHOWN)]
