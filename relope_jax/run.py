@@ -130,7 +130,13 @@ class Run:
 
     @property
     def samples(self) -> pa.Table:
-        """samples.parquet: labels of both models and token counts, one row a sample."""
+        """samples.parquet: labels of both models and token counts, one row a sample.
+
+        Raises:
+          ReLopeError: an older version made the run, without it.
+        """
+        if not (self.path / SAMPLES).exists():
+            raise ReLopeError(f"{self.path} has no {SAMPLES}: delete its {RESULTS} and run the same command again")
         return pq.read_table(self.path / SAMPLES)
 
     @property

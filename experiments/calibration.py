@@ -1,0 +1,223 @@
+"""A router's threshold for a goal: chosen on the validation split of a finished run, checked on its test split."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from relope_jax.baselines.classifier import STRENGTHS
+from relope_jax.baselines.token_confidence import ALPHAS
+from relope_jax.errors import ReLopeError
+from relope_jax.methods import TrainedMethod, get_method
+from relope_jax.metrics.cost import CostSpec, QueryCosts, Reading, Tokens, query_costs
+from relope_jax.metrics.thresholds import (
+    KEPT_SHARES,
+    Goal,
+    GoalTest,
+    Queries,
+    choose,
+    choose_kept,
+    deferring_less,
+    deferring_more,
+    kept_accuracy,
+    kept_share,
+    saving,
+    system_accuracy,
+)
+from relope_jax.run import Run
+
+# How many versions of a method its validation AUC chose among; of a trained one, as many as it has epochs.
+CHOSEN_AMONG = {"cascade": len(STRENGTHS), "token_quantiles": len(STRENGTHS), "chow_quantile": len(ALPHAS)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What the user asked for: one of the goals, on new queries with this confidence."""
+
+    method: str
+    seed: int
+    confidence: float
+    target_accuracy: float | None = None
+    budget: float | None = None  # dollars for 1000 queries
+    deferral: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """A threshold and what holds there; `test`'s split took no part in choosing it."""
+
+    goal: Goal
+    threshold: float
+    validation: Queries
+    test: Queries
+    level: float
+    chosen_among: int
+    largest: int
+
+
+def calibrate(run: Run, request: Request, splits: dict[str, Queries]) -> Chosen:
+    """The threshold that defers least (for an accuracy) or most (within a budget or a share) and keeps the promise.
+
+    Raises:
+      ReLopeError: the goal cannot be reached, or not shown to be reached with so few labels.
+    """
+    validation = splits["validation"]
+    among = chosen_among(run, request.method)
+    used = [splits["train"], validation]
+    largest = max(int(np.unique(queries.groups, return_counts=True)[1].max()) for queries in used)
+    goal = goal_of(request, used)
+    test = GoalTest(goal, validation, largest, (1 - request.confidence) / among)
+    if request.target_accuracy is None:
+        starts, threshold = [-np.inf], choose(test, deferring_more(validation.scores))
+    elif validation.large is not None:
+        starts, threshold = [np.inf], choose(test, deferring_less(validation.scores))
+    else:
+        starts = [float(np.quantile(splits["train"].scores, 1 - share)) for share in KEPT_SHARES]
+        threshold = choose_kept(test, starts)
+        test = dataclasses.replace(test, level=test.level / len(starts))  # of each start
+    if threshold is None or (request.deferral is not None and math.isinf(threshold)):
+        if threshold is not None:  # deferring nothing is always within the share
+            starts = [float(next(iter(np.nextafter(np.unique(validation.scores)[:1], np.inf))))]
+        raise ReLopeError(refusal(request, test, starts))
+    return Chosen(goal, threshold, validation, splits["test"], test.level, among, largest)
+
+
+def goal_of(request: Request, used: list[Queries]) -> Goal:
+    """The goal as a ratio that shall be exceeded."""
+    if request.target_accuracy is not None:
+        return (kept_accuracy if used[-1].large is None else system_accuracy)(request.target_accuracy)
+    if request.deferral is not None:
+        return kept_share(1 - request.deferral)
+    assert request.budget is not None
+    costs = [queries.costs for queries in used if queries.costs]
+    dearest = max(float(max(cost.keep.max(), cost.defer.max())) for cost in costs)
+    return saving(request.budget / 1000, dearest)
+
+
+def refusal(request: Request, test: GoalTest, starts: list[float]) -> str:
+    """Why there is no threshold, in one line."""
+    queries = test.queries
+    estimates = [test.goal.estimate(queries, start) for start in starts]
+    best = max((value for value in estimates if not math.isnan(value)), default=math.nan)
+    if not best > test.goal.ratio:
+        return f"impossible: {impossible(request, queries, best)}"
+    needed = [count for count in (test.needed(start) for start in starts) if count is not None]
+    more = (
+        f"about {min(needed) - len(queries)} more like them would be needed" if needed else "millions would be needed"
+    )
+    return f"{len(queries)} labelled validation questions cannot show that {promise(request, queries)}: {more}"
+
+
+def impossible(request: Request, queries: Queries, best: float) -> str:
+    """What the goal is beyond."""
+    if request.deferral is not None:
+        share = np.mean(queries.scores == queries.scores.min())
+        return f"{share:.1%} of the validation questions have the lowest score, so no threshold defers fewer but none"
+    if request.budget is not None:
+        assert queries.costs is not None
+        return (
+            f"the validation questions cost ${1000 * queries.costs.keep.mean():.4g} per 1000 without deferring any, "
+            f"which is not below ${request.budget:g}"
+        )
+    which = "everything is deferred" if queries.large is not None else "only the highest scores are kept"
+    return (
+        f"{best:.1%} of the validation answers are right when {which}, which is not above {request.target_accuracy:g}"
+    )
+
+
+def promise(request: Request, queries: Queries) -> str:
+    """The goal in words."""
+    if request.deferral is not None:
+        return f"less than {request.deferral:g} of new queries are deferred"
+    if request.budget is not None:
+        return f"new queries cost less than ${request.budget:g} per 1000"
+    whose = "both models together are" if queries.large is not None else "the small model's kept answers are"
+    return f"{whose} right on more than {request.target_accuracy:g} of new queries"
+
+
+def chosen_among(run: Run, method: str) -> int:
+    """How many routers the validation split chose this one from: the level is shared by all of them."""
+    if isinstance(get_method(method), TrainedMethod):
+        return int(run.config["train"]["epochs"])
+    return CHOSEN_AMONG.get(method, 1)
+
+
+def splits_of(run: Run, request: Request, prices: CostSpec, reading: Reading) -> dict[str, Queries]:
+    """The run's queries with the scores of one method and seed, by split.
+
+    Raises:
+      ReLopeError: the run has no such scores, or lacks what the goal needs.
+    """
+    samples, scores = run.samples, scores_of(run, request.method, request.seed)
+    table = samples.append_column("score", pa.array([scores[name] for name in samples["sample_id"].to_pylist()]))
+    splits = {}
+    for name in ("train", "validation", "test"):
+        rows = table.filter(pc.equal(table["split"], name))
+        splits[name] = Queries(
+            rows["score"].to_numpy(), rows["label"].to_numpy().astype(np.int64),
+            np.array(rows["group"].to_pylist()), large_labels(rows, name, request), costs_of(rows, prices, reading),
+        )  # fmt: skip
+    if request.budget is not None and any(splits[name].costs is None for name in ("train", "validation")):
+        raise ReLopeError(
+            f"{run.path} does not know all token counts that a budget needs ({', '.join(missing(table))})"
+        )
+    return splits
+
+
+def scores_of(run: Run, method: str, seed: int) -> dict[str, float]:
+    """Scores of one method and seed by sample."""
+    present = sorted({(row["method"], row["seed"]) for row in run.results})
+    if (method, seed) not in present:
+        have = ", ".join(f"{name} {number}" for name, number in present)
+        raise ReLopeError(f"{run.path} has no scores of {method} with seed {seed}; it has {have}")
+    table = run.scores
+    mine = table.filter(pc.and_(pc.equal(table["method"], method), pc.equal(table["seed"], seed)))
+    return dict(zip(mine["sample_id"].to_pylist(), mine["score"].to_pylist(), strict=True))
+
+
+def large_labels(rows: pa.Table, split: str, request: Request) -> np.ndarray | None:
+    """Whether the large model is right, if that is known of the split."""
+    unknown = rows["large_label"].null_count
+    if unknown == 0:
+        return rows["large_label"].to_numpy().astype(np.int64)
+    if split == "validation" and unknown < len(rows) and request.target_accuracy is not None:
+        raise ReLopeError(
+            f"the large model's answers to {unknown} of {len(rows)} validation questions are unknown: answer all of "
+            "them with `python -m extract.answer`"
+        )
+    return None
+
+
+TOKENS = ("prompt_tokens", "answer_tokens", "large_prompt_tokens", "large_answer_tokens")
+
+
+def missing(rows: pa.Table) -> list[str]:
+    """Columns of token counts with gaps."""
+    return [name for name in TOKENS if rows[name].null_count]
+
+
+def costs_of(rows: pa.Table, prices: CostSpec, reading: Reading) -> QueryCosts | None:
+    """What every query costs, if all of its tokens were counted."""
+    if missing(rows) or (reading.kind == "samples" and rows["sampled_tokens"].null_count):
+        return None
+    counts = [rows[name].to_numpy() for name in TOKENS]
+    return query_costs(
+        prices, Tokens(*counts, None if reading.kind != "samples" else rows["sampled_tokens"].to_numpy()), reading
+    )
+
+
+def facts(queries: Queries, threshold: float) -> dict[str, Any]:
+    """What deferring below a threshold did on these queries; None where it is not known."""
+    deferred = queries.scores < threshold
+    known = {"questions": len(queries), "groups": len(np.unique(queries.groups)), "deferred": float(deferred.mean())}
+    kept = queries.small[~deferred]
+    known["kept_accuracy"] = float(kept.mean()) if len(kept) else None
+    large, costs = queries.large, queries.costs
+    known["accuracy"] = None if large is None else float(np.where(deferred, large, queries.small).mean())
+    paid = None if costs is None else 1000 * float(np.where(deferred, costs.defer, costs.keep).mean())
+    return known | {"dollars_per_1000": paid}
