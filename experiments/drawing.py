@@ -72,11 +72,12 @@ def to_svg(figure: Figure) -> str:
     return re.sub(r'(?<=url\(#)|(?<=href="#)', own, svg)
 
 
-def write_pdf(path: Path, tables: Sequence[Table], figures: Sequence[Figure]) -> Path:
-    """One PDF: every table on pages of its own, then a page a figure."""
+def write_pdf(path: Path, tables: Sequence[Table], figures: Sequence[Figure], texts: Sequence[str] = ()) -> Path:
+    """One PDF: a page with the paragraphs `texts`, every table on pages of its own, then a page a figure."""
     buffer = io.BytesIO()
+    sheets = [text_sheet(texts)] * bool(texts) + [sheet for table in tables for sheet in table_sheets(table)]
     with matplotlib.rc_context(STYLE), PdfPages(buffer, metadata={"CreationDate": None}) as pdf:
-        for figure in (*(sheet for table in tables for sheet in table_sheets(table)), *figures):
+        for figure in (*sheets, *figures):
             pdf.savefig(figure, bbox_inches="tight", pad_inches=0.4)
     write_bytes(path, buffer.getvalue())
     return path
@@ -127,6 +128,18 @@ def _sheet(
         for line in notes:
             axes.text(0, y, line, fontsize=SIZE - 1, va="center", parse_math=False)
             y += LINE
+    return figure
+
+
+def text_sheet(texts: Sequence[str]) -> Figure:
+    """Paragraphs, the first of them as the title."""
+    width = 6.5 * INCH
+    lines = [(line, i == 0) for i, text in enumerate(texts) for line in (*_wrapped(text, width), "")]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width / INCH, LINE * len(lines) / INCH))
+        for i, (line, bold) in enumerate(lines):
+            y, weight = 1 - (i + 0.5) / len(lines), "bold" if bold else "normal"
+            figure.text(0, y, line, fontsize=SIZE, fontweight=weight, va="center", parse_math=False)
     return figure
 
 

@@ -92,7 +92,7 @@ def all_notes(table: Table, best: str) -> list[str]:
     if any(entry.has_interval for entry in table.entries):
         notes.append("In brackets: 95 % interval.")
     if any(entry.is_best for entry in table.entries):
-        notes.append(f"{best}: best of its column.")
+        notes.append(f"{best}: best of its column{', above the line' if table.breaks else ''}.")
     if any(is_known(entry.paper) for entry in table.entries):
         notes.append("(paper ...): the number that the paper reports, of another model and other data.")
     return notes

@@ -1,86 +1,137 @@
-"""Figures of the report, each as one SVG string."""
+"""Figures of the report; `experiments.drawing` makes SVG and PDF of them."""
 
 from __future__ import annotations
 
-import io
-import re
+from collections.abc import Callable, Sequence
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.metrics import roc_curve
 
+from experiments.drawing import INK, STYLE, make_figure, styled
+from experiments.palette import GREY, colour, line_style, markers
+from experiments.tested import Tested
+from relope_jax.methods import METHODS
+from relope_jax.metrics.calibration import reliability
+from relope_jax.metrics.cost import model_costs
 from relope_jax.metrics.deferral import risk_coverage
 
-STYLE = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-    "legend.frameon": False,
-    "svg.hashsalt": "relope",  # the same run gives the same file
-}
-COLOURS = {
-    "relope": "#c0392b",
-    "attention_probe": "#2471a3",
-    "probe": "#7d8a2e",
-    "question_only": "#8e7cc3",
-    "random": "#999999",
-    "oracle": "#444444",
-}
-Curves = dict[str, np.ndarray]  # method -> scores [seeds, n]
+__all__ = ["STYLE", "colour", "line_style"]  # for the figures of sweeps and studies
+
+GRID = np.linspace(0, 1, 201)
+MOST_BANDS = 6  # the seeds' ranges of more methods hide each other
+COLUMNS = 5  # of small panels, and of a legend
+LARGEST_IMAGE = 480  # pixels a side in the report
 
 
-def colour(method: str) -> str:
-    """One colour a method, the same in every figure."""
-    return COLOURS.get(method, "#16a085")
-
-
-def to_svg(figure: Figure) -> str:
-    """The figure as an <svg> element."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
-    plt.close(figure)
-    return re.sub(r"^.*?(?=<svg)", "", buffer.getvalue(), flags=re.DOTALL)
-
-
-def routing_curves(scores: Curves, labels: np.ndarray, titles: dict[str, str]) -> str:
+@styled
+def routing_curves(split: Tested, methods: Sequence[str]) -> Figure:
     """ROC and risk-coverage curves, mean over seeds with the range of the seeds shaded."""
-    with plt.rc_context(STYLE):
-        figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.8))
-        for method, members in scores.items():
-            grid = np.linspace(0, 1, 201)
-            roc = np.stack([_roc(member, labels, grid) for member in members])
-            _band(left, grid, roc, method, titles[method])
-            risk = np.asarray(risk_coverage(members, labels))
-            coverage = 1 - np.arange(len(labels)) / len(labels)
-            shown = coverage >= 0.05  # the last few samples are noise
-            _band(right, coverage[shown], risk[:, shown], method, titles[method])
-        left.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC (answer right or wrong)")
-        right.set(xlabel="coverage: share the small model keeps", ylabel="error rate of the kept answers")
-        right.set(title="Risk-coverage", ylim=(0, None))
-        left.legend(loc="lower right")
-        return to_svg(figure)
+    figure, (left, right) = make_figure(10, 4.6 + _legend_height(methods), ncols=2)
+    coverage = 1 - np.arange(len(split.labels)) / len(split.labels)
+    shown = coverage >= 0.05  # the last few samples are noise
+    bands = len(methods) <= MOST_BANDS
+    for method in methods:
+        scores = split.scores[method]
+        roc = np.stack([_roc(member, split.labels) for member in scores])
+        _line(left, GRID, roc, method, bands)
+        _line(right, coverage[shown], risk_coverage(scores, split.labels)[:, shown], method, bands)
+    left.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC (answer right or wrong)")
+    right.set(xlabel="coverage: share the small model keeps", ylabel="error rate of the kept answers")
+    right.set(title="Risk-coverage", ylim=(0, None))
+    _legend(figure, left)
+    return figure
 
 
-def _roc(scores: np.ndarray, labels: np.ndarray, grid: np.ndarray) -> np.ndarray:
+def _roc(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     false_positive, true_positive, _ = roc_curve(labels, scores)
-    return np.interp(grid, false_positive, true_positive)  # an ROC curve is monotone
+    return np.interp(GRID, false_positive, true_positive)  # an ROC curve is monotone
 
 
-def _band(axes: plt.Axes, x: np.ndarray, y: np.ndarray, method: str, title: str) -> None:
-    dashed = "--" if method in {"random", "oracle", "question_only"} else "-"
-    axes.plot(x, y.mean(axis=0), dashed, color=colour(method), label=title, linewidth=1.6)
-    if len(y) > 1:
+def _line(axes: Axes, x: np.ndarray, y: np.ndarray, method: str, band: bool) -> None:
+    """Mean over seeds, with their range."""
+    axes.plot(x, y.mean(axis=0), label=METHODS[method].title, **line_style(method), **markers(method))
+    if band and len(y) > 1:
         axes.fill_between(x, y.min(axis=0), y.max(axis=0), color=colour(method), alpha=0.15, linewidth=0)
 
 
-def training_curves(metrics: list[dict], titles: dict[str, str]) -> str:
+def _legend_height(methods: Sequence[str]) -> float:
+    return 0.2 * -(-len(methods) // COLUMNS)
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    """One legend below all panels."""
+    handles, names = axes.get_legend_handles_labels()
+    rows = -(-len(names) // COLUMNS)
+    figure.legend(handles, names, loc="outside lower center", ncols=-(-len(names) // rows))
+
+
+@styled
+def deferral_curves(split: Tested, methods: Sequence[str]) -> Figure:
+    """Accuracy of the system against the share that the large model answers."""
+    figure, axes = make_figure(8.5, 5.0 + _legend_height(methods))
+    share = np.arange(len(split.labels) + 1) / len(split.labels)
+    for method in methods:
+        _line(axes, share, split.deferral(method), method, len(methods) <= MOST_BANDS)
+    ends = [(0.0, split.labels.mean(), "always small"), (1.0, split.large.mean(), "always large")]
+    _constants(axes, ends, lambda accuracy: f"{accuracy:.3f}")
+    axes.set(xlabel="share of the queries sent to the large model", ylabel="accuracy of the system")
+    _legend(figure, axes)
+    return figure
+
+
+def _constants(axes: Axes, points: Sequence[tuple[float, float, str]], show: Callable[[float], str]) -> None:
+    """What one model alone does."""
+    middle = np.mean(axes.get_xlim())
+    for x, y, name in points:
+        axes.plot([x], [y], "o", color=INK, markersize=6, clip_on=False, zorder=5)
+        side, shift = ("left", 8) if x < middle else ("right", -8)
+        axes.annotate(f"{name} {show(y)}", (x, y), (shift, -12), textcoords="offset points", ha=side)
+
+
+@styled
+def cost_curves(split: Tested, methods: Sequence[str]) -> Figure:
+    """Accuracy of the system against dollars for 1000 queries, what the router itself reads included."""
+    figure, axes = make_figure(8.5, 5.0 + _legend_height(methods))
+    for method in methods:
+        cost, accuracy = 1000 * split.cost(method).mean(axis=0), split.deferral(method).mean(axis=0)
+        axes.plot(cost, accuracy, label=METHODS[method].title, **line_style(method), **markers(method))
+    small, large = (1000 * cost.mean() for cost in model_costs(split.costs, split.tokens))
+    ends = [(small, split.labels.mean(), "always small"), (large, split.large.mean(), "always large")]
+    _constants(axes, ends, lambda accuracy: f"{accuracy:.3f}")
+    axes.set(xlabel="dollars for 1000 queries", ylabel="accuracy of the system")
+    _legend(figure, axes)
+    return figure
+
+
+@styled
+def reliability_diagrams(split: Tested, methods: Sequence[str]) -> Figure:
+    """Accuracy of the answers against the score that promises it, a panel a method, all seeds together."""
+    columns = min(COLUMNS, max(len(methods), 3))
+    rows = -(-len(methods) // columns)
+    shape = {"nrows": rows, "ncols": columns, "sharex": True, "sharey": True, "squeeze": False}
+    figure, panels = make_figure(2.0 * columns, 2.2 * rows + 0.3, **shape)
+    for panel in panels.flat[len(methods) :]:
+        panel.set_visible(False)
+    for panel, method in zip(panels.flat, methods, strict=False):
+        scores = split.scores[method]
+        bins = reliability(np.clip(scores.ravel(), 0, 1), np.tile(split.labels, len(scores)))
+        full = bins.samples > 0
+        panel.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (2, 2)))
+        panel.plot(bins.score[full], bins.accuracy[full], **line_style(method))
+        area = 4 + 120 * bins.samples[full] / bins.samples.sum()
+        panel.scatter(bins.score[full], bins.accuracy[full], s=area, color=colour(method), zorder=3)
+        panel.set(xlim=(0, 1), ylim=(0, 1))
+        panel.set_title(METHODS[method].title, fontsize=9)
+    figure.supxlabel("score: promised share of right answers", fontsize=9)
+    figure.supylabel("share of right answers", fontsize=9)
+    return figure
+
+
+@styled
+def training_curves(metrics: list[dict]) -> Figure:
     """Training loss, validation AUC, and KL per dimension by epoch; one line a seed."""
     panels = [
         ("loss", "training loss"),
@@ -88,32 +139,32 @@ def training_curves(metrics: list[dict], titles: dict[str, str]) -> str:
         ("kl_per_dimension", "KL per dimension (nats)"),
     ]
     panels = [(field, title) for field, title in panels if any(field in record for record in metrics)]
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, len(panels), figsize=(3.6 * len(panels), 3.0), squeeze=False)
-        for panel, (field, title) in zip(axes[0], panels, strict=True):
-            for method in dict.fromkeys(record["method"] for record in metrics):
-                mine = [r for r in metrics if r["method"] == method and field in r]
-                for i, seed in enumerate(sorted({r["seed"] for r in mine})):
-                    line = [(r["epoch"], r[field]) for r in mine if r["seed"] == seed]
-                    label = titles[method] if i == 0 else None
-                    panel.plot(*zip(*line, strict=True), color=colour(method), alpha=0.8, linewidth=1.1, label=label)
-            panel.set(xlabel="epoch", title=title)
-        axes[0][0].legend()
-        figure.tight_layout()
-        return to_svg(figure)
+    figure, axes = make_figure(3.4 * len(panels), 3.3, ncols=len(panels), squeeze=False)
+    for panel, (field, title) in zip(axes[0], panels, strict=True):
+        for method in dict.fromkeys(record["method"] for record in metrics):
+            mine = [r for r in metrics if r["method"] == method and field in r]
+            for i, seed in enumerate(sorted({r["seed"] for r in mine})):
+                line = [(r["epoch"], r[field]) for r in mine if r["seed"] == seed]
+                label, style = METHODS[method].title if i == 0 else None, line_style(method) | {"linewidth": 1.1}
+                panel.plot(*zip(*line, strict=True), label=label, **style, **markers(method))
+        panel.set(xlabel="epoch", title=title)
+    _legend(figure, axes[0][0])
+    return figure
 
 
-def attention_overlay(image: Image.Image, grid: np.ndarray) -> str:
+@styled
+def attention_overlay(image: Image.Image, grid: np.ndarray) -> Figure:
     """The image, and the image with the attention on its tokens `grid` [height, width] laid over it."""
-    with plt.rc_context(STYLE):
-        figure, (left, right) = plt.subplots(1, 2, figsize=(4.2, 2.1))
-        width, height = image.size
-        for axes in (left, right):
-            axes.imshow(image, extent=(0, width, height, 0))
-            axes.set_axis_off()
-        shown = right.imshow(
-            grid, extent=(0, width, height, 0), cmap="inferno", alpha=0.6, vmin=0, interpolation="nearest"
-        )
-        bar = figure.colorbar(shown, ax=right, fraction=0.046, pad=0.04)
-        bar.ax.tick_params(labelsize=6)
-        return to_svg(figure)
+    width, height = image.size
+    image = image.copy()
+    image.thumbnail((LARGEST_IMAGE, LARGEST_IMAGE))
+    figure, (left, right) = make_figure(4.2, 2.1, ncols=2)
+    place = (0, width, height, 0)
+    left.imshow(image, extent=place)
+    right.imshow(image.convert("L"), extent=place, cmap="gray", vmin=0, vmax=255)  # colours belong to the weights
+    for axes in (left, right):
+        axes.set_axis_off()
+    shown = right.imshow(grid, extent=place, cmap="inferno", alpha=0.6, vmin=0, interpolation="nearest")
+    bar = figure.colorbar(shown, ax=right, fraction=0.046, pad=0.04)
+    bar.ax.tick_params(labelsize=6)
+    return figure

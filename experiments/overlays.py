@@ -1,25 +1,33 @@
-"""Which test prompts the report shows with the Attention Probe's weights on the image."""
+"""Which test prompts the report shows with the Attention Probe's weights on the image, right and wrong answers side by
+side, and how much of its attention the image gets in all."""
 
 from __future__ import annotations
 
 import dataclasses
+import html
 
 import numpy as np
 import pyarrow.compute as pc
 from PIL import Image
 
+from experiments.drawing import to_svg
 from experiments.figures import attention_overlay
-from relope_jax.run import Run
+from relope_jax.metrics.auc import Z_95
+from relope_jax.run import Router, Run
 from relope_jax.states.store import Store
 
 METHOD = "attention_probe"
+LEVELS = (("highest score", 1.0), ("middle score", 0.5), ("lowest score", 0.0))  # of the right or of the wrong answers
+MEASURED = 200  # test prompts whose attention is averaged
+STATE_BYTES = 2**28  # of states at once
 
 
 @dataclasses.dataclass(frozen=True)
 class Overlay:
-    """One example: what was asked and answered, the probe's score, and the picture (or why there is none)."""
+    """One example: what was asked and answered, the probe's score, and the picture (or why there is none) as HTML."""
 
-    caption: str
+    right: bool
+    level: str
     question: str
     answer: str
     response: str
@@ -28,44 +36,125 @@ class Overlay:
     picture: str
 
 
-def attention_overlays(run: Run, store: Store, seed: int) -> list[Overlay]:
-    """The most and the least trusted right and wrong answers of the test split."""
+@dataclasses.dataclass(frozen=True)
+class Attention:
+    """Examples, in pairs of rows, and a sentence on the attention that the image gets over a sample of the split."""
+
+    examples: list[Overlay]
+    sentence: str
+
+
+def attention_overlays(run: Run, store: Store, seed: int) -> Attention:
+    """What the report says of where the Attention Probe looks."""
     table = run.scores.filter(
         (pc.field("method") == METHOD) & (pc.field("seed") == seed) & (pc.field("split") == "test")
-    ).to_pydict()
-    scores, labels = np.array(table["score"]), np.array(table["label"])
+    )
     row_of = {sample_id: i for i, sample_id in enumerate(store.column("sample_id"))}
-    chosen = [
-        ("right, and trusted", labels == 1, np.argmax),
-        ("right, but not trusted", labels == 1, np.argmin),
-        ("wrong, and caught", labels == 0, np.argmin),
-        ("wrong, but trusted", labels == 0, np.argmax),
+    rows = np.array([row_of[name] for name in table["sample_id"].to_pylist()])
+    scores, labels = table["score"].to_numpy(), table["label"].to_numpy()
+    chosen = choose(scores, labels)
+    router = run.restore(METHOD, seed)
+    weights = attention(router, store, rows[[i for _, i in chosen]])
+    examples = [
+        _overlay(level, bool(labels[i]), store.samples.slice(rows[i], 1).to_pylist()[0], float(scores[i]), weight)
+        for (level, i), weight in zip(chosen, weights, strict=True)
     ]
-    picked = []
-    for caption, members, pick in chosen:
-        index = np.flatnonzero(members)
-        best = int(index[pick(scores[index])])
-        picked.append((caption, row_of[table["sample_id"][best]], float(scores[best])))
-    states = store.states(np.array([row for _, row, _ in picked]))
-    weights = run.restore(METHOD, seed).attention(states)
-    return [
-        _overlay(caption, store.samples.slice(row, 1).to_pylist()[0], score, attention)
-        for (caption, row, score), attention in zip(picked, weights, strict=True)
-    ]
+    measured = np.sort(np.random.default_rng(0).permutation(len(rows))[:MEASURED])  # the same in every report
+    return Attention(examples, share_sentence(router, store, rows[measured], labels[measured]))
 
 
-def _overlay(caption: str, sample: dict, score: float, attention: np.ndarray) -> Overlay:
+def choose(scores: np.ndarray, labels: np.ndarray) -> list[tuple[str, int]]:
+    """For every level one right and one wrong answer, each prompt once."""
+    order = {label: np.flatnonzero(labels == label)[np.argsort(scores[labels == label])] for label in (1, 0)}
+    taken: set[int] = set()
+    chosen = []
+    for level, quantile in LEVELS:
+        for label in (1, 0):
+            if len(order[label]):
+                i = int(order[label][round(quantile * (len(order[label]) - 1))])
+                chosen += [(level, i)] if i not in taken else []
+                taken.add(i)
+    return chosen
+
+
+def attention(router: Router, store: Store, rows: np.ndarray) -> list[np.ndarray]:
+    """The probe's weights on the prompts' tokens, a few prompts at a time where they are long."""
+    longest = int(np.max(store.column("n_tokens")))
+    step = max(1, STATE_BYTES // (4 * longest * store.block.spec.hidden_size))
+    parts = [rows[i : i + step] for i in range(0, len(rows), step)]
+    return [weight for part in parts for weight in router.attention(store.states(part))]
+
+
+def share_sentence(router: Router, store: Store, rows: np.ndarray, labels: np.ndarray) -> str:
+    """How much of the attention is on the image, for right and for wrong answers."""
+    start, count = (np.nan_to_num(store.column(f"image_{name}")[rows]).astype(int) for name in ("start", "tokens"))
+    with_image = count > 0
+    rows, labels, start, count = rows[with_image], labels[with_image], start[with_image], count[with_image]
+    sizes = [int((labels == label).sum()) for label in (1, 0)]
+    if min(sizes) < 2:
+        return ""
+    weights = attention(router, store, rows)
+    share = np.array([w[s : s + n].sum() for w, s, n in zip(weights, start, count, strict=True)])
+    even = np.mean(count / np.array([len(weight) for weight in weights]))
+    right, wrong = share[labels == 1], share[labels == 0]
+    difference = right.mean() - wrong.mean()
+    error = Z_95 * np.sqrt(right.var(ddof=1) / len(right) + wrong.var(ddof=1) / len(wrong))
+    clear = "" if abs(difference) > error else ", so no clear difference"
+    return (
+        f"Over {len(rows)} test prompts the image gets {right.mean():.1%} of the attention when the answer is right "
+        f"({len(right)} prompts) and {wrong.mean():.1%} when it is wrong ({len(wrong)}): a difference of "
+        f"{100 * difference:+.1f} points, 95 % interval {100 * (difference - error):+.1f} to "
+        f"{100 * (difference + error):+.1f}{clear}. The image's share of the prompts' tokens is {even:.1%}."
+    )
+
+
+def _overlay(level: str, right: bool, sample: dict, score: float, attention: np.ndarray) -> Overlay:
     start, count = sample["image_start"], sample["image_tokens"]
     on_image = attention[start : start + count] if count else np.zeros(0)
-    if not count or sample["grid_height"] * sample["grid_width"] != count:
-        picture = "<p>no image tokens in a grid</p>"
-    else:
-        grid = on_image.reshape(sample["grid_height"], sample["grid_width"])
-        try:
-            with Image.open(sample["images"][0]) as image:
-                picture = attention_overlay(image.convert("RGB"), grid)
-        except OSError:
-            picture = f"<p>the image {sample['images'][0]} is not on this machine</p>"
     return Overlay(
-        caption, sample["question"], sample["answer"], sample["response"], score, float(on_image.sum()), picture
+        right, level, sample["question"], sample["answer"], sample["response"], score, float(on_image.sum()),
+        _picture(sample, on_image),
+    )  # fmt: skip
+
+
+def _picture(sample: dict, on_image: np.ndarray) -> str:
+    if not len(on_image):
+        return "<p>no image in this prompt</p>"
+    if sample["grid_height"] * sample["grid_width"] != len(on_image):
+        return "<p>the image's tokens are not one grid</p>"
+    try:
+        with Image.open(sample["images"][0]) as image:
+            grid = on_image.reshape(sample["grid_height"], sample["grid_width"])
+            return to_svg(attention_overlay(image.convert("RGB"), grid))
+    except OSError:
+        return f"<p>the image {html.escape(sample['images'][0])} is not on this machine</p>"
+
+
+def to_html(attention: Attention) -> str:
+    """A grid: right answers on the left, wrong ones on the right, one level of the score a row."""
+    cells = {(example.level, example.right): card(example) for example in attention.examples}
+    rows = "".join(
+        cells.get((level, right), "<div></div>")
+        for level, _ in LEVELS
+        if any((level, right) in cells for right in (True, False))
+        for right in (True, False)
+    )
+    sentence = f"<p>{html.escape(attention.sentence)}</p>" if attention.sentence else ""
+    return f"{sentence}{NOTE}<div class=pairs><h3>Right answers</h3><h3>Wrong answers</h3>{rows}</div>"
+
+
+NOTE = (
+    "<p class=note>The probe's weight on every image token, over the image. Before training it is even over all tokens "
+    "of the prompt.</p>"
+)
+
+
+def card(overlay: Overlay) -> str:
+    """One captioned picture."""
+    e = html.escape
+    return (
+        f"<figure class=card>{overlay.picture}<figcaption><p><b>{e(overlay.level)}</b>: {overlay.score:.2f}</p>"
+        f"<p class=long>{e(overlay.question)}</p>"
+        f"<p class=long>answered <i>{e(overlay.response)}</i>, reference <i>{e(overlay.answer)}</i></p>"
+        f"<p class=note>{overlay.image_share:.0%} of the attention is on the image</p></figcaption></figure>\n"
     )

@@ -1,6 +1,6 @@
-"""The report of a run, for the terminal and as one self-contained HTML file.
+"""The report of a run: for the terminal, as one self-contained HTML file, as PDF, and its tables as CSV and LaTeX.
 
-python -m experiments.report runs/quickstart     # write report.html again
+python -m experiments.report runs/quickstart     # write it again
 """
 
 from __future__ import annotations
@@ -8,183 +8,149 @@ from __future__ import annotations
 import html
 import sys
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-import numpy as np
+from matplotlib.figure import Figure
 
-from experiments import figures
+from experiments import captions, figures
+from experiments.drawing import to_svg, write_pdf
+from experiments.entries import Entry, Table
 from experiments.overlays import METHOD as OVERLAY_METHOD
-from experiments.overlays import Overlay, attention_overlays
+from experiments.overlays import Attention, attention_overlays
+from experiments.overlays import to_html as attention_html
+from experiments.page import Section, bullets, page, paragraphs, picture
+from experiments.run_tables import ordered, run_tables
+from experiments.summary_text import Findings, corrected, difference_text, findings, routers
+from experiments.tables import to_html, to_text, write_tables
+from experiments.tested import Tested, read_test_split
 from relope_jax.errors import ReLopeError, exit_on_error
 from relope_jax.methods import METHODS
-from relope_jax.run import CHECKPOINTS, Run
+from relope_jax.run import CHECKPOINTS, METRICS, Run
 from relope_jax.states.files import write_text
 from relope_jax.states.store import Store
 from relope_jax.training.mesh import is_primary
 
-REPORT = "report.html"
-COLUMNS = (
-    ("AUC", "auc", "{:.3f}"),
-    ("95 % interval", None, ""),
-    ("seed range", "auc_seed_range", "{:.3f}"),
-    ("accuracy", "accuracy", "{:.3f}"),
-    ("ECE", "ece", "{:.3f}"),
-    ("caught @10 %", "caught_10", "{:.2f}"),
-    ("@20 %", "caught_20", "{:.2f}"),
-    ("@30 %", "caught_30", "{:.2f}"),
-)
+REPORT, PDF, TABLES = "report.html", "report.pdf", "tables"
+ROUTING = "Routing to the large model"
+MOST_LINES = 12  # of paired comparisons in the terminal
 
 
-def table_rows(summary: dict[str, Any]) -> list[list[str]]:
-    """Header and one row a method, as text."""
-    rows = [["method", *(title for title, _, _ in COLUMNS)]]
-    for name, values in summary["methods"].items():
-        cells = [METHODS[name].title]
-        for _, field, form in COLUMNS:
-            if field is None:
-                cells.append(f"{values['auc_low']:.3f} to {values['auc_high']:.3f}")
-            elif field == "auc_seed_range" and values["n_seeds"] == 1:
-                cells.append("")
-            else:
-                cells.append(form.format(values[field]))
-        rows.append(cells)
-    return rows
+class Picture(NamedTuple):
+    """A figure, the heading that it stands under, and its caption."""
+
+    heading: str
+    figure: Figure
+    caption: str
 
 
-def terminal_table(run: Run) -> str:
-    """The AUC table in fixed-width text, with the facts needed to read it."""
-    rows = table_rows(run.summary)
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [
-        "  ".join(
-            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
-    lines.insert(1, "-" * len(lines[0]))
-    return "\n".join([f"\n{headline(run)}", *lines, *(difference_text(d) for d in run.summary["differences"])])
+def write_report(run: Run, store: Store) -> Path:
+    """Write report.html, report.pdf and tables/ into the run directory, and return the path of the first; of several
+    processes every one calls it."""
+    attention = None
+    if (run.path / CHECKPOINTS / OVERLAY_METHOD).exists():
+        attention = attention_overlays(run, store, run.config["seeds"][0])
+    target = run.path / REPORT
+    if is_primary():
+        split, summary = read_test_split(run), run.summary
+        tables, words = run_tables(summary, split), findings(summary, split)
+        pictures = draw(run, split)
+        write_tables(run.path / TABLES, tables)
+        texts = [f"{run.config['name']}: {headline(run)}.", *words.warnings, *words.found, *words.open]
+        write_pdf(run.path / PDF, tables, [drawn.figure for drawn in pictures], texts)
+        write_text(target, render(run, tables, words, pictures, attention))
+    return target
 
 
 def headline(run: Run) -> str:
     """Model, data and base rate in one line."""
-    first, config = run.results[0], run.config
+    first, config, large = run.results[0], run.config, run.summary.get("large")
+    beside = f", {large['model']} on {large['accuracy']:.1%}" if large else ""
     return (
         f"{first['model']} on {first['dataset']}, layer {first['layer']}: {first['n_test']} test prompts, "
-        f"small model right on {first['base_rate']:.1%}; {first['n_train']} training prompts, "
-        f"{len(config['seeds'])} seeds"
+        f"small model right on {first['base_rate']:.1%}{beside}; {first['n_train']} training prompts, "
+        f"{len(config['seeds'])} seed{'s' * (len(config['seeds']) > 1)}"
     )
 
 
-def difference_text(d: dict[str, Any]) -> str:
-    """A paired comparison in words; only an interval clear of 0 is called a difference."""
-    verdict = "differ" if d["p"] < 0.05 else "no significant difference"
-    names = f"{METHODS[d['first']].title} - {METHODS[d['second']].title}"
-    return f"{names}: AUC {d['difference']:+.3f} [{d['low']:+.3f}, {d['high']:+.3f}], p = {d['p']:.2g}, {verdict}"
+def facts(run: Run) -> str:
+    """What else a reader needs to repeat it."""
+    config = run.config
+    rates = [f"{name} {config[name]['learning_rate']:g}" for name in config["methods"] if name in config]
+    learned = f"; learning rates: {', '.join(rates)}" if rates else ""
+    return f"store {run.record['store']['path']}{learned}; seeds {config['seeds']}"
 
 
-def write_report(run: Run, store: Store) -> Path:
-    """Write report.html into the run directory and return its path; of several processes every one calls it."""
-    overlays = []
-    if (run.path / CHECKPOINTS / OVERLAY_METHOD).exists():
-        overlays = attention_overlays(run, store, run.config["seeds"][0])
-    target = run.path / REPORT
-    if is_primary():
-        write_text(target, render(run, overlays))
-    return target
+def draw(run: Run, split: Tested) -> list[Picture]:
+    """All figures that this run has the numbers for."""
+    summary = run.summary
+    rows = ordered(summary)
+    drawn = []
+    if split.large is not None:
+        drawn.append(Picture(ROUTING, figures.deferral_curves(split, rows), captions.DEFERRAL))
+        priced = [name for name in rows if split.cost(name) is not None]
+        if priced:
+            caption = captions.COST.format(**vars(split.costs)) + _missing(rows, priced)
+            drawn.append(Picture(ROUTING, figures.cost_curves(split, priced), caption))
+    drawn.append(Picture("ROC and risk", figures.routing_curves(split, rows), captions.RISK))
+    calibrated = [name for name in rows if name in routers(summary)] or rows
+    drawn.append(Picture("Calibration", figures.reliability_diagrams(split, calibrated), captions.RELIABILITY))
+    if (run.path / METRICS).exists() and run.metrics:
+        drawn.append(Picture("Training", figures.training_curves(run.metrics), "One line a seed."))
+    return drawn
 
 
-def render(run: Run, overlays: list[Overlay]) -> str:
-    """The whole page; no scripts, no fonts, nothing fetched."""
-    titles = {name: method.title for name, method in METHODS.items()}
-    scores, labels = test_scores(run)
-    config, store = run.config, run.record["store"]
-    table = "".join(
-        "<tr>"
-        + "".join(f"<{'th' if i == 0 else 'td'}>{html.escape(c)}</{'th' if i == 0 else 'td'}>" for c in row)
-        + "</tr>"
-        for i, row in enumerate(table_rows(run.summary))
-    )
-    differences = "".join(f"<li>{html.escape(difference_text(d))}</li>" for d in run.summary["differences"])
-    rates = ", ".join(f"{name} {config[name]['learning_rate']:g}" for name in config["methods"])
-    facts = f"store {store['path']}; learning rates: {rates}; seeds {config['seeds']}"
-    examples = "".join(map(example, overlays))
-    return PAGE.format(
-        title=html.escape(config["name"]),
-        headline=html.escape(headline(run)),
-        facts=html.escape(facts),
-        table=table,
-        differences=differences,
-        curves=figures.routing_curves(scores, labels, titles),
-        training=figures.training_curves(run.metrics, titles),
-        examples=f"<h2>Where the Attention Probe looks</h2>{OVERLAY_NOTE}<div class=row>{examples}</div>"
-        if examples
-        else "",
-    )
+def _missing(rows: list[str], priced: list[str]) -> str:
+    names = [METHODS[name].title for name in rows if name not in priced]
+    return f" Not shown, since the tokens of what they read were not counted: {', '.join(names)}." if names else ""
 
 
-def test_scores(run: Run) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """`{method: [seeds, n]}` on the test split, and the labels."""
-    table = run.scores.to_pydict()
-    test = np.array(table["split"]) == "test"
-    methods, seeds = np.array(table["method"]), np.array(table["seed"])
-    scores, labels = np.array(table["score"]), np.array(table["label"])
-    curves, truth = {}, np.zeros(0)
-    for method in dict.fromkeys(methods):
-        members = [test & (methods == method) & (seeds == s) for s in np.unique(seeds[methods == method])]
-        curves[str(method)] = np.stack([scores[member] for member in members])
-        truth = labels[members[0]]
-    return curves, truth
+def render(run: Run, tables: list[Table], words: Findings, pictures: list[Picture], attention: Attention | None) -> str:
+    """The whole page."""
+    by_name = {table.name: to_html(table) for table in tables}
+    routed, differences = by_name.pop("routed", ""), by_name.pop("differences", "")
+    sections = [
+        Section("What was found", paragraphs(words.warnings, "warning") + bullets(words.found) + bullets(words.open)),
+        Section("Routers", "".join(by_name.values()) + paragraphs([captions.READING], "note")),
+    ]
+    for heading in dict.fromkeys(drawn.heading for drawn in pictures):
+        body = "".join(picture(to_svg(drawn.figure), drawn.caption) for drawn in pictures if drawn.heading == heading)
+        sections.append(Section(heading, (routed if heading == ROUTING else "") + body))
+    if differences:
+        opened = " open" if len(run.summary["differences"]) <= MOST_LINES else ""
+        body = f"<details{opened}><summary>All pairs</summary>{differences}</details>"
+        sections.insert(2, Section("Paired comparisons", body))
+    if attention:
+        sections.append(Section("Where the Attention Probe looks", attention_html(attention)))
+    lead = f"<p>{html.escape(headline(run))}.</p><p class=facts>{html.escape(facts(run))}</p>"
+    return page(f"{run.config['name']}: routing report", sections, lead)
 
 
-def example(overlay: Overlay) -> str:
-    """One captioned picture."""
-    e = html.escape
-    return (
-        f"<figure>{overlay.picture}<figcaption><b>{e(overlay.caption)}</b> (score {overlay.score:.2f})<br>"
-        f"{e(overlay.question)}<br>answered <i>{e(overlay.response)}</i>, reference <i>{e(overlay.answer)}</i><br>"
-        f"{overlay.image_share:.0%} of the attention is on the image</figcaption></figure>"
-    )
+def terminal_table(run: Run) -> str:
+    """The routers in a few columns of fixed-width text, and the paired comparisons."""
+    summary = run.summary
+    columns = [("AUC", "auc"), ("seed range", "auc_seed_range"), ("accuracy", "accuracy"), ("ECE", "ece")]
+    if any(row.get("apgr") is not None for row in summary["methods"].values()):
+        columns.insert(1, ("APGR", "apgr"))
+    columns += [("caught @10 %", "caught_10"), ("@20 %", "caught_20"), ("@30 %", "caught_30")]
+    rows = [
+        (METHODS[name].title, tuple(_short(summary["methods"][name], field) for _, field in columns))
+        for name in ordered(summary)
+    ]
+    table = Table(
+        "terminal", f"\n{headline(run)}", tuple(name for name, _ in columns), tuple(rows),
+        breaks=(len(routers(summary)),),
+    )  # fmt: skip
+    lines = [difference_text(d) for d in corrected(summary["differences"])]
+    if len(lines) > MOST_LINES:
+        words = findings(summary, read_test_split(run))
+        lines = [*words.warnings, *words.found]
+    return to_text(table) + "\n".join(lines)
 
 
-OVERLAY_NOTE = (
-    "<p>The probe's weight on every image token, over the image. Before training it is even over all "
-    "tokens of the prompt.</p>"
-)
-
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{title}: routing report</title>
-<style>
- body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 1040px; margin: 2rem auto; padding: 0 1rem;
-        color: #222; background: #fff; }}
- h1 {{ font-size: 1.5rem; margin-bottom: .2rem; }} h2 {{ font-size: 1.15rem; margin-top: 2rem; }}
- .facts {{ color: #666; }}
- table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
- th, td {{ padding: .3rem .8rem; text-align: right; border-bottom: 1px solid #ddd; }}
- th:first-child, td:first-child {{ text-align: left; }}
- svg {{ max-width: 100%; height: auto; background: #fff; }}
- .row {{ display: flex; flex-wrap: wrap; gap: 1rem; }}
- figure {{ margin: 0; width: 245px; }} figcaption {{ font-size: .85rem; }}
- @media (prefers-color-scheme: dark) {{
-  body {{ color: #ddd; background: #16181c; }} .facts {{ color: #999; }}
-  th, td {{ border-color: #333; }} svg {{ border-radius: 6px; padding: 6px; }} }}
-</style></head><body>
-<h1>{title}</h1>
-<p>{headline}.</p><p class="facts">{facts}</p>
-<h2>How well each router finds the answers that are wrong</h2>
-<table>{table}</table>
-<p>AUC is the mean over seeds on the test split. Its interval (DeLong, questions about one image counted together) is
-the sampling error of that mean given these trained routers; the seed range says how far the seeds lie apart. Accuracy
-is of the router's own yes/no at score 0.5. "Caught" is the share of all wrong answers among the lowest 10, 20 and 30 %
-of scores: what sending those queries to the large model would repair at most. A random router catches 10, 20 and
-30 %.</p>
-<h2>Paired comparisons</h2><ul>{differences}</ul>
-<p>Paired DeLong tests on the same test prompts, not corrected for their number.</p>
-<h2>Routing curves</h2>{curves}
-<h2>Training</h2>{training}
-{examples}
-</body></html>
-"""
+def _short(row: dict, field: str) -> Entry:
+    if field == "auc":
+        return Entry(row["auc"], row["auc_low"], row["auc_high"])
+    return Entry(None if field == "auc_seed_range" and row["n_seeds"] == 1 else row.get(field))
 
 
 @exit_on_error

@@ -1,0 +1,115 @@
+"""The tables of a run's report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from experiments.entries import BEST, Entry, Table
+from experiments.summary_text import BLIND, SIGNIFICANT, Summary, best_router, corrected, routers
+from experiments.tested import Tested
+from relope_jax.methods import METHODS
+
+NEEDS_LARGE = (("APGR", "apgr"), ("CPT(50 %)", "cpt_50"), ("CPT(80 %)", "cpt_80"), ("AUDC", "audc"))
+ALWAYS = (
+    ("PRR", "prr"), ("ECE", "ece"), ("Brier", "brier"), ("accuracy", "accuracy"),
+    ("caught @10 %", "caught_10"), ("@20 %", "caught_20"), ("@30 %", "caught_30"),
+)  # fmt: skip
+SHARES = (0.05, 0.1, 0.2, 0.3, 0.5)
+STAR = "*"
+
+
+def main_table(summary: Summary, split: Tested) -> Table:
+    """Every method and sanity row with all metrics; columns that nothing is known of are left out."""
+    rows = summary["methods"]
+    columns = [
+        (name, field)
+        for name, field in (*(NEEDS_LARGE if split.large is not None else ()), *ALWAYS)
+        if split.large is not None or any(row.get(field) is not None for row in rows.values())
+    ]
+    stars, best = better_than_blind(summary), best_router(summary)
+    body = [
+        (METHODS[name].title, _entries(rows[name], columns, (BEST if name == best else "") + stars.get(name, "")))
+        for name in ordered(summary)
+    ]
+    notes = [f"{STAR} AUC significantly above the question-only router's (paired test, Holm-corrected)."] * bool(stars)
+    return Table(
+        name="metrics",
+        title="How well each router finds the answers that are wrong",
+        columns=("AUC", "seed range", *(name for name, _ in columns)),
+        rows=(*body, *_constant_rows(columns, split)),
+        notes=tuple(notes),
+        breaks=(len(routers(summary)),),
+    )
+
+
+def ordered(summary: Summary) -> list[str]:
+    """The routers, then the sanity rows."""
+    return [*routers(summary), *(name for name in summary["methods"] if name not in routers(summary))]
+
+
+def better_than_blind(summary: Summary) -> dict[str, str]:
+    """The methods that the paired tests call better than the question-only router."""
+    tests = [d for d in corrected(summary["differences"]) if d["second"] == BLIND]
+    return {d["first"]: STAR for d in tests if d["p_holm"] < SIGNIFICANT and d["difference"] > 0}
+
+
+def _entries(row: dict[str, Any], columns: Sequence[tuple[str, str]], mark: str) -> tuple[Entry, ...]:
+    spread = row["auc_seed_range"] if row["n_seeds"] > 1 else None
+    auc = Entry(row["auc"], row["auc_low"], row["auc_high"], mark=mark)
+    return (auc, Entry(spread), *(Entry(row.get(field)) for _, field in columns))
+
+
+def _constant_rows(columns: Sequence[tuple[str, str]], split: Tested) -> list[tuple[str, tuple[Entry, ...]]]:
+    """Trusting every answer, and none; as a yes/no they are right on a share, and their scores order nothing."""
+    rows = []
+    for name, accuracy in (("Always small", split.labels.mean()), ("Always large", 1 - split.labels.mean())):
+        known = {"accuracy": float(accuracy)}
+        rows.append((name, (Entry(0.5), Entry(None), *(Entry(known.get(field)) for _, field in columns))))
+    return rows
+
+
+def routed_table(summary: Summary, split: Tested) -> Table:
+    """Accuracy of the system at some shares routed; needs the large model's answers."""
+    body = []
+    for name in ordered(summary):
+        curve = split.deferral(name).mean(axis=0)
+        body.append((METHODS[name].title, tuple(Entry(float(curve[round(s * (len(curve) - 1))])) for s in SHARES)))
+    ends = (("Always small", split.labels), ("Always large", split.large))
+    body += [(name, (Entry(float(np.mean(labels))),) * len(SHARES)) for name, labels in ends]
+    return Table(
+        name="routed",
+        title="Accuracy of the system when this share of the queries goes to the large model",
+        columns=tuple(f"{share:.0%}" for share in SHARES),
+        rows=tuple(body),
+        notes=("Oracle: knows both models' answers, and defers first what the large model repairs.",),
+        breaks=(len(routers(summary)),),
+    )
+
+
+def difference_table(summary: Summary) -> Table:
+    """All paired comparisons."""
+    rows = []
+    for d in corrected(summary["differences"]):
+        mark = STAR if d["p_holm"] < SIGNIFICANT else ""
+        names = f"{METHODS[d['first']].title} - {METHODS[d['second']].title}"
+        rows.append(
+            (names, (Entry(d["difference"], d["low"], d["high"], mark=mark), Entry(d["p"]), Entry(d["p_holm"])))
+        )
+    return Table(
+        name="differences",
+        title="Paired differences in AUC on the same test prompts (DeLong)",
+        columns=("difference", "p", "p after Holm"),
+        rows=tuple(rows),
+        row_title="routers",
+        notes=(f"{STAR} p < {SIGNIFICANT} after Holm's correction for all these tests together.",),
+    )
+
+
+def run_tables(summary: Summary, split: Tested) -> list[Table]:
+    """All of them."""
+    routed = [routed_table(summary, split)] if split.large is not None else []
+    differences = [difference_table(summary)] if summary["differences"] else []
+    return [main_table(summary, split), *routed, *differences]

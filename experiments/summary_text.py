@@ -1,0 +1,170 @@
+"""What a run found, in words; only what a paired test leaves after Holm's correction is called better."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from experiments.tested import Tested
+from relope_jax.methods import METHODS, SANITY
+from relope_jax.metrics.constants import Operating, best_operating_point, constant_warning
+from relope_jax.metrics.holm import holm
+
+BLIND = "question_only"
+SIGNIFICANT = 0.05
+SHARE = 0.2  # of the queries, in sentences
+Summary = dict[str, Any]
+
+
+class Findings(NamedTuple):
+    """Sentences: what should worry, what was found, and what was not."""
+
+    warnings: list[str]
+    found: list[str]
+    open: list[str]
+
+
+def findings(summary: Summary, split: Tested) -> Findings:
+    """The summary at the top of a report."""
+    summary = summary | {"differences": corrected(summary["differences"])}
+    best = best_router(summary)
+    found = [f"{best_sentence(summary, best)} {routed_sentence(summary, split, best)}"]
+    found += better_sentences(summary["differences"])
+    return Findings(warnings(summary, split), found, open_sentences(summary["differences"]))
+
+
+def routers(summary: Summary) -> list[str]:
+    """The methods that are no sanity rows; all when a run has only those."""
+    return [name for name in summary["methods"] if name not in SANITY] or list(summary["methods"])
+
+
+def best_router(summary: Summary) -> str:
+    """The highest AUC."""
+    return max(routers(summary), key=lambda name: summary["methods"][name]["auc"])
+
+
+def corrected(differences: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Paired differences with `p_holm`; older runs have only `p`."""
+    if all("p_holm" in d for d in differences):
+        return list(differences)
+    adjusted = holm(np.array([d["p"] for d in differences]))
+    return [d | {"p_holm": float(p)} for d, p in zip(differences, adjusted, strict=True)]
+
+
+def title(method: str) -> str:
+    """Its name in a table."""
+    return METHODS[method].title
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def best_sentence(summary: Summary, best: str) -> str:
+    """Who has the highest AUC."""
+    row = summary["methods"][best]
+    return (
+        f"{title(best)} has the highest AUC: {row['auc']:.3f}, 95 % interval {row['auc_low']:.3f} to "
+        f"{row['auc_high']:.3f} (a random router has 0.5)."
+    )
+
+
+def routed_sentence(summary: Summary, split: Tested, best: str) -> str:
+    """What routing by the best router buys."""
+    row = summary["methods"][best]
+    if split.large is None:
+        return (
+            f"Among the {SHARE:.0%} of the queries that it trusts least are {row['caught_20']:.0%} of all wrong answers"
+            f" (random: {SHARE:.0%}). No large model's answers are known for the whole test split, so what routing does"
+            " to the system's accuracy is unknown."
+        )
+    small, large = split.labels.mean(), split.large.mean()
+    curve = split.deferral(best).mean(axis=0)
+    at = float(curve[round(SHARE * (len(curve) - 1))])
+    text = (
+        f"Sending the {SHARE:.0%} of the queries that it trusts least to the large model makes the system right on "
+        f"{at:.1%} (random routing: {small + SHARE * (large - small):.1%}; the small model alone {small:.1%}, the "
+        f"large one {large:.1%})."
+    )
+    if row.get("cpt_50") is not None and row.get("cpt_80") is not None:
+        text += (
+            f" Half of the gap between the models is recovered with {row['cpt_50']:.0%} of the queries routed, 80 % of "
+            f"it with {row['cpt_80']:.0%}."
+        )
+    return text
+
+
+def better_sentences(differences: Sequence[dict[str, Any]]) -> list[str]:
+    """One sentence a method that is significantly better than others."""
+    better: dict[str, list[str]] = {}
+    for d in differences:
+        if d["p_holm"] < SIGNIFICANT:
+            winner, loser = (d["first"], d["second"]) if d["difference"] > 0 else (d["second"], d["first"])
+            better.setdefault(winner, []).append(title(loser))
+    ranked = sorted(better.items(), key=lambda item: -len(item[1]))
+    return [f"{title(name)} has a significantly higher AUC than {listed(others)}." for name, others in ranked]
+
+
+def open_sentences(differences: Sequence[dict[str, Any]]) -> list[str]:
+    """One sentence a method that differs from others by less than these questions can show."""
+    same: dict[str, list[str]] = {}
+    for d in differences:
+        if d["p_holm"] >= SIGNIFICANT:
+            same.setdefault(d["first"], []).append(f"{title(d['second'])} ({d['difference']:+.3f})")
+    return [f"Not significant: {title(name)} against {listed(others)}." for name, others in same.items()]
+
+
+def difference_text(d: dict[str, Any]) -> str:
+    """A paired comparison in one line."""
+    if d["p_holm"] < SIGNIFICANT:
+        verdict = "better" if d["difference"] > 0 else "worse"
+    else:
+        verdict = "no significant difference"
+    return (
+        f"{title(d['first'])} - {title(d['second'])}: AUC {d['difference']:+.3f} [{d['low']:+.3f}, {d['high']:+.3f}], "
+        f"p = {d['p']:.2g}, after Holm {d['p_holm']:.2g}: {verdict}"
+    )
+
+
+def warnings(summary: Summary, split: Tested) -> list[str]:
+    """Why these routers may not be worth having."""
+    return [text for text in (blind_warning(summary), *constant_warnings(summary, split)) if text]
+
+
+def blind_warning(summary: Summary) -> str | None:
+    """No router that beats the one which sees only the question's text."""
+    tests = [d for d in summary["differences"] if d["second"] == BLIND and d["first"] not in SANITY]
+    if not tests or any(d["difference"] > 0 and d["p_holm"] < SIGNIFICANT for d in tests):
+        return None
+    blind = summary["methods"][BLIND]["auc"]
+    return (
+        f"No router is significantly better than the question-only one (AUC {blind:.3f}), which sees neither the image "
+        "nor the small model: these results show no use of hidden states or answers."
+    )
+
+
+def constant_warnings(summary: Summary, split: Tested) -> list[str | None]:
+    """A constant decision that does as well as the routers."""
+    known = routers(summary)
+    if split.large is not None:
+        return [_system_warning(known, split)]
+    constant = max(split.labels.mean(), 1 - split.labels.mean())
+    beaten = [name for name in known if summary["methods"][name]["accuracy"] <= constant]
+    if not beaten:
+        return [None]
+    always = "right" if split.labels.mean() >= 0.5 else "wrong"
+    return [
+        f"Always saying '{always}' is correct for {constant:.1%} of the test answers, and at score 0.5 "
+        f"{listed([title(name) for name in beaten])} {'is' if len(beaten) == 1 else 'are'} correct no more often: use "
+        "the order of the scores, and set the threshold on validation data."
+    ]
+
+
+def _system_warning(known: Sequence[str], split: Tested) -> str | None:
+    points = {title(name): best_operating_point(split.deferral(name).mean(axis=0)) for name in known}
+    always = {"always-small": split.labels, "always-large": split.large}
+    text = constant_warning(points, {name: Operating(float(right.mean())) for name, right in always.items()})
+    return f"{text[0].upper()}{text[1:]}." if text else None
