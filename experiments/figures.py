@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -58,7 +58,7 @@ def _line(axes: Axes, x: np.ndarray, y: np.ndarray, method: str, band: bool) -> 
 
 
 def _legend_height(methods: Sequence[str]) -> float:
-    return 0.2 * -(-len(methods) // COLUMNS)
+    return 0.2 * -(-(len(methods) + 2) // COLUMNS)  # and the constants
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
@@ -75,20 +75,17 @@ def deferral_curves(split: Tested, methods: Sequence[str]) -> Figure:
     share = np.arange(len(split.labels) + 1) / len(split.labels)
     for method in methods:
         _line(axes, share, split.deferral(method), method, len(methods) <= MOST_BANDS)
-    ends = [(0.0, split.labels.mean(), "always small"), (1.0, split.large.mean(), "always large")]
-    _constants(axes, ends, lambda accuracy: f"{accuracy:.3f}")
+    _constants(axes, split, 0.0, 1.0)
     axes.set(xlabel="share of the queries sent to the large model", ylabel="accuracy of the system")
     _legend(figure, axes)
     return figure
 
 
-def _constants(axes: Axes, points: Sequence[tuple[float, float, str]], show: Callable[[float], str]) -> None:
-    """What one model alone does."""
-    middle = np.mean(axes.get_xlim())
-    for x, y, name in points:
-        axes.plot([x], [y], "o", color=INK, markersize=6, clip_on=False, zorder=5)
-        side, shift = ("left", 8) if x < middle else ("right", -8)
-        axes.annotate(f"{name} {show(y)}", (x, y), (shift, -12), textcoords="offset points", ha=side)
+def _constants(axes: Axes, split: Tested, small: float, large: float) -> None:
+    """What one model alone does; `small` and `large` are where on the x axis."""
+    for x, labels, name, marker in ((small, split.labels, "small", "o"), (large, split.large, "large", "s")):
+        style = {"color": INK, "marker": marker, "linestyle": "", "markersize": 6, "clip_on": False, "zorder": 5}
+        axes.plot([x], [labels.mean()], label=f"Always {name} ({labels.mean():.3f})", **style)
 
 
 @styled
@@ -99,8 +96,7 @@ def cost_curves(split: Tested, methods: Sequence[str]) -> Figure:
         cost, accuracy = 1000 * split.cost(method).mean(axis=0), split.deferral(method).mean(axis=0)
         axes.plot(cost, accuracy, label=METHODS[method].title, **line_style(method), **markers(method))
     small, large = (1000 * cost.mean() for cost in model_costs(split.costs, split.tokens))
-    ends = [(small, split.labels.mean(), "always small"), (large, split.large.mean(), "always large")]
-    _constants(axes, ends, lambda accuracy: f"{accuracy:.3f}")
+    _constants(axes, split, small, large)
     axes.set(xlabel="dollars for 1000 queries", ylabel="accuracy of the system")
     _legend(figure, axes)
     return figure

@@ -15,6 +15,7 @@ from relope_jax.metrics.holm import holm
 BLIND = "question_only"
 SIGNIFICANT = 0.05
 SHARE = 0.2  # of the queries, in sentences
+MOST_PAIRS = 12  # of more, the summary tells those with the best router and with the question-only one
 Summary = dict[str, Any]
 
 
@@ -30,9 +31,11 @@ def findings(summary: Summary, split: Tested) -> Findings:
     """The summary at the top of a report."""
     summary = summary | {"differences": corrected(summary["differences"])}
     best = best_router(summary)
-    found = [f"{best_sentence(summary, best)} {routed_sentence(summary, split, best)}"]
-    found += better_sentences(summary["differences"])
-    return Findings(warnings(summary, split), found, open_sentences(summary["differences"]))
+    told = summary["differences"]
+    if len(told) > MOST_PAIRS:
+        told = [d for d in told if best in (d["first"], d["second"]) or d["second"] == BLIND]
+    found = [f"{best_sentence(summary, best)} {routed_sentence(summary, split, best)}", *better_sentences(told)]
+    return Findings(warnings(summary, split), found, open_sentences(told))
 
 
 def routers(summary: Summary) -> list[str]:
@@ -98,23 +101,30 @@ def routed_sentence(summary: Summary, split: Tested, best: str) -> str:
 
 
 def better_sentences(differences: Sequence[dict[str, Any]]) -> list[str]:
-    """One sentence a method that is significantly better than others."""
-    better: dict[str, list[str]] = {}
-    for d in differences:
-        if d["p_holm"] < SIGNIFICANT:
-            winner, loser = (d["first"], d["second"]) if d["difference"] > 0 else (d["second"], d["first"])
-            better.setdefault(winner, []).append(title(loser))
-    ranked = sorted(better.items(), key=lambda item: -len(item[1]))
-    return [f"{title(name)} has a significantly higher AUC than {listed(others)}." for name, others in ranked]
+    """Which methods are significantly better than which."""
+    pairs = [
+        (d["first"], d["second"]) if d["difference"] > 0 else (d["second"], d["first"])
+        for d in differences
+        if d["p_holm"] < SIGNIFICANT
+    ]
+    return [f"Significantly higher AUC: {text}." for text in grouped(pairs, "than")]
 
 
 def open_sentences(differences: Sequence[dict[str, Any]]) -> list[str]:
-    """One sentence a method that differs from others by less than these questions can show."""
-    same: dict[str, list[str]] = {}
-    for d in differences:
-        if d["p_holm"] >= SIGNIFICANT:
-            same.setdefault(d["first"], []).append(f"{title(d['second'])} ({d['difference']:+.3f})")
-    return [f"Not significant: {title(name)} against {listed(others)}." for name, others in same.items()]
+    """Which methods differ by less than these questions can show."""
+    pairs = [(d["first"], d["second"]) for d in differences if d["p_holm"] >= SIGNIFICANT]
+    return [f"No significant difference: {text}." for text in grouped(pairs, "against")]
+
+
+def grouped(pairs: Sequence[tuple[str, str]], word: str) -> list[str]:
+    """`a than b and c`: pairs in few phrases, those of equal second names together."""
+    seconds: dict[str, list[str]] = {}
+    for first, second in pairs:
+        seconds.setdefault(first, []).append(title(second))
+    firsts: dict[str, list[str]] = {}
+    for first, others in seconds.items():
+        firsts.setdefault(listed(others), []).append(title(first))
+    return [f"{listed(names)} {word} {others}" for others, names in firsts.items()]
 
 
 def difference_text(d: dict[str, Any]) -> str:
