@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from extract.input_spec import InputSpec, LargeSpec
@@ -17,6 +18,7 @@ from relope_jax.states.answers import Answers, answer_names
 from relope_jax.states.place import open_place
 from relope_jax.states.store import SPLITS, Store
 
+UNTRAINED = ("validation", "test")  # whose sampled and stated answers are read: nothing is learned from them
 CONFIDENCE_TOKENS = 8  # enough for "100 %" and a few words before it
 
 
@@ -60,7 +62,9 @@ def tables(config: ConfigDict, needs: tuple[str, ...]) -> list[Table]:
     plan, asked = plan_from_config(config), AnswerSpec(**config.answers)
     inputs, large = InputSpec(**config.inputs), LargeSpec(**config.large)
     whole = dataclasses.replace(asked, ask="question", samples=0, splits=SPLITS)
-    small = dataclasses.replace(whole, model="", base_url="", seed=0, extra="", concurrency=inputs.batch)
+    small = dataclasses.replace(
+        whole, model="", base_url="", seed=0, extra="", concurrency=inputs.batch, splits=UNTRAINED
+    )
     found = []
     if large.name:
         spec = dataclasses.replace(whole, name=LARGE, model=large.name, base_url=large.base_url)
@@ -76,7 +80,7 @@ def tables(config: ConfigDict, needs: tuple[str, ...]) -> list[Table]:
 
 
 def is_finished(store: Store, table: Table) -> bool:
-    """Whether the store has these answers to all of its questions.
+    """Whether the store has these answers to all questions of their splits.
 
     Raises:
       ReLopeError: it has others under that name.
@@ -87,7 +91,8 @@ def is_finished(store: Store, table: Table) -> bool:
     from extract.answers.table import refuse_other_settings
 
     refuse_other_settings(open_place(store.path), spec.name, {name: getattr(spec, name) for name in table.checked})
-    return bool(Answers.load(store.path, spec.name).has(store.column("sample_id").tolist()).all())
+    asked = np.isin(store.column("split"), spec.splits)
+    return bool(Answers.load(store.path, spec.name).has(store.column("sample_id")[asked].tolist()).all())
 
 
 def require_alone(problem: str) -> None:

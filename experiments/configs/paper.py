@@ -31,6 +31,7 @@ def get_config() -> ConfigDict:
             "layers": (12, 18, 24, 30),  # of Figure 3
             "ranks": (8, 32, 128),
             "betas": (0.01, 0.1, 1.0),
+            "probes": ("relope", "attention_probe", "probe"),  # methods of Tables 1, 3 and 4 and of Figure 3
             "costs": dataclasses.asdict(CostSpec()),  # prices for AIQ and QNC in Figure 2
         }
     )

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from experiments.drawing import make_figure, styled
 from experiments.entries import Entry, Table
-from experiments.figures import line_style
+from experiments.palette import line_style, markers
 from experiments.studies.costs import frontier
 from experiments.studies.jobs import Backbone, backbones, datasets, main_run, main_runs
 from experiments.studies.scored import test_scores
@@ -57,7 +57,8 @@ def draw(runs: dict[str, Run], methods: tuple[str, ...]) -> Figure:
         panel = axes.flat[i]
         for name, found in curves.items():
             accuracy = np.mean(found, axis=0) if title == "mean" else found[i]
-            panel.plot(SHARES, accuracy, label=METHODS[name].title if title == "mean" else None, **line_style(name))
+            label = METHODS[name].title if title == "mean" else None
+            panel.plot(SHARES, accuracy, label=label, **line_style(name), **markers(name))
         panel.set(title=title, xlim=(0, 1))
     for panel in axes.flat[len(runs) + 1 :]:
         panel.set_visible(False)

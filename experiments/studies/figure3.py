@@ -11,8 +11,8 @@ from ml_collections import ConfigDict
 
 from experiments.drawing import make_figure, styled
 from experiments.entries import Entry, Table
-from experiments.figures import line_style
-from experiments.studies.jobs import PROBES, Backbone, Chosen, backbones, run_job
+from experiments.palette import line_style
+from experiments.studies.jobs import Backbone, Chosen, backbones, run_job
 from experiments.studies.study import Done, Job, Outcome, Study
 from relope_jax.methods import METHODS
 
@@ -22,7 +22,12 @@ LABELS = {"rank": "LoRA rank r", "layer": "layer l", "beta": "beta"}
 
 def jobs(config: ConfigDict) -> list[Job]:
     """A sweep an axis on one dataset; the layers have a store of their own."""
-    return [_job(backbone, axis) for backbone in backbones(config) for axis in AXES]
+    return [_job(backbone, axis) for backbone in backbones(config) for axis in axes(config)]
+
+
+def axes(config: ConfigDict) -> list[str]:
+    """Rank and beta are ReLope's alone."""
+    return [axis for axis in AXES if axis == "layer" or "relope" in config.probes]
 
 
 def _job(backbone: Backbone, axis: str) -> Job:
@@ -30,7 +35,7 @@ def _job(backbone: Backbone, axis: str) -> Job:
     values = {"rank": config.ranks, "layer": config.layers, "beta": config.betas}[axis]
     fields = {"methods": ("relope",), "relope.lora.alpha": 0.0}  # 2r, so that the rank changes the rank alone
     if axis == "layer":
-        fields = {"methods": PROBES, "extract.layers": config.layers}  # a store with all of them
+        fields = {"methods": config.probes, "extract.layers": config.layers}  # a store with all of them
     dataset = Chosen(config.ablation_dataset)
     job = run_job(backbone, f"{axis}-{dataset.title}", dataset, fields)
     return Job(job.config, (f"{AXES[axis]}={','.join(map(str, values))}",))
@@ -40,7 +45,7 @@ def outcome(config: ConfigDict, done: Done) -> Outcome:
     """One figure of three panels and one table an axis, for every backbone."""
     tables, figures = [], []
     for backbone in backbones(config):
-        rows = {axis: read(done.sweeps[_job(backbone, axis).name]) for axis in AXES}
+        rows = {axis: read(done.sweeps[_job(backbone, axis).name]) for axis in axes(config)}
         figures.append((f"{backbone.prefix}figure3", draw(rows)))
         tables += [table(backbone, axis, found) for axis, found in rows.items()]
     return Outcome(tuple(tables), tuple(figures))
@@ -63,8 +68,8 @@ def by_value(rows: list[dict[str, str]], axis: str) -> dict[str, dict[float, lis
 @styled
 def draw(rows: dict[str, list[dict[str, str]]]) -> Figure:
     """Test AUC against each setting: mean over seeds, their range shaded."""
-    figure, panels = make_figure(10.5, 3.2, ncols=len(rows), sharey=True)
-    for panel, (axis, found) in zip(panels, rows.items(), strict=True):
+    figure, panels = make_figure(3.5 * len(rows), 3.2, ncols=len(rows), sharey=True, squeeze=False)
+    for panel, (axis, found) in zip(panels[0], rows.items(), strict=True):
         for method, values in by_value(found, axis).items():
             x, style = sorted(values), line_style(method)
             auc = [np.array([float(row["auc"]) for row in values[value]]) for value in x]
@@ -74,8 +79,8 @@ def draw(rows: dict[str, list[dict[str, str]]]) -> Figure:
             panel.fill_between(at, low, high, color=style["color"], alpha=0.15, linewidth=0)
             panel.set_xticks(at, [f"{value:g}" for value in x])
         panel.set(xlabel=LABELS[axis])
-    panels[0].set(ylabel="test AUC")
-    panels[1].legend()
+    panels[0, 0].set(ylabel="test AUC")
+    panels[0, list(rows).index("layer")].legend()
     return figure
 
 

@@ -14,10 +14,9 @@ from extract.datasets.jsonl import JSONL
 from relope_jax.config import find_config, load_defaults
 from relope_jax.errors import ReLopeError
 
-PROBES = ("relope", "attention_probe", "probe")
 STUDY_FIELDS = (
     "study", "datasets", "backbones", "choice_dataset", "ablation_dataset", "perturbations", "layers", "ranks", "betas",
-    "costs",
+    "costs", "probes",
 )  # fmt: skip
 
 

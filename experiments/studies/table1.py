@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 
 from experiments.entries import Table
 from experiments.studies import paper
-from experiments.studies.jobs import PROBES, Backbone, Chosen, backbones, run_job
+from experiments.studies.jobs import Backbone, Chosen, backbones, run_job
 from experiments.studies.rows import auc_entry, base_rates, sentence
 from experiments.studies.study import Done, Job, Outcome, Study
 from extract.datasets.suite.places import PLACES
@@ -23,7 +23,7 @@ def jobs(config: ConfigDict) -> list[Job]:
 
 def _job(backbone: Backbone, version: str) -> Job:
     dataset = Chosen(backbone.config.choice_dataset)
-    fields = {"methods": PROBES, "dataset.modality": "text" if version == "text" else "image"}
+    fields = {"methods": backbone.config.probes, "dataset.modality": "text" if version == "text" else "image"}
     if version == "caption":
         fields["dataset.variant"] = "caption"
         if (
@@ -39,7 +39,7 @@ def outcome(config: ConfigDict, done: Done) -> Outcome:
     for backbone in backbones(config):
         runs = [done.runs[_job(backbone, version).name] for version in VERSIONS]
         rows = []
-        for method in (*PROBES, "question_only"):
+        for method in (*config.probes, "question_only"):
             known = [paper.share(paper.TABLE1.get(version, {}).get(method)) for version in VERSIONS]
             entries = tuple(auc_entry(run, method, number) for run, number in zip(runs, known, strict=True))
             rows.append((METHODS[method].title, entries))
@@ -57,8 +57,10 @@ def outcome(config: ConfigDict, done: Done) -> Outcome:
                 ),
             )
         )
-        text, image = (run.summary["methods"]["probe"] for run in runs[:2])
-        findings.append(sentence("The Probe on text-only questions", text, "on questions with an image", image))
+        for method in config.probes:
+            text, image = (run.summary["methods"][method] for run in runs[:2])
+            title = METHODS[method].title
+            findings.append(sentence(f"{title} on text-only questions", text, "on questions with an image", image))
     return Outcome(tuple(tables), findings=tuple(findings))
 
 

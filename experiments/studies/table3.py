@@ -6,7 +6,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.entries import Entry, Table
-from experiments.studies.jobs import PROBES, Backbone, Chosen, backbones, datasets, main_run, main_runs, run_job
+from experiments.studies.jobs import Backbone, Chosen, backbones, datasets, main_run, main_runs, run_job
 from experiments.studies.scored import test_scores
 from experiments.studies.study import Done, Job, Outcome, Study
 from extract.settings import open_or_extract, plan_from_config
@@ -35,13 +35,13 @@ def outcome(config: ConfigDict, done: Done) -> Outcome:
     for backbone in backbones(config):
         rows, accuracies = [], []
         for perturbation in config.perturbations:
-            changes = {method: [] for method in PROBES}
+            changes = {method: [] for method in config.probes}
             for title, dataset in datasets(config).items():
                 store = perturbed_store(backbone, dataset, perturbation)
                 run = done.runs[main_run(backbone, dataset).name]
                 clean, noisy = run.results[0]["base_rate"], float(store.column("label").mean())
                 accuracies.append(f"{title} {perturbation}: {clean:.0%} to {noisy:.0%}")
-                for method in PROBES:
+                for method in config.probes:
                     changes[method].append(change(run, store, method, config.seeds))
             rows += [(f"{perturbation}, {METHODS[name].title}", tuple(entries)) for name, entries in changes.items()]
         tables.append(
@@ -58,7 +58,7 @@ def outcome(config: ConfigDict, done: Done) -> Outcome:
                 ),
             )
         )
-        findings += [mean_change(rows, config.perturbations, name) for name in PROBES]
+        findings += [mean_change(rows, config.perturbations, name) for name in config.probes]
     return Outcome(tuple(tables), findings=tuple(findings))
 
 
@@ -91,6 +91,8 @@ def mean_change(rows: list, perturbations: tuple[str, ...], method: str) -> str:
     """A method's mean change over all perturbations and datasets, in words."""
     mine = [entry.value for title, entries in rows for entry in entries if title.endswith(f", {METHODS[method].title}")]
     known = [value for value in mine if value is not None]
+    if not known:
+        return f"{METHODS[method].title}: no change can be told, every perturbed split has one class only."
     return f"{METHODS[method].title}: mean change of AUC {np.mean(known):+.3f} over {len(perturbations)} perturbations."
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from ml_collections import ConfigDict
 
 from experiments.entries import Table
-from experiments.studies.jobs import PROBES, Backbone, Chosen, backbones, datasets, main_run, main_runs, run_job
+from experiments.studies.jobs import Backbone, Chosen, backbones, datasets, main_run, main_runs, run_job
 from experiments.studies.rows import auc_entry, base_rates, mean_entry
 from experiments.studies.study import Done, Job, Outcome, Study
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import METHODS
-
-METHODS_SHOWN = (*PROBES, "question_only")
 
 
 def jobs(config: ConfigDict) -> list[Job]:
@@ -24,19 +22,19 @@ def jobs(config: ConfigDict) -> list[Job]:
 
 def _job(backbone: Backbone, dataset: Chosen) -> Job:
     others = tuple(other.text for other in datasets(backbone.config).values() if other != dataset)
-    fields = {"methods": PROBES, "large.name": "", "train_on": others}
+    fields = {"methods": backbone.config.probes, "large.name": "", "train_on": others}
     return run_job(backbone, f"all-but-{dataset.title}", dataset, fields)
 
 
 def outcome(config: ConfigDict, done: Done) -> Outcome:
     """One table a backbone: AUC on a dataset that the router was not trained on, beside one that was."""
-    tables, findings = [], []
+    tables, findings, shown = [], [], (*config.probes, "question_only")
     for backbone in backbones(config):
         chosen = datasets(config)
         out = [done.runs[_job(backbone, dataset).name] for dataset in chosen.values()]
         within = [done.runs[main_run(backbone, dataset).name] for dataset in chosen.values()]
         rows = []
-        for method in METHODS_SHOWN:
+        for method in shown:
             for runs, where in ((out, "trained on the others"), (within, "trained on it")):
                 entries = [auc_entry(run, method) for run in runs]
                 rows.append((f"{METHODS[method].title}, {where}", (*entries, mean_entry(entries))))
@@ -50,7 +48,7 @@ def outcome(config: ConfigDict, done: Done) -> Outcome:
                 notes=(base_rates(out, tuple(chosen)),),
             )
         )
-        findings += [_finding(rows[2 * i : 2 * i + 2], METHODS[name].title) for i, name in enumerate(METHODS_SHOWN)]
+        findings += [_finding(rows[2 * i : 2 * i + 2], METHODS[name].title) for i, name in enumerate(shown)]
     return Outcome(tuple(tables), findings=tuple(findings))
 
 

@@ -57,8 +57,8 @@ class Recipe:
 
 RECIPES = {
     "toy-mllm": Recipe(shares={"easy_vqa": 1.0}, steps=600),
-    "toy-small": Recipe(shares=SUITE, steps=300, start="toy-mllm", lora_rank=8),
-    "toy-large": Recipe(shares=SUITE, steps=350, start="toy-small", lora_rank=8, train_vision=True),
+    "toy-small": Recipe(shares=SUITE, steps=180, start="toy-mllm", lora_rank=8),
+    "toy-large": Recipe(shares=SUITE, steps=240, start="toy-small", lora_rank=8, train_vision=True),
 }
 
 

@@ -97,24 +97,26 @@ class Inputs:
         return Answers.load(self.store.path, SAMPLES) if SAMPLES in answer_names(self.store.path) else None
 
     def sampled_answers(self, style: str) -> list[list[str]]:
-        """Final answers of every sample's draws under one prompt.
+        """Final answers of every sample's draws under one prompt; a training sample may have none.
 
         Raises:
-          ReLopeError: a sample lacks draws.
+          ReLopeError: another sample lacks draws.
         """
         answers = Answers.load(self.store.path, SAMPLES) if self.samples is None else self.samples
-        self._require_all(answers)
+        self._require_all_but_training(answers)
         return answers.sampled("final_answer", style, self.sample_ids)
 
     @functools.cached_property
-    def stated_confidence(self) -> list[str]:
-        """The probability in percent that the small model states of each of its answers; "" where it states none."""
+    def stated_confidence(self) -> list[str | None]:
+        """The probability in percent that the small model states of each of its answers; "" where it states none, None
+        for a training sample whose answer it was not asked about."""
         answers = Answers.load(self.store.path, CONFIDENCE)
-        self._require_all(answers)
-        return [stated for (stated,) in answers.sampled("final_answer", CONFIDENCE, self.sample_ids)]
+        self._require_all_but_training(answers)
+        return [next(iter(stated), None) for stated in answers.sampled("final_answer", CONFIDENCE, self.sample_ids)]
 
-    def _require_all(self, answers: Answers) -> None:
-        there = answers.has(self.sample_ids)
+    def _require_all_but_training(self, answers: Answers) -> None:
+        """Methods that learn nothing need no training samples."""
+        there = answers.has(self.sample_ids) | (self.store.column("split") == "train")
         if not there.all():
             first = self.sample_ids[int(np.argmin(there))]
             raise ReLopeError(

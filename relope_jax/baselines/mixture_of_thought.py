@@ -3,6 +3,7 @@ Representations for Cost-efficient Reasoning", ICLR 2024). Nothing is trained.
 
 Every question is answered k times under each of two prompts, "direct" and "steps" (docs/answers.md); two answers agree
 when their final answers are the same text. Answers without a final answer agree with nothing, but they count as drawn.
+Training questions need no draws: their score is then NaN.
 
   vote    the share of the 2k draws that agree with the greedy answer. The paper's share is the largest class's; here
           the greedy answer is what the user gets, so its class is the one to ask about
@@ -13,6 +14,7 @@ when their final answers are the same text. Answers without a final answer agree
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -26,11 +28,12 @@ Draws = Sequence[Sequence[str]]  # final answers, of every sample
 
 
 def vote_share(greedy: Sequence[str], first: Draws, second: Draws) -> Float[np.ndarray, "samples"]:
-    """Share of both prompts' draws that agree with the greedy answer; 0 when it settles on nothing."""
+    """Share of both prompts' draws that agree with the greedy answer; 0 when that is nothing, NaN without draws."""
     shares = []
     for answer, *draws in zip(greedy, first, second, strict=True):
         drawn = [other for prompt in draws for other in prompt]
-        shares.append(sum(bool(answer) and other == answer for other in drawn) / len(drawn))
+        agreeing = sum(bool(answer) and other == answer for other in drawn)
+        shares.append(agreeing / len(drawn) if drawn else math.nan)
     return np.array(shares)
 
 

@@ -3,6 +3,7 @@ percent ("Just Ask for Calibration", Tian et al. 2023, two-stage prompt). Nothin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,9 +15,9 @@ from relope_jax.data import RouterData
 UNSTATED = 0.5  # where the model states no number: it says neither right nor wrong
 
 
-def stated_probability(percent: Sequence[str]) -> Float[np.ndarray, "samples"]:
-    """Percentages as probabilities."""
-    return np.array([float(text) / 100 if text else UNSTATED for text in percent])
+def stated_probability(percent: Sequence[str | None]) -> Float[np.ndarray, "samples"]:
+    """Percentages as probabilities; None (the model was not asked) gives NaN."""
+    return np.array([math.nan if text is None else float(text) / 100 if text else UNSTATED for text in percent])
 
 
 def verbalised_scores(data: RouterData, inputs: Inputs, seed: int) -> Float[np.ndarray, "samples"]:

@@ -1,0 +1,187 @@
+"""The paper's tables and figures through the real pipeline, with tiny models whose answers decide the references."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from transformers import AutoTokenizer
+
+from experiments.cells import expand
+from experiments.configs import figure2, paper
+from experiments.grid import parse_axes
+from experiments.studies import STUDIES, execute, figure3, get_studies, table1
+from experiments.studies.jobs import Backbone, Chosen, datasets, main_run, run_job
+from experiments.studies.scored import test_scores as scores_of
+from extract.settings import open_or_extract, plan_from_config
+from extract.spec import TOY_MLLM
+from extract.toy import build
+from extract.variants import load_captions
+from relope_jax.errors import ReLopeError
+from relope_jax.metrics.auc import delong
+from relope_jax.run import Run
+from tests.extract import tiny_models
+
+N = 80
+NAMES = ("first", "second")
+
+
+def write_questions(path: Path, answers: dict[str, str]) -> None:
+    """Every other question of the first file has no image."""
+    lines = []
+    for i in range(N):
+        row = {"id": f"{path.stem}-{i:02d}", "question": f"what is {i} in {path.stem}?"}
+        if path.stem == "second" or i % 2:
+            row["image"] = f"{i}.png"
+        lines.append(row | {"answer": answers.get(row["id"], "x")})
+    path.write_text("\n".join(map(json.dumps, lines)))
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """A study of two files of questions; stores and runs go below a folder of their own."""
+    folder = tmp_path_factory.mktemp("studies")
+    tokenizer = AutoTokenizer.from_pretrained(build.ensure_built(TOY_MLLM))
+    for name, theta in (("small", 1e4), ("large", 100.0)):
+        tiny_models.save_llava(folder / name, copy.deepcopy(tokenizer), rope_theta=theta)
+    rng = np.random.default_rng(0)
+    for i in range(N):
+        Image.fromarray(rng.integers(0, 255, (28, 28, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+    config = paper.get_config()
+    config.model.name, config.model.device = str(folder / "small"), "cpu"
+    config.large.name, config.large.device = str(folder / "large"), "cpu"
+    config.extract.layer, config.extract.max_new_tokens, config.answers.max_tokens = 2, 3, 3
+    config.answers.cache, config.runs, config.seeds = str(folder / "cache.sqlite"), str(folder / "runs"), (0,)
+    config.train.epochs, config.dataset.max_questions = 1, 0
+    config.methods, config.probes = ("probe", "chow_average"), ("probe",)
+    config.datasets = tuple(f"jsonl={folder / name}.jsonl" for name in NAMES)
+    config.choice_dataset = config.datasets[0]
+    config.ablation_dataset = config.datasets[1]
+    config.perturbations, config.layers = ("jpeg:95",), (1, 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name in NAMES:
+            write_questions(folder / f"{name}.jsonl", {})
+            write_questions(folder / f"{name}.jsonl", graded_by_answers(config, folder, name))
+        yield config
+
+
+def graded_by_answers(config, folder: Path, name: str) -> dict[str, str]:
+    """References: of two in three questions the small model's own answer, else the large one's."""
+    responses = {}
+    for model in ("small", "large"):
+        job = main_run(Backbone("", config), Chosen(f"jsonl={folder / name}.jsonl"))
+        job.config.model.name, job.config.store = str(folder / model), str(folder / f"draft-{name}-{model}")
+        samples = open_or_extract(plan_from_config(job.config)).samples
+        responses[model] = dict(zip(*(samples[c].to_pylist() for c in ("sample_id", "response")), strict=True))
+    ids = sorted(responses["small"])
+    return {sample_id: responses["small" if i % 3 else "large"][sample_id] for i, sample_id in enumerate(ids)}
+
+
+@pytest.fixture(scope="module")
+def finished(config):
+    """All but Table 1: without their images the questions have other answers, all of them wrong."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(execute, "get_studies", lambda name: [s for s in STUDIES.values() if s.name != "table1"])
+        return execute.run(config)
+
+
+def rows_of(path: Path) -> dict[str, dict[str, str]]:
+    with path.open(newline="") as file:
+        return {next(iter(row.values())): row for row in csv.DictReader(file)}
+
+
+@pytest.mark.end_to_end
+def test_every_study_leaves_a_page_a_pdf_and_its_tables(finished):
+    for study in STUDIES.keys() - {"table1"}:
+        names = {path.name for path in (finished / study).iterdir()}
+        assert {"report.html", "report.pdf"} <= names
+        assert any(name.endswith(".csv") for name in names)
+        assert {Path(name).stem for name in names if name.endswith(".tex")} == {
+            Path(name).stem for name in names if name.endswith(".csv")
+        }
+    page = (finished / "report.html").read_text()
+    assert all(study.title in page for study in STUDIES.values() if study.name != "table1")
+    assert page.count("<svg") == 2
+
+
+@pytest.mark.end_to_end
+def test_table2_is_what_the_runs_measured(finished):
+    table = rows_of(finished / "table2" / "table2.csv")
+    for title in NAMES:
+        run = Run(finished / "runs" / title)
+        found = scores_of(run, "probe")
+        assert float(table["Probe"][title]) == pytest.approx(delong(found.scores, found.labels).auc.mean())
+    mean = np.mean([float(table["Probe"][title]) for title in NAMES])
+    assert float(table["Probe"]["mean"]) == pytest.approx(mean)
+
+
+@pytest.mark.end_to_end
+def test_table4_trains_on_the_others_only(finished):
+    run = Run(finished / "runs" / "all-but-first")
+    found = {row["split"]: set() for row in run.samples.to_pylist()}
+    for row in run.samples.to_pylist():
+        found[row["split"]].add(row["sample_id"].rpartition("-")[0])
+    assert found == {"train": {"second"}, "validation": {"second"}, "test": {"first"}}
+
+
+@pytest.mark.end_to_end
+def test_the_same_command_again_runs_nothing(config, finished, monkeypatch, capsys):
+    monkeypatch.setattr(execute.pipeline, "run", lambda config: pytest.fail(f"{config.name} is finished"))
+    again = figure2.get_config()
+    again.update({name: value for name, value in config.items() if name != "study"})
+    execute.run(again)
+    out = capsys.readouterr().out
+    assert "2 runs are finished" in out
+    assert "APGR" in out
+
+
+def test_names_of_datasets():
+    config = paper.get_config()
+    config.datasets = ("jsonl=a/mine.jsonl", "chartqa=data/chartqa")
+    assert list(datasets(config)) == ["mine", "chartqa"]
+    job = run_job(Backbone("", config), "x", datasets(config)["chartqa"], {"dataset.variant": "blur:2"})
+    assert (job.config.dataset.name, job.config.dataset.path) == ("chartqa", "data/chartqa")
+    assert job.config.dataset.variant == "blur:2"
+    assert "study" not in job.config
+    config.datasets = ("chartqa=a", "chartqa=b")
+    with pytest.raises(ReLopeError, match="two of them have the same name"):
+        datasets(config)
+    config.datasets = ("chartqaa",)
+    with pytest.raises(ReLopeError, match="did you mean 'chartqa'"):
+        datasets(config)
+
+
+def test_table1_asks_three_versions_of_one_dataset(tmp_path):
+    config = paper.get_config()
+    config.dataset.image_cache = str(tmp_path)
+    jobs = {job.name: job.config for job in table1.STUDY.jobs(config)}
+    assert {name: (c.dataset.modality, c.dataset.variant) for name, c in jobs.items()} == {
+        "us_places-text": ("text", ""), "us_places-image": ("image", ""), "us_places-caption": ("image", "caption"),
+    }  # fmt: skip
+    captions = load_captions(jobs["us_places-caption"].dataset.captions)
+    assert all("red dot at" in text for (text,) in captions.values())
+
+
+def test_rank_and_beta_are_swept_where_relope_is():
+    config = paper.get_config()
+    jobs = {job.name: job for job in figure3.STUDY.jobs(config)}
+    assert {name: len(parse_axes(job.config, job.grid)[0].values) for name, job in jobs.items()} == {
+        "rank-vega_charts": 3, "layer-vega_charts": 4, "beta-vega_charts": 3,
+    }  # fmt: skip
+    scales = {member.member.spec.lora.scale for member in expand(jobs["rank-vega_charts"].config, parse_axes(
+        jobs["rank-vega_charts"].config, jobs["rank-vega_charts"].grid))}  # fmt: skip
+    assert scales == {2.0}
+    config.probes = ("probe",)
+    assert [job.name for job in figure3.STUDY.jobs(config)] == ["layer-vega_charts"]
+
+
+def test_unknown_study_lists_the_known_ones():
+    with pytest.raises(ReLopeError, match=r"did you mean 'table2'.*figure3"):
+        get_studies("tabel2")
+    assert len(get_studies("paper")) == 6
