@@ -12,7 +12,7 @@ from sklearn.metrics import roc_curve
 
 from experiments.drawing import INK, STYLE, make_figure, styled
 from experiments.palette import GREY, colour, line_style, markers
-from experiments.tested import Tested
+from experiments.tested import RoutedSplit
 from relope_jax.methods import METHODS
 from relope_jax.metrics.calibration import reliability
 from relope_jax.metrics.cost import model_costs
@@ -27,7 +27,7 @@ LARGEST_IMAGE = 480  # pixels a side in the report
 
 
 @styled
-def routing_curves(split: Tested, methods: Sequence[str]) -> Figure:
+def routing_curves(split: RoutedSplit, methods: Sequence[str]) -> Figure:
     """ROC and risk-coverage curves, mean over seeds with the range of the seeds shaded."""
     figure, (left, right) = make_figure(10, 4.6 + _legend_height(methods), ncols=2)
     coverage = 1 - np.arange(len(split.labels)) / len(split.labels)
@@ -69,7 +69,7 @@ def _legend(figure: Figure, axes: Axes) -> None:
 
 
 @styled
-def deferral_curves(split: Tested, methods: Sequence[str]) -> Figure:
+def deferral_curves(split: RoutedSplit, methods: Sequence[str]) -> Figure:
     """Accuracy of the system against the share that the large model answers."""
     figure, axes = make_figure(8.5, 5.0 + _legend_height(methods))
     share = np.arange(len(split.labels) + 1) / len(split.labels)
@@ -81,7 +81,7 @@ def deferral_curves(split: Tested, methods: Sequence[str]) -> Figure:
     return figure
 
 
-def _constants(axes: Axes, split: Tested, small: float, large: float) -> None:
+def _constants(axes: Axes, split: RoutedSplit, small: float, large: float) -> None:
     """What one model alone does; `small` and `large` are where on the x axis."""
     for x, labels, name, marker in ((small, split.labels, "small", "o"), (large, split.large, "large", "s")):
         style = {"color": INK, "marker": marker, "linestyle": "", "markersize": 6, "clip_on": False, "zorder": 5}
@@ -89,7 +89,7 @@ def _constants(axes: Axes, split: Tested, small: float, large: float) -> None:
 
 
 @styled
-def cost_curves(split: Tested, methods: Sequence[str]) -> Figure:
+def cost_curves(split: RoutedSplit, methods: Sequence[str]) -> Figure:
     """Accuracy of the system against dollars for 1000 queries, what the router itself reads included."""
     figure, axes = make_figure(8.5, 5.0 + _legend_height(methods))
     for method in methods:
@@ -103,7 +103,7 @@ def cost_curves(split: Tested, methods: Sequence[str]) -> Figure:
 
 
 @styled
-def reliability_diagrams(split: Tested, methods: Sequence[str]) -> Figure:
+def reliability_diagrams(split: RoutedSplit, methods: Sequence[str]) -> Figure:
     """Accuracy of the answers against the score that promises it, a panel a method, all seeds together."""
     columns = min(COLUMNS, max(len(methods), 3))
     rows = -(-len(methods) // columns)

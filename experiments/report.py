@@ -22,7 +22,7 @@ from experiments.page import Section, bullets, page, paragraphs, picture
 from experiments.run_tables import ordered, run_tables
 from experiments.summary_text import Findings, corrected, difference_text, findings, routers
 from experiments.tables import to_html, to_text, write_tables
-from experiments.tested import Tested, read_test_split
+from experiments.tested import RoutedSplit, read_test_split
 from relope_jax.errors import ReLopeError, exit_on_error
 from relope_jax.methods import METHODS
 from relope_jax.run import CHECKPOINTS, METRICS, Run
@@ -80,7 +80,7 @@ def facts(run: Run) -> str:
     return f"store {run.record['store']['path']}{learned}; seeds {config['seeds']}"
 
 
-def draw(run: Run, split: Tested) -> list[Picture]:
+def draw(run: Run, split: RoutedSplit) -> list[Picture]:
     """All figures that this run has the numbers for."""
     summary = run.summary
     rows = ordered(summary)

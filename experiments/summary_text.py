@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.tested import Tested
+from experiments.tested import RoutedSplit
 from relope_jax.methods import METHODS, SANITY
 from relope_jax.metrics.constants import Operating, best_operating_point, constant_warning
 from relope_jax.metrics.holm import holm
@@ -27,7 +27,7 @@ class Findings(NamedTuple):
     open: list[str]
 
 
-def findings(summary: Summary, split: Tested) -> Findings:
+def findings(summary: Summary, split: RoutedSplit) -> Findings:
     """The summary at the top of a report."""
     summary = summary | {"differences": corrected(summary["differences"])}
     best = best_router(summary)
@@ -75,7 +75,7 @@ def best_sentence(summary: Summary, best: str) -> str:
     )
 
 
-def routed_sentence(summary: Summary, split: Tested, best: str) -> str:
+def routed_sentence(summary: Summary, split: RoutedSplit, best: str) -> str:
     """What routing by the best router buys."""
     row = summary["methods"][best]
     if split.large is None:
@@ -139,7 +139,7 @@ def difference_text(d: dict[str, Any]) -> str:
     )
 
 
-def warnings(summary: Summary, split: Tested) -> list[str]:
+def warnings(summary: Summary, split: RoutedSplit) -> list[str]:
     """Why these routers may not be worth having."""
     return [text for text in (blind_warning(summary), *constant_warnings(summary, split)) if text]
 
@@ -156,7 +156,7 @@ def blind_warning(summary: Summary) -> str | None:
     )
 
 
-def constant_warnings(summary: Summary, split: Tested) -> list[str | None]:
+def constant_warnings(summary: Summary, split: RoutedSplit) -> list[str | None]:
     """A constant decision that does as well as the routers."""
     known = routers(summary)
     if split.large is not None:
@@ -173,7 +173,7 @@ def constant_warnings(summary: Summary, split: Tested) -> list[str | None]:
     ]
 
 
-def _system_warning(known: Sequence[str], split: Tested) -> str | None:
+def _system_warning(known: Sequence[str], split: RoutedSplit) -> str | None:
     points = {title(name): best_operating_point(split.deferral(name).mean(axis=0)) for name in known}
     always = {"always-small": split.labels, "always-large": split.large}
     text = constant_warning(points, {name: Operating(float(right.mean())) for name, right in always.items()})

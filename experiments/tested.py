@@ -17,7 +17,7 @@ MOT_PROMPTS = 2  # MoT samples under two prompts
 
 
 @dataclasses.dataclass(frozen=True)
-class Tested:
+class RoutedSplit:
     """Scores `[seeds, n]` of every method and the small model's labels `[n]`; `large` (the other model's) and `tokens`
     are None unless they are known of every test prompt: nothing is made up."""
 
@@ -46,7 +46,7 @@ class Tested:
         return self.scores[method]
 
 
-def read_test_split(run: Run) -> Tested:
+def read_test_split(run: Run) -> RoutedSplit:
     """The test split of a run; without samples.parquet (older runs) the large model is unknown."""
     table = run.scores.filter(pc.field("split") == "test")
     scores, ids, labels = {}, table["sample_id"][:0], np.zeros(0, np.int64)
@@ -56,11 +56,11 @@ def read_test_split(run: Run) -> Tested:
         scores[method] = np.stack([part["score"].to_numpy() for part in seeds])
         ids, labels = seeds[0]["sample_id"], seeds[0]["label"].to_numpy().astype(np.int64)
     if not (run.path / SAMPLES).exists():
-        return Tested(scores, labels)
+        return RoutedSplit(scores, labels)
     samples = run.samples
     samples = samples.take(pc.index_in(ids.combine_chunks(), samples["sample_id"].combine_chunks()))
     costs = CostSpec(**run.config.get("costs", {}))
-    return Tested(scores, labels, _complete(samples, "large_label"), _tokens(samples), costs)
+    return RoutedSplit(scores, labels, _complete(samples, "large_label"), _tokens(samples), costs)
 
 
 def _complete(samples: pa.Table, column: str) -> np.ndarray | None:
