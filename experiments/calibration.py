@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from experiments.calibration_words import Chosen, Request, refusal
 from relope_jax.baselines.classifier import STRENGTHS
 from relope_jax.baselines.token_confidence import ALPHAS
 from relope_jax.errors import ReLopeError
@@ -35,31 +35,6 @@ from relope_jax.run import Run
 CHOSEN_AMONG = {"cascade": len(STRENGTHS), "token_quantiles": len(STRENGTHS), "chow_quantile": len(ALPHAS)}
 
 
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """What the user asked for: one of the goals, on new queries with this confidence."""
-
-    method: str
-    seed: int
-    confidence: float
-    target_accuracy: float | None = None
-    budget: float | None = None  # dollars for 1000 queries
-    deferral: float | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Chosen:
-    """A threshold and what holds there; `test`'s split took no part in choosing it."""
-
-    goal: Goal
-    threshold: float
-    validation: Queries
-    test: Queries
-    level: float
-    chosen_among: int
-    largest: int
-
-
 def calibrate(run: Run, request: Request, splits: dict[str, Queries]) -> Chosen:
     """The threshold that defers least (for an accuracy) or most (within a budget or a share) and keeps the promise.
 
@@ -80,9 +55,7 @@ def calibrate(run: Run, request: Request, splits: dict[str, Queries]) -> Chosen:
         starts = [float(np.quantile(splits["train"].scores, 1 - share)) for share in KEPT_SHARES]
         threshold = choose_kept(test, starts)
         test = dataclasses.replace(test, level=test.level / len(starts))  # of each start
-    if threshold is None or (request.deferral is not None and math.isinf(threshold)):
-        if threshold is not None:  # deferring nothing is always within the share
-            starts = [float(next(iter(np.nextafter(np.unique(validation.scores)[:1], np.inf))))]
+    if threshold is None or (request.deferral is not None and math.isinf(threshold)):  # to defer nothing is no routing
         raise ReLopeError(refusal(request, test, starts))
     return Chosen(goal, threshold, validation, splits["test"], test.level, among, largest)
 
@@ -97,47 +70,6 @@ def goal_of(request: Request, used: list[Queries]) -> Goal:
     costs = [queries.costs for queries in used if queries.costs]
     dearest = max(float(max(cost.keep.max(), cost.defer.max())) for cost in costs)
     return saving(request.budget / 1000, dearest)
-
-
-def refusal(request: Request, test: GoalTest, starts: list[float]) -> str:
-    """Why there is no threshold, in one line."""
-    queries = test.queries
-    estimates = [test.goal.estimate(queries, start) for start in starts]
-    best = max((value for value in estimates if not math.isnan(value)), default=math.nan)
-    if not best > test.goal.ratio:
-        return f"impossible: {impossible(request, queries, best)}"
-    needed = [count for count in (test.needed(start) for start in starts) if count is not None]
-    more = (
-        f"about {min(needed) - len(queries)} more like them would be needed" if needed else "millions would be needed"
-    )
-    return f"{len(queries)} labelled validation questions cannot show that {promise(request, queries)}: {more}"
-
-
-def impossible(request: Request, queries: Queries, best: float) -> str:
-    """What the goal is beyond."""
-    if request.deferral is not None:
-        share = np.mean(queries.scores == queries.scores.min())
-        return f"{share:.1%} of the validation questions have the lowest score, so no threshold defers fewer but none"
-    if request.budget is not None:
-        assert queries.costs is not None
-        return (
-            f"the validation questions cost ${1000 * queries.costs.keep.mean():.4g} per 1000 without deferring any, "
-            f"which is not below ${request.budget:g}"
-        )
-    which = "everything is deferred" if queries.large is not None else "only the highest scores are kept"
-    return (
-        f"{best:.1%} of the validation answers are right when {which}, which is not above {request.target_accuracy:g}"
-    )
-
-
-def promise(request: Request, queries: Queries) -> str:
-    """The goal in words."""
-    if request.deferral is not None:
-        return f"less than {request.deferral:g} of new queries are deferred"
-    if request.budget is not None:
-        return f"new queries cost less than ${request.budget:g} per 1000"
-    whose = "both models together are" if queries.large is not None else "the small model's kept answers are"
-    return f"{whose} right on more than {request.target_accuracy:g} of new queries"
 
 
 def chosen_among(run: Run, method: str) -> int:
@@ -209,15 +141,3 @@ def costs_of(rows: pa.Table, prices: CostSpec, reading: Reading) -> QueryCosts |
     return query_costs(
         prices, Tokens(*counts, None if reading.kind != "samples" else rows["sampled_tokens"].to_numpy()), reading
     )
-
-
-def facts(queries: Queries, threshold: float) -> dict[str, Any]:
-    """What deferring below a threshold did on these queries; None where it is not known."""
-    deferred = queries.scores < threshold
-    known = {"questions": len(queries), "groups": len(np.unique(queries.groups)), "deferred": float(deferred.mean())}
-    kept = queries.small[~deferred]
-    known["kept_accuracy"] = float(kept.mean()) if len(kept) else None
-    large, costs = queries.large, queries.costs
-    known["accuracy"] = None if large is None else float(np.where(deferred, large, queries.small).mean())
-    paid = None if costs is None else 1000 * float(np.where(deferred, costs.defer, costs.keep).mean())
-    return known | {"dollars_per_1000": paid}

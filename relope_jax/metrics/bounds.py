@@ -68,10 +68,10 @@ def ratio_p(
       units: which unit every query belongs to, 0..u-1.
       largest: no unit has more queries, seen or to come.
     """
-    if largest == 1 and np.isin(wins, (0.0, 1.0)).all():
-        return binomial_p(int(wins.sum()), int(counted.sum()), ratio)
     if ratio < 0:
         return 0.0
+    if largest == 1 and np.isin(wins, (0.0, 1.0)).all():
+        return binomial_p(int(wins.sum()), int(counted.sum()), ratio)
     excess = np.bincount(units, weights=wins - ratio * counted)
     return betting_p(np.clip(ratio + excess / largest, 0.0, 1.0), ratio, level)
 

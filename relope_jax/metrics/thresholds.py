@@ -110,21 +110,25 @@ class GoalTest:
         """Whether the goal is met at this threshold on new queries, but for an error of probability `level`."""
         return self._p(threshold) <= self.level
 
-    def needed(self, threshold: float) -> int | None:
-        """How many labelled queries would be enough at this threshold if more come like these; None if no number is."""
+    def needed(self, threshold: float, lost: int = 0) -> int | None:
+        """How many labelled queries would be enough at this threshold if more come like these; None if no number is.
+
+        Args:
+          lost: so many wins fewer, however many queries come.
+        """
         if not self.goal.estimate(self.queries, threshold) > self.goal.ratio:
             return None
         deferred = self.queries.scores < threshold
         excess = self.goal.wins(self.queries, deferred) - self.goal.ratio * self.goal.counted(deferred)
         worth = np.bincount(self._units, weights=excess)
-        enough = units_needed(lambda drawn: self._p(threshold, drawn), worth, self.level)
+        enough = units_needed(lambda drawn: self._p(threshold, drawn, lost), worth, self.level)
         return None if enough is None else int(np.ceil(enough * len(self.queries) / len(worth)))
 
     @functools.cached_property
     def _units(self) -> Int[np.ndarray, "n"]:
         return np.unique(self.queries.groups, return_inverse=True)[1]
 
-    def _p(self, threshold: float, drawn: Int[np.ndarray, "k"] | None = None) -> float:
+    def _p(self, threshold: float, drawn: Int[np.ndarray, "k"] | None = None, lost: int = 0) -> float:
         """P-value of these queries, or of the units `drawn` from them."""
         units = self._units
         deferred = self.queries.scores < threshold
@@ -132,6 +136,7 @@ class GoalTest:
         if drawn is not None:
             wins, counted = (np.bincount(units, weights=column)[drawn] for column in (wins, counted))
             units = np.arange(len(drawn))
+            wins[0] -= lost
         return ratio_p(wins, counted, self.goal.ratio, units, self.largest, self.level)
 
 

@@ -1,0 +1,232 @@
+"""The calibrate command on run directories with known answers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from scipy.stats import binom
+
+from experiments.calibration import calibrate, splits_of
+from experiments.calibration_words import Request, record, text
+from experiments.sample_table import SCHEMA
+from relope_jax.errors import ReLopeError
+from relope_jax.metrics.cost import CostSpec, Reading
+from relope_jax.run import Run
+
+ROOT = Path(__file__).parents[2]
+SIZES = {"train": 600, "validation": 1500, "test": 1500}
+
+
+def write_run(folder, large=True, grouped=False, epochs=1, validation=1500, drop=()):
+    """Scores say how probable it is that the small model is right; the large one is right on 95 %."""
+    rng = np.random.default_rng(0)
+    sizes = SIZES | {"validation": validation}
+    n = sum(sizes.values())
+    score = rng.uniform(size=n)
+    label = (rng.uniform(size=n) < 0.4 + 0.6 * score).astype(int)
+    known = (rng.uniform(size=n) < 0.95).astype(int)
+    ids = [f"s{i}" for i in range(n)]
+    rows = {
+        "sample_id": ids,
+        "group": [f"g{i // 2 if grouped else i}" for i in range(n)],
+        "split": np.repeat(list(sizes), list(sizes.values())).tolist(),
+        "label": label.tolist(),
+        "large_label": known.tolist() if large else [None] * n,
+        "prompt_tokens": [100] * n,
+        "answer_tokens": [10] * n,
+        "large_prompt_tokens": [100] * n,
+        "large_answer_tokens": [10] * n,
+        "sampled_tokens": [None] * n,
+    }
+    for name in drop:
+        rows[name] = [None, *rows[name][1:]]
+    folder.mkdir()
+    pq.write_table(pa.table(rows).cast(SCHEMA), folder / "samples.parquet")
+    shuffled = rng.permutation(n)  # scores need not be in the order of samples
+    scores = {"sample_id": np.array(ids)[shuffled], "method": ["probe"] * n, "seed": [0] * n, "score": score[shuffled]}
+    pq.write_table(pa.table(scores), folder / "scores.parquet")
+    (folder / "config.json").write_text(json.dumps({"config": {"train": {"epochs": epochs}}}))
+    (folder / "results.json").write_text(json.dumps([{"method": "probe", "seed": 0}]))
+    parts = np.split(np.arange(n), np.cumsum(list(sizes.values()))[:-1])
+    return {name: (score[part], label[part], known[part]) for name, part in zip(sizes, parts, strict=True)}
+
+
+def calibrated(folder, *, prices=None, depth=1.0, **request):
+    """What the command writes and prints, or why not."""
+    run, asked = Run(folder), Request(**{"method": "probe", "seed": 0, "confidence": 0.95} | request)
+    prices = prices or CostSpec()
+    chosen = calibrate(run, asked, splits_of(run, asked, prices, Reading("prefill", depth=depth)))
+    written = record(asked, chosen, prices)
+    return json.loads(json.dumps(written, allow_nan=False)), text(written)
+
+
+def command(folder, *flags):
+    line = [sys.executable, "-m", "experiments.calibrate", str(folder), "--method=probe", *flags]
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, env=environment)
+
+
+def test_accuracy_of_both_models(tmp_path):
+    """The threshold is the lowest that the definition allows, and the test split is told apart."""
+    splits = write_run(tmp_path / "run")
+    done = command(tmp_path / "run", "--target-accuracy=0.9")
+    assert done.returncode == 0, done.stderr
+    score, small, large = splits["validation"]
+    result = json.loads((tmp_path / "run" / "calibration-probe-0.json").read_text())
+    lowest = None
+    for threshold in [np.inf, *sorted(score, reverse=True)]:
+        right = np.where(score < threshold, large, small).sum()
+        if binom.sf(right - 1, 1500, 0.9) > 0.05:
+            break
+        lowest = threshold
+    assert result["threshold"] == lowest
+    for name in ("validation", "test"):
+        score, small, large = splits[name]
+        assert result[name]["accuracy"] == pytest.approx(np.where(score < lowest, large, small).mean())
+        assert result[name]["deferred"] == pytest.approx((score < lowest).mean())
+        assert result[name]["kept_accuracy"] == pytest.approx(small[score >= lowest].mean())
+    assert "both models together are right on more than 0.9 of new queries, with 0.95 confidence" in done.stdout
+    assert "test (not used to choose): 1500 questions" in done.stdout
+    assert f"threshold {lowest:.6g}" in done.stdout
+
+
+def test_the_command_refuses_in_one_line(tmp_path):
+    write_run(tmp_path / "run")
+    done = command(tmp_path / "run", "--target_accuracy=0.97")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: impossible: ")
+    assert "right when everything is deferred, which is not above 0.97" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "run" / "calibration-probe-0.json").exists()
+
+
+def test_accuracy_of_kept_answers_without_a_large_model(tmp_path):
+    write_run(tmp_path / "run", large=False)
+    result, said = calibrated(tmp_path / "run", target_accuracy=0.8)
+    assert "the small model's kept answers are right on more than 0.8" in said
+    assert result["validation"]["accuracy"] is None
+    assert 0.8 < result["test"]["kept_accuracy"] < 0.95
+    assert result["validation"]["deferred"] < 0.8
+
+
+def test_share_and_budget(tmp_path):
+    """1000 queries cost 0.2 dollars with the small model, 2.0 with the large one and 0.1 for the wasted prefill."""
+    write_run(tmp_path / "run")
+    result, _ = calibrated(tmp_path / "run", deferral=0.3)
+    assert 0.25 < result["validation"]["deferred"] < 0.3
+    prices = CostSpec(small_in=1, small_out=10, large_in=10, large_out=100)
+    for depth, more in ((1.0, 1.9), (0.5, 1.85)):
+        result, said = calibrated(tmp_path / "run", budget=0.77, prices=prices, depth=depth)
+        known = result["validation"]
+        assert known["dollars_per_1000"] == pytest.approx(0.2 + more * known["deferred"])
+        assert 0.68 < known["dollars_per_1000"] < 0.77
+        assert "new queries cost less than $0.77 per 1000" in said
+        assert result["prices"]["large_out"] == 100
+
+
+def test_a_budget_for_everything_defers_everything(tmp_path):
+    write_run(tmp_path / "run")
+    result, _ = calibrated(tmp_path / "run", budget=1000.0)
+    assert result["validation"]["deferred"] == 1.0
+    assert result["validation"]["kept_accuracy"] is None
+
+
+def test_thresholds_beyond_all_scores_are_null(tmp_path):
+    """JSON has no infinity."""
+    write_run(tmp_path / "run")
+    run, asked = Run(tmp_path / "run"), Request("probe", 0, 0.95, target_accuracy=0.88)
+    chosen = calibrate(run, asked, splits_of(run, asked, CostSpec(), Reading("prefill")))
+    for threshold, rule in ((np.inf, "defer every query"), (-np.inf, "defer no query")):
+        constant = record(asked, dataclasses.replace(chosen, threshold=threshold), CostSpec())
+        assert constant["threshold"] is None
+        assert text(json.loads(json.dumps(constant, allow_nan=False))).startswith(f"{rule}\nguaranteed: ")
+
+
+def test_what_the_split_was_used_for_costs_confidence(tmp_path):
+    """A router chosen among 40 epochs keeps fewer queries; that, and questions in pairs, is said."""
+    kept = {}
+    for name, settings in (("plain", {}), ("epochs", {"epochs": 40}), ("pairs", {"grouped": True})):
+        write_run(tmp_path / name, **settings)
+        result, said = calibrated(tmp_path / name, target_accuracy=0.88)
+        kept[name] = 1 - result["validation"]["deferred"]
+        assert ("among at most 40" in said) == (name == "epochs")
+        assert ("no group has more than 2" in said) == (name == "pairs")
+    assert kept["plain"] > kept["epochs"] > 0.2
+    assert kept["pairs"] > 0.2
+
+
+@pytest.mark.parametrize(
+    ("request_", "settings", "message"),
+    [
+        ({"target_accuracy": 0.94}, {"validation": 100}, r"100 .* cannot show .* about \d+ more like them"),
+        ({"target_accuracy": 0.995}, {"large": False}, "impossible: .* only the highest scores are kept"),
+        ({"budget": 1e-6}, {}, "without deferring any, which is not below"),
+        ({"deferral": 0.01}, {"validation": 100}, "more like them would be needed"),
+        ({"budget": 1.0}, {"drop": ["large_prompt_tokens"]}, r"\(large_prompt_tokens\)"),
+        ({"target_accuracy": 1.5}, {}, "below 1"),
+        ({"target_accuracy": 0.9, "deferral": 0.3}, {}, "give one of"),
+        ({}, {}, "give one of"),
+        ({"deferral": 0.3, "seed": 7}, {}, "it has probe 0"),
+        ({"deferral": 0.3, "method": "oracle"}, {}, "oracle"),
+        ({"deferral": 0.3, "confidence": 1.0}, {}, "--confidence"),
+    ],
+)
+def test_refusals(tmp_path, request_, settings, message):
+    write_run(tmp_path / "run", **settings)
+    with pytest.raises(ReLopeError, match=message) as error:
+        calibrated(tmp_path / "run", **request_)
+    assert "\n" not in str(error.value)
+
+
+def test_needed_labels_of_a_share(tmp_path):
+    """To defer the one lowest score at all, n queries must satisfy P(Binomial(n, share) <= 1) <= 5 %."""
+    write_run(tmp_path / "run", validation=100)
+    with pytest.raises(ReLopeError) as error:
+        calibrated(tmp_path / "run", deferral=0.015)
+    more = int(re.search(r"about (\d+) more", str(error.value)).group(1))
+    smallest = next(n for n in range(1000) if binom.cdf(1, n, 0.015) <= 0.05)
+    assert smallest <= more + 100 <= 1.01 * smallest + 1
+    write_run(tmp_path / "enough", validation=more + 100)
+    assert calibrated(tmp_path / "enough", deferral=0.015)[0]["validation"]["deferred"] == 1 / (more + 100)
+
+
+@pytest.mark.parametrize(
+    ("deferral", "message"), [(0.2, "impossible: .*% of .* the lowest score"), (0.29, "more like")]
+)
+def test_a_share_among_tied_scores(tmp_path, deferral, message):
+    """A quarter of the queries have the lowest score."""
+    write_run(tmp_path / "run", validation=200)
+    table = pq.read_table(tmp_path / "run" / "scores.parquet").to_pydict()
+    table["score"] = [max(score, 0.25) for score in table["score"]]
+    pq.write_table(pa.table(table), tmp_path / "run" / "scores.parquet")
+    with pytest.raises(ReLopeError, match=message):
+        calibrated(tmp_path / "run", deferral=deferral)
+    assert 0.2 < calibrated(tmp_path / "run", deferral=0.4)[0]["validation"]["deferred"] < 0.4
+
+
+def test_gaps_in_what_is_known_of_the_large_model(tmp_path):
+    """One in another split does no harm; one in the validation split is refused rather than filled."""
+    write_run(tmp_path / "run", drop=["large_label"])
+    assert calibrated(tmp_path / "run", target_accuracy=0.88)[0]["threshold"] is not None
+    table = pq.read_table(tmp_path / "run" / "samples.parquet").to_pydict()
+    table["large_label"][SIZES["train"]] = None
+    pq.write_table(pa.table(table).cast(SCHEMA), tmp_path / "run" / "samples.parquet")
+    with pytest.raises(ReLopeError, match="1 of 1500 validation questions are unknown"):
+        calibrated(tmp_path / "run", target_accuracy=0.88)
+
+
+def test_a_run_without_samples_is_refused(tmp_path):
+    write_run(tmp_path / "run")
+    (tmp_path / "run" / "samples.parquet").unlink()
+    with pytest.raises(ReLopeError, match=r"has no samples\.parquet"):
+        calibrated(tmp_path / "run", deferral=0.3)
