@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
-from matplotlib.textpath import TextPath
+from matplotlib.textpath import text_to_path
 
 from experiments.entries import Table, all_notes
 from experiments.tables import text_rows
@@ -156,15 +156,11 @@ def _rule(axes: Axes, y: float, width: float, thickness: float) -> None:
     axes.plot([0, width], [y, y], color=INK, linewidth=thickness, clip_on=False)
 
 
-def _width(text: str, *, bold: bool = False, size: float = SIZE) -> float:
+@functools.lru_cache(maxsize=10_000)
+def _width(text: str, *, bold: bool = False) -> float:
     """Width of a line of text in points."""
-    if not text.strip():
-        return 0.0
-    return float(TextPath((0, 0), text.replace("$", "S"), size=size, prop=_font(bold)).get_extents().x1)
-
-
-def _font(bold: bool) -> FontProperties:
-    return FontProperties(weight="bold" if bold else "normal")
+    font = FontProperties(weight="bold" if bold else "normal", size=SIZE)
+    return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0])
 
 
 def _wrapped(text: str, width: float) -> list[str]:

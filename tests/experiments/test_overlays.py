@@ -1,0 +1,87 @@
+"""Attention overlays: which prompts are shown, and what is said of the image's share."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from experiments import overlays
+from experiments.overlays import Attention, Overlay, attention_overlays, choose, to_html
+
+LENGTH = 10  # tokens a prompt
+N = 40
+
+
+def made(image: str | None):
+    """A run and a store of which the image, at tokens 2 to 5, gets 0.4 of the attention when right, 0.2 when wrong."""
+    labels = np.arange(N) % 2
+    tokens = 4 if image else 0
+    samples = pa.table({
+        "sample_id": [f"s{i}" for i in range(N)], "question": ["<script>alert(1)</script> " + "long " * 400] * N,
+        "answer": ["a"] * N, "response": ["<b>r</b>"] * N, "images": [[image] if image else []] * N,
+        "image_start": [2] * N, "image_tokens": [tokens] * N, "grid_height": [2 if image else 0] * N,
+        "grid_width": [2 if image else 0] * N, "n_tokens": [LENGTH] * N,
+    })  # fmt: skip
+
+    def weights(rows):
+        share = np.where(labels[rows] == 1, 0.4, 0.2) + 0.001 * (rows % 3)
+        found = np.repeat((1 - share)[:, None] / 6, LENGTH, axis=1)
+        found[:, 2:6] = share[:, None] / 4
+        return list(found)
+
+    store = SimpleNamespace(
+        samples=samples, column=lambda name: samples[name].to_numpy(), states=lambda rows: rows,
+        block=SimpleNamespace(spec=SimpleNamespace(hidden_size=2**20)),
+    )  # fmt: skip
+    order = np.random.default_rng(0).permutation(N)  # the scores' order is not the store's
+    scores = pa.table({
+        "sample_id": [f"s{i}" for i in order], "method": ["attention_probe"] * N, "seed": [0] * N,
+        "split": ["test"] * N, "score": order / N, "label": labels[order],
+    })  # fmt: skip
+    run = SimpleNamespace(scores=scores, restore=lambda method, seed: SimpleNamespace(attention=weights))
+    return run, store
+
+
+def test_right_and_wrong_answers_at_every_level():
+    scores, labels = np.array([0.1, 0.2, 0.3, 0.9, 0.8, 0.7]), np.array([1, 0, 1, 0, 1, 0])
+    chosen = choose(scores, labels)
+    assert [(level, int(labels[i])) for level, i in chosen[:2]] == [("highest score", 1), ("highest score", 0)]
+    assert [scores[i] for _, i in chosen] == [0.8, 0.9, 0.3, 0.7, 0.1, 0.2]
+    assert choose(scores[:2], np.array([1, 1])) == [("highest score", 1), ("middle score", 0)], "no prompt twice"
+
+
+def test_pairs_with_pictures_and_the_image_share(tmp_path):
+    path = tmp_path / "image.png"
+    Image.new("RGB", (3000, 1500), "red").save(path)
+    attention = attention_overlays(*made(str(path)), seed=0)
+    assert [(e.right, e.level.split()[0]) for e in attention.examples] == [
+        (right, level) for level in ("highest", "middle", "lowest") for right in (True, False)
+    ]
+    assert all(abs(e.image_share - (0.4 if e.right else 0.2)) < 0.01 for e in attention.examples)
+    assert "gets 40.1% of the attention when the answer is right (20 prompts) and 20.1% when it is wrong (20)" in (
+        attention.sentence
+    )
+    assert "a difference of +20.0 points" in attention.sentence
+    assert "no clear difference" not in attention.sentence
+    assert "share of the prompts' tokens is 40.0%" in attention.sentence
+    page = to_html(attention)
+    assert page.count("<svg") == page.count("class=card") == 6
+    assert "<script>" not in page
+    assert "<b>r</b>" not in page
+    assert len(page) < 1_500_000, "large images are shown small"
+
+
+def test_prompts_without_an_image_and_images_that_are_gone():
+    attention = attention_overlays(*made(None), seed=0)
+    assert attention.sentence == ""
+    assert "no image in this prompt" in to_html(attention)
+    gone = attention_overlays(*made("/none/<i>.png"), seed=0)
+    assert "the image /none/&lt;i&gt;.png is not on this machine" in to_html(gone)
+
+
+def test_a_missing_partner_leaves_its_place_empty():
+    one = Overlay(False, overlays.LEVELS[0][0], "q", "a", "r", 0.5, 0.1, "<p>none</p>")
+    assert "<h3>Wrong answers</h3><div></div><figure class=card>" in to_html(Attention([one], ""))
