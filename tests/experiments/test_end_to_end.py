@@ -63,7 +63,7 @@ def test_run_directory(finished):
     names = {path.name for path in run.path.iterdir()}
     assert names == {
         "config.json", "metrics.jsonl", "results.json", "summary.json", "scores.parquet", "samples.parquet",
-        "checkpoints", "block.safetensors", "report.html", "tensorboard", ".lock",
+        "checkpoints", "block.safetensors", "report.html", "report.pdf", "tables", "tensorboard", ".lock",
     }  # fmt: skip
     assert run.config["dataset"]["max_questions"] == 320
     rows = {(row["method"], row["seed"]): row for row in run.results}
@@ -157,8 +157,9 @@ def test_report_is_self_contained(finished):
     assert not re.findall(r'(?:src|href)="(?!#|data:)[^"]+"', page.replace("http://www.w3.org", ""))
     for title in ("ReLope", "Attention Probe", "Probe", "Question only", "Random", "Oracle", "Risk-coverage", "ROC"):
         assert title in page
-    assert page.count("<svg") == 2 + 4  # curves, training, four overlays
-    assert page.count("of the attention is on the image") == 4
+    assert page.count("<svg") == 3 + 6  # curves, calibration, training; right and wrong answers at three scores
+    assert page.count("of the attention is on the image") == 6
+    assert "test prompts the image gets" in page
     table = report.terminal_table(run)
     assert f"{run.summary['methods']['relope']['auc']:.3f}" in table
 
