@@ -7,7 +7,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from relope_jax.errors import ReLopeError
@@ -123,6 +123,7 @@ def height_by_pairs(points, x):
 
 @settings(max_examples=60, deadline=None)
 @given(points)
+@example([(1, 1), (2, 2), (3, 3)])
 def test_envelope_is_the_best_mixture_at_every_cost(points):
     x, y = np.array(points, float).T
     corners = envelope(x, y)
