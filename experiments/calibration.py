@@ -94,7 +94,7 @@ def splits_of(run: Run, request: Request, prices: CostSpec, reading: Reading) ->
             rows["score"].to_numpy(), rows["label"].to_numpy().astype(np.int64),
             np.array(rows["group"].to_pylist()), large_labels(rows, name, request), costs_of(rows, prices, reading),
         )  # fmt: skip
-    if request.budget is not None and any(splits[name].costs is None for name in ("train", "validation")):
+    if request.budget is not None and splits["validation"].costs is None:
         raise ReLopeError(
             f"{run.path} does not know all token counts that a budget needs ({', '.join(missing(table))})"
         )

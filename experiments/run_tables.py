@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from experiments.entries import BEST, Entry, Table
+from experiments.priced import priced
 from experiments.summary_text import BLIND, SIGNIFICANT, Summary, best_router, corrected, routers
 from experiments.tested import RoutedSplit
 from relope_jax.methods import METHODS
 
 NEEDS_LARGE = (("APGR", "apgr"), ("CPT(50 %)", "cpt_50"), ("CPT(80 %)", "cpt_80"), ("AUDC", "audc"))
+PRICED = (("AIQ", "aiq"), ("QNC", "qnc"))
 ALWAYS = (
     ("PRR", "prr"), ("ECE", "ece"), ("Brier", "brier"), ("accuracy", "accuracy"),
     ("caught @10 %", "caught_10"), ("@20 %", "caught_20"), ("@30 %", "caught_30"),
@@ -23,10 +25,11 @@ STAR = "*"
 
 def main_table(summary: Summary, split: RoutedSplit) -> Table:
     """Every method and sanity row with all metrics; columns that nothing is known of are left out."""
-    rows = summary["methods"]
+    prices = priced(split, list(summary["methods"]))
+    rows = {name: row | prices[name] for name, row in summary["methods"].items()}
     columns = [
         (name, field)
-        for name, field in (*(NEEDS_LARGE if split.large is not None else ()), *ALWAYS)
+        for name, field in (*((*NEEDS_LARGE, *PRICED) if split.large is not None else ()), *ALWAYS)
         if split.large is not None or any(row.get(field) is not None for row in rows.values())
     ]
     stars, best = better_than_blind(summary), best_router(summary)

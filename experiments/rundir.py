@@ -38,6 +38,11 @@ def recorded_config(config: ConfigDict) -> dict[str, Any]:
     return {k: v for k, v in json.loads(config.to_json()).items() if k not in NO_PART}
 
 
+def without_prices(config: dict[str, Any]) -> dict[str, Any]:
+    """The config but for `costs`: what routing costs is worked out anew whenever it is reported."""
+    return {name: value for name, value in config.items() if name != "costs"}
+
+
 def open_run(config: ConfigDict, store: Store) -> RunFolder:
     """The run folder of a config: the primary process writes it, others read it on the disk that they share.
 
@@ -110,7 +115,10 @@ class RunWriter(RunFolder):
     def _open(self, record: dict[str, Any], store: Store) -> None:
         existing = self.path / CONFIG
         if existing.exists():
-            self._require_same(json.loads(existing.read_text()), record)
+            old = json.loads(existing.read_text())
+            self._require_same(old, record)
+            if old["config"] != record["config"]:
+                write_json(existing, old | {"config": record["config"]})
         else:
             (self.path / CHECKPOINTS).mkdir(exist_ok=True)
             write_bytes(self.path / BLOCK, block_bytes(store.block))
@@ -122,7 +130,7 @@ class RunWriter(RunFolder):
         self._lock.close()
 
     def _require_same(self, old: dict[str, Any], new: dict[str, Any]) -> None:
-        different = differences(old["config"], new["config"])
+        different = differences(without_prices(old["config"]), without_prices(new["config"]))
         if old["store"]["manifest_sha256"] != new["store"]["manifest_sha256"]:
             different.append("the store's contents")
         if different:

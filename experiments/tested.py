@@ -19,13 +19,15 @@ MOT_PROMPTS = 2  # MoT samples under two prompts
 @dataclasses.dataclass(frozen=True)
 class RoutedSplit:
     """Scores `[seeds, n]` of every method and the small model's labels `[n]`; `large` (the other model's) and `tokens`
-    are None unless they are known of every test prompt: nothing is made up."""
+    are None unless they are known of every test prompt: nothing is made up. `groups` are None for older runs."""
 
     scores: dict[str, np.ndarray]
     labels: np.ndarray
     large: np.ndarray | None = None
     tokens: Tokens | None = None
     costs: CostSpec = dataclasses.field(default_factory=CostSpec)
+    sample_ids: tuple[str, ...] = ()
+    groups: np.ndarray | None = None
 
     def deferral(self, method: str) -> np.ndarray:
         """Accuracy of the system `[seeds, n+1]` over the share routed; needs `large`."""
@@ -55,12 +57,14 @@ def read_test_split(run: Run) -> RoutedSplit:
         seeds = [mine.filter(pc.field("seed") == seed) for seed in sorted(set(mine["seed"].to_pylist()))]
         scores[method] = np.stack([part["score"].to_numpy() for part in seeds])
         ids, labels = seeds[0]["sample_id"], seeds[0]["label"].to_numpy().astype(np.int64)
+    names = tuple(ids.to_pylist())
     if not (run.path / SAMPLES).exists():
-        return RoutedSplit(scores, labels)
+        return RoutedSplit(scores, labels, sample_ids=names)
     samples = run.samples
     samples = samples.take(pc.index_in(ids.combine_chunks(), samples["sample_id"].combine_chunks()))
     costs = CostSpec(**run.config.get("costs", {}))
-    return RoutedSplit(scores, labels, _complete(samples, "large_label"), _tokens(samples), costs)
+    groups = np.array(samples["group"].to_pylist())
+    return RoutedSplit(scores, labels, _complete(samples, "large_label"), _tokens(samples), costs, names, groups)
 
 
 def _complete(samples: pa.Table, column: str) -> np.ndarray | None:

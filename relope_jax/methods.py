@@ -24,12 +24,13 @@ from relope_jax.baselines.token_quantiles import token_quantiles_scores
 from relope_jax.baselines.verbalised import verbalised_scores
 from relope_jax.data import RouterData
 from relope_jax.errors import ReLopeError, nearest
+from relope_jax.metrics.cost import READS
 from relope_jax.models.probes import AttentionProbe, Probe, ReLope
 from relope_jax.models.spec import AttentionProbeSpec, ProbeSpec, ReLopeSpec
 
 # What a router reads before it decides, from the cheapest on: the question alone, the small model's prefill, its greedy
 # answer, further sampled answers, or its answer to a question about its answer.
-READS = QUERY, PREFILL, ANSWER, SAMPLED, VERBALISED = ("query", "prefill", "answer", "samples", "verbalised")
+QUERY, PREFILL, ANSWER, SAMPLED, VERBALISED = READS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,13 +8,10 @@ python -m experiments.run --config=paper.py --config.model=Qwen/Qwen2.5-VL-7B-In
 docs/results.md has the suite's results; docs/suite.md describes its tasks.
 """
 
-import dataclasses
-
 from ml_collections import ConfigDict
 
 from experiments.configs import base
 from relope_jax.methods import METHODS, SANITY
-from relope_jax.metrics.cost import CostSpec
 
 
 def get_config() -> ConfigDict:
@@ -32,7 +29,6 @@ def get_config() -> ConfigDict:
             "ranks": (8, 32, 128),
             "betas": (0.01, 0.1, 1.0),
             "probes": ("relope", "attention_probe", "probe"),  # methods of Tables 1, 3 and 4 and of Figure 3
-            "costs": dataclasses.asdict(CostSpec()),  # prices for AIQ and QNC in Figure 2
         }
     )
     config.name = "paper"

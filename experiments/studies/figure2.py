@@ -11,14 +11,12 @@ from ml_collections import ConfigDict
 from experiments.drawing import make_figure, styled
 from experiments.entries import Entry, Table
 from experiments.palette import line_style, markers
-from experiments.studies.costs import frontier
+from experiments.priced import priced
 from experiments.studies.jobs import Backbone, backbones, datasets, main_run, main_runs
-from experiments.studies.scored import test_scores
 from experiments.studies.study import Done, Outcome, Study
+from experiments.tested import RoutedSplit, read_test_split
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import METHODS
-from relope_jax.metrics.cost import CostSpec
-from relope_jax.metrics.routing import deferral_curve
 from relope_jax.run import Run
 
 METRICS = {
@@ -50,7 +48,8 @@ def outcome(config: ConfigDict, done: Done) -> Outcome:
 def draw(runs: dict[str, Run], methods: tuple[str, ...]) -> Figure:
     """A panel a dataset, and one of their mean."""
     shown = [*methods, "question_only", "random", "oracle"]
-    curves = {name: [curve(run, name) for run in runs.values()] for name in shown}
+    splits = [read_test_split(run) for run in runs.values()]
+    curves = {name: [curve(split, name) for split in splits] for name in shown}
     rows = -(-(len(runs) + 1) // COLUMNS)
     figure, axes = make_figure(10.5, 3.0 * rows + 1, nrows=rows, ncols=COLUMNS, squeeze=False)
     for i, title in enumerate([*runs, "mean"]):
@@ -68,13 +67,9 @@ def draw(runs: dict[str, Run], methods: tuple[str, ...]) -> Figure:
     return figure
 
 
-def curve(run: Run, method: str) -> np.ndarray:
-    """Accuracy at `SHARES` of deferred test queries, mean over seeds; the oracle knows what it repairs."""
-    found = test_scores(run, method)
-    scores = found.scores
-    if method == "oracle":
-        scores = (found.labels - found.large)[None].astype(np.float64)
-    accuracy = deferral_curve(scores, found.labels, found.large).mean(axis=0)
+def curve(split: RoutedSplit, method: str) -> np.ndarray:
+    """Accuracy at `SHARES` of deferred test queries, mean over seeds."""
+    accuracy = split.deferral(method).mean(axis=0)
     return accuracy[np.round(SHARES * (len(accuracy) - 1)).astype(int)]
 
 
@@ -82,8 +77,7 @@ def table(backbone: Backbone, runs: dict[str, Run]) -> Table:
     """Routing metrics, each the mean over the datasets where it is defined."""
     methods = [*dict.fromkeys((*backbone.config.methods, "question_only", "random"))]
     rows = []
-    spec = CostSpec(**backbone.config.costs)
-    measured = [numbers(run, methods, spec) for run in runs.values()]
+    measured = [numbers(run, methods) for run in runs.values()]
     for method in methods:
         means = {metric: np.mean([found[method][metric] for found in measured]) for metric in METRICS}
         rows.append((METHODS[method].title, tuple(Entry(float(value)) for value in means.values())))
@@ -103,12 +97,11 @@ def table(backbone: Backbone, runs: dict[str, Run]) -> Table:
     )
 
 
-def numbers(run: Run, methods: list[str], spec: CostSpec) -> dict[str, dict[str, float]]:
+def numbers(run: Run, methods: list[str]) -> dict[str, dict[str, float]]:
     """Every metric of every method on one dataset; NaN where it is undefined."""
-    priced = frontier(run, methods, spec)
-    summary = run.summary["methods"]
+    prices, summary = priced(read_test_split(run), methods), run.summary["methods"]
     return {
-        name: {metric: math.nan if value is None else value for metric, value in (summary[name] | priced[name]).items()}
+        name: {metric: math.nan if value is None else value for metric, value in (summary[name] | prices[name]).items()}
         for name in methods
     }
 

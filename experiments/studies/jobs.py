@@ -16,7 +16,7 @@ from relope_jax.errors import ReLopeError
 
 STUDY_FIELDS = (
     "study", "datasets", "backbones", "choice_dataset", "ablation_dataset", "perturbations", "layers", "ranks", "betas",
-    "costs", "probes",
+    "probes",
 )  # fmt: skip
 
 

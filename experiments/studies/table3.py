@@ -7,8 +7,8 @@ from ml_collections import ConfigDict
 
 from experiments.entries import Entry, Table
 from experiments.studies.jobs import Backbone, Chosen, backbones, datasets, main_run, main_runs, run_job
-from experiments.studies.scored import test_scores
 from experiments.studies.study import Done, Job, Outcome, Study
+from experiments.tested import read_test_split
 from extract.settings import open_or_extract, plan_from_config
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import METHODS
@@ -68,7 +68,8 @@ def change(run: Run, store: Store, method: str, seeds: tuple[int, ...]) -> Entry
     Raises:
       ReLopeError: the store's prompts are not the run's test prompts.
     """
-    clean = test_scores(run, method)
+    clean = read_test_split(run)
+    before_scores, groups = clean.scores[method], clean.groups
     row = {sample_id: i for i, sample_id in enumerate(store.column("sample_id"))}
     if row.keys() != set(clean.sample_ids):
         raise ReLopeError(f"{store.path} does not hold the very test prompts of {run.path}: delete both and go on")
@@ -78,9 +79,9 @@ def change(run: Run, store: Store, method: str, seeds: tuple[int, ...]) -> Entry
         return Entry(None)
     states = store.states()
     scores = np.stack([run.restore(method, seed)(states)[order] for seed in seeds])
-    before = bootstrap(clean.scores, clean.labels, clean.groups)  # both draw the same images
-    after = bootstrap(scores, labels, clean.groups)
-    value = float((delong(scores, labels).auc - delong(clean.scores, clean.labels).auc).mean())
+    before = bootstrap(before_scores, clean.labels, groups)  # both draw the same images
+    after = bootstrap(scores, labels, groups)
+    value = float((delong(scores, labels).auc - delong(before_scores, clean.labels).auc).mean())
     if before.left_out or after.left_out:  # then the resamples no longer pair up
         return Entry(value)
     low, high = np.quantile(after.auc.mean(axis=0) - before.auc.mean(axis=0), TAILS)

@@ -26,11 +26,12 @@ KIND_SHARE = {"yes/no": 0.5, "colour": 0.3, "shape": 0.2}
 
 
 class Example(NamedTuple):
-    """One training example; no image for questions that are text only."""
+    """One training example; no image for questions that are text only. `words`: of the scene's cells."""
 
     image: Image.Image | None
     prompt: str
     answer: str
+    words: tuple[str, ...] = ()
 
 
 def examples(shares: dict[str, float], rng: random.Random) -> Iterator[Example]:
@@ -49,7 +50,7 @@ def _draws(name: str, rng: random.Random) -> Callable[[], Example]:
     def draw() -> Example:
         drawn = scene()
         question: Question = rng.choice(drawn.questions)
-        return Example(drawn.image, ask(question.text, question.choices), question.answer)
+        return Example(drawn.image, ask(question.text, question.choices), question.answer, drawn.words)
 
     return draw
 

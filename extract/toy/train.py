@@ -25,6 +25,7 @@ from peft import LoraConfig, inject_adapter_in_model
 from tqdm import tqdm
 
 from extract.spec import TOY_MODELS
+from extract.toy.align import align
 from extract.toy.build import IMAGE_TOKEN, assemble
 from extract.toy.evaluate import accuracies
 from extract.toy.examples import SUITE, Example, examples
@@ -38,6 +39,7 @@ class Recipe:
 
     Attributes:
       shares: of the tasks among the examples.
+      align_steps: of the first stage (align.py); 0 leaves it out.
       start: the toy MLLM whose weights are trained further; empty starts with a random projector.
       lora_rank: of a LoRA on q and v in every layer of the language model; 0 keeps the language model frozen.
       train_vision: train the vision tower too (its batch statistics stay ImageNet's).
@@ -45,6 +47,7 @@ class Recipe:
 
     shares: dict[str, float]
     steps: int
+    align_steps: int = 0
     start: str = ""
     lora_rank: int = 0
     train_vision: bool = False
@@ -57,8 +60,8 @@ class Recipe:
 
 RECIPES = {
     "toy-mllm": Recipe(shares={"easy_vqa": 1.0}, steps=600),
-    "toy-small": Recipe(shares=SUITE, steps=180, start="toy-mllm", lora_rank=8),
-    "toy-large": Recipe(shares=SUITE, steps=240, start="toy-small", lora_rank=8, train_vision=True),
+    "toy-small": Recipe(shares=SUITE, steps=160, align_steps=400, start="toy-mllm", lora_rank=8),
+    "toy-large": Recipe(shares=SUITE, steps=160, align_steps=500, start="toy-small", lora_rank=8, train_vision=True),
 }
 
 
@@ -136,6 +139,8 @@ def train(model, processor, recipe: Recipe, start: Trained | None) -> Trained:
     """AdamW with warm-up and cosine decay; returns what was trained, together with what was there at the start."""
     torch.manual_seed(recipe.seed)
     groups = trainable(model, recipe)
+    if recipe.align_steps:
+        align(model, processor, recipe.shares, recipe.align_steps, [dict(group) for group in groups], recipe.seed)
     optimizer = torch.optim.AdamW(groups, weight_decay=0.01)
 
     def rate(step: int) -> float:

@@ -17,7 +17,7 @@ from experiments.configs import figure2, paper
 from experiments.grid import parse_axes
 from experiments.studies import STUDIES, execute, figure3, get_studies, table1
 from experiments.studies.jobs import Backbone, Chosen, datasets, main_run, run_job
-from experiments.studies.scored import test_scores as scores_of
+from experiments.tested import read_test_split
 from extract.settings import open_or_extract, plan_from_config
 from extract.spec import TOY_MLLM
 from extract.toy import build
@@ -114,9 +114,8 @@ def test_every_study_leaves_a_page_a_pdf_and_its_tables(finished):
 def test_table2_is_what_the_runs_measured(finished):
     table = rows_of(finished / "table2" / "table2.csv")
     for title in NAMES:
-        run = Run(finished / "runs" / title)
-        found = scores_of(run, "probe")
-        assert float(table["Probe"][title]) == pytest.approx(delong(found.scores, found.labels).auc.mean())
+        split = read_test_split(Run(finished / "runs" / title))
+        assert float(table["Probe"][title]) == pytest.approx(delong(split.scores["probe"], split.labels).auc.mean())
     mean = np.mean([float(table["Probe"][title]) for title in NAMES])
     assert float(table["Probe"]["mean"]) == pytest.approx(mean)
 

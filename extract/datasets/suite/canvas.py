@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from PIL import Image, ImageDraw
 
 SIDE = 96
 SCALE = 3
+CELLS = 3  # a side: the toy MLLMs have an image token for each of 3 x 3 cells
 COLOURS = {
     "red": (214, 39, 40),
     "blue": (31, 89, 200),
@@ -50,6 +52,25 @@ class Canvas:
     def image(self) -> Image.Image:
         """The finished picture, 96 x 96."""
         return self._image.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+
+
+def cell_of(point: Point) -> int:
+    """Number of the cell with this point, row by row."""
+    column, row = (min(int(value * CELLS / SIDE), CELLS - 1) for value in point)
+    return row * CELLS + column
+
+
+def colour_words(image: Image.Image, least: float = 0.1) -> tuple[str, ...]:
+    """The colour that covers most of every cell, "white" where none covers the share `least` of it."""
+    pixels = np.asarray(image).astype(int)
+    size, words = SIDE // CELLS, []
+    for row in range(CELLS):
+        for column in range(CELLS):
+            cell = pixels[row * size : (row + 1) * size, column * size : (column + 1) * size]
+            shares = {name: float((np.abs(cell - rgb).sum(axis=2) < 60).mean()) for name, rgb in COLOURS.items()}
+            best = max(shares, key=shares.__getitem__)
+            words.append(best if shares[best] >= least else "white")
+    return tuple(words)
 
 
 def scaled(values: Sequence[float], low: float, high: float) -> list[float]:

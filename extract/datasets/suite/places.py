@@ -7,7 +7,7 @@ import math
 import random
 from typing import NamedTuple
 
-from extract.datasets.suite.canvas import COLOURS, GREY, SIDE, Canvas
+from extract.datasets.suite.canvas import CELLS, COLOURS, GREY, SIDE, Canvas, cell_of
 from extract.datasets.suite.scene import Question, Scene, Task, dataset
 from extract.datasets.suite.vega import vega_table
 
@@ -65,9 +65,13 @@ def draw(place: Place, rng: random.Random) -> Scene:
     canvas = Canvas()
     for row in _airports()[::3]:
         canvas.dot(_position(float(row["latitude"]), float(row["longitude"])), 0.8, GREY)
-    canvas.dot(_position(place.latitude, place.longitude), rng.uniform(4, 5), COLOURS["red"])
+    dot = _position(place.latitude, place.longitude)
+    canvas.dot(dot, rng.uniform(4, 5), COLOURS["red"])
+    words = ["map"] * CELLS**2
+    words[cell_of(dot)] = place.state
     question = Question("In which state is the red dot?", place.state, tuple(choices))
-    return Scene(canvas.image(), (question,), caption=f"a map of the United States with a red dot at {place.town}")
+    caption = f"a map of the United States with a red dot at {place.town}"
+    return Scene(canvas.image(), (question,), caption, tuple(words))
 
 
 def _position(latitude: float, longitude: float) -> tuple[float, float]:

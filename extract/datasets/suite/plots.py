@@ -6,7 +6,7 @@ import functools
 import random
 from typing import NamedTuple
 
-from extract.datasets.suite.canvas import COLOURS, SIDE, Canvas, scaled
+from extract.datasets.suite.canvas import CELLS, COLOURS, SIDE, Canvas, Point, cell_of, colour_words, scaled
 from extract.datasets.suite.scene import Question, Scene, Task, dataset
 from extract.datasets.suite.vega import vega_table
 
@@ -65,8 +65,20 @@ def draw(piece: Piece, rng: random.Random) -> Scene:
     canvas.line([(5, 4), (5, SIDE - 6), (SIDE - 3, SIDE - 6)], (90, 90, 90), width=1)
     xs = scaled(range(len(piece.line)), 9, SIDE - 6)
     colour = rng.choice(("red", "blue", "green", "black"))
-    canvas.line(list(zip(xs, scaled(piece.line, LOW, HIGH), strict=True)), COLOURS[colour], width=2.5)
-    return Scene(canvas.image(), (_peak(piece, rng), _trend(piece, rng)))
+    points = list(zip(xs, scaled(piece.line, LOW, HIGH), strict=True))
+    canvas.line(points, COLOURS[colour], width=2.5)
+    return Scene(canvas.image(), (_peak(piece, rng), _trend(piece, rng)), words=_line_words(points))
+
+
+def _line_words(points: list[Point]) -> tuple[str, ...]:
+    """Where the line is, begins, ends, and has its extremes."""
+    words = ["empty"] * CELLS**2
+    for point in points:
+        words[cell_of(point)] = "line"
+    words[cell_of(points[0])], words[cell_of(points[-1])] = "start", "end"
+    words[cell_of(min(points, key=lambda point: point[1]))] = "highest"
+    words[cell_of(max(points, key=lambda point: point[1]))] = "lowest"
+    return tuple(words)
 
 
 def _peak(piece: Piece, rng: random.Random) -> Question:
@@ -96,7 +108,10 @@ def _draw_flower(row: int, rng: random.Random) -> Scene:
         canvas.dot(point, 1.8, COLOURS[SPECIES[str(flower["species"])]])
     canvas.dot((xs[row], ys[row]), 4.5, COLOURS["black"])
     question = "Blue is setosa, green versicolor, yellow virginica. Which species is the black dot?"
-    return Scene(canvas.image(), (Question(question, str(flowers[row]["species"]), tuple(SPECIES)),))
+    image, species = canvas.image(), str(flowers[row]["species"])
+    words = list(colour_words(image, least=0.03))
+    words[cell_of((xs[row], ys[row]))] = species
+    return Scene(image, (Question(question, species, tuple(SPECIES)),), words=tuple(words))
 
 
 PLOTS = Task("vega_plots", 1, material, draw)

@@ -37,11 +37,17 @@ class Question(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """A drawing, or None for questions without an image, and what is asked about it; `caption` says what it shows."""
+    """A drawing, or None for questions without an image, and what is asked about it.
+
+    Attributes:
+      caption: what it shows.
+      words: what each cell of it shows, row by row from the top left; a toy MLLM's projector is aligned to them.
+    """
 
     image: Image.Image | None
     questions: tuple[Question, ...]
     caption: str = ""
+    words: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
