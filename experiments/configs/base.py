@@ -1,7 +1,7 @@
 """Every field with its default; the other configs change a few. The fields are explained where they are defined:
 extract/spec.py (model, dataset, extract, answers), extract/input_spec.py (large, inputs), relope_jax/training/spec.py
-(train), relope_jax/training/engine.py (engine), relope_jax/metrics/cost.py (costs) and relope_jax/models/spec.py (relope,
-attention_probe, probe, post_hoc_embed)."""
+(train), relope_jax/training/engine.py (engine), relope_jax/metrics/cost.py (costs) and relope_jax/models/spec.py
+(relope, attention_probe, probe, post_hoc_embed)."""
 
 import dataclasses
 

@@ -79,7 +79,7 @@ def test_bad_overrides_are_one_line(argument, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--config=nowhere.py"], "no config 'nowhere.py'; there are: base.py"),
+        (["--config=zzzzz.py"], "no config 'zzzzz.py'; there are: base.py"),
         (["--config=quickstart", "--config.train.epoch=3"], "did you mean 'train.epochs'"),
         (["--config=quickstart", "--cofnig.train.epochs=3"], "Unknown command line flag 'cofnig.train.epochs'"),
         ([], "name a config with --config="),
