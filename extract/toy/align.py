@@ -16,14 +16,15 @@ from tqdm import tqdm
 from extract.toy.examples import Example, examples
 
 BATCH = 64
+PROJECTOR_RATE, VISION_RATE = 1e-3, 3e-4
 
 
-def align(model, processor, shares: dict[str, float], steps: int, groups: list[dict], seed: int) -> None:
-    """AdamW on the projector, and on the vision tower where `groups` has it.
-
-    Args:
-      groups: AdamW's groups of parameters.
-    """
+def align(model, processor, shares: dict[str, float], steps: int, train_vision: bool, seed: int) -> None:
+    """AdamW on the projector, and on the vision tower where that is trained too; both must require gradients."""
+    groups = [{"params": list(model.model.multi_modal_projector.parameters()), "lr": PROJECTOR_RATE}]
+    if train_vision:
+        trained = [p for p in model.model.vision_tower.parameters() if p.requires_grad]
+        groups.append({"params": trained, "lr": VISION_RATE})
     parts = (model.model.vision_tower, model.model.multi_modal_projector)
     tower, projector = (copy.deepcopy(part).requires_grad_(False) for part in parts)
     draw = (example for example in examples(shares, random.Random(f"align-{seed}")) if example.image)
@@ -51,7 +52,7 @@ def align(model, processor, shares: dict[str, float], steps: int, groups: list[d
 
 
 class Vocabulary:
-    """Words as they come up, each by the first token of its text, and their embeddings."""
+    """Words as they come up, each by the last token of its text, as answers have it, and their embeddings."""
 
     def __init__(self, model, tokenizer):
         self._table, self._tokenizer = model.get_input_embeddings().weight.detach(), tokenizer
@@ -64,7 +65,7 @@ class Vocabulary:
         """
         for example in batch:
             for word in example.words:
-                self._ids.setdefault(word, self._tokenizer.encode(f" {word}")[0])
+                self._ids.setdefault(word, self._tokenizer.encode(word)[-1])  # of "North Dakota" the second tells more
         ids = list(dict.fromkeys(self._ids.values()))
         known = self._table[ids]
         apart = (known - known.mean(dim=0)).pow(2).sum(dim=1).mean() * 2

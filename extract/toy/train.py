@@ -41,7 +41,7 @@ class Recipe:
       shares: of the tasks among the examples.
       align_steps: of the first stage (align.py); 0 leaves it out.
       start: the toy MLLM whose weights are trained further; empty starts with a random projector.
-      lora_rank: of a LoRA on q and v in every layer of the language model; 0 keeps the language model frozen.
+      lora_rank: of a LoRA on the attention of every layer of the language model; 0 keeps the language model frozen.
       train_vision: train the vision tower too (its batch statistics stay ImageNet's).
     """
 
@@ -52,16 +52,26 @@ class Recipe:
     lora_rank: int = 0
     train_vision: bool = False
     batch_size: int = 32
-    learning_rate: float = 1e-3
-    vision_learning_rate: float = 3e-4
+    projector_learning_rate: float = 1e-3
+    lora_learning_rate: float = 1e-3
+    vision_learning_rate: float = 1e-4
     warmup_steps: int = 20
     seed: int = 0
 
 
+LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
 RECIPES = {
     "toy-mllm": Recipe(shares={"easy_vqa": 1.0}, steps=600),
-    "toy-small": Recipe(shares=SUITE, steps=160, align_steps=400, start="toy-mllm", lora_rank=8),
-    "toy-large": Recipe(shares=SUITE, steps=160, align_steps=500, start="toy-small", lora_rank=8, train_vision=True),
+    "toy-small": Recipe(SUITE, steps=160, align_steps=400, start="toy-mllm", lora_rank=8, projector_learning_rate=2e-4),
+    "toy-large": Recipe(
+        SUITE,
+        steps=200,
+        align_steps=500,
+        start="toy-small",
+        lora_rank=8,
+        projector_learning_rate=2e-4,
+        train_vision=True,
+    ),
 }
 
 
@@ -118,14 +128,12 @@ def trainable(model, recipe: Recipe) -> list[dict]:
     projector = model.model.multi_modal_projector
     if not recipe.start:
         projector.apply(lambda module: module.reset_parameters() if hasattr(module, "reset_parameters") else None)
-    parameters = list(projector.parameters())
+    groups = [{"params": list(projector.parameters()), "lr": recipe.projector_learning_rate}]
     if recipe.lora_rank:
-        config = LoraConfig(
-            r=recipe.lora_rank, lora_alpha=SCALE * recipe.lora_rank, target_modules=["q_proj", "v_proj"]
-        )
+        config = LoraConfig(r=recipe.lora_rank, lora_alpha=SCALE * recipe.lora_rank, target_modules=list(LORA_TARGETS))
         inject_adapter_in_model(config, model.model.language_model)
-        parameters += [p for name, p in model.model.language_model.named_parameters() if "lora_" in name]
-    groups = [{"params": parameters, "lr": recipe.learning_rate}]
+        adapter = [p for name, p in model.model.language_model.named_parameters() if "lora_" in name]
+        groups.append({"params": adapter, "lr": recipe.lora_learning_rate})
     if recipe.train_vision:
         tower = [p for name, p in model.model.vision_tower.net.named_parameters() if not name.startswith("_fc")]
         groups.append({"params": tower, "lr": recipe.vision_learning_rate})
@@ -140,7 +148,7 @@ def train(model, processor, recipe: Recipe, start: Trained | None) -> Trained:
     torch.manual_seed(recipe.seed)
     groups = trainable(model, recipe)
     if recipe.align_steps:
-        align(model, processor, recipe.shares, recipe.align_steps, [dict(group) for group in groups], recipe.seed)
+        align(model, processor, recipe.shares, recipe.align_steps, recipe.train_vision, recipe.seed)
     optimizer = torch.optim.AdamW(groups, weight_decay=0.01)
 
     def rate(step: int) -> float:
