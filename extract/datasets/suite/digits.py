@@ -44,7 +44,7 @@ def draw(pair: Pair, rng: random.Random) -> Scene:
         left = 4 + column * SIDE / 2 + rng.uniform(-3, 3)
         canvas.paste(Image.fromarray(images[row]).resize((SIZE, SIZE)), left, (SIDE - SIZE) / 2 + rng.uniform(-12, 12))
     left, right = (int(values[row]) for row in pair)
-    kinds = rng.sample((_sum, _difference, _one, _larger), 3)
+    kinds = rng.sample((_sum, _difference, _one, _larger, _order, _carry), 3)
     words = (str(left), "and", str(right)) * CELLS
     return Scene(canvas.image(), tuple(kind(left, right, rng) for kind in kinds), words=words)
 
@@ -64,6 +64,14 @@ def _one(left: int, right: int, rng: random.Random) -> Question:
 
 def _larger(left: int, right: int, rng: random.Random) -> Question:
     return Question("What is the larger digit?", str(max(left, right)))
+
+
+def _order(left: int, right: int, rng: random.Random) -> Question:
+    return Question("Is the left digit larger than the right digit?", "yes" if left > right else "no")
+
+
+def _carry(left: int, right: int, rng: random.Random) -> Question:
+    return Question("Is the sum of the two digits more than nine?", "yes" if left + right > 9 else "no")
 
 
 DIGITS = Task("digit_sums", 1, material, draw)
