@@ -16,7 +16,7 @@ from extract.datasets.suite.places import PLACES
 from extract.datasets.suite.plots import PLOTS
 from extract.datasets.suite.scene import Question, Task, ask
 
-SUITE = {"easy_vqa": 0.2, "vega_charts": 0.2, "digit_sums": 0.25, "us_places": 0.2, "vega_plots": 0.15}  # shares
+SUITE = {"easy_vqa": 0.15, "vega_charts": 0.2, "digit_sums": 0.3, "us_places": 0.2, "vega_plots": 0.15}  # shares
 TASKS: dict[str, Task] = {task.name: task for task in (CHARTS, DIGITS, PLACES, PLOTS)}
 ANSWER_KIND = {
     **dict.fromkeys(("yes", "no"), "yes/no"),

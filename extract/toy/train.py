@@ -62,7 +62,7 @@ class Recipe:
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
 RECIPES = {
     "toy-mllm": Recipe(shares={"easy_vqa": 1.0}, steps=600),
-    "toy-small": Recipe(SUITE, steps=160, align_steps=400, start="toy-mllm", lora_rank=8, projector_learning_rate=2e-4),
+    "toy-small": Recipe(SUITE, steps=300, align_steps=400, start="toy-mllm", lora_rank=8, projector_learning_rate=2e-4),
     "toy-large": Recipe(
         SUITE,
         steps=200,

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 SIZES = {"train": 600, "validation": 1500, "test": 1500}
 
 
-def write_run(folder, large=True, grouped=False, epochs=1, validation=1500, drop=()):
+def write_run(folder, large=True, grouped=False, epochs=1, validation=1500, drop=(), drop_from="validation"):
     """Scores say how probable it is that the small model is right; the large one is right on 95 %."""
     rng = np.random.default_rng(0)
     sizes = SIZES | {"validation": validation}
@@ -49,7 +49,7 @@ def write_run(folder, large=True, grouped=False, epochs=1, validation=1500, drop
         "sampled_tokens": [None] * n,
     }
     for name in drop:
-        rows[name] = [None, *rows[name][1:]]
+        rows[name][rows["split"].index(drop_from)] = None  # of one query
     folder.mkdir()
     pq.write_table(pa.table(rows).cast(SCHEMA), folder / "samples.parquet")
     shuffled = rng.permutation(n)  # scores need not be in the order of samples
@@ -216,7 +216,7 @@ def test_a_share_among_tied_scores(tmp_path, deferral, message):
 
 def test_gaps_in_what_is_known_of_the_large_model(tmp_path):
     """One in another split does no harm; one in the validation split is refused rather than filled."""
-    write_run(tmp_path / "run", drop=["large_label"])
+    write_run(tmp_path / "run", drop=["large_label"], drop_from="train")
     assert calibrated(tmp_path / "run", target_accuracy=0.88)[0]["threshold"] is not None
     table = pq.read_table(tmp_path / "run" / "samples.parquet").to_pydict()
     table["large_label"][SIZES["train"]] = None

@@ -17,7 +17,7 @@ from extract.part import PartExtractor
 from extract.prefill import prefill
 from extract.settings import Extraction, open_or_extract
 from extract.source import toy_digest
-from extract.spec import DatasetSpec, ExtractSpec, ModelSpec
+from extract.spec import TOY_MLLM, DatasetSpec, ExtractSpec, ModelSpec
 from relope_jax.errors import ReLopeError
 from relope_jax.models.replay import replay_block
 from relope_jax.states.files import tree_checksums
@@ -69,7 +69,7 @@ def test_store_holds_what_the_model_did(toy_plan):
     assert [s["sample_id"] for s in samples] == [f"q{i:02d}" for i in range(12)]
     assert all(s["image_tokens"] == s["grid_height"] * s["grid_width"] == 9 for s in samples)
     assert sum(s["label"] for s in samples) == sum(s["response"].lower() == s["answer"] for s in samples)
-    assert store.identity.source == toy_digest()
+    assert store.identity.source == toy_digest(TOY_MLLM)
     states = store.states()
     assert np.array_equal(states.lengths, store.column("n_tokens"))
     assert states.hidden.shape[1] == states.last_hidden.shape[1] == 576
@@ -160,7 +160,7 @@ def test_label_is_about_the_greedy_answer(plan, tiny, monkeypatch):
 
 def test_store_of_changed_data_or_model_is_refused(plan, tmp_path, monkeypatch):
     open_or_extract(plan)
-    monkeypatch.setattr("extract.source.toy_digest", lambda: "retrained")
+    monkeypatch.setattr("extract.source.toy_digest", lambda name: "retrained")
     with pytest.raises(ReLopeError, match=r"model's files or revision: config 'retrained'"):
         open_or_extract(plan)
     monkeypatch.undo()
