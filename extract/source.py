@@ -9,6 +9,7 @@ from typing import Any
 
 from extract.datasets import get_dataset
 from extract.spec import TOY_MODELS, DatasetSpec, ModelSpec
+from relope_jax.errors import ReLopeError
 from relope_jax.states.files import sha256
 
 TOY_FOLDER = Path(__file__).with_name("toy")
@@ -25,8 +26,15 @@ READ = {
 
 
 def toy_digest(name: str) -> str:
-    """Identity of a toy MLLM: its trained weights and the code that assembles it."""
-    parts = (f"weights/{name}.safetensors", *TOY_CODE)
+    """Identity of a toy MLLM: its trained weights and the code that assembles it.
+
+    Raises:
+      ReLopeError: it is not trained.
+    """
+    weights = f"weights/{name}.safetensors"
+    if not (TOY_FOLDER / weights).exists():
+        raise ReLopeError(f"{name} is not trained yet: make it with `python -m extract.toy.train --model={name}`")
+    parts = (weights, *TOY_CODE)
     return hashlib.sha256(b"".join((TOY_FOLDER / part).read_bytes() for part in parts)).hexdigest()[:12]
 
 
