@@ -10,15 +10,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.metrics import roc_curve
 
-from experiments.drawing import INK, STYLE, make_figure, styled
+from experiments.drawing import INK, make_figure, styled
 from experiments.palette import GREY, colour, line_style, markers
 from experiments.tested import RoutedSplit
 from relope_jax.methods import METHODS
 from relope_jax.metrics.calibration import reliability
 from relope_jax.metrics.cost import model_costs
 from relope_jax.metrics.deferral import risk_coverage
-
-__all__ = ["STYLE", "colour", "line_style"]  # for the figures of sweeps and studies
 
 GRID = np.linspace(0, 1, 201)
 MOST_BANDS = 6  # the seeds' ranges of more methods hide each other

@@ -159,7 +159,8 @@ def main(argv: list[str]) -> None:
         raise ReLopeError("usage: python -m experiments.report RUN_FOLDER")
     run = Run(argv[1])
     store = Store(run.record["store"]["path"], run.config["extract"]["layer"])
-    if store.digest != run.record["store"]["manifest_sha256"]:
+    recorded = run.record["store"]
+    if store.digest not in recorded.get("digests", [recorded["manifest_sha256"]]):
         raise ReLopeError(f"{store.path} is not the store that {run.path} was trained on: it was extracted again since")
     print(write_report(run, store))
     print(terminal_table(run))

@@ -100,7 +100,7 @@ class RunWriter(RunFolder):
         super().__init__(path)
         record = {
             "config": recorded_config(config),
-            "store": {"path": store.path, "manifest_sha256": store.digest},
+            "store": {"path": store.path, "manifest_sha256": store.digest, "digests": store.digests},
             "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         }
         self._tensorboard = config.engine.tensorboard

@@ -15,8 +15,9 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from experiments.figures import STYLE, colour
+from experiments.drawing import STYLE
 from experiments.grid import SEED, Axis, show
+from experiments.palette import colour
 from relope_jax.methods import METHODS
 
 MOST_LINES = 8

@@ -55,10 +55,15 @@ class JoinedStore:
     def token_bytes(self) -> int:
         return self.target.token_bytes
 
+    @property
+    def digests(self) -> list[str]:
+        """Of every store, the target's last."""
+        return [store.digest for store, _ in self._pieces]
+
     @functools.cached_property
     def digest(self) -> str:
         """Of all stores, in their order."""
-        return hashlib.sha256("".join(store.digest for store, _ in self._pieces).encode()).hexdigest()
+        return hashlib.sha256("".join(self.digests).encode()).hexdigest()
 
     @functools.cached_property
     def samples(self) -> pa.Table:

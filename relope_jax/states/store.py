@@ -74,6 +74,11 @@ class Store:
         """SHA-256 of the manifest, and so of the whole store's contents."""
         return self.place.sha256(MANIFEST)
 
+    @property
+    def digests(self) -> list[str]:
+        """The digest alone; a `JoinedStore` has several."""
+        return [self.digest]
+
     @functools.cached_property
     def samples(self) -> pa.Table:
         """One row a sample (see `SAMPLE_SCHEMA`), checked against its checksum."""
