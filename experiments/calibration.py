@@ -10,8 +10,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from experiments.calibration_words import Chosen, Request, refusal
-from relope_jax.baselines.classifier import STRENGTHS
-from relope_jax.baselines.token_confidence import ALPHAS
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import TrainedMethod, get_method
 from relope_jax.metrics.cost import CostSpec, QueryCosts, Reading, Tokens, query_costs
@@ -30,9 +28,6 @@ from relope_jax.metrics.thresholds import (
     system_accuracy,
 )
 from relope_jax.run import Run
-
-# How many versions of a method its validation AUC chose among; of a trained one, as many as it has epochs.
-CHOSEN_AMONG = {"cascade": len(STRENGTHS), "token_quantiles": len(STRENGTHS), "chow_quantile": len(ALPHAS)}
 
 
 def calibrate(run: Run, request: Request, splits: dict[str, Queries]) -> Chosen:
@@ -74,9 +69,8 @@ def goal_of(request: Request, used: list[Queries]) -> Goal:
 
 def chosen_among(run: Run, method: str) -> int:
     """How many routers the validation split chose this one from: the level is shared by all of them."""
-    if isinstance(get_method(method), TrainedMethod):
-        return int(run.config["train"]["epochs"])
-    return CHOSEN_AMONG.get(method, 1)
+    router = get_method(method)
+    return int(run.config["train"]["epochs"]) if isinstance(router, TrainedMethod) else router.chosen_among
 
 
 def splits_of(run: Run, request: Request, prices: CostSpec, reading: Reading) -> dict[str, Queries]:

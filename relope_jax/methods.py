@@ -9,12 +9,14 @@ import numpy as np
 from flax import nnx
 
 from relope_jax.baselines.cascade import cascade_scores
+from relope_jax.baselines.classifier import STRENGTHS
 from relope_jax.baselines.inputs import CONFIDENCE, EMBEDDINGS, LARGE, OUTPUT_EMBEDDING, SAMPLES, Inputs
 from relope_jax.baselines.mixture_of_thought import mot_verify_scores, mot_vote_scores
 from relope_jax.baselines.question_only import question_only_baseline
 from relope_jax.baselines.sanity import oracle_baseline, random_baseline
 from relope_jax.baselines.sw_ranking import sw_ranking_scores
 from relope_jax.baselines.token_confidence import (
+    ALPHAS,
     chow_average_scores,
     chow_quantile_scores,
     chow_sum_scores,
@@ -65,7 +67,8 @@ class Baseline:
     """A router without a checkpoint: `scores(data, inputs, seed)` gives P(Y = 1) of every sample.
 
     `reads` is one of `READS`; `needs` names the inputs that a store need not have (relope_jax/baselines/inputs.py);
-    `seeded`: its scores depend on the seed.
+    `seeded`: its scores depend on the seed. `chosen_among`: the versions of it that the validation split chose one
+    from, as it chooses a trained method's epoch; a threshold set on the same split must allow for them.
     """
 
     name: str
@@ -74,6 +77,7 @@ class Baseline:
     reads: str
     needs: tuple[str, ...] = ()
     seeded: bool = False
+    chosen_among: int = 1
 
 
 Method = TrainedMethod | Baseline
@@ -87,12 +91,12 @@ METHODS: dict[str, Method] = {
         TrainedMethod("post_hoc_embed", "Post-Hoc Embed", Probe, ProbeSpec, reads_tokens=False, reads_output=True),
         Baseline("mot_vote", "MoT vote", mot_vote_scores, SAMPLED, (SAMPLES,)),
         Baseline("mot_verify", "MoT verification", mot_verify_scores, SAMPLED, (SAMPLES,)),
-        Baseline("cascade", "Cascade (FrugalGPT)", cascade_scores, ANSWER, (EMBEDDINGS,)),
+        Baseline("cascade", "Cascade (FrugalGPT)", cascade_scores, ANSWER, (EMBEDDINGS,), chosen_among=len(STRENGTHS)),
         Baseline("sw_ranking", "RouteLLM SW ranking", sw_ranking_scores, QUERY, (LARGE, EMBEDDINGS)),
-        Baseline("token_quantiles", "Token quantiles", token_quantiles_scores, ANSWER),
+        Baseline("token_quantiles", "Token quantiles", token_quantiles_scores, ANSWER, chosen_among=len(STRENGTHS)),
         Baseline("chow_sum", "Chow-Sum", chow_sum_scores, ANSWER),
         Baseline("chow_average", "Chow-Average", chow_average_scores, ANSWER),
-        Baseline("chow_quantile", "Chow-Quantile", chow_quantile_scores, ANSWER),
+        Baseline("chow_quantile", "Chow-Quantile", chow_quantile_scores, ANSWER, chosen_among=len(ALPHAS)),
         Baseline("first_token_entropy", "First-token entropy", first_token_entropy_scores, PREFILL),
         Baseline("verbalised", "Verbalised confidence", verbalised_scores, VERBALISED, (CONFIDENCE,)),
         Baseline("question_only", "Question only (blind)", question_only_baseline, QUERY),
