@@ -13,7 +13,8 @@ READING = (
     "calibration error and mean squared error of the score, lower is better. Accuracy is of the router's own yes/no "
     "at score 0.5; always small trusts every answer, always large none. Caught: share of all wrong answers among the "
     "lowest 10, 20 and 30 % of scores, which is what sending those queries to the large model would repair at most "
-    "(random: 10, 20 and 30 %). The oracle of this table knows only whether the small model is right."
+    "(random: 10, 20 and 30 %). The oracle of this table knows only whether the small model is right; of AIQ "
+    "and QNC it knows both models' answers."
 )
 DEFERRAL = (
     "Accuracy of the system when the queries with the lowest scores go to the large model; mean over seeds. The "

@@ -100,9 +100,12 @@ class RunWriter(RunFolder):
         super().__init__(path)
         record = {
             "config": recorded_config(config),
-            "store": {"path": store.path, "manifest_sha256": store.digest, "digests": store.digests},
+            "store": {
+                "path": store.path, "manifest_sha256": store.digest, "digests": store.digests,
+                "source": store.identity.source, "dataset": store.identity.dataset,
+            },
             "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
-        }
+        }  # fmt: skip
         self._tensorboard = config.engine.tensorboard
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = lock_folder(self.path)  # held until close()

@@ -92,7 +92,7 @@ def routed_sentence(summary: Summary, split: RoutedSplit, best: str) -> str:
         f"{at:.1%} (random routing: {small + SHARE * (large - small):.1%}; the small model alone {small:.1%}, the "
         f"large one {large:.1%})."
     )
-    if row.get("cpt_50") is not None and row.get("cpt_80") is not None:
+    if large > small and row.get("cpt_50") is not None and row.get("cpt_80") is not None:
         text += (
             f" Half of the gap between the models is recovered with {row['cpt_50']:.0%} of the queries routed, 80 % of "
             f"it with {row['cpt_80']:.0%}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors import SafetensorError
-from transformers import AutoModelForMultimodalLM, AutoProcessor
+from transformers import AutoConfig, AutoModelForMultimodalLM, AutoProcessor
 from transformers.integrations.peft import MIN_PEFT_VERSION
 from transformers.utils import check_peft_version
 
@@ -61,13 +62,8 @@ def load_backbone(spec: ModelSpec) -> Backbone:
     Raises:
       ReLopeError: model or adapter cannot be had (the message says how to get it), or the family is not supported.
     """
-    from extract.toy import build  # registers the toys' vision tower, so saved toys load by path too
-
-    source, commit = (str(build.ensure_built(spec.name)), "") if spec.name in TOY_MODELS else _locate(spec)
+    source, commit, options = _source_of(spec)
     adapter = _find_adapter(spec, source)
-    options: dict[str, Any] = {"trust_remote_code": spec.trust_remote_code}
-    if not Path(source).is_dir():
-        options["revision"] = commit  # not the branch: every file comes from one commit
     try:
         processor = load_processor(AutoProcessor, source, options)  # first: it fails sooner than the weights load
         model = AutoModelForMultimodalLM.from_pretrained(
@@ -96,6 +92,32 @@ def load_backbone(spec: ModelSpec) -> Backbone:
             f"supported layers: {', '.join(FAMILIES)}"
         )
     return Backbone(spec, model, processor, decoder, family_of(layers[0]), commit)
+
+
+@functools.cache
+def decoder_depth(spec: ModelSpec) -> int:
+    """How many decoder layers a model has; its weights are not read.
+
+    Raises:
+      ReLopeError: the model cannot be had (the message says how to get it).
+    """
+    source, _, options = _source_of(spec)
+    try:
+        config = AutoConfig.from_pretrained(source, **options)
+    except (OSError, ValueError, ImportError) as error:
+        raise ReLopeError(_explain(spec, error)) from error
+    return int(config.get_text_config(decoder=True).num_hidden_layers)
+
+
+def _source_of(spec: ModelSpec) -> tuple[str, str, dict[str, Any]]:
+    """Where transformers finds the model, its commit on the hub, and how it is to be loaded."""
+    from extract.toy import build  # registers the toys' vision tower, so saved toys load by path too
+
+    source, commit = (str(build.ensure_built(spec.name)), "") if spec.name in TOY_MODELS else _locate(spec)
+    options: dict[str, Any] = {"trust_remote_code": spec.trust_remote_code}
+    if not Path(source).is_dir():
+        options["revision"] = commit  # not the branch: every file comes from one commit
+    return source, commit, options
 
 
 def _locate(spec: ModelSpec) -> tuple[str, str]:

@@ -25,7 +25,7 @@ def get_config() -> ConfigDict:
             "choice_dataset": "us_places",  # of Table 1: multiple choice, with questions that have no image
             "ablation_dataset": "vega_charts",  # of Figure 3
             "perturbations": ("noise:40", "jpeg:10", "blur:2"),  # of Table 3
-            "layers": (12, 18, 24, 30),  # of Figure 3
+            "layers": (),  # of Figure 3; empty: at 40, 60, 80 and 100 % of the model's depth
             "ranks": (8, 32, 128),
             "betas": (0.01, 0.1, 1.0),
             "probes": ("relope", "attention_probe", "probe"),  # methods of Tables 1, 3 and 4 and of Figure 3

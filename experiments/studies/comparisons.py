@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from experiments.studies.rows import SIGNIFICANT, standard_error
+from experiments.studies.rows import SIGNIFICANT, corrected, standard_error
 from relope_jax.methods import METHODS
 from relope_jax.metrics.auc import Z_95
-from relope_jax.metrics.holm import holm
 from relope_jax.run import Run
 
 
@@ -20,7 +20,7 @@ def mean_difference(runs: Sequence[Run], first: str, second: str) -> tuple[float
     for run in runs:
         sign, found = _difference(run, first, second)
         values.append(sign * found["difference"])
-        errors.append(standard_error(found, "low", "high"))
+        errors.append(standard_error(found, "difference", "low", "high"))
     return float(np.mean(values)), math.sqrt(sum(e * e for e in errors)) / len(runs)
 
 
@@ -34,17 +34,21 @@ def _difference(run: Run, first: str, second: str) -> tuple[int, dict]:
 
 
 def compare_means(runs: Sequence[Run], methods: Sequence[str], where: str) -> list[str]:
-    """One sentence a method against the best one of the mean; only what Holm's correction leaves is called better."""
+    """One sentence a method against the best one of the mean; only what Holm's correction leaves is called better.
+
+    The best one is picked by the same numbers, so the correction counts all pairs, not only those with it.
+    """
     mean = {name: float(np.mean([run.summary["methods"][name]["auc"] for run in runs])) for name in methods}
     best = max(mean, key=mean.__getitem__)
-    others = [name for name in methods if name != best]
-    found = [mean_difference(runs, best, name) for name in others]
-    p = [math.erfc(abs(value) / error / math.sqrt(2)) if error else 1.0 for value, error in found]
+    pairs = [(best, name) for name in methods if name != best]
+    pairs += [pair for pair in itertools.combinations(methods, 2) if best not in pair]
+    found = [mean_difference(runs, *pair) for pair in pairs]
+    told = list(zip(pairs, found, corrected(*zip(*found, strict=True)), strict=True))[: len(methods) - 1]
     sentences = [f"{where}: the highest mean AUC has {METHODS[best].title} ({mean[best]:.3f})."]
-    for name, (value, error), corrected in zip(others, found, holm(np.array(p)), strict=True):
-        verdict = "better than" if corrected < SIGNIFICANT else "not significantly different from"
+    for (_, name), (value, error), p in told:
+        verdict = "better than" if p < SIGNIFICANT else "not significantly different from"
         sentences.append(
             f"{METHODS[best].title} is {verdict} {METHODS[name].title}: {value:+.3f} "
-            f"[{value - Z_95 * error:+.3f}, {value + Z_95 * error:+.3f}], Holm-corrected p = {corrected:.2g}."
+            f"[{value - Z_95 * error:+.3f}, {value + Z_95 * error:+.3f}], Holm-corrected p = {p:.2g}."
         )
     return sentences

@@ -17,6 +17,8 @@ from experiments.rundir import recorded_config
 from experiments.studies import get_studies
 from experiments.studies.study import Done, Job, Outcome, Study
 from experiments.tables import to_html, to_text, write_tables
+from extract.settings import plan_from_config
+from extract.source import dataset_source, model_source
 from relope_jax.errors import ReLopeError
 from relope_jax.run import CONFIG, RESULTS, Run
 from relope_jax.states.files import write_text
@@ -25,51 +27,84 @@ PAGE, PDF = "report.html", "report.pdf"
 
 
 def run(config: ConfigDict) -> Path:
-    """Carry out `config.study`; returns the folder of its pages."""
+    """Carry out `config.study`; returns the folder of its pages.
+
+    Raises:
+      ReLopeError: a table or figure cannot be made; of several, all others are made first.
+    """
     if jax.process_count() > 1:
         raise ReLopeError("a study runs in one process: start it without a coordinator")
-    studies = get_studies(config.study)
-    jobs = {job.name: job for study in studies for job in study.jobs(config)}
-    done = carry_out(list(jobs.values()))
-    folder = Path(config.runs) / config.name
-    outcomes = [(study, study.outcome(config, done)) for study in studies]
-    for study, outcome in outcomes:
+    studies, folder = get_studies(config.study), Path(config.runs) / config.name
+    work = {study.name: study.jobs(config) for study in studies}
+    worker = Worker([job for jobs in work.values() for job in jobs])
+    outcomes, failed = [], []
+    for study in studies:
+        try:
+            outcome = study.outcome(config, worker.carry_out(work[study.name]))
+        except ReLopeError as error:
+            print(f"\n{study.name} is not made: {error}")
+            failed.append(f"{study.name}: {error}")
+            continue
         show(study, outcome)
         publish(folder / study.name, [(study, outcome)])
+        outcomes.append((study, outcome))
+    if failed and not outcomes:
+        raise ReLopeError("; ".join(failed))
     if len(studies) > 1:
         publish(folder, outcomes)
     print(
         f"\npages: {folder if len(studies) > 1 else folder / studies[0].name}/{PAGE}, and the same as PDF, CSV, LaTeX"
     )
+    if failed:
+        raise ReLopeError(f"{len(failed)} of {len(studies)} are not made: {'; '.join(failed)}")
     return folder
 
 
-def carry_out(jobs: Sequence[Job]) -> Done:
-    """Run what is not finished, saying how far it is."""
-    done = Done({}, {})
-    waiting = [job for job in jobs if job.grid or not is_finished(job.config)]
-    print(f"{len(jobs)} runs and sweeps; {len(jobs) - len(waiting)} runs are finished")
-    started = time.perf_counter()
-    for number, job in enumerate(waiting):
-        spent = time.perf_counter() - started
-        left = f", about {spent / number * (len(waiting) - number) / 60:.0f} minutes left" if number else ""
-        print(f"\n=== {job.name}: {number + 1} of {len(waiting)}{left} ===")
-        if job.grid:
-            done.sweeps[job.name] = sweep.run(job.config, job.grid, out=job.config.runs)
-        else:
-            pipeline.run(job.config)
-    for job in jobs:
-        if not job.grid:
-            done.runs[job.name] = Run(Path(job.config.runs) / job.name)
-    return done
+class Worker:
+    """Carries out jobs, each once and finished ones not again, saying how far it is."""
+
+    def __init__(self, jobs: Sequence[Job]):
+        every = {job.name: job for job in jobs}
+        self._waiting = [name for name, job in every.items() if job.grid or not is_finished(job.config)]
+        self._sweeps: dict[str, Path] = {}
+        self._count, self._started = len(self._waiting), time.perf_counter()
+        print(f"{len(every)} runs and sweeps; {len(every) - len(self._waiting)} runs are finished")
+
+    def carry_out(self, jobs: Sequence[Job]) -> Done:
+        """These jobs, finished."""
+        for job in jobs:
+            if job.name in self._waiting:
+                self._announce(job)
+                if job.grid:
+                    self._sweeps[job.name] = sweep.run(job.config, job.grid, out=job.config.runs)
+                else:
+                    pipeline.run(job.config)
+                self._waiting.remove(job.name)
+        runs = {job.name: Run(Path(job.config.runs) / job.name) for job in jobs if not job.grid}
+        return Done(runs, {job.name: self._sweeps[job.name] for job in jobs if job.grid})
+
+    def _announce(self, job: Job) -> None:
+        made = self._count - len(self._waiting)
+        spent = (time.perf_counter() - self._started) / 60
+        left = f", about {spent / made * len(self._waiting):.0f} minutes left" if made else ""
+        print(f"\n=== {job.name}: {made + 1} of {self._count}{left} ===")
 
 
 def is_finished(config: ConfigDict) -> bool:
-    """Whether this very run is finished; one of another config is not, and the run itself says what differs."""
+    """Whether this very run is finished, of this config and of the model and questions as they are now.
+
+    One of others is not, and says itself what differs when it is opened. The store may be gone.
+    """
     path = Path(config.runs) / config.name
     if not (path / RESULTS).exists():
         return False
-    return json.loads((path / CONFIG).read_text())["config"] == recorded_config(config)
+    record = json.loads((path / CONFIG).read_text())
+    if record["config"] != recorded_config(config):
+        return False
+    plan, store = plan_from_config(config), record["store"]
+    wanted = {"source": model_source(plan.model)} | dataset_source(plan.dataset)
+    have = store["dataset"] | {"source": store["source"]}
+    return all(have.get(field) == value for field, value in wanted.items())
 
 
 def show(study: Study, outcome: Outcome) -> None:

@@ -23,6 +23,7 @@ METRICS = {
     "apgr": "APGR", "cpt_50": "CPT(50 %)", "cpt_80": "CPT(80 %)", "audc": "AUDC", "aiq": "AIQ", "qnc": "QNC",
     "prr": "PRR", "ece": "ECE", "brier": "Brier",
 }  # fmt: skip
+OF_THE_GAP = ("apgr", "cpt_50", "cpt_80")
 COLUMNS = 3  # panels side by side
 SHARES = np.linspace(0, 1, 101)
 
@@ -35,17 +36,17 @@ def outcome(config: ConfigDict, done: Done) -> Outcome:
         for dataset, run in runs.items():
             if run.summary["large"] is None:
                 raise ReLopeError(
-                    f"nobody asked a large model the questions of {dataset}: name one with --config.large=..., "
-                    "or leave Figure 2 out"
+                    f"not every test question of {dataset} has a large model's answer: name the model with "
+                    "--config.large=..., or ask again for the answers that it owes with `python -m extract.answer`"
                 )
-        figures.append((f"{backbone.prefix}figure2", draw(runs, config.methods)))
+        figures.append((f"{backbone.prefix}figure2", draw(runs, config.methods, backbone.title)))
         tables.append(table(backbone, runs))
-        findings += [finding(dataset, run) for dataset, run in runs.items()]
+        findings += [backbone.says(finding(dataset, run)) for dataset, run in runs.items()]
     return Outcome(tuple(tables), tuple(figures), tuple(findings))
 
 
 @styled
-def draw(runs: dict[str, Run], methods: tuple[str, ...]) -> Figure:
+def draw(runs: dict[str, Run], methods: tuple[str, ...], model: str) -> Figure:
     """A panel a dataset, and one of their mean."""
     shown = [*methods, "question_only", "random", "oracle"]
     splits = [read_test_split(run) for run in runs.values()]
@@ -64,6 +65,7 @@ def draw(runs: dict[str, Run], methods: tuple[str, ...]) -> Figure:
     figure.supxlabel("share of queries sent to the large model")
     figure.supylabel("accuracy of the system")
     figure.legend(loc="outside lower center", ncols=5)
+    figure.suptitle(model)
     return figure
 
 
@@ -74,13 +76,17 @@ def curve(split: RoutedSplit, method: str) -> np.ndarray:
 
 
 def table(backbone: Backbone, runs: dict[str, Run]) -> Table:
-    """Routing metrics, each the mean over the datasets where it is defined."""
+    """Routing metrics, means over the datasets; those of the gap only where the large model is the better one."""
     methods = [*dict.fromkeys((*backbone.config.methods, "question_only", "random"))]
     rows = []
-    measured = [numbers(run, methods) for run in runs.values()]
+    measured = {dataset: numbers(run, methods) for dataset, run in runs.items()}
+    with_gap = [dataset for dataset, run in runs.items() if has_gap(run)]
     for method in methods:
-        means = {metric: np.mean([found[method][metric] for found in measured]) for metric in METRICS}
-        rows.append((METHODS[method].title, tuple(Entry(float(value)) for value in means.values())))
+        entries = []
+        for metric in METRICS:
+            over = with_gap if metric in OF_THE_GAP else measured
+            entries.append(Entry(float(np.mean([measured[d][method][metric] for d in over])) if over else None))
+        rows.append((METHODS[method].title, tuple(entries)))
     accuracies = "; ".join(
         f"{dataset} {run.results[0]['base_rate']:.0%} and {run.summary['large']['accuracy']:.0%}"
         for dataset, run in runs.items()
@@ -92,7 +98,8 @@ def table(backbone: Backbone, runs: dict[str, Run]) -> Table:
         rows=tuple(rows),
         notes=(
             f"Accuracy of the small and of the large model: {accuracies}.",
-            "Means over the datasets; - where a metric is undefined on one of them (a recovery never reached).",
+            "Means over the datasets, of APGR and CPT over those where the large model is the better one "
+            f"({', '.join(with_gap) or 'none'}); - where a metric is undefined on one (a recovery never reached).",
         ),
     )
 
@@ -108,12 +115,22 @@ def numbers(run: Run, methods: list[str]) -> dict[str, dict[str, float]]:
 
 def finding(dataset: str, run: Run) -> str:
     """What routing buys on one dataset, in words."""
-    methods = {name: run.summary["methods"][name]["apgr"] for name in run.config["methods"]}
-    known = {name: value for name, value in methods.items() if value is not None}
-    if not known:
-        return f"{dataset}: both models are equally good, there is nothing to recover."
-    best = max(known, key=known.__getitem__)
-    return f"{dataset}: the highest APGR has {METHODS[best].title} ({known[best]:.2f}; a random router 0.5)."
+    small, large = run.results[0]["base_rate"], run.summary["large"]["accuracy"]
+    models = f"small model {small:.1%}, large {large:.1%}"
+    metric = "apgr" if has_gap(run) else "audc"
+    values = {name: run.summary["methods"][name][metric] for name in run.config["methods"]}
+    best = max(values, key=values.__getitem__)
+    if metric == "apgr":
+        return f"{dataset} ({models}): the highest APGR has {METHODS[best].title}, {values[best]:.2f} (random 0.5)."
+    return (
+        f"{dataset} ({models}): the large model is no better, there is no gap to recover; the highest AUDC has "
+        f"{METHODS[best].title}, {values[best]:.3f} (random {(small + large) / 2:.3f})."
+    )
+
+
+def has_gap(run: Run) -> bool:
+    """Whether the large model is the better one."""
+    return run.summary["large"]["accuracy"] > run.results[0]["base_rate"]
 
 
 STUDY = Study("figure2", "Figure 2: accuracy of the system against the share routed", main_runs, outcome)

@@ -12,10 +12,12 @@ from ml_collections import ConfigDict
 from experiments.drawing import make_figure, styled
 from experiments.entries import Entry, Table
 from experiments.palette import line_style
-from experiments.studies.jobs import Backbone, Chosen, backbones, run_job
+from experiments.studies.jobs import NO_LARGE, Backbone, backbones, chosen_dataset, run_job
 from experiments.studies.study import Done, Job, Outcome, Study
+from extract.spec import ModelSpec
 from relope_jax.methods import METHODS
 
+DEPTHS = (0.4, 0.6, 0.8, 1.0)
 AXES = {"rank": "relope.lora.rank", "layer": "extract.layer", "beta": "relope.beta"}
 LABELS = {"rank": "LoRA rank r", "layer": "layer l", "beta": "beta"}
 
@@ -32,13 +34,24 @@ def axes(config: ConfigDict) -> list[str]:
 
 def _job(backbone: Backbone, axis: str) -> Job:
     config = backbone.config
-    values = {"rank": config.ranks, "layer": config.layers, "beta": config.betas}[axis]
+    values = {"rank": config.ranks, "layer": layers(backbone), "beta": config.betas}[axis]
     fields = {"methods": ("relope",), "relope.lora.alpha": 0.0}  # 2r, so that the rank changes the rank alone
     if axis == "layer":
-        fields = {"methods": config.probes, "extract.layers": config.layers}  # a store with all of them
-    dataset = Chosen(config.ablation_dataset)
+        fields = {"methods": config.probes, "extract.layers": values}  # a store with all of them
+    fields |= NO_LARGE
+    dataset = chosen_dataset(config, "ablation_dataset")
     job = run_job(backbone, f"{axis}-{dataset.title}", dataset, fields)
     return Job(job.config, (f"{AXES[axis]}={','.join(map(str, values))}",))
+
+
+def layers(backbone: Backbone) -> tuple[int, ...]:
+    """The layers compared: the study's, or four that go through the model's depth."""
+    if backbone.config.layers:
+        return backbone.config.layers
+    from extract.backbone import decoder_depth  # torch loads only when needed
+
+    depth = decoder_depth(ModelSpec(**backbone.config.model))
+    return tuple(round(share * depth) for share in DEPTHS)
 
 
 def outcome(config: ConfigDict, done: Done) -> Outcome:
@@ -46,7 +59,7 @@ def outcome(config: ConfigDict, done: Done) -> Outcome:
     tables, figures = [], []
     for backbone in backbones(config):
         rows = {axis: read(done.sweeps[_job(backbone, axis).name]) for axis in axes(config)}
-        figures.append((f"{backbone.prefix}figure3", draw(rows)))
+        figures.append((f"{backbone.prefix}figure3", draw(rows, backbone.title)))
         tables += [table(backbone, axis, found) for axis, found in rows.items()]
     return Outcome(tuple(tables), tuple(figures))
 
@@ -66,7 +79,7 @@ def by_value(rows: list[dict[str, str]], axis: str) -> dict[str, dict[float, lis
 
 
 @styled
-def draw(rows: dict[str, list[dict[str, str]]]) -> Figure:
+def draw(rows: dict[str, list[dict[str, str]]], model: str) -> Figure:
     """Test AUC against each setting: mean over seeds, their range shaded."""
     figure, panels = make_figure(3.5 * len(rows), 3.2, ncols=len(rows), sharey=True, squeeze=False)
     for panel, (axis, found) in zip(panels[0], rows.items(), strict=True):
@@ -81,6 +94,7 @@ def draw(rows: dict[str, list[dict[str, str]]]) -> Figure:
         panel.set(xlabel=LABELS[axis])
     panels[0, 0].set(ylabel="test AUC")
     panels[0, list(rows).index("layer")].legend()
+    figure.suptitle(model)
     return figure
 
 
@@ -91,7 +105,7 @@ def table(backbone: Backbone, axis: str, rows: list[dict[str, str]]) -> Table:
     body = [(METHODS[name].title, tuple(_entry(by.get(value, [])) for value in values)) for name, by in found.items()]
     return Table(
         name=f"{backbone.prefix}figure3_{axis}",
-        title=f"AUC by {LABELS[axis]} on {backbone.config.ablation_dataset}: {backbone.title}",
+        title=f"AUC by {LABELS[axis]} on {chosen_dataset(backbone.config, 'ablation_dataset').title}: {backbone.title}",
         columns=tuple(f"{value:g}" for value in values),
         rows=tuple(body),
         notes=(f"Everything else as in Table 2; {len(backbone.config.seeds)} seeds.",),

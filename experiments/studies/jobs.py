@@ -13,11 +13,13 @@ from extract.datasets import get_dataset
 from extract.datasets.jsonl import JSONL
 from relope_jax.config import find_config, load_defaults
 from relope_jax.errors import ReLopeError
+from relope_jax.methods import TrainedMethod, get_method
 
 STUDY_FIELDS = (
     "study", "datasets", "backbones", "choice_dataset", "ablation_dataset", "perturbations", "layers", "ranks", "betas",
     "probes",
 )  # fmt: skip
+NO_LARGE = {"large.name": "", "large.base_url": ""}  # of jobs whose tables need no large model: nobody pays it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +38,10 @@ class Backbone:
     def title(self) -> str:
         return self.config.model.name
 
+    def says(self, finding: str) -> str:
+        """A finding about this model, named where there are several."""
+        return f"{self.title}: {finding}" if self.label else finding
+
 
 def backbones(config: ConfigDict) -> list[Backbone]:
     """The study's own small model, or those of the configs that `config.backbones` names."""
@@ -44,7 +50,7 @@ def backbones(config: ConfigDict) -> list[Backbone]:
     found = []
     for name in config.backbones:
         other, mine = load_defaults(str(find_config(name))), config.copy_and_resolve_references()
-        mine.model, mine.extract.layer = other.model, other.extract.layer
+        mine.model, mine.extract = other.model, other.extract
         found.append(Backbone(Path(name).stem, mine))
     return found
 
@@ -81,8 +87,25 @@ def datasets(config: ConfigDict) -> dict[str, Chosen]:
     return found
 
 
+def chosen_dataset(config: ConfigDict, field: str) -> Chosen:
+    """The one dataset that `config.choice_dataset` or `config.ablation_dataset` names; of one dataset, that.
+
+    Raises:
+      ReLopeError: it is not among the study's datasets.
+    """
+    every, wanted = datasets(config), Chosen(config[field])
+    if len(every) > 1 and wanted.title not in every:
+        raise ReLopeError(
+            f"config.{field} is '{config[field]}', which is not among config.datasets: "
+            f"set --config.{field} to one of {', '.join(every)}"
+        )
+    return every[wanted.title] if len(every) > 1 else next(iter(every.values()))
+
+
 def run_job(backbone: Backbone, name: str, dataset: Chosen, fields: dict[str, Any]) -> Job:
     """A run called `name` on a dataset, with these fields (`{"dataset.variant": ...}`) changed."""
+    if backbone.config.store:
+        raise ReLopeError("a study has a store for every dataset, named by what is in it: leave config.store empty")
     config = backbone.config.copy_and_resolve_references()
     config.unlock()
     for field in STUDY_FIELDS:
@@ -103,3 +126,18 @@ def main_run(backbone: Backbone, dataset: Chosen) -> Job:
 def main_runs(config: ConfigDict) -> list[Job]:
     """All methods on every dataset, for every backbone."""
     return [main_run(backbone, dataset) for backbone in backbones(config) for dataset in datasets(config).values()]
+
+
+def probed_runs(config: ConfigDict) -> list[Job]:
+    """The main runs, of a study that tests their probes on other prompts.
+
+    Raises:
+      ReLopeError: `config.probes` has a method that is no probe, or that the main runs do not train.
+    """
+    for name in config.probes:
+        if not isinstance(get_method(name), TrainedMethod) or name not in config.methods:
+            raise ReLopeError(
+                f"config.probes has '{name}', which is not among the probes of config.methods "
+                f"({', '.join(config.methods)}): set --config.probes=..."
+            )
+    return main_runs(config)

@@ -6,8 +6,8 @@ from ml_collections import ConfigDict
 
 from experiments.entries import Table
 from experiments.studies import paper
-from experiments.studies.jobs import Backbone, Chosen, backbones, run_job
-from experiments.studies.rows import auc_entry, base_rates, sentence
+from experiments.studies.jobs import NO_LARGE, Backbone, backbones, chosen_dataset, run_job
+from experiments.studies.rows import Comparison, auc_entry, base_rates, sentences
 from experiments.studies.study import Done, Job, Outcome, Study
 from extract.datasets.suite.places import PLACES
 from extract.spec import DatasetSpec
@@ -22,8 +22,9 @@ def jobs(config: ConfigDict) -> list[Job]:
 
 
 def _job(backbone: Backbone, version: str) -> Job:
-    dataset = Chosen(backbone.config.choice_dataset)
-    fields = {"methods": backbone.config.probes, "dataset.modality": "text" if version == "text" else "image"}
+    dataset = chosen_dataset(backbone.config, "choice_dataset")
+    modality = "text" if version == "text" else "image"
+    fields = {"methods": backbone.config.probes, "dataset.modality": modality, **NO_LARGE}
     if version == "caption":
         fields["dataset.variant"] = "caption"
         if (
@@ -46,7 +47,7 @@ def outcome(config: ConfigDict, done: Done) -> Outcome:
         tables.append(
             Table(
                 name=f"{backbone.prefix}table1",
-                title=f"AUC on three versions of {config.choice_dataset}: {backbone.title}",
+                title=f"AUC on three versions of {chosen_dataset(config, 'choice_dataset').title}: {backbone.title}",
                 columns=tuple(VERSIONS.values()),
                 rows=tuple(rows),
                 notes=(
@@ -57,10 +58,12 @@ def outcome(config: ConfigDict, done: Done) -> Outcome:
                 ),
             )
         )
+        compared = []
         for method in config.probes:
             text, image = (run.summary["methods"][method] for run in runs[:2])
-            title = METHODS[method].title
-            findings.append(sentence(f"{title} on text-only questions", text, "on questions with an image", image))
+            first = backbone.says(f"{METHODS[method].title} on text-only questions")
+            compared.append(Comparison(first, text, "on questions with an image", image))
+        findings += sentences(compared)
     return Outcome(tuple(tables), findings=tuple(findings))
 
 

@@ -6,9 +6,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.entries import Entry, Table
-from experiments.studies.jobs import Backbone, Chosen, backbones, datasets, main_run, main_runs, run_job
+from experiments.studies.jobs import Backbone, Chosen, backbones, datasets, main_run, probed_runs, run_job
 from experiments.studies.study import Done, Job, Outcome, Study
-from experiments.tested import read_test_split
+from experiments.tested import RoutedSplit, read_test_split
 from extract.settings import open_or_extract, plan_from_config
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import METHODS
@@ -35,15 +35,14 @@ def outcome(config: ConfigDict, done: Done) -> Outcome:
     for backbone in backbones(config):
         rows, accuracies = [], []
         for perturbation in config.perturbations:
-            changes = {method: [] for method in config.probes}
+            columns = []
             for title, dataset in datasets(config).items():
-                store = perturbed_store(backbone, dataset, perturbation)
                 run = done.runs[main_run(backbone, dataset).name]
-                clean, noisy = run.results[0]["base_rate"], float(store.column("label").mean())
-                accuracies.append(f"{title} {perturbation}: {clean:.0%} to {noisy:.0%}")
-                for method in config.probes:
-                    changes[method].append(change(run, store, method, config.seeds))
-            rows += [(f"{perturbation}, {METHODS[name].title}", tuple(entries)) for name, entries in changes.items()]
+                changes, accuracy = column(run, perturbed_store(backbone, dataset, perturbation), config)
+                columns.append(changes)
+                accuracies.append(f"{title} {perturbation}: {accuracy}")
+            for method in config.probes:
+                rows.append((f"{perturbation}, {METHODS[method].title}", tuple(found[method] for found in columns)))
         tables.append(
             Table(
                 name=f"{backbone.prefix}table3",
@@ -52,35 +51,51 @@ def outcome(config: ConfigDict, done: Done) -> Outcome:
                 rows=tuple(rows),
                 row_title="perturbation, method",
                 notes=(
-                    "Delta AUC = AUC on perturbed test images - AUC on the clean ones; trained on clean images, labels "
-                    "of the answers to the perturbed ones; 95 % intervals: paired bootstrap over images; *: without 0.",
+                    "Delta AUC = AUC on perturbed test images - AUC on the clean ones, without questions that have no "
+                    "image. Trained on clean images; labels of the answers to the perturbed ones. 95 % intervals: "
+                    "paired bootstrap over images; *: without 0.",
                     f"Small model's accuracy: {'; '.join(accuracies)}.",
                 ),
             )
         )
-        findings += [mean_change(rows, config.perturbations, name) for name in config.probes]
+        findings += [backbone.says(mean_change(rows, config.perturbations, name)) for name in config.probes]
     return Outcome(tuple(tables), findings=tuple(findings))
 
 
-def change(run: Run, store: Store, method: str, seeds: tuple[int, ...]) -> Entry:
-    """AUC on the store's prompts minus the run's own on its test split, mean over seeds.
+def column(run: Run, store: Store, config: ConfigDict) -> tuple[dict[str, Entry], str]:
+    """The change of every probe on one dataset, and the small model's accuracy before and after."""
+    clean, rows = with_images(run, store)
+    labels, states = store.column("label")[rows].astype(np.int64), store.states()
+    changes = {}
+    for method in config.probes:
+        scores = np.stack([run.restore(method, seed)(states)[rows] for seed in config.seeds])
+        changes[method] = change(clean, method, scores, labels)
+    return changes, f"{clean.labels.mean():.0%} to {labels.mean():.0%}"
+
+
+def with_images(run: Run, store: Store) -> tuple[RoutedSplit, np.ndarray]:
+    """The run's test prompts that have an image, and the rows of the store that hold them perturbed.
 
     Raises:
       ReLopeError: the store's prompts are not the run's test prompts.
     """
     clean = read_test_split(run)
-    before_scores, groups = clean.scores[method], clean.groups
     row = {sample_id: i for i, sample_id in enumerate(store.column("sample_id"))}
     if row.keys() != set(clean.sample_ids):
         raise ReLopeError(f"{store.path} does not hold the very test prompts of {run.path}: delete both and go on")
-    order = [row[sample_id] for sample_id in clean.sample_ids]
-    labels = store.column("label")[order].astype(np.int64)
-    if len(np.unique(labels)) < 2:
+    rows = np.array([row[sample_id] for sample_id in clean.sample_ids])
+    chosen = np.flatnonzero(store.column("image_tokens")[rows] > 0)
+    scores = {method: found[:, chosen] for method, found in clean.scores.items()}
+    return RoutedSplit(scores, clean.labels[chosen], groups=clean.groups[chosen]), rows[chosen]
+
+
+def change(clean: RoutedSplit, method: str, scores: np.ndarray, labels: np.ndarray) -> Entry:
+    """AUC of these scores `[seeds, n]` on perturbed prompts minus that on the clean ones, mean over seeds."""
+    before_scores = clean.scores[method]
+    if len(np.unique(labels)) < 2 or len(np.unique(clean.labels)) < 2:
         return Entry(None)
-    states = store.states()
-    scores = np.stack([run.restore(method, seed)(states)[order] for seed in seeds])
-    before = bootstrap(before_scores, clean.labels, groups)  # both draw the same images
-    after = bootstrap(scores, labels, groups)
+    before = bootstrap(before_scores, clean.labels, clean.groups)  # both draw the same images
+    after = bootstrap(scores, labels, clean.groups)
     value = float((delong(scores, labels).auc - delong(before_scores, clean.labels).auc).mean())
     if before.left_out or after.left_out:  # then the resamples no longer pair up
         return Entry(value)
@@ -97,4 +112,4 @@ def mean_change(rows: list, perturbations: tuple[str, ...], method: str) -> str:
     return f"{METHODS[method].title}: mean change of AUC {np.mean(known):+.3f} over {len(perturbations)} perturbations."
 
 
-STUDY = Study("table3", "Table 3: robustness to noise, JPEG artefacts and blur", main_runs, outcome)
+STUDY = Study("table3", "Table 3: robustness to noise, JPEG artefacts and blur", probed_runs, outcome)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ml_collections import ConfigDict
 
-from experiments.entries import Table
-from experiments.studies.jobs import Backbone, Chosen, backbones, datasets, main_run, main_runs, run_job
-from experiments.studies.rows import auc_entry, base_rates, mean_entry
+from experiments.entries import Entry, Table
+from experiments.studies.jobs import NO_LARGE, Backbone, Chosen, backbones, datasets, main_run, probed_runs, run_job
+from experiments.studies.rows import SIGNIFICANT, auc_entry, base_rates, corrected, entry_error, mean_entry
 from experiments.studies.study import Done, Job, Outcome, Study
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import METHODS
@@ -17,12 +19,12 @@ def jobs(config: ConfigDict) -> list[Job]:
     if len(config.datasets) < 2:
         raise ReLopeError("Table 4 trains on all datasets but one: name at least two with --config.datasets=...")
     left_out = [_job(backbone, dataset) for backbone in backbones(config) for dataset in datasets(config).values()]
-    return main_runs(config) + left_out
+    return probed_runs(config) + left_out
 
 
 def _job(backbone: Backbone, dataset: Chosen) -> Job:
     others = tuple(other.text for other in datasets(backbone.config).values() if other != dataset)
-    fields = {"methods": backbone.config.probes, "large.name": "", "train_on": others}
+    fields = {"methods": backbone.config.probes, "train_on": others, **NO_LARGE}
     return run_job(backbone, f"all-but-{dataset.title}", dataset, fields)
 
 
@@ -48,17 +50,23 @@ def outcome(config: ConfigDict, done: Done) -> Outcome:
                 notes=(base_rates(out, tuple(chosen)),),
             )
         )
-        findings += [_finding(rows[2 * i : 2 * i + 2], METHODS[name].title) for i, name in enumerate(shown)]
+        findings += map(backbone.says, transfer(rows, shown))
     return Outcome(tuple(tables), findings=tuple(findings))
 
 
-def _finding(rows: list, title: str) -> str:
-    out, within = (row[1][-1] for row in rows)
-    chance = "above chance" if out.low > 0.5 else "not significantly above chance"
-    return (
-        f"{title}: mean AUC {out.value:.3f} [{out.low:.3f}, {out.high:.3f}] on datasets it was not trained on "
-        f"({chance}), {within.value:.3f} on those it was."
-    )
+def transfer(rows: list[tuple[str, tuple[Entry, ...]]], methods: Sequence[str]) -> list[str]:
+    """How far each method's mean AUC on datasets it was not trained on is above chance, Holm-corrected for all."""
+    means = [entries[-1] for _, entries in rows]
+    out, within = means[::2], means[1::2]
+    found = []
+    p_values = corrected([mean.value - 0.5 for mean in out], [entry_error(mean) for mean in out])
+    for method, there, here, p in zip(methods, out, within, p_values, strict=True):
+        chance = "above chance" if there.value > 0.5 and p < SIGNIFICANT else "not significantly above chance"
+        found.append(
+            f"{METHODS[method].title}: mean AUC {there.value:.3f} [{there.low:.3f}, {there.high:.3f}] on datasets it "
+            f"was not trained on ({chance}, Holm-corrected p = {p:.2g}), {here.value:.3f} on those it was."
+        )
+    return found
 
 
 STUDY = Study("table4", "Table 4: train on all datasets but one, test on that one", jobs, outcome)
