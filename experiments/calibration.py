@@ -14,17 +14,16 @@ from relope_jax.errors import ReLopeError
 from relope_jax.methods import TrainedMethod, get_method
 from relope_jax.metrics.cost import CostSpec, QueryCosts, Reading, Tokens, query_costs
 from relope_jax.metrics.thresholds import (
-    KEPT_SHARES,
     Goal,
     GoalTest,
     Queries,
     choose,
-    choose_kept,
-    deferring_less,
+    choose_from,
     deferring_more,
     kept_accuracy,
     kept_share,
     saving,
+    starts_of,
     system_accuracy,
 )
 from relope_jax.run import Run
@@ -44,11 +43,9 @@ def calibrate(run: Run, request: Request, splits: dict[str, Queries]) -> Chosen:
     test = GoalTest(goal, validation, largest, (1 - request.confidence) / among)
     if request.target_accuracy is None:
         starts, threshold = [-np.inf], choose(test, deferring_more(validation.scores))
-    elif validation.large is not None:
-        starts, threshold = [np.inf], choose(test, deferring_less(validation.scores))
     else:
-        starts = [float(np.quantile(splits["train"].scores, 1 - share)) for share in KEPT_SHARES]
-        threshold = choose_kept(test, starts)
+        starts = starts_of(splits["train"], validation.large is not None, request.target_accuracy)
+        threshold = choose_from(test, starts)
         test = dataclasses.replace(test, level=test.level / len(starts))  # of each start
     if threshold is None or (request.deferral is not None and math.isinf(threshold)):  # to defer nothing is no routing
         raise ReLopeError(refusal(request, test, starts))
@@ -90,7 +87,7 @@ def splits_of(run: Run, request: Request, prices: CostSpec, reading: Reading) ->
         )  # fmt: skip
     if request.budget is not None and splits["validation"].costs is None:
         raise ReLopeError(
-            f"{run.path} does not know all token counts that a budget needs ({', '.join(missing(table))})"
+            f"{run.path} does not know all token counts that a budget needs ({', '.join(missing(table, reading))})"
         )
     return splits
 
@@ -122,14 +119,15 @@ def large_labels(rows: pa.Table, split: str, request: Request) -> np.ndarray | N
 TOKENS = ("prompt_tokens", "answer_tokens", "large_prompt_tokens", "large_answer_tokens")
 
 
-def missing(rows: pa.Table) -> list[str]:
-    """Columns of token counts with gaps."""
-    return [name for name in TOKENS if rows[name].null_count]
+def missing(rows: pa.Table, reading: Reading) -> list[str]:
+    """Columns of token counts with gaps, among those that the costs of this reading need."""
+    needed = (*TOKENS, "sampled_tokens") if reading.kind == "samples" else TOKENS
+    return [name for name in needed if rows[name].null_count]
 
 
 def costs_of(rows: pa.Table, prices: CostSpec, reading: Reading) -> QueryCosts | None:
     """What every query costs, if all of its tokens were counted."""
-    if missing(rows) or (reading.kind == "samples" and rows["sampled_tokens"].null_count):
+    if missing(rows, reading):
         return None
     counts = [rows[name].to_numpy() for name in TOKENS]
     return query_costs(

@@ -67,11 +67,13 @@ def refusal(request: Request, test: GoalTest, starts: list[float]) -> str:
     if request.deferral is not None:
         return refusal_of_share(request, test)
     queries = test.queries
-    estimates = [test.goal.estimate(queries, start) for start in starts]
-    best = max((value for value in estimates if not math.isnan(value)), default=math.nan)
-    if not best > test.goal.ratio:
-        return f"impossible: {impossible(request, queries, best)}"
-    return too_few(request, queries, [test.needed(start) for start in starts])
+    tried = [*starts, *np.unique(queries.scores)] if queries.large is not None and len(starts) > 1 else starts
+    estimates = {start: test.goal.estimate(queries, start) for start in tried}
+    known = {start: value for start, value in estimates.items() if not math.isnan(value)}
+    best = max(known, key=known.__getitem__, default=math.nan)
+    if not known.get(best, math.nan) > test.goal.ratio:
+        return f"impossible: {impossible(request, queries, known.get(best, math.nan))}"
+    return too_few(request, queries, [test.needed(start) for start in {*starts, best}])
 
 
 def refusal_of_share(request: Request, test: GoalTest) -> str:
@@ -104,10 +106,8 @@ def impossible(request: Request, queries: Queries, best: float) -> str:
             f"the validation questions cost ${1000 * queries.costs.keep.mean():.4g} per 1000 without deferring any, "
             f"which is not below ${request.budget:g}"
         )
-    which = "everything is deferred" if queries.large is not None else "only the highest scores are kept"
-    return (
-        f"{best:.1%} of the validation answers are right when {which}, which is not above {request.target_accuracy:g}"
-    )
+    which = "of both models together are right" if queries.large is not None else "that are kept are right"
+    return f"at most {best:.1%} of the validation answers {which}, which is not above {request.target_accuracy:g}"
 
 
 def record(request: Request, chosen: Chosen, prices: CostSpec) -> dict[str, Any]:

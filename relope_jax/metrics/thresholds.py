@@ -20,7 +20,10 @@ from relope_jax.metrics.bounds import ratio_p, units_needed
 from relope_jax.metrics.cost import QueryCosts
 
 Deferred = Bool[np.ndarray, "n"]
-KEPT_SHARES = (0.5, 0.25, 0.1)  # where the search for an accuracy of kept answers starts
+# Shares of queries kept where the search for an accuracy starts: of kept answers, and of both models together where
+# deferring everything is not enough.
+KEPT_SHARES = (0.5, 0.25, 0.1)
+SYSTEM_SHARES = (1.0, 0.75, 0.5, 0.25)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,12 +153,30 @@ def choose(test: GoalTest, thresholds: Iterator[float]) -> float | None:
     return chosen
 
 
-def choose_kept(test: GoalTest, starts: Sequence[float]) -> float | None:
-    """The lowest threshold that any of several sequences reaches, each tested at its share of the level.
+def starts_of(train: Queries, together: bool, target: float) -> list[float]:
+    """Thresholds to start from, none of which comes from the tested queries.
 
-    Accuracy of kept answers has no safest threshold: with few kept nothing can be shown. Starts must not come from the
-    tested queries.
+    Accuracy of kept answers has no safest threshold: with few kept nothing can be shown. That of both models together
+    has one, to defer everything, unless the large model misses the target.
+
+    Args:
+      train: the training split; a router that learns nothing may have no scores there, which are then in [0, 1].
+      together: whether the accuracy is that of both models.
     """
+    if together and (train.large is None or train.large.mean() > target):
+        return [np.inf]
+    scores = train.scores[np.isfinite(train.scores)]
+
+    def keeping(share: float) -> float:
+        if share == 1:
+            return -np.inf
+        return float(np.quantile(scores, 1 - share)) if len(scores) else 1 - share
+
+    return [keeping(share) for share in (SYSTEM_SHARES if together else KEPT_SHARES)]
+
+
+def choose_from(test: GoalTest, starts: Sequence[float]) -> float | None:
+    """The lowest threshold that any of several sequences reaches, each tested at its share of the level."""
     shared = dataclasses.replace(test, level=test.level / len(starts))
     found = [choose(shared, deferring_less(test.queries.scores, start)) for start in starts]
     return min((threshold for threshold in found if threshold is not None), default=None)

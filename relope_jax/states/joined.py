@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +25,7 @@ class JoinedStore:
     """The training and validation prompts of `sources` and the test prompts of `target`, read like one `Store`.
 
     Raises:
-      ReLopeError: the stores are of different models or layers, or have sample ids in common.
+      ReLopeError: the stores are of different models or layers, or have questions of one dataset in common.
     """
 
     def __init__(self, target: Store, sources: Sequence[Store]):
@@ -34,9 +35,10 @@ class JoinedStore:
         self._pieces.append((target, _rows(target, ("test",))))
         self.target = target
         self.path, self.place, self.manifest = target.path, target.place, target.manifest
-        ids = self.column("sample_id")
-        if len(set(ids)) < len(ids):
-            raise ReLopeError(f"{target.path} and the stores trained on have sample ids in common: are they the same?")
+        origins = [(_origin(store), name) for store, rows in self._pieces for name in store.column("sample_id")[rows]]
+        if len(set(origins)) < len(origins):
+            raise ReLopeError(f"{target.path} and the stores trained on have questions in common: are they the same?")
+        self._ambiguous = len({name for _, name in origins}) < len(origins)  # datasets that both number from 1
 
     @property
     def layer(self) -> int:
@@ -67,8 +69,13 @@ class JoinedStore:
 
     @functools.cached_property
     def samples(self) -> pa.Table:
-        """The chosen rows of every store, back to back."""
-        return pa.concat_tables([store.samples.take(rows) for store, rows in self._pieces])
+        """The chosen rows of every store, back to back. Ids that two datasets share are told apart: those trained on
+        follow their store's name."""
+        tables = [store.samples.take(rows) for store, rows in self._pieces]
+        if self._ambiguous:
+            sources = [store for store, _ in self._pieces[:-1]]
+            tables = [*map(_renamed, tables[:-1], sources), tables[-1]]
+        return pa.concat_tables(tables)
 
     def column(self, name: str) -> np.ndarray:
         """A column of the sample table as numpy."""
@@ -110,6 +117,17 @@ class JoinedStore:
 
 def _rows(store: Store, splits: Sequence[str]) -> Rows:
     return np.sort(np.concatenate([store.rows(split) for split in splits]))
+
+
+def _origin(store: Store) -> tuple[str, str]:
+    """Which dataset, and which file of it."""
+    dataset = store.identity.dataset
+    return dataset["name"], dataset.get("path", "")
+
+
+def _renamed(table: pa.Table, store: Store) -> pa.Table:
+    ids = [f"{Path(store.path).name}/{name}" for name in table["sample_id"].to_pylist()]
+    return table.set_column(table.schema.get_field_index("sample_id"), "sample_id", pa.array(ids))
 
 
 def _require_same_model(target: Store, source: Store) -> None:

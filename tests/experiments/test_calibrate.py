@@ -27,14 +27,17 @@ ROOT = Path(__file__).parents[2]
 SIZES = {"train": 600, "validation": 1500, "test": 1500}
 
 
-def write_run(folder, large=True, grouped=False, epochs=1, validation=1500, drop=(), drop_from="validation"):
-    """Scores say how probable it is that the small model is right; the large one is right on 95 %."""
+def write_run(
+    folder, large=0.95, grouped=False, epochs=1, validation=1500, drop=(), drop_from="validation", asked_all=True
+):
+    """Scores say how probable it is that the small model is right, in the training split only if `asked_all`; the large
+    one is right on the share `large`."""
     rng = np.random.default_rng(0)
     sizes = SIZES | {"validation": validation}
     n = sum(sizes.values())
     score = rng.uniform(size=n)
     label = (rng.uniform(size=n) < 0.4 + 0.6 * score).astype(int)
-    known = (rng.uniform(size=n) < 0.95).astype(int)
+    known = (rng.uniform(size=n) < large).astype(int)
     ids = [f"s{i}" for i in range(n)]
     rows = {
         "sample_id": ids,
@@ -52,6 +55,7 @@ def write_run(folder, large=True, grouped=False, epochs=1, validation=1500, drop
         rows[name][rows["split"].index(drop_from)] = None  # of one query
     folder.mkdir()
     pq.write_table(pa.table(rows).cast(SCHEMA), folder / "samples.parquet")
+    score[: 0 if asked_all else sizes["train"]] = np.nan
     shuffled = rng.permutation(n)  # scores need not be in the order of samples
     scores = {"sample_id": np.array(ids)[shuffled], "method": ["probe"] * n, "seed": [0] * n, "score": score[shuffled]}
     pq.write_table(pa.table(scores), folder / "scores.parquet")
@@ -105,7 +109,7 @@ def test_the_command_refuses_in_one_line(tmp_path):
     done = command(tmp_path / "run", "--target_accuracy=0.97")
     assert done.returncode == 1
     assert done.stderr.startswith("error: impossible: ")
-    assert "right when everything is deferred, which is not above 0.97" in done.stderr
+    assert "of both models together are right, which is not above 0.97" in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "run" / "calibration-probe-0.json").exists()
 
@@ -117,6 +121,25 @@ def test_accuracy_of_kept_answers_without_a_large_model(tmp_path):
     assert result["validation"]["accuracy"] is None
     assert 0.8 < result["test"]["kept_accuracy"] < 0.95
     assert result["validation"]["deferred"] < 0.8
+
+
+def test_a_router_without_training_scores(tmp_path):
+    """As MoT, whose answers are sampled for the other splits only."""
+    write_run(tmp_path / "run", large=False, asked_all=False)
+    result, _ = calibrated(tmp_path / "run", target_accuracy=0.8)
+    assert 0.8 < result["test"]["kept_accuracy"] < 0.95
+
+
+def test_a_large_model_that_misses_the_target(tmp_path):
+    """It is right on 60 %, the small one on 70 %; deferring the lowest third makes both right on 73 %."""
+    write_run(tmp_path / "run", large=0.6, validation=6000)
+    result, _ = calibrated(tmp_path / "run", target_accuracy=0.66)
+    assert result["rule"] == "defer no query"
+    result, _ = calibrated(tmp_path / "run", target_accuracy=0.71)
+    assert 0.02 < result["validation"]["deferred"] < 0.4
+    assert result["test"]["accuracy"] > 0.7
+    with pytest.raises(ReLopeError, match=r"impossible: at most 7\d\.\d% .* of both models together"):
+        calibrated(tmp_path / "run", target_accuracy=0.8)
 
 
 def test_share_and_budget(tmp_path):
@@ -169,7 +192,7 @@ def test_what_the_split_was_used_for_costs_confidence(tmp_path):
     ("request_", "settings", "message"),
     [
         ({"target_accuracy": 0.94}, {"validation": 100}, r"100 .* cannot show .* about \d+ more like them"),
-        ({"target_accuracy": 0.995}, {"large": False}, "impossible: .* only the highest scores are kept"),
+        ({"target_accuracy": 0.995}, {"large": False}, "impossible: .* answers that are kept are right"),
         ({"budget": 1e-6}, {}, "without deferring any, which is not below"),
         ({"deferral": 0.01}, {"validation": 100}, "more like them would be needed"),
         ({"budget": 1.0}, {"drop": ["large_prompt_tokens"]}, r"\(large_prompt_tokens\)"),

@@ -11,7 +11,7 @@ from relope_jax.metrics.thresholds import (
     GoalTest,
     Queries,
     choose,
-    choose_kept,
+    choose_from,
     deferring_less,
     deferring_more,
     kept_accuracy,
@@ -45,8 +45,8 @@ GOALS = {
     "accuracy, near-impossible": (
         system_accuracy(0.845), lambda test: choose(test, deferring_less(test.queries.scores)),
     ),
-    "kept": (kept_accuracy(0.75), lambda test: choose_kept(test, (0.5, 0.75, 0.9))),
-    "kept, near-impossible": (kept_accuracy(0.93), lambda test: choose_kept(test, (0.5, 0.75, 0.9))),
+    "kept": (kept_accuracy(0.75), lambda test: choose_from(test, (0.5, 0.75, 0.9))),
+    "kept, near-impossible": (kept_accuracy(0.93), lambda test: choose_from(test, (0.5, 0.75, 0.9))),
     "deferral": (kept_share(0.7), lambda test: choose(test, deferring_more(test.queries.scores))),
     "budget": (saving(0.5, dearest=1.5), lambda test: choose(test, deferring_more(test.queries.scores))),
 }  # fmt: skip

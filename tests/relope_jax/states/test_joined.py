@@ -17,14 +17,15 @@ from tests.relope_jax.states.test_store import BLOCKS, IDENTITY
 LENGTHS = [3, 1, 5, 2, 4, 2]
 
 
-def write(path, name: str, blocks=BLOCKS) -> Store:
+def write(path, name: str, blocks=BLOCKS, prefix=None, dataset=None) -> Store:
+    prefix = name if prefix is None else prefix
     states = make_states(np.random.default_rng(len(name)), LENGTHS)
     rows = [
-        {"sample_id": f"{name}-{i}", "group": f"{name}-g{i}", "split": ("train", "validation", "test")[i % 3],
+        {"sample_id": f"{prefix}-{i}", "group": f"{name}-g{i}", "split": ("train", "validation", "test")[i % 3],
          "question": "q", "answer": "a", "response": "b", "label": i % 2, "n_tokens": n}
         for i, n in enumerate(LENGTHS)
     ]  # fmt: skip
-    identity = dataclasses.replace(IDENTITY, dataset={"name": name}, part_size=len(LENGTHS))
+    identity = dataclasses.replace(IDENTITY, dataset={"name": dataset or name}, part_size=len(LENGTHS))
     with StoreWriter(path / name, identity) as writer:
         writer.write_part(0, {2: states}, rows, [])
         writer.finish(1, blocks)
@@ -74,10 +75,20 @@ def test_digest_tells_apart_what_is_trained_on(stores):
     assert len(digests | {target.digest}) == 4
 
 
+def test_ids_that_two_datasets_share_are_told_apart(tmp_path):
+    """As of two files that both number their questions from 0; the test rows keep the names they have everywhere."""
+    target, first, second = (write(tmp_path, name, prefix="") for name in ("target", "one", "second"))
+    renamed = [f"{name}/-{i}" for name in ("one", "second") for i in (0, 1, 3, 4)]
+    assert JoinedStore(target, [first, second]).column("sample_id").tolist() == [*renamed, "-2", "-5"]
+    same = write(tmp_path, "again", prefix="", dataset="one")
+    with pytest.raises(ReLopeError, match="questions in common"):
+        JoinedStore(target, [first, same])
+
+
 def test_other_models_and_the_same_samples_are_refused(stores, tmp_path):
     target, first, _ = stores
     other = write(tmp_path, "other", {2: make_block(np.random.default_rng(3))})
     with pytest.raises(ReLopeError, match="different models or layers"):
         JoinedStore(target, [other])
-    with pytest.raises(ReLopeError, match="sample ids in common"):
+    with pytest.raises(ReLopeError, match="questions in common"):
         JoinedStore(target, [first, first])
