@@ -1,9 +1,13 @@
 """The paper's whole evaluation: Tables 1 to 4, Figures 2 and 3; by default on the suite, five tasks that run anywhere.
 
 python -m experiments.run --config=paper.py
-python -m experiments.run --config=paper.py --config.model=Qwen/Qwen2.5-VL-7B-Instruct --config.large=gpt-4o \
+python -m experiments.run --config=paper.py --config.backbones=relope_qwen --config.large=gpt-4o \
     --config.large.base_url=https://... --config.datasets=mmmu,aokvqa,scienceqa,chartqa,mathvision \
-    --config.choice_dataset=scienceqa --config.ablation_dataset=mmmu --config.dataset.max_questions=0
+    --config.choice_dataset=scienceqa --config.ablation_dataset=mmmu --config.dataset.max_questions=0 \
+    --config.inputs.max_tokens=512
+
+A backbone is another config's small model with its extract settings (layer, longest answer); --config.model=NAME
+keeps this config's, which are the toys'.
 
 docs/results.md has the suite's results; docs/suite.md describes its tasks.
 """
@@ -21,7 +25,7 @@ def get_config() -> ConfigDict:
         {
             "study": "paper",  # or one of experiments/studies
             "datasets": ("easy_vqa", "vega_charts", "digit_sums", "us_places", "vega_plots"),  # "name" or "name=path"
-            "backbones": (),  # configs whose small models are compared; empty: this config's own
+            "backbones": (),  # configs whose `model` and `extract` are compared; empty: this config's own
             "choice_dataset": "us_places",  # of Table 1: multiple choice, with questions that have no image
             "ablation_dataset": "vega_charts",  # of Figure 3
             "perturbations": ("noise:40", "jpeg:10", "blur:2"),  # of Table 3

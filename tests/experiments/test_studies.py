@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 import csv
+import itertools
 import json
+import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,15 +18,19 @@ from transformers import AutoTokenizer
 from experiments.cells import expand
 from experiments.configs import figure2, paper
 from experiments.grid import parse_axes
-from experiments.studies import STUDIES, execute, figure3, get_studies, table1
-from experiments.studies.jobs import Backbone, Chosen, datasets, main_run, run_job
+from experiments.studies import STUDIES, execute, figure3, get_studies, table1, table3
+from experiments.studies.comparisons import compare_means
+from experiments.studies.jobs import Backbone, Chosen, datasets, main_run, main_runs, run_job
+from experiments.studies.rows import marks
+from experiments.studies.study import Study
 from experiments.tested import read_test_split
 from extract.settings import open_or_extract, plan_from_config
 from extract.spec import TOY_MLLM
 from extract.toy import build
 from extract.variants import load_captions
 from relope_jax.errors import ReLopeError
-from relope_jax.metrics.auc import delong
+from relope_jax.metrics.auc import Z_95, delong
+from relope_jax.metrics.holm import holm
 from relope_jax.run import Run
 from tests.extract import tiny_models
 
@@ -178,6 +185,69 @@ def test_rank_and_beta_are_swept_where_relope_is():
     assert scales == {2.0}
     config.probes = ("probe",)
     assert [job.name for job in figure3.STUDY.jobs(config)] == ["layer-vega_charts"]
+
+
+def test_a_study_that_fails_spares_the_others(config, finished, monkeypatch, capsys):
+    def fail(config, done):
+        raise ReLopeError("no luck")
+
+    failing = Study("first_one", "The first one", main_runs, fail)
+    monkeypatch.setattr(execute, "get_studies", lambda name: [failing, STUDIES["table2"]])
+    (finished / "table2" / "table2.csv").unlink()
+    with pytest.raises(ReLopeError, match="1 of 2 are not made: first_one: no luck"):
+        execute.run(config)
+    assert (finished / "table2" / "table2.csv").exists()
+
+
+def test_a_run_of_another_model_is_not_finished(config, finished, monkeypatch):
+    job = main_run(Backbone("", config), datasets(config)["first"])
+    assert execute.is_finished(job.config)
+    monkeypatch.setattr(execute, "model_source", lambda spec: "retrained")
+    assert not execute.is_finished(job.config)
+
+
+def test_datasets_and_probes_that_a_study_cannot_use_are_refused_before_anything_runs():
+    config = paper.get_config()
+    config.datasets = ("chartqa=a", "mmmu=b")
+    with pytest.raises(ReLopeError, match=r"choice_dataset is 'us_places'.* to one of chartqa, mmmu"):
+        table1.STUDY.jobs(config)
+    config.datasets = ("chartqa=a",)
+    assert {job.config.dataset.path for job in table1.STUDY.jobs(config)} == {"a"}
+    config.methods = ("relope", "probe")
+    with pytest.raises(ReLopeError, match=r"config\.probes has 'attention_probe'"):
+        table3.STUDY.jobs(config)
+    config.store = "somewhere"
+    with pytest.raises(ReLopeError, match=r"leave config\.store empty"):
+        main_runs(config)
+
+
+def summary_of(auc: dict[str, float], error: float) -> SimpleNamespace:
+    """A run whose paired differences all have this standard error."""
+    pairs = list(itertools.combinations(auc, 2))
+    p = holm(np.array([math.erfc(abs(auc[a] - auc[b]) / error / math.sqrt(2)) for a, b in pairs]))
+    differences = [
+        {"first": a, "second": b, "difference": auc[a] - auc[b], "low": auc[a] - auc[b] - Z_95 * error,
+         "high": auc[a] - auc[b] + Z_95 * error, "p_holm": p_holm}
+        for (a, b), p_holm in zip(pairs, p, strict=True)
+    ]  # fmt: skip
+    return SimpleNamespace(summary={"methods": {m: {"auc": v} for m, v in auc.items()}, "differences": differences})
+
+
+def test_the_mark_of_no_difference_needs_a_test():
+    run = summary_of({"relope": 0.8, "probe": 0.79}, error=0.02)
+    run.summary["methods"]["random"] = {"auc": 0.5}  # nobody tests it
+    assert marks(run, ["relope", "probe", "random"]) == {"relope": "b", "probe": "=", "random": ""}
+
+
+def test_better_on_the_mean_is_corrected_for_all_pairs():
+    """p = 0.02 against the probe: of 3 tests, those with the best method, it would be the last and stay 0.02; of all 6
+    three are weaker, which makes it 0.08."""
+    auc = {"relope": 0.8, "probe": 0.8 - 2.33 * 0.01, "attention_probe": 0.76, "chow_sum": 0.765}
+    said = compare_means([summary_of(auc, error=0.01)], list(auc), "suite")
+    assert said[0] == "suite: the highest mean AUC has ReLope (0.800)."
+    assert "is not significantly different from Probe: +0.023" in said[1]
+    assert "p = 0.079" in said[1]
+    assert all("is better than" in sentence for sentence in said[2:])
 
 
 def test_unknown_study_lists_the_known_ones():
