@@ -64,8 +64,8 @@ RECIPES = {
     "toy-mllm": Recipe(shares={"easy_vqa": 1.0}, steps=600),
     "toy-small": Recipe(SUITE, steps=300, align_steps=400, start="toy-mllm", lora_rank=8, projector_learning_rate=2e-4),
     "toy-large": Recipe(
-        SUITE | {"easy_vqa": 0.1, "vega_charts": 0.3, "digit_sums": 0.25},
-        steps=220,
+        SUITE,
+        steps=200,
         align_steps=500,
         start="toy-small",
         lora_rank=8,

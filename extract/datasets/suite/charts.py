@@ -6,7 +6,7 @@ import itertools
 import random
 from typing import Any
 
-from extract.datasets.suite.canvas import CELLS, COLOURS, SIDE, Canvas
+from extract.datasets.suite.canvas import COLOURS, SIDE, Canvas, colour_words
 from extract.datasets.suite.scene import Question, Scene, Task, dataset
 from extract.datasets.suite.vega import vega_table
 
@@ -66,9 +66,8 @@ def draw(bars: Bars, rng: random.Random) -> Scene:
     canvas.line([(5, 4), (5, BASE), (SIDE - 3, BASE)], (90, 90, 90), width=1)
     kinds = rng.sample((_extreme, _compare, _taller_than, _ratio), 3)
     height = dict(zip(colours, bars, strict=True))
-    ranked = sorted(height, key=height.__getitem__, reverse=True)  # what cells alone are too coarse to show
-    words = (*ranked, *["white"] * (CELLS * CELLS - len(ranked)))
-    return Scene(canvas.image(), tuple(kind(height, rng) for kind in kinds), words=words)
+    image = canvas.image()
+    return Scene(image, tuple(kind(height, rng) for kind in kinds), words=colour_words(image))
 
 
 def _extreme(height: dict[str, float], rng: random.Random) -> Question:
