@@ -41,7 +41,7 @@ def table(backbone: Backbone, runs: dict[str, Run]) -> Table:
         columns=(*runs, "mean"),
         rows=tuple(rows),
         notes=(
-            "b: best of its column; =: not told apart from it by the paired DeLong test (Holm over all pairs, 5 %).",
+            "=: not told apart from the best by the paired DeLong test (Holm over all pairs, 5 %).",
             base_rates(list(runs.values()), list(runs)),
             f"Paper: {paper.MODEL}.",
         ),
