@@ -23,6 +23,8 @@ def page(title: str, sections: Sequence[Section], lead: str = "") -> str:
         for i, section in enumerate(sections, 1)
     )
     contents = "".join(f'<a href="#part-{i}">{e(section.title)}</a> ' for i, section in enumerate(sections, 1))
+    if len(sections) == 1:  # its title is the page's
+        parts, contents = f"<section>{sections[0].body}</section>\n", ""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -67,11 +69,11 @@ figure.picture > figcaption { color: var(--soft); font-size: .9rem; max-width: 4
 .scroll { overflow-x: auto; max-width: 100%; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .5rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line);
-  font-weight: normal; }
+  font-weight: normal; vertical-align: top; }
 thead th { border-bottom: 2px solid var(--soft); font-weight: 600; vertical-align: bottom; }
 th:first-child { text-align: left; position: sticky; left: 0; background: var(--page); }
 tr.break > * { border-top: 2px solid var(--soft); }
-td small { color: var(--soft); }
+td small { color: var(--soft); display: block; }
 svg { max-width: 100%; height: auto; color: var(--ink); fill: currentColor; display: block; }
 .picture svg { min-width: 34rem; }
 .pairs { display: grid; grid-template-columns: 1fr 1fr; gap: 1rem; }

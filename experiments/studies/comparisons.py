@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
+from experiments.studies import paper
 from experiments.studies.rows import SIGNIFICANT, corrected, standard_error
 from relope_jax.methods import METHODS
 from relope_jax.metrics.auc import Z_95
@@ -33,22 +35,56 @@ def _difference(run: Run, first: str, second: str) -> tuple[int, dict]:
     raise KeyError(f"{run.path} compares no {first} with {second}")
 
 
-def compare_means(runs: Sequence[Run], methods: Sequence[str], where: str) -> list[str]:
-    """One sentence a method against the best one of the mean; only what Holm's correction leaves is called better.
+class Pair(NamedTuple):
+    """Two methods, the first one's lead in mean AUC, its standard error, and its p-value corrected for all pairs."""
 
-    The best one is picked by the same numbers, so the correction counts all pairs, not only those with it.
-    """
+    first: str
+    second: str
+    lead: float
+    error: float
+    p: float
+
+    def flipped(self) -> Pair:
+        return Pair(self.second, self.first, -self.lead, self.error, self.p)
+
+    @property
+    def is_better(self) -> bool:
+        return self.lead > 0 and self.p < SIGNIFICANT
+
+    def __str__(self) -> str:
+        low, high = self.lead - Z_95 * self.error, self.lead + Z_95 * self.error
+        return f"{METHODS[self.second].title} ({self.lead:+.3f} [{low:+.3f}, {high:+.3f}], p = {self.p:.2g})"
+
+
+def all_pairs(runs: Sequence[Run], methods: Sequence[str]) -> dict[tuple[str, str], Pair]:
+    """Every two methods in both orders; Holm's correction counts each pair once."""
+    names = list(itertools.combinations(methods, 2))
+    found = [mean_difference(runs, *pair) for pair in names]
+    p_values = corrected(*zip(*found, strict=True)) if found else []
+    pairs = [Pair(*pair, *values, p) for pair, values, p in zip(names, found, p_values, strict=True)]
+    return {(pair.first, pair.second): pair for one in pairs for pair in (one, one.flipped())}
+
+
+def compare_means(runs: Sequence[Run], methods: Sequence[str], where: str) -> list[str]:
+    """Sentences: the best mean AUC against all others, and the paper's claim; only what is left by Holm's correction
+    over all pairs (the best one is picked by the same numbers) is called better."""
     mean = {name: float(np.mean([run.summary["methods"][name]["auc"] for run in runs])) for name in methods}
     best = max(mean, key=mean.__getitem__)
-    pairs = [(best, name) for name in methods if name != best]
-    pairs += [pair for pair in itertools.combinations(methods, 2) if best not in pair]
-    found = [mean_difference(runs, *pair) for pair in pairs]
-    told = list(zip(pairs, found, corrected(*zip(*found, strict=True)), strict=True))[: len(methods) - 1]
+    pairs = all_pairs(runs, methods)
+    others = [pairs[best, name] for name in sorted(mean, key=mean.__getitem__, reverse=True) if name != best]
     sentences = [f"{where}: the highest mean AUC has {METHODS[best].title} ({mean[best]:.3f})."]
-    for (_, name), (value, error), p in told:
-        verdict = "better than" if p < SIGNIFICANT else "not significantly different from"
-        sentences.append(
-            f"{METHODS[best].title} is {verdict} {METHODS[name].title}: {value:+.3f} "
-            f"[{value - Z_95 * error:+.3f}, {value + Z_95 * error:+.3f}], Holm-corrected p = {p:.2g}."
-        )
+    if better := [str(pair) for pair in others if pair.is_better]:
+        sentences.append(f"It is better than {', '.join(better)}.")
+    if same := [str(pair) for pair in others if not pair.is_better]:
+        sentences.append(f"Not significantly different from it: {', '.join(same)}.")
+    first, lesser = paper.CLAIM
+    sentences += [_claim(pairs[first, second]) for second in lesser if (first, second) in pairs]
+    if pairs:
+        sentences.append(f"p: two-sided, of the mean paired difference, Holm-corrected for {len(pairs) // 2} pairs.")
     return sentences
+
+
+def _claim(pair: Pair) -> str:
+    """Whether a lead that the paper reports is found here."""
+    found = "found" if pair.is_better else "the opposite is found" if pair.flipped().is_better else "not found"
+    return f"The paper's claim that {METHODS[pair.first].title} is better than {pair}: {found} here."

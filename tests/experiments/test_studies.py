@@ -7,6 +7,7 @@ import csv
 import itertools
 import json
 import math
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -245,9 +246,18 @@ def test_better_on_the_mean_is_corrected_for_all_pairs():
     auc = {"relope": 0.8, "probe": 0.8 - 2.33 * 0.01, "attention_probe": 0.76, "chow_sum": 0.765}
     said = compare_means([summary_of(auc, error=0.01)], list(auc), "suite")
     assert said[0] == "suite: the highest mean AUC has ReLope (0.800)."
-    assert "is not significantly different from Probe: +0.023" in said[1]
-    assert "p = 0.079" in said[1]
-    assert all("is better than" in sentence for sentence in said[2:])
+    assert re.fullmatch(r"It is better than Chow-Sum .*, Attention Probe \(\+0\.040 .*\)\.", said[1])
+    assert re.fullmatch(r"Not significantly different from it: Probe \(\+0\.023 \[.*\], p = 0\.079\)\.", said[2])
+    assert "ReLope is better than Attention Probe (+0.040" in said[3]
+    assert said[3].endswith("): found here.")
+    assert said[4].endswith("p = 0.079): not found here.")
+    assert said[5].endswith("Holm-corrected for 6 pairs.")
+
+
+def test_the_opposite_of_the_papers_claim_is_said():
+    said = compare_means([summary_of({"relope": 0.7, "probe": 0.8}, error=0.01)], ["relope", "probe"], "suite")
+    assert "ReLope is better than Probe (-0.100" in said[2]
+    assert said[2].endswith("the opposite is found here.")
 
 
 def test_unknown_study_lists_the_known_ones():
