@@ -73,7 +73,7 @@ th, td { padding: .3rem .5rem; text-align: right; white-space: nowrap; border-bo
 thead th { border-bottom: 2px solid var(--soft); font-weight: 600; vertical-align: bottom; }
 th:first-child { text-align: left; position: sticky; left: 0; background: var(--page); }
 tr.break > * { border-top: 2px solid var(--soft); }
-td small { color: var(--soft); display: block; }
+td small { color: var(--soft); display: block; } sup { line-height: 0; }
 svg { max-width: 100%; height: auto; color: var(--ink); fill: currentColor; display: block; }
 .picture svg { min-width: 34rem; }
 .pairs { display: grid; grid-template-columns: 1fr 1fr; gap: 1rem; }
