@@ -27,7 +27,7 @@ from relope_jax.training.mesh import barrier, is_primary
 from relope_jax.training.snapshots import differences, saved_epoch
 from relope_jax.training.spec import TrainSpec
 
-NO_PART = ("answers", "engine")  # of the config, in what a run is: they change none of its results
+NO_PART = ("answers", "engine", "stores")  # of the config, in what a run is: they change none of its results
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy", "tensorstore")
 NON_FINITE = "non_finite.json"
 EVENTS = "tensorboard"

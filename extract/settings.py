@@ -35,7 +35,8 @@ def plan_from_config(config: ConfigDict) -> Extraction:
     for part in (file, dataset.modality, dataset.variant, dataset.only_split):
         named += f"-{_slug(part)}" if part else ""
     named += f"-l{'-'.join(map(str, extract.all_layers))}"
-    return Extraction(model, dataset, extract, config.store or f"stores/{named}")
+    folder = config.stores.rstrip("/")
+    return Extraction(model, dataset, extract, config.store or f"{folder}/{named}")
 
 
 def _slug(name: str) -> str:
@@ -60,7 +61,7 @@ def open_or_extract(plan: Extraction) -> Store:
     if different := mismatches(plan, store.identity):
         raise ReLopeError(
             f"the store {plan.store} was made with other settings ({'; '.join(different)}): "
-            "name another folder with --config.store=..., delete this one, or set the config's fields to the store's"
+            "delete it, set the config's fields to the store's, or name another place with --config.stores=..."
         )
     return Store(plan.store, plan.extract.layer)
 

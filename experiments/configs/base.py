@@ -21,7 +21,8 @@ def get_config() -> ConfigDict:
         {
             "name": "base",  # the run is written to runs/<name>
             "runs": "runs",
-            "store": "",  # folder of the token-state store; empty: stores/<model>-<dataset>-l<layer>
+            "store": "",  # folder or URL of the token-state store; empty: <stores>/<model>-<dataset>-l<layer>
+            "stores": "stores",  # folder or URL for stores that are named by what is in them
             "train_on": (),  # datasets ("name" or "name=path") to train on instead of config.dataset
             "methods": ("relope", "attention_probe", "probe"),
             "seeds": (0, 1, 2),

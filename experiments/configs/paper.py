@@ -27,7 +27,7 @@ def get_config() -> ConfigDict:
             "datasets": ("easy_vqa", "vega_charts", "digit_sums", "us_places", "vega_plots"),  # "name" or "name=path"
             "backbones": (),  # configs whose `model` and `extract` are compared; empty: this config's own
             "choice_dataset": "us_places",  # of Table 1: multiple choice, with questions that have no image
-            "ablation_dataset": "vega_charts",  # of Figure 3
+            "ablation_dataset": "vega_plots",  # of Figure 3
             "perturbations": ("noise:40", "jpeg:10", "blur:2"),  # of Table 3
             "layers": (),  # of Figure 3; empty: at 40, 60, 80 and 100 % of the model's depth
             "ranks": (8, 32, 128),

@@ -56,12 +56,13 @@ def layers(backbone: Backbone) -> tuple[int, ...]:
 
 def outcome(config: ConfigDict, done: Done) -> Outcome:
     """One figure of three panels and one table an axis, for every backbone."""
-    tables, figures = [], []
+    tables, figures, findings = [], [], []
     for backbone in backbones(config):
         rows = {axis: read(done.sweeps[_job(backbone, axis).name]) for axis in axes(config)}
         figures.append((f"{backbone.prefix}figure3", draw(rows, backbone.title)))
         tables += [table(backbone, axis, found) for axis, found in rows.items()]
-    return Outcome(tuple(tables), tuple(figures))
+        findings += [backbone.says(text) for axis, found in rows.items() for text in effects(found, axis)]
+    return Outcome(tuple(tables), tuple(figures), tuple(findings))
 
 
 def read(folder: Path) -> list[dict[str, str]]:
@@ -110,6 +111,22 @@ def table(backbone: Backbone, axis: str, rows: list[dict[str, str]]) -> Table:
         rows=tuple(body),
         notes=(f"Everything else as in Table 2; {len(backbone.config.seeds)} seeds.",),
     )
+
+
+def effects(rows: list[dict[str, str]], axis: str) -> list[str]:
+    """A sentence a method: how far its mean AUC moves along the axis, beside how far seeds of one value lie apart."""
+    sentences = []
+    for method, values in by_value(rows, axis).items():
+        auc = {value: [float(row["auc"]) for row in seeds] for value, seeds in values.items()}
+        mean = {value: float(np.mean(of)) for value, of in auc.items()}
+        worst, best = min(mean, key=mean.__getitem__), max(mean, key=mean.__getitem__)
+        noise = max(max(of) - min(of) for of in auc.values())
+        verdict = "more" if mean[best] - mean[worst] > noise else "no more"
+        sentences.append(
+            f"{METHODS[method].title} by {LABELS[axis]}: AUC {mean[worst]:.3f} (at {worst:g}) to {mean[best]:.3f} (at "
+            f"{best:g}), {verdict} than seeds of one value differ (up to {noise:.3f})."
+        )
+    return sentences
 
 
 def _entry(rows: list[dict[str, str]]) -> Entry:

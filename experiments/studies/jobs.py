@@ -105,7 +105,10 @@ def chosen_dataset(config: ConfigDict, field: str) -> Chosen:
 def run_job(backbone: Backbone, name: str, dataset: Chosen, fields: dict[str, Any]) -> Job:
     """A run called `name` on a dataset, with these fields (`{"dataset.variant": ...}`) changed."""
     if backbone.config.store:
-        raise ReLopeError("a study has a store for every dataset, named by what is in it: leave config.store empty")
+        raise ReLopeError(
+            "a study has a store for every dataset, named by what is in it: "
+            "leave config.store empty, and name their folder with --config.stores=..."
+        )
     config = backbone.config.copy_and_resolve_references()
     config.unlock()
     for field in STUDY_FIELDS:

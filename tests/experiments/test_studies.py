@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import copy
 import csv
-import itertools
 import json
-import math
-import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,9 +16,7 @@ from experiments.cells import expand
 from experiments.configs import figure2, paper
 from experiments.grid import parse_axes
 from experiments.studies import STUDIES, execute, figure3, get_studies, table1, table3
-from experiments.studies.comparisons import compare_means
 from experiments.studies.jobs import Backbone, Chosen, datasets, main_run, main_runs, run_job
-from experiments.studies.rows import marks
 from experiments.studies.study import Study
 from experiments.tested import read_test_split
 from extract.settings import open_or_extract, plan_from_config
@@ -30,8 +24,7 @@ from extract.spec import TOY_MLLM
 from extract.toy import build
 from extract.variants import load_captions
 from relope_jax.errors import ReLopeError
-from relope_jax.metrics.auc import Z_95, delong
-from relope_jax.metrics.holm import holm
+from relope_jax.metrics.auc import delong
 from relope_jax.run import Run
 from tests.extract import tiny_models
 
@@ -179,13 +172,13 @@ def test_rank_and_beta_are_swept_where_relope_is():
     config = paper.get_config()
     jobs = {job.name: job for job in figure3.STUDY.jobs(config)}
     assert {name: len(parse_axes(job.config, job.grid)[0].values) for name, job in jobs.items()} == {
-        "rank-vega_charts": 3, "layer-vega_charts": 4, "beta-vega_charts": 3,
+        "rank-vega_plots": 3, "layer-vega_plots": 4, "beta-vega_plots": 3,
     }  # fmt: skip
-    scales = {member.member.spec.lora.scale for member in expand(jobs["rank-vega_charts"].config, parse_axes(
-        jobs["rank-vega_charts"].config, jobs["rank-vega_charts"].grid))}  # fmt: skip
+    scales = {member.member.spec.lora.scale for member in expand(jobs["rank-vega_plots"].config, parse_axes(
+        jobs["rank-vega_plots"].config, jobs["rank-vega_plots"].grid))}  # fmt: skip
     assert scales == {2.0}
     config.probes = ("probe",)
-    assert [job.name for job in figure3.STUDY.jobs(config)] == ["layer-vega_charts"]
+    assert [job.name for job in figure3.STUDY.jobs(config)] == ["layer-vega_plots"]
 
 
 def test_a_study_that_fails_spares_the_others(config, finished, monkeypatch, capsys):
@@ -220,44 +213,6 @@ def test_datasets_and_probes_that_a_study_cannot_use_are_refused_before_anything
     config.store = "somewhere"
     with pytest.raises(ReLopeError, match=r"leave config\.store empty"):
         main_runs(config)
-
-
-def summary_of(auc: dict[str, float], error: float) -> SimpleNamespace:
-    """A run whose paired differences all have this standard error."""
-    pairs = list(itertools.combinations(auc, 2))
-    p = holm(np.array([math.erfc(abs(auc[a] - auc[b]) / error / math.sqrt(2)) for a, b in pairs]))
-    differences = [
-        {"first": a, "second": b, "difference": auc[a] - auc[b], "low": auc[a] - auc[b] - Z_95 * error,
-         "high": auc[a] - auc[b] + Z_95 * error, "p_holm": p_holm}
-        for (a, b), p_holm in zip(pairs, p, strict=True)
-    ]  # fmt: skip
-    return SimpleNamespace(summary={"methods": {m: {"auc": v} for m, v in auc.items()}, "differences": differences})
-
-
-def test_the_mark_of_no_difference_needs_a_test():
-    run = summary_of({"relope": 0.8, "probe": 0.79}, error=0.02)
-    run.summary["methods"]["random"] = {"auc": 0.5}  # nobody tests it
-    assert marks(run, ["relope", "probe", "random"]) == {"relope": "b", "probe": "=", "random": ""}
-
-
-def test_better_on_the_mean_is_corrected_for_all_pairs():
-    """p = 0.02 against the probe: of 3 tests, those with the best method, it would be the last and stay 0.02; of all 6
-    three are weaker, which makes it 0.08."""
-    auc = {"relope": 0.8, "probe": 0.8 - 2.33 * 0.01, "attention_probe": 0.76, "chow_sum": 0.765}
-    said = compare_means([summary_of(auc, error=0.01)], list(auc), "suite")
-    assert said[0] == "suite: the highest mean AUC has ReLope (0.800)."
-    assert re.fullmatch(r"It is better than Chow-Sum .*, Attention Probe \(\+0\.040 .*\)\.", said[1])
-    assert re.fullmatch(r"Not significantly different from it: Probe \(\+0\.023 \[.*\], p = 0\.079\)\.", said[2])
-    assert "ReLope is better than Attention Probe (+0.040" in said[3]
-    assert said[3].endswith("): found here.")
-    assert said[4].endswith("p = 0.079): not found here.")
-    assert said[5].endswith("Holm-corrected for 6 pairs.")
-
-
-def test_the_opposite_of_the_papers_claim_is_said():
-    said = compare_means([summary_of({"relope": 0.7, "probe": 0.8}, error=0.01)], ["relope", "probe"], "suite")
-    assert "ReLope is better than Probe (-0.100" in said[2]
-    assert said[2].endswith("the opposite is found here.")
 
 
 def test_unknown_study_lists_the_known_ones():

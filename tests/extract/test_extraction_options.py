@@ -194,13 +194,17 @@ def test_grid_of_an_image_after_a_row_with_two(toy, tmp_path):
 def test_stores_of_different_things_have_different_names():
     config = base.get_config()
     names = {plan_from_config(config).store}
-    for field, value in (("dataset.variant", "noise:25"), ("extract.layers", (12,)), ("model.adapter", "vision-lora")):
+    fields = {
+        "dataset.variant": "noise:25", "extract.layers": (12,), "model.adapter": "vision-lora",
+        "stores": "s3://bucket/mine/",
+    }  # fmt: skip
+    for field, value in fields.items():
         other = base.get_config()
         other.update_from_flattened_dict({field: value})
         names.add(plan_from_config(other).store)
     assert names == {
         "stores/toy-mllm-easy_vqa-l24", "stores/toy-mllm-easy_vqa-noise-25-l24", "stores/toy-mllm-easy_vqa-l12-24",
-        "stores/toy-mllm-vision-lora-easy_vqa-l24",
+        "stores/toy-mllm-vision-lora-easy_vqa-l24", "s3://bucket/mine/toy-mllm-easy_vqa-l24",
     }  # fmt: skip
 
 

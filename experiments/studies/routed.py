@@ -1,0 +1,70 @@
+"""What routing to the large model buys on a dataset, and whether it is more than chance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from experiments.studies.rows import SIGNIFICANT
+from experiments.tested import RoutedSplit
+from relope_jax.methods import METHODS
+from relope_jax.metrics.auc import Z_95
+from relope_jax.metrics.holm import holm
+from relope_jax.metrics.routing_bootstrap import bootstrap_routing
+from relope_jax.metrics.summary import Estimate
+
+RESAMPLES = 10_000  # p is at least 2 / 10,001, which the correction for a hundred tests still leaves below 5 %
+CHANCE = "chance"
+
+
+def gap(split: RoutedSplit) -> Estimate:
+    """The large model's lead in accuracy over the small one, paired by question; questions about one image count once
+    in its interval."""
+    gain = (split.large - split.labels).astype(np.float64)
+    units = np.unique(split.groups, return_inverse=True)[1]
+    error = math.sqrt(np.sum(np.bincount(units, gain - gain.mean()) ** 2)) / len(gain)
+    return Estimate(gain.mean(), gain.mean() - Z_95 * error, gain.mean() + Z_95 * error)
+
+
+def has_gap(split: RoutedSplit) -> bool:
+    """Whether the large model is significantly better: shares of a gap that may be none say nothing."""
+    return gap(split).low > 0
+
+
+def above_chance(split: RoutedSplit, methods: Sequence[str]) -> dict[str, Estimate]:
+    """Every router's AUDC minus that of routing at random, paired by resample, with its p-value."""
+    chance = np.zeros((1, len(split.labels)))  # all tied: the expectation over all orders
+    scores = np.concatenate([chance, *(split.scores[method] for method in methods)])
+    names = [CHANCE, *(method for method in methods for _ in split.scores[method])]
+    found = bootstrap_routing(scores, split.labels, split.large, split.groups, RESAMPLES)
+    return {method: found.audc.difference(names, method, CHANCE) for method in methods}
+
+
+def gains(splits: Mapping[str, RoutedSplit], methods: Sequence[str]) -> list[str]:
+    """A sentence a dataset: what the large model is worth there, and which routers beat routing at random."""
+    found = {dataset: above_chance(split, methods) for dataset, split in splits.items()}
+    tests = [(dataset, method) for dataset in found for method in methods]
+    p_values = holm(np.array([found[dataset][method].p for dataset, method in tests]))
+    better: dict[str, list[str]] = {dataset: [] for dataset in splits}
+    for (dataset, method), p in zip(tests, p_values, strict=True):
+        if p < SIGNIFICANT and (value := found[dataset][method].value) > 0:
+            better[dataset].append(f"{METHODS[method].title} ({value:+.3f})")
+    sentences = [f"{_models(dataset, split)} {_better(better[dataset])}" for dataset, split in splits.items()]
+    return [*sentences, f"AUDC: paired bootstrap over images, Holm-corrected for {len(tests)} tests."]
+
+
+def _models(dataset: str, split: RoutedSplit) -> str:
+    lead = gap(split)
+    worth = "" if lead.low > 0 else ", so there is no gap that routing could be said to recover"
+    return (
+        f"{dataset}: the small model is right on {split.labels.mean():.1%}, the large one on {split.large.mean():.1%} "
+        f"({lead.value:+.3f} [{lead.low:+.3f}, {lead.high:+.3f}]{worth})."
+    )
+
+
+def _better(names: Sequence[str]) -> str:
+    if not names:
+        return "No router has a significantly higher AUDC than routing at random."
+    return f"Higher AUDC than routing at random: {', '.join(names)}."
