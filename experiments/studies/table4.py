@@ -23,8 +23,11 @@ def jobs(config: ConfigDict) -> list[Job]:
 
 
 def _job(backbone: Backbone, dataset: Chosen) -> Job:
-    others = tuple(other.text for other in datasets(backbone.config).values() if other != dataset)
-    fields = {"methods": backbone.config.probes, "train_on": others, **NO_LARGE}
+    config = backbone.config
+    others = tuple(other.text for other in datasets(config).values() if other != dataset)
+    # They have so many times the prompts: an epoch has so many times the steps.
+    train = {f"train.{field}": -(-config.train[field] // len(others)) for field in ("epochs", "patience")}
+    fields = {"methods": config.probes, "train_on": others, **train, **NO_LARGE}
     return run_job(backbone, f"all-but-{dataset.title}", dataset, fields)
 
 
