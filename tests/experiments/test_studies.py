@@ -15,7 +15,7 @@ from transformers import AutoTokenizer
 from experiments.cells import expand
 from experiments.configs import figure2, paper
 from experiments.grid import parse_axes
-from experiments.studies import STUDIES, execute, figure3, get_studies, table1, table3
+from experiments.studies import STUDIES, execute, figure3, get_studies, table1, table3, table4
 from experiments.studies.jobs import Backbone, Chosen, datasets, main_run, main_runs, run_job
 from experiments.studies.study import Study
 from experiments.tested import read_test_split
@@ -139,6 +139,14 @@ def test_the_same_command_again_runs_nothing(config, finished, monkeypatch, caps
     out = capsys.readouterr().out
     assert "2 runs are finished" in out
     assert "APGR" in out
+
+
+def test_table4_trains_on_the_others_for_as_many_steps_as_on_one():
+    config = paper.get_config()
+    assert {(job.config.train.epochs, job.config.train.patience) for job in main_runs(config)} == {(120, 40)}
+    left_out = [job.config for job in table4.STUDY.jobs(config) if job.config.train_on]
+    assert {len(job.train_on) for job in left_out} == {4}
+    assert {(job.train.epochs, job.train.patience) for job in left_out} == {(30, 10)}
 
 
 def test_names_of_datasets():
