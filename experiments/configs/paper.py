@@ -45,6 +45,7 @@ def get_config() -> ConfigDict:
     config.relope.learning_rate = 3e-4
     config.attention_probe.learning_rate = 1e-3
     config.probe.learning_rate = 3e-4
-    config.train.epochs = 120
-    config.train.patience = 40  # epochs of six steps each: 8 of them, as elsewhere, would stop on the first plateau
+    config.train.batch_size = 32
+    config.train.epochs = 60
+    config.train.patience = 20  # epochs of eleven steps: 8, as elsewhere, would stop on the first plateau
     return config

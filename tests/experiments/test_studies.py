@@ -143,10 +143,10 @@ def test_the_same_command_again_runs_nothing(config, finished, monkeypatch, caps
 
 def test_table4_trains_on_the_others_for_as_many_steps_as_on_one():
     config = paper.get_config()
-    assert {(job.config.train.epochs, job.config.train.patience) for job in main_runs(config)} == {(120, 40)}
+    assert {(job.config.train.epochs, job.config.train.patience) for job in main_runs(config)} == {(60, 20)}
     left_out = [job.config for job in table4.STUDY.jobs(config) if job.config.train_on]
     assert {len(job.train_on) for job in left_out} == {4}
-    assert {(job.train.epochs, job.train.patience) for job in left_out} == {(30, 10)}
+    assert {(job.train.epochs, job.train.patience) for job in left_out} == {(15, 5)}
 
 
 def test_names_of_datasets():
