@@ -13,7 +13,7 @@ paper: $(VENV)/.installed
 	$(BIN)/python -m experiments.run --config=paper.py
 
 test: lint types $(VENV)/.installed-dev
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 setup: $(VENV)/.installed-dev
 

@@ -14,6 +14,20 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_default_matmul_precision", "highest")
 
+# Files of minutes. Whole files are dealt to the workers in this order: one of these, begun last, would run alone.
+LONGEST = (
+    "test_cluster.py",
+    "test_end_to_end.py",
+    "test_studies.py",
+    "test_survival.py",
+    "test_resume.py",
+    "test_feeds.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
 
 @pytest.fixture(scope="session")
 def toy():
