@@ -12,7 +12,12 @@ STYLES = {
     "Reply with a number from 0 to 100 and nothing else.",
 }
 _FIELD = re.compile(r"\{(prompt|answer)\}")
-_NUMBER = re.compile(r"(?<![\d.,-])(?P<number>\d+(?:\.\d+)?)(?P<percent>\s*(?:%|percent|/\s*100))?", re.IGNORECASE)
+_SCALE = re.compile(r"\b0\s*(?:%\s*)?(?:to|-)\s*100\b", re.IGNORECASE)  # the question's own words
+_NUMBER = re.compile(
+    r"(?<![\d.,-])(?P<number>\d+(?:\.\d+)?)(?![\d,]*\d)"
+    r"(?:\s*(?:/|out\s+of)\s*(?P<whole>[1-9]\d*)|(?P<percent>\s*(?:%|percent)))?",
+    re.IGNORECASE,
+)
 _ANSWER = re.compile(r"answer\s*:[ \t*]*(?P<answer>[^\n]*)", re.IGNORECASE)
 
 
@@ -32,12 +37,14 @@ def answer_text(style: str, response: str) -> str:
 def stated_percent(response: str) -> str:
     """The first number of a reply to "confidence", in percent; "" when there is none or it is above 100.
 
-    A fraction of 1 with a decimal point, such as 0.85, is taken for a probability.
+    A fraction of 1 with a decimal point, such as 0.85, is taken for a probability; 8/10 and "8 out of 10" are 80.
     """
-    found = _NUMBER.search(response)
+    found = _NUMBER.search(_SCALE.sub("", response))
     if not found:
         return ""
     value = float(found["number"])
-    if "." in found["number"] and value <= 1 and not found["percent"]:
+    if found["whole"]:
+        value *= 100 / int(found["whole"])
+    elif "." in found["number"] and value <= 1 and not found["percent"]:
         value *= 100
     return f"{value:.10g}" if value <= 100 else ""
