@@ -18,19 +18,25 @@ class Section:
 def page(title: str, sections: Sequence[Section], lead: str = "") -> str:
     """The page; `title` is plain text, `lead` is HTML below the title and before the sections."""
     e = html.escape
-    parts = "".join(
-        f'<section id="part-{i}"><h2>{e(section.title)}</h2>\n{section.body}\n</section>\n'
-        for i, section in enumerate(sections, 1)
-    )
-    contents = "".join(f'<a href="#part-{i}">{e(section.title)}</a> ' for i, section in enumerate(sections, 1))
-    if len(sections) == 1:  # its title is the page's
-        parts, contents = f"<section>{sections[0].body}</section>\n", ""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta name="color-scheme" content="light dark">\n<title>{e(title)}</title>\n<style>{STYLE}</style></head>\n'
-        f"<body><h1>{e(title)}</h1>\n{lead}\n<nav>{contents}</nav>\n{parts}</body></html>\n"
+        f"<body><h1>{e(title)}</h1>\n{lead}\n{_parts(sections)}</body></html>\n"
     )
+
+
+def _parts(sections: Sequence[Section]) -> str:
+    """Links to the sections and the sections; a single one needs no link, and its title is the page's."""
+    if len(sections) == 1:
+        return f"<section>{sections[0].body}</section>\n"
+    e = html.escape
+    links = "".join(f'<a href="#part-{i}">{e(section.title)}</a> ' for i, section in enumerate(sections, 1))
+    parts = "".join(
+        f'<section id="part-{i}"><h2>{e(section.title)}</h2>\n{section.body}\n</section>\n'
+        for i, section in enumerate(sections, 1)
+    )
+    return f"<nav>{links}</nav>\n{parts}"
 
 
 def paragraphs(texts: Sequence[str], kind: str = "") -> str:
