@@ -61,7 +61,8 @@ def open_or_extract(plan: Extraction) -> Store:
     if different := mismatches(plan, store.identity):
         raise ReLopeError(
             f"the store {plan.store} was made with other settings ({'; '.join(different)}): "
-            "delete it, set the config's fields to the store's, or name another with --config.store=... (a study's: --config.stores=...)"
+            "delete it, set the config's fields to the store's, or name another with --config.store=... "
+            "(a study's: --config.stores=...)"
         )
     return Store(plan.store, plan.extract.layer)
 
