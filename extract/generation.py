@@ -15,6 +15,7 @@ from transformers import StoppingCriteria, StoppingCriteriaList
 
 from extract.backbone import Backbone
 from extract.prompts import build_inputs
+from extract.shared_prefill import SharedPrefill
 from relope_jax.errors import ReLopeError, require_range
 
 CAPTION_PROMPT = "Describe this image in detail."
@@ -85,30 +86,27 @@ class Generated:
     output_embedding: np.ndarray
 
 
-def generate(backbone: Backbone, inputs: Any, max_new_tokens: int, *, sampling: Sampling | None = None) -> Generated:
+def generate(
+    backbone: Backbone,
+    inputs: Any,
+    max_new_tokens: int,
+    *,
+    sampling: Sampling | None = None,
+    shared: SharedPrefill | None = None,
+) -> Generated:
     """Answer the left-padded prompts of `build_inputs`: greedily, or drawn once with `sampling`.
 
-    Nothing of size steps * vocabulary is kept, and the model is left without hooks.
+    Nothing of size steps * vocabulary is kept, and the model is left without hooks. Calls with the same `inputs` and
+    `shared`, one after another, compute the prompts once.
     """
     options: dict[str, Any] = GREEDY
     if sampling:
         options = SAMPLED | {"temperature": float(sampling.temperature), "top_p": float(sampling.top_p)}
-    with torch.inference_mode(), _seeded(sampling, backbone.device), _Recorder(backbone) as recorder:
+    with torch.inference_mode(), _seeded(sampling, backbone.device), _Recorder(backbone, shared) as recorder:
         output = backbone.model.generate(
             **inputs, max_new_tokens=max_new_tokens, stopping_criteria=StoppingCriteriaList([recorder]), **options
         )
     return recorder.generated(output[:, inputs["input_ids"].shape[1] :])
-
-
-def sample_answers(
-    backbone: Backbone, inputs: Any, k: int, max_new_tokens: int, sampling: Sampling
-) -> list[list[Answer]]:
-    """`k` drawn answers a prompt, `[batch][k]`. More draws with the same seed go on where fewer stopped."""
-    draws = []
-    for draw in range(k):  # one after another: k copies of the prompts at once would need k times the memory
-        seeded = dataclasses.replace(sampling, seed=stable_seed(sampling.seed, draw))
-        draws.append(generate(backbone, inputs, max_new_tokens, sampling=seeded).answers)
-    return [list(answers) for answers in zip(*draws, strict=True)]
 
 
 def caption_images(
@@ -148,8 +146,10 @@ class _Recorder(StoppingCriteria):
     It is a stopping criterion, which never stops, because these are shown every token, the last one too.
     """
 
-    def __init__(self, backbone: Backbone):
+    def __init__(self, backbone: Backbone, shared: SharedPrefill | None = None):
         self._backbone = backbone
+        self._sharing = contextlib.ExitStack()
+        self._shared = shared
         ends = backbone.model.generation_config.eos_token_id  # a number, several, or none
         self._ends = torch.tensor([] if ends is None else ends, dtype=torch.long, device=backbone.device).flatten()
         self._hooks: list[Any] = []
@@ -161,14 +161,21 @@ class _Recorder(StoppingCriteria):
             # Not the output head: some families still change the logits after it.
             self._backbone.model.register_forward_hook(self._on_model),
         ]
+        if self._shared:
+            serving = self._shared.serve(self._backbone.model, lambda: self._state, self._set_state)
+            self._sharing.enter_context(serving)
         return self
 
     def __exit__(self, *error: object) -> None:
         for hook in self._hooks:
             hook.remove()
+        self._sharing.close()
 
     def _on_decoder(self, module: torch.nn.Module, args: tuple, output: Any) -> None:
-        self._state = output[0][:, -1].float()
+        self._set_state(output[0][:, -1].float())
+
+    def _set_state(self, state: torch.Tensor) -> None:
+        self._state = state
 
     def _on_model(self, module: torch.nn.Module, args: tuple, output: Any) -> None:
         self._logits = output.logits[:, -1].float()

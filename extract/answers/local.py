@@ -25,6 +25,7 @@ class InProcess:
         parts = (spec.name, model_source(spec), adapter_source(spec), spec.dtype, spec.attention)
         self.source = " ".join(("in process:", *filter(None, parts)))
         self._backbone: Any = None
+        self._last: Any = None  # the last prompts that were drawn from, their inputs and their prefill
 
     def collect(self, questions: Iterable[Question], cache: Cache, collected: Collected, bar: tqdm) -> None:
         """Answer every request of `collected.spec`, `concurrency` questions a batch."""
@@ -55,21 +56,37 @@ class InProcess:
             for request in requests:
                 yield from self._generate([request], collected)
 
+    def _inputs(self, requests: Sequence[Request]) -> Any:
+        from extract.prompts import build_inputs
+
+        queries = [(request.text, [decode(url) for url in request.question.urls]) for request in requests]
+        return build_inputs(self._backbone, queries)
+
+    def _prefilled(self, requests: Sequence[Request]) -> tuple[Any, Any]:
+        """Inputs of prompts that are drawn from several times, one draw after the other, and their one prefill."""
+        from extract.shared_prefill import SharedPrefill
+
+        asked = [(request.question.sample_id, request.text) for request in requests]
+        if self._last is None or self._last[0] != asked:
+            self._last = None  # its memory is needed
+            self._last = asked, self._inputs(requests), SharedPrefill()
+        return self._last[1:]
+
     def _responses(self, requests: Sequence[Request]) -> list[Response]:
         from extract.backbone import load_backbone  # torch and transformers load only when needed
         from extract.batching import is_out_of_memory
         from extract.generation import Sampling, generate, stable_seed
-        from extract.prompts import build_inputs
 
         self._backbone = self._backbone or load_backbone(self.spec)
-        queries = [(request.text, [decode(url) for url in request.question.urls]) for request in requests]
-        inputs = build_inputs(self._backbone, queries)
-        fields, sampling = requests[0].fields, None
+        fields, sampling, shared = requests[0].fields, None, None
         if "top_p" in fields:
+            inputs, shared = self._prefilled(requests)
             seed = stable_seed(fields["seed"], requests[0].style, *(r.question.sample_id for r in requests))
             sampling = Sampling(fields["temperature"], fields["top_p"], seed)
+        else:
+            inputs = self._inputs(requests)
         try:
-            answers = generate(self._backbone, inputs, fields["max_tokens"], sampling=sampling).answers
+            answers = generate(self._backbone, inputs, fields["max_tokens"], sampling=sampling, shared=shared).answers
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise

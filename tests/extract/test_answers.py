@@ -374,7 +374,11 @@ def test_small_model_answers_in_process(plan, server, toy, monkeypatch):
     assert all(len(row["token_logprobs"]) == row["completion_tokens"] <= 3 for row in rows)
     assert all(max(row["token_logprobs"]) <= 0 < row["prompt_tokens"] for row in rows)
     assert answers.settings["model"] == "toy-mllm"
+    passes = []
+    hook = toy.decoder.register_forward_hook(lambda *_: passes.append(1))
     sampled = ask(plan, server, max_tokens=1, samples=2, temperature=3.0, name="votes", **test)
+    hook.remove()
+    assert len(passes) == 2  # one a style: both draws share it
     assert len(sampled.table) == 3 * 2 * 2
     assert len(set(sampled.table["response"].to_pylist())) > 3
     assert len(loads) == 2
@@ -403,7 +407,7 @@ def test_question_that_the_small_models_processor_refuses_is_left_out(plan, serv
 
     monkeypatch.setattr(backbone, "load_backbone", lambda spec: toy)
 
-    def quick(model, inputs, max_tokens, *, sampling):
+    def quick(model, inputs, max_tokens, *, sampling, shared):
         n = len(inputs["input_ids"])
         return generation.Generated([generation.Answer("blue", np.zeros(1), 0.0)] * n, np.zeros((n, 1)))
 

@@ -15,8 +15,9 @@ from PIL import Image
 
 from extract.backbone import Backbone, load_backbone
 from extract.capture import Capture
-from extract.generation import GREEDY, Generated, Sampling, caption_images, generate, sample_answers, stable_seed
+from extract.generation import GREEDY, Generated, Sampling, caption_images, generate, stable_seed
 from extract.prompts import PALIGEMMA, build_inputs
+from extract.shared_prefill import SharedPrefill
 from extract.spec import ModelSpec
 from relope_jax.errors import ReLopeError
 from tests.extract import tiny_models as tiny
@@ -220,23 +221,41 @@ def test_a_bfloat16_model_is_summed_in_float32(llava):
     assert not torch.equal(embedding, embedding.bfloat16().float())  # means have more digits than bfloat16
 
 
+def test_a_shared_prefill_is_computed_once_and_changes_nothing(subject, ends):
+    """Bit for bit: it is the same computation. Greedy, then drawn, then greedy again, as if the first left no trace."""
+    ends(subject, None, 0)
+    inputs, model = build_inputs(subject.backbone, subject.queries), subject.backbone.model
+    draws = [None, Sampling(temperature=2.0, seed=1), Sampling(temperature=2.0, seed=2), None]
+    apart = [generate(subject.backbone, inputs, STEPS, sampling=sampling) for sampling in draws]
+    widths, shared, own = [], SharedPrefill(), vars(model).get("forward")
+    hook = subject.backbone.decoder.register_forward_hook(lambda _m, _a, out: widths.append(out[0].shape[1]))
+    together = [generate(subject.backbone, inputs, STEPS, sampling=sampling, shared=shared) for sampling in draws]
+    hook.remove()
+    assert widths == [inputs["input_ids"].shape[1]] + [1] * (STEPS - 1) * len(draws)
+    assert vars(model).get("forward") is own
+    assert len({tuple(answer.text for answer in one.answers) for one in apart}) == 3
+    for one, other in zip(apart, together, strict=True):
+        np.testing.assert_array_equal(one.output_embedding, other.output_embedding)
+        for answer, same in zip(one.answers, other.answers, strict=True):
+            assert (answer.text, answer.first_token_entropy) == (same.text, same.first_token_entropy)
+            np.testing.assert_array_equal(answer.token_logprobs, same.token_logprobs)
+
+
 def test_sampling_follows_from_the_seed(llava):
     inputs = build_inputs(llava.backbone, llava.queries)
-    sampling = Sampling(seed=5)
+
+    def texts(seed: int) -> list[str]:
+        answers = generate(llava.backbone, inputs, STEPS, sampling=Sampling(seed=seed)).answers
+        return [answer.text for answer in answers]
+
     torch.manual_seed(1)
-    one = sample_answers(llava.backbone, inputs, 3, STEPS, sampling)
+    one = texts(5)
     state = torch.get_rng_state()
     torch.manual_seed(2)
-    two = sample_answers(llava.backbone, inputs, 4, STEPS, sampling)
+    assert texts(5) == one
     torch.manual_seed(1)
     assert torch.equal(state, torch.get_rng_state())  # the caller's random numbers are not used up
-    texts = [[answer.text for answer in row] for row in one]
-    assert [[answer.text for answer in row[:3]] for row in two] == texts
-    assert [len(row) for row in two] == [4] * len(llava.queries)
-    np.testing.assert_array_equal(two[0][0].token_logprobs, one[0][0].token_logprobs)
-    assert len({text for row in texts for text in row}) == 3 * len(llava.queries)
-    other = sample_answers(llava.backbone, inputs, 3, STEPS, dataclasses.replace(sampling, seed=6))
-    assert [[answer.text for answer in row] for row in other] != texts
+    assert set(texts(6)).isdisjoint(one)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])

@@ -1,0 +1,56 @@
+"""One prefill for several answers to the same prompts: what is drawn from them differs, what is read does not."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+
+class SharedPrefill:
+    """The first forward pass over some prompts: computed once, then repeated from what was noted of it.
+
+    For answers to the very same inputs, one after another: some families keep the last prompts' positions in the model.
+    Costs one more copy of the prompts' key-value cache.
+    """
+
+    def __init__(self) -> None:
+        self._noted: tuple[Any, torch.Tensor] | None = None  # the output with its cache; the last decoder state
+
+    @contextlib.contextmanager
+    def serve(
+        self, model: torch.nn.Module, state: Callable[[], torch.Tensor], restore: Callable[[torch.Tensor], None]
+    ) -> Iterator[None]:
+        """While a model generates: its first forward pass is the shared one.
+
+        Args:
+          state: gives what else was seen of the pass that was just computed; `restore` is given it in place of a pass.
+        """
+        computed, calls = model.forward, itertools.count()
+
+        @functools.wraps(computed)  # `generate` reads the signature
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            if next(calls):
+                return computed(*args, **kwargs)
+            if self._noted is None:
+                output = computed(*args, **kwargs)
+                output.logits = output.logits[:, -1:].clone()  # no other position's is read
+                self._noted = copy.deepcopy(output), state()
+                return output
+            output, seen = self._noted
+            restore(seen)
+            return copy.deepcopy(output)  # its cache grows with the answer
+
+        own = vars(model).get("forward")  # as a model on several devices has
+        model.forward = forward
+        try:
+            yield
+        finally:
+            del model.forward
+            if own is not None:
+                model.forward = own
