@@ -11,7 +11,6 @@ from absl import app, flags
 
 from experiments.calibration import calibrate, splits_of
 from experiments.calibration_words import Request, record, text
-from experiments.tested import MOT_PROMPTS
 from relope_jax.errors import ReLopeError, exit_on_error
 from relope_jax.methods import get_method
 from relope_jax.metrics.cost import CostSpec, Reading
@@ -27,7 +26,9 @@ flags.DEFINE_alias("target-accuracy", "target_accuracy")
 _CONFIDENCE = flags.DEFINE_float("confidence", 0.95, "probability that the promise holds")
 _DEPTH = flags.DEFINE_float("depth", 1.0, "share of the small model's layers that a prefill runs before the decision")
 _PROMPTS = flags.DEFINE_integer(
-    "sampled_prompts", MOT_PROMPTS, "how often the prompt is paid for when answers are sampled"
+    "sampled_prompts",
+    1,
+    "how often a prompt is paid for when answers are sampled: k where each is one request",
 )
 _PRICES = {
     field.name: flags.DEFINE_float(f"price_{field.name}", None, "dollars for a million tokens")

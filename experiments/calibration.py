@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from experiments.calibration_words import Chosen, Request, refusal
+from experiments.sample_table import read_tokens, uncounted
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import TrainedMethod, get_method
-from relope_jax.metrics.cost import CostSpec, QueryCosts, Reading, Tokens, query_costs
+from relope_jax.metrics.cost import CostSpec, QueryCosts, Reading, query_costs
 from relope_jax.metrics.thresholds import (
     Goal,
     GoalTest,
@@ -85,10 +86,9 @@ def splits_of(run: Run, request: Request, prices: CostSpec, reading: Reading) ->
             rows["score"].to_numpy(), rows["label"].to_numpy().astype(np.int64),
             np.array(rows["group"].to_pylist()), large_labels(rows, name, request), costs_of(rows, prices, reading),
         )  # fmt: skip
-    if request.budget is not None and splits["validation"].costs is None:
-        raise ReLopeError(
-            f"{run.path} does not know all token counts that a budget needs ({', '.join(missing(table, reading))})"
-        )
+    unknown = uncounted(samples.filter(pc.equal(samples["split"], "validation")), reading.kind)
+    if request.budget is not None and unknown:
+        raise ReLopeError(f"{run.path} does not know all token counts that a budget needs ({', '.join(unknown)})")
     return splits
 
 
@@ -116,20 +116,7 @@ def large_labels(rows: pa.Table, split: str, request: Request) -> np.ndarray | N
     return None
 
 
-TOKENS = ("prompt_tokens", "answer_tokens", "large_prompt_tokens", "large_answer_tokens")
-
-
-def missing(rows: pa.Table, reading: Reading) -> list[str]:
-    """Columns of token counts with gaps, among those that the costs of this reading need."""
-    needed = (*TOKENS, "sampled_tokens") if reading.kind == "samples" else TOKENS
-    return [name for name in needed if rows[name].null_count]
-
-
 def costs_of(rows: pa.Table, prices: CostSpec, reading: Reading) -> QueryCosts | None:
     """What every query costs, if all of its tokens were counted."""
-    if missing(rows, reading):
-        return None
-    counts = [rows[name].to_numpy() for name in TOKENS]
-    return query_costs(
-        prices, Tokens(*counts, None if reading.kind != "samples" else rows["sampled_tokens"].to_numpy()), reading
-    )
+    tokens = read_tokens(rows)
+    return query_costs(prices, tokens, reading) if tokens and not tokens.uncounted(reading.kind) else None

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from relope_jax.baselines.inputs import Inputs
+from relope_jax.metrics.cost import READS, Tokens
+from relope_jax.states.answers import Answers
 
 SCHEMA = pa.schema(
     [
@@ -20,9 +24,13 @@ SCHEMA = pa.schema(
         ("answer_tokens", pa.int32()),  # of the small model's greedy answer
         ("large_prompt_tokens", pa.int32()),  # null when nobody asked, or counted
         ("large_answer_tokens", pa.int32()),
+        ("sampled_prompt_tokens", pa.int32()),  # of the prompts that answers are drawn from, each once
         ("sampled_tokens", pa.int32()),  # of all sampled answers together; null without them
+        ("confidence_prompt_tokens", pa.int32()),  # of the question how likely the answer is right; null if not asked
+        ("confidence_tokens", pa.int32()),
     ]
 )
+COUNTS = {field.name: f"{field.name}_tokens" for field in dataclasses.fields(Tokens)}  # columns of token counts
 
 
 def sample_table(inputs: Inputs) -> pa.Table:
@@ -40,19 +48,48 @@ def sample_table(inputs: Inputs) -> pa.Table:
         "answer_tokens": pc.list_value_length(stored["token_logprobs"]),
         "large_prompt_tokens": [answer.get("prompt_tokens") for answer in answers],
         "large_answer_tokens": [answer.get("completion_tokens") for answer in answers],
-        "sampled_tokens": sampled_tokens(inputs),
+        "sampled_prompt_tokens": summed(inputs.samples, "prompt_tokens", inputs.sample_ids, once=True),
+        "sampled_tokens": summed(inputs.samples, "completion_tokens", inputs.sample_ids),
+        "confidence_prompt_tokens": summed(inputs.confidence, "prompt_tokens", inputs.sample_ids),
+        "confidence_tokens": summed(inputs.confidence, "completion_tokens", inputs.sample_ids),
     }
     return pa.table(columns).cast(SCHEMA)
 
 
-def sampled_tokens(inputs: Inputs) -> list[int | None]:
-    """Tokens of each sample's sampled answers; None where an answer is missing or was not counted."""
-    if inputs.samples is None:
-        return [None] * len(inputs.sample_ids)
-    counts: dict[str, int | None] = dict.fromkeys(inputs.sample_ids, 0)
-    table = inputs.samples.table
-    for name, tokens in zip(table["sample_id"].to_pylist(), table["completion_tokens"].to_pylist(), strict=True):
-        known = counts.get(name)
-        counts[name] = None if tokens is None or known is None else known + tokens
-    complete = inputs.samples.has(inputs.sample_ids)
-    return [counts[name] if there else None for name, there in zip(inputs.sample_ids, complete, strict=True)]
+def summed(answers: Answers | None, column: str, sample_ids: list[str], *, once: bool = False) -> list[int | None]:
+    """A column of counts, summed over each sample's answers; None where an answer is missing or was not counted.
+
+    Args:
+      once: take the first answer to each prompt alone: what all answers to it have in common is counted once.
+    """
+    if answers is None:
+        return [None] * len(sample_ids)
+    counts: dict[str, int | None] = dict.fromkeys(sample_ids, 0)
+    names = ("sample_id", "index", column)
+    for sample_id, index, tokens in zip(*(answers.table[name].to_pylist() for name in names), strict=True):
+        known = counts.get(sample_id)
+        if index and once:
+            continue
+        counts[sample_id] = None if tokens is None or known is None else known + tokens
+    complete = answers.has(sample_ids)
+    return [counts[name] if there else None for name, there in zip(sample_ids, complete, strict=True)]
+
+
+def uncounted(samples: pa.Table, kind: str) -> list[str]:
+    """Columns of token counts that are absent or have gaps, among those that the costs of this reading need."""
+    always = ("prompt", "answer", "large_prompt", "large_answer")
+    return [COUNTS[name] for name in (*always, *READS[kind]) if complete(samples, COUNTS[name]) is None]
+
+
+def read_tokens(samples: pa.Table) -> Tokens | None:
+    """The token counts of some rows of samples.parquet; None unless both models' were counted in all of them."""
+    if uncounted(samples, "query"):
+        return None
+    return Tokens(**{name: complete(samples, column) for name, column in COUNTS.items()})
+
+
+def complete(samples: pa.Table, column: str) -> np.ndarray | None:
+    """A column of counts or labels; None unless every row has one. Older runs lack some columns."""
+    if column not in samples.column_names or samples[column].null_count:
+        return None
+    return samples[column].to_numpy().astype(np.int64)

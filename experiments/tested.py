@@ -5,15 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
+from experiments.sample_table import complete, read_tokens
 from relope_jax.methods import METHODS
 from relope_jax.metrics.cost import CostSpec, Reading, Tokens, cost_curve, query_costs
 from relope_jax.metrics.routing import deferral_curve
 from relope_jax.run import SAMPLES, Run
-
-MOT_PROMPTS = 2  # MoT samples under two prompts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,10 +34,9 @@ class RoutedSplit:
     def cost(self, method: str) -> np.ndarray | None:
         """Dollars a query at the same points; None where they are unknown."""
         reads = METHODS[method].reads
-        if self.tokens is None or (reads == "samples" and self.tokens.sampled is None):
+        if self.tokens is None or self.tokens.uncounted(reads):
             return None
-        reading = Reading(reads, sampled_prompts=MOT_PROMPTS)
-        return cost_curve(self._routing_scores(method), query_costs(self.costs, self.tokens, reading))
+        return cost_curve(self._routing_scores(method), query_costs(self.costs, self.tokens, Reading(reads)))
 
     def _routing_scores(self, method: str) -> np.ndarray:
         """Its scores; the oracle of routing knows both answers and defers first what the large model repairs."""
@@ -64,19 +61,4 @@ def read_test_split(run: Run) -> RoutedSplit:
     samples = samples.take(pc.index_in(ids.combine_chunks(), samples["sample_id"].combine_chunks()))
     costs = CostSpec(**run.config.get("costs", {}))
     groups = np.array(samples["group"].to_pylist())
-    return RoutedSplit(scores, labels, _complete(samples, "large_label"), _tokens(samples), costs, names, groups)
-
-
-def _complete(samples: pa.Table, column: str) -> np.ndarray | None:
-    """A column of counts or labels; None unless every sample has one."""
-    if column not in samples.column_names or samples[column].null_count:
-        return None
-    return samples[column].to_numpy().astype(np.int64)
-
-
-def _tokens(samples: pa.Table) -> Tokens | None:
-    names = ("prompt_tokens", "answer_tokens", "large_prompt_tokens", "large_answer_tokens")
-    counts = [_complete(samples, name) for name in names]
-    if any(count is None for count in counts):
-        return None
-    return Tokens(*counts, sampled=_complete(samples, "sampled_tokens"))
+    return RoutedSplit(scores, labels, complete(samples, "large_label"), read_tokens(samples), costs, names, groups)

@@ -96,13 +96,18 @@ class Inputs:
         """Sampled answers of the small model; None when there are none."""
         return Answers.load(self.store.path, SAMPLES) if SAMPLES in answer_names(self.store.path) else None
 
+    @functools.cached_property
+    def confidence(self) -> Answers | None:
+        """What the small model says about its own answers; None when it was not asked."""
+        return Answers.load(self.store.path, CONFIDENCE) if CONFIDENCE in answer_names(self.store.path) else None
+
     def sampled_answers(self, style: str) -> list[list[str]]:
         """Final answers of every sample's draws under one prompt; a training sample may have none.
 
         Raises:
           ReLopeError: another sample lacks draws.
         """
-        answers = Answers.load(self.store.path, SAMPLES) if self.samples is None else self.samples
+        answers = self.samples or Answers.load(self.store.path, SAMPLES)
         self._require_all_but_training(answers)
         return answers.sampled("final_answer", style, self.sample_ids)
 
@@ -110,7 +115,7 @@ class Inputs:
     def stated_confidence(self) -> list[str | None]:
         """The probability in percent that the small model states of each of its answers; "" where it states none, None
         for a training sample whose answer it was not asked about."""
-        answers = Answers.load(self.store.path, CONFIDENCE)
+        answers = self.confidence or Answers.load(self.store.path, CONFIDENCE)
         self._require_all_but_training(answers)
         return [next(iter(stated), None) for stated in answers.sampled("final_answer", CONFIDENCE, self.sample_ids)]
 

@@ -10,7 +10,14 @@ from jaxtyping import Float, Int
 from relope_jax.errors import ReLopeError, require_choice, require_range
 from relope_jax.metrics.deferral import sums_of_lowest
 
-READS = ("query", "prefill", "answer", "samples", "verbalised")
+# What a router reads before it decides, and the token counts that only its price needs.
+READS = {
+    "query": (),
+    "prefill": (),
+    "answer": (),
+    "samples": ("sampled_prompt", "sampled"),
+    "verbalised": ("confidence_prompt", "confidence"),
+}
 MILLION = 1e6
 
 
@@ -31,14 +38,26 @@ class CostSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Tokens:
-    """Token counts of every query: of both models' prompts (images included, as each model counts them) and greedy
-    answers, and of all the small model's sampled answers together."""
+    """Token counts of every query, images included, as each model counts them.
+
+    Attributes:
+      prompt, answer: the small model's, greedy; `large_prompt`, `large_answer`: the large one's.
+      sampled_prompt, sampled: the small model's prompts that answers are drawn from, each once, and all drawn answers.
+      confidence_prompt, confidence: of the call that asks the small model about its answer.
+    """
 
     prompt: Int[np.ndarray, "n"]
     answer: Int[np.ndarray, "n"]
     large_prompt: Int[np.ndarray, "n"]
     large_answer: Int[np.ndarray, "n"]
+    sampled_prompt: Int[np.ndarray, "n"] | None = None
     sampled: Int[np.ndarray, "n"] | None = None
+    confidence_prompt: Int[np.ndarray, "n"] | None = None
+    confidence: Int[np.ndarray, "n"] | None = None
+
+    def uncounted(self, kind: str) -> list[str]:
+        """Which counts the price of a router that reads `kind` needs and that are unknown."""
+        return [name for name in READS[kind] if getattr(self, name) is None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,17 +65,14 @@ class Reading:
     """What a router makes the small model do before it decides.
 
     `kind`: "query", nothing. "prefill", its prompt, up to layer `depth` x all layers; kept queries go on from there, so
-    that only deferred ones have paid for nothing. "answer", prompt and greedy answer. "samples", those and
-    `sampled_prompts` more prompts and all sampled answers (a server that samples k answers in one request bills the
-    prompt once: 1). "verbalised", those of "answer" and a call about the answer, whose prompt is the first one, the
-    answer and `asked` tokens more, and whose reply has `replied` tokens.
+    that only deferred ones have paid for nothing. "answer", prompt and greedy answer. "samples", those and all sampled
+    answers, their prompts paid for `sampled_prompts` times (once where all answers of a prompt are drawn together, k
+    times where each is a request of its own). "verbalised", those of "answer" and the call about the answer.
     """
 
     kind: str
     depth: float = 1.0
     sampled_prompts: int = 1
-    asked: int = 60
-    replied: int = 4
 
     def __post_init__(self) -> None:
         require_choice("what a router reads", self.kind, READS)
@@ -83,7 +99,7 @@ def query_costs(spec: CostSpec, tokens: Tokens, reading: Reading) -> QueryCosts:
     """What a router that reads this makes every query cost.
 
     Raises:
-      ReLopeError: it reads sampled answers, and their tokens were not counted.
+      ReLopeError: tokens of what it reads were not counted.
     """
     small, large = model_costs(spec, tokens)
     spent = spent_before(spec, tokens, reading)  # on every query before the decision
@@ -92,6 +108,8 @@ def query_costs(spec: CostSpec, tokens: Tokens, reading: Reading) -> QueryCosts:
 
 def spent_before(spec: CostSpec, tokens: Tokens, reading: Reading) -> Float[np.ndarray, "n"]:
     """Dollars that the small model costs before the decision."""
+    if uncounted := tokens.uncounted(reading.kind):
+        raise ReLopeError(f"no cost of a router that reads '{reading.kind}': {', '.join(uncounted)} not counted")
     prompt = tokens.prompt * spec.small_in / MILLION
     answered = prompt + tokens.answer * spec.small_out / MILLION
     if reading.kind == "query":
@@ -100,12 +118,9 @@ def spent_before(spec: CostSpec, tokens: Tokens, reading: Reading) -> Float[np.n
         return reading.depth * prompt
     if reading.kind == "answer":
         return answered
-    if reading.kind == "verbalised":
-        asked = tokens.prompt + tokens.answer + reading.asked
-        return answered + (asked * spec.small_in + reading.replied * spec.small_out) / MILLION
-    if tokens.sampled is None:
-        raise ReLopeError("the tokens of the sampled answers were not counted: no cost of a router that reads them")
-    return answered + reading.sampled_prompts * prompt + tokens.sampled * spec.small_out / MILLION
+    prompts, replies = (getattr(tokens, name) for name in READS[reading.kind])
+    billed = reading.sampled_prompts if reading.kind == "samples" else 1
+    return answered + (billed * prompts * spec.small_in + replies * spec.small_out) / MILLION
 
 
 def cost_curve(scores: Float[np.ndarray, "m n"], costs: QueryCosts) -> Float[np.ndarray, "m n+1"]:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from experiments.sample_table import COUNTS
 from relope_jax.methods import SANITY
 from relope_jax.metrics.evaluate import evaluate
 from relope_jax.metrics.holm import holm
@@ -17,7 +18,7 @@ from relope_jax.metrics.summary import auc_difference, mean_auc
 from relope_jax.run import Run
 
 N = 240
-TOKENS = ("prompt_tokens", "answer_tokens", "large_prompt_tokens", "large_answer_tokens", "sampled_tokens")
+TOKENS = tuple(COUNTS.values())
 
 
 def made_run(

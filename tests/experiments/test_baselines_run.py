@@ -14,6 +14,7 @@ from transformers import AutoTokenizer
 import extract.answers.job as job
 from experiments import pipeline
 from experiments.configs import base
+from experiments.sample_table import COUNTS
 from extract.settings import open_or_extract, plan_from_config
 from extract.spec import TOY_MLLM
 from extract.toy import build
@@ -124,6 +125,12 @@ def test_samples_hold_what_store_and_answers_hold(finished, config):
         assert row["large_prompt_tokens"] == stored["n_tokens"]  # the same tokenizer
         mine = [draw["completion_tokens"] for draw in drawn if draw["sample_id"] == row["sample_id"]]
         assert row["sampled_tokens"] == (sum(mine) if row["split"] != "train" else None)
+        prompts = {draw["style"]: draw["prompt_tokens"] for draw in drawn if draw["sample_id"] == row["sample_id"]}
+        assert row["sampled_prompt_tokens"] == (sum(prompts.values()) if prompts else None)
+        about = next((reply for reply in stated if reply["sample_id"] == row["sample_id"]), {})
+        assert row["confidence_prompt_tokens"] == about.get("prompt_tokens")
+        assert row["confidence_tokens"] == about.get("completion_tokens")
+    assert {row["sampled_prompt_tokens"] is None for row in rows} == {True, False}
     assert finished.summary["large"]["model"] == config.large.name
 
 
@@ -162,7 +169,8 @@ def test_a_run_without_large_model_leaves_its_columns_empty(finished, config, tm
     cheap.store = str(tmp_path / "store")
     run = pipeline.run(cheap)
     assert {row["method"] for row in run.results} == {"chow_sum", *SANITY}
-    for name in ("large_label", "large_prompt_tokens", "large_answer_tokens", "sampled_tokens"):
+    own = ("prompt_tokens", "answer_tokens")
+    for name in ("large_label", *(column for column in COUNTS.values() if column not in own)):
         assert run.samples[name].null_count == N
     assert run.summary["large"] is None
     assert not (tmp_path / "store" / "answers").exists()

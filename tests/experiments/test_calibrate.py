@@ -18,7 +18,7 @@ from scipy.stats import binom
 
 from experiments.calibration import calibrate, splits_of
 from experiments.calibration_words import Request, record, text
-from experiments.sample_table import SCHEMA
+from experiments.sample_table import COUNTS, SCHEMA
 from relope_jax.errors import ReLopeError
 from relope_jax.metrics.cost import CostSpec, Reading
 from relope_jax.run import Run
@@ -49,7 +49,7 @@ def write_run(
         "answer_tokens": [10] * n,
         "large_prompt_tokens": [100] * n,
         "large_answer_tokens": [10] * n,
-        "sampled_tokens": [None] * n,
+        **{COUNTS[name]: [None] * n for name in ("sampled_prompt", "sampled", "confidence_prompt", "confidence")},
     }
     for name in drop:
         rows[name][rows["split"].index(drop_from)] = None  # of one query

@@ -28,7 +28,7 @@ from relope_jax.metrics.routing import deferral_curve
 from tests.relope_jax.metrics.outcomes import mmlu_outcomes, needs_outcomes
 
 PRICES = CostSpec(small_in=1.0, small_out=10.0, large_in=100.0, large_out=1000.0)
-ONE = Tokens(*(np.array([count]) for count in (2, 3, 4, 5, 7)))  # prompt, answer, large prompt and answer, sampled
+ONE = Tokens(*(np.array([count]) for count in (2, 3, 4, 5, 6, 7, 8, 1)))
 SMALL, LARGE = 2 * 1 + 3 * 10, 4 * 100 + 5 * 1000
 
 
@@ -39,9 +39,9 @@ SMALL, LARGE = 2 * 1 + 3 * 10, 4 * 100 + 5 * 1000
         (Reading("prefill"), SMALL, 2),
         (Reading("prefill", depth=0.5), SMALL, 1),
         (Reading("answer"), SMALL, SMALL),
-        (Reading("samples"), SMALL + 2 + 70, SMALL + 2 + 70),
-        (Reading("samples", sampled_prompts=5), SMALL + 10 + 70, SMALL + 10 + 70),
-        (Reading("verbalised", asked=6, replied=1), SMALL + 11 + 10, SMALL + 11 + 10),
+        (Reading("samples"), SMALL + 6 + 70, SMALL + 6 + 70),
+        (Reading("samples", sampled_prompts=5), SMALL + 30 + 70, SMALL + 30 + 70),
+        (Reading("verbalised"), SMALL + 8 + 10, SMALL + 8 + 10),
     ],
 )
 def test_what_a_query_costs(reading, keep, wasted):
@@ -53,8 +53,8 @@ def test_what_a_query_costs(reading, keep, wasted):
 
 def test_reading_more_never_costs_less():
     rng = np.random.default_rng(0)
-    tokens = Tokens(*(rng.integers(0, 500, 50) for _ in range(5)))
-    ladder = [Reading("query"), Reading("prefill", 0.5), *(Reading(kind) for kind in READS[1:4])]
+    tokens = Tokens(*(rng.integers(0, 500, 50) for _ in range(8)))
+    ladder = [Reading("query"), Reading("prefill", 0.5), *map(Reading, ("prefill", "answer", "samples"))]
     costs = [query_costs(PRICES, tokens, reading) for reading in ladder]
     for less, more in itertools.pairwise(costs):
         assert (less.keep <= more.keep).all()
@@ -68,8 +68,15 @@ def test_bad_settings_are_refused():
         Reading("prefill", depth=0.0)
     with pytest.raises(ReLopeError, match=r"costs\.small_in"):
         CostSpec(small_in=-1)
-    with pytest.raises(ReLopeError, match="sampled answers were not counted"):
-        query_costs(PRICES, dataclasses.replace(ONE, sampled=None), Reading("samples"))
+
+
+@pytest.mark.parametrize(("kind", "count"), [(kind, count) for kind, counts in READS.items() for count in counts])
+def test_what_was_not_counted_has_no_price(kind, count):
+    tokens = dataclasses.replace(ONE, **{count: None})
+    with pytest.raises(ReLopeError, match=f"reads '{kind}': {count} not counted"):
+        query_costs(PRICES, tokens, Reading(kind))
+    for other in READS.keys() - {kind}:
+        assert query_costs(PRICES, tokens, Reading(other)).keep[0] > 0
 
 
 def random_case(n=40, m=3, seed=0):
