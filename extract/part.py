@@ -190,7 +190,8 @@ class PartExtractor:
         sample = query.sample
         return {
             "sample_id": sample.sample_id, "group": sample.group, "split": self.splits[sample.group],
-            "question": sample.question, "answer": sample.answer, "images": [str(path) for path in sample.images],
+            "question": sample.question, "prompt": query.text, "answer": sample.answer,
+            "images": [str(path) for path in sample.images],
             "caption": "\n".join(self.queries.captions(sample)),
         } | span._asdict()  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Everything a method may learn from: states, labels, splits and questions of one store."""
+"""Everything a method may learn from: states, labels, splits and prompts of one store."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class RouterData:
     statistics: TokenStatistics
     labels: Int[np.ndarray, "samples"]
     rows: dict[str, Int[np.ndarray, "rows"]]
-    questions: list[str]
+    prompts: list[str]
     sample_ids: list[str]
     groups: np.ndarray
     block: Block
@@ -57,7 +57,7 @@ def load_router_data(store: Store, engine: EngineSpec | None = None) -> RouterDa
         statistics=token_statistics(states, rows["train"]),
         labels=labels,
         rows=rows,
-        questions=store.column("question").tolist(),
+        prompts=store.prompts,
         sample_ids=sample_ids,
         groups=store.column("group"),
         block=store.block,

@@ -11,7 +11,7 @@ from jaxtyping import Float, Float32, Int
 
 from relope_jax.errors import ReLopeError
 from relope_jax.states.answers import Answers, answer_names
-from relope_jax.states.embeddings import QUESTION, QUESTION_ANSWER, load_embeddings, store_texts
+from relope_jax.states.embeddings import QUESTION, QUESTION_ANSWER
 from relope_jax.states.store import Store
 
 # Inputs that a store need not have; the first three are names of tables of answers.
@@ -28,15 +28,6 @@ class Inputs:
     def __init__(self, store: Store):
         self.store = store
         self.sample_ids: list[str] = store.column("sample_id").tolist()
-
-    @functools.cached_property
-    def questions(self) -> list[str]:
-        return self.store.column("question").tolist()
-
-    @functools.cached_property
-    def responses(self) -> list[str]:
-        """The small model's greedy answers."""
-        return self.store.column("response").tolist()
 
     @functools.cached_property
     def final_answers(self) -> list[str]:
@@ -68,14 +59,11 @@ class Inputs:
 
     @functools.cached_property
     def question_embedding(self) -> Float[np.ndarray, "samples d"]:
-        return self._embedding(QUESTION)
+        return self.store.text_embedding(QUESTION)
 
     @functools.cached_property
     def question_answer_embedding(self) -> Float[np.ndarray, "samples d"]:
-        return self._embedding(QUESTION_ANSWER)
-
-    def _embedding(self, name: str) -> Float[np.ndarray, "samples d"]:
-        return load_embeddings(self.store.path, name, store_texts(name, self.questions, self.responses))
+        return self.store.text_embedding(QUESTION_ANSWER)
 
     @functools.cached_property
     def large(self) -> Answers | None:

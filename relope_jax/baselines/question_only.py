@@ -1,4 +1,4 @@
-"""Blind router: bag of words of the question, logistic regression. What routing without the image and
+"""Blind router: bag of words of the prompt's text, logistic regression. What routing without the image and
 without hidden states reaches; a probe that does not beat it has learned the question type only."""
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from relope_jax.data import RouterData
 
 
 def question_only_scores(
-    train_questions: list[str], train_labels: Int[np.ndarray, "n"], questions: list[str]
+    train_prompts: list[str], train_labels: Int[np.ndarray, "n"], prompts: list[str]
 ) -> Float[np.ndarray, "m"]:
-    """P(Y = 1) of `questions` from word unigrams and bigrams, fitted on the training split."""
+    """P(Y = 1) of `prompts` from word unigrams and bigrams, fitted on the training split."""
     model = make_pipeline(
         TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b"),
         LogisticRegression(max_iter=1000),
     )
-    model.fit(train_questions, train_labels)
-    return model.predict_proba(questions)[:, 1]
+    model.fit(train_prompts, train_labels)
+    return model.predict_proba(prompts)[:, 1]
 
 
 def question_only_baseline(data: RouterData, inputs: Inputs, seed: int) -> Float[np.ndarray, "samples"]:
     """P(Y = 1) of every sample."""
     train = data.rows["train"]
-    return question_only_scores([data.questions[i] for i in train], data.labels[train], data.questions)
+    return question_only_scores([data.prompts[i] for i in train], data.labels[train], data.prompts)

@@ -22,11 +22,11 @@ NAMES = (QUESTION, QUESTION_ANSWER)
 _KEY = "embeddings"
 
 
-def store_texts(name: str, questions: Sequence[str], responses: Sequence[str]) -> list[str]:
-    """What is embedded of every sample: its question, or question and the small model's answer with a space between."""
+def store_texts(name: str, prompts: Sequence[str], responses: Sequence[str]) -> list[str]:
+    """What is embedded of every sample: its prompt, or prompt and the small model's answer with a space between."""
     if name == QUESTION:
-        return list(questions)
-    return [f"{question} {response}" for question, response in zip(questions, responses, strict=True)]
+        return list(prompts)
+    return [f"{prompt} {response}" for prompt, response in zip(prompts, responses, strict=True)]
 
 
 def save_embeddings(

@@ -16,6 +16,7 @@ from relope_jax.models.block_spec import Block
 from relope_jax.states.manifest import Identity
 from relope_jax.states.ragged import TokenStates, concatenate
 from relope_jax.states.store import Store
+from relope_jax.states.tables import prompts_of, stack_tables
 from relope_jax.states.writer import block_name
 
 Rows = Int[np.ndarray, "rows"]
@@ -62,6 +63,11 @@ class JoinedStore:
         """Of every store, the target's last."""
         return [store.digest for store, _ in self._pieces]
 
+    @property
+    def members(self) -> list[Store]:
+        """The stores themselves, the target last."""
+        return [store for store, _ in self._pieces]
+
     @functools.cached_property
     def digest(self) -> str:
         """Of all stores, in their order."""
@@ -75,11 +81,16 @@ class JoinedStore:
         if self._ambiguous:
             sources = [store for store, _ in self._pieces[:-1]]
             tables = [*map(_renamed, tables[:-1], sources), tables[-1]]
-        return pa.concat_tables(tables)
+        return stack_tables(tables)
 
     def column(self, name: str) -> np.ndarray:
         """A column of the sample table as numpy."""
         return self.samples[name].to_numpy()
+
+    @functools.cached_property
+    def prompts(self) -> list[str]:
+        """What the small model was asked, in words."""
+        return prompts_of(self.samples)
 
     def rows(self, split: str) -> Rows:
         """Row numbers of one split."""
@@ -106,6 +117,10 @@ class JoinedStore:
     def output_embedding(self) -> Float[np.ndarray, "samples d"]:
         """The small model's last layer averaged over its answer."""
         return self._vectors(Store.output_embedding)
+
+    def text_embedding(self, name: str) -> Float[np.ndarray, "samples d"]:
+        """The sentence embeddings `name` of all samples, each from its own store."""
+        return self._vectors(lambda store: store.text_embedding(name))
 
     def _vectors(self, read: Callable[[Store], np.ndarray]) -> Float[np.ndarray, "samples d"]:
         return np.concatenate([read(store)[rows] for store, rows in self._pieces])

@@ -16,12 +16,13 @@ from jaxtyping import Float, Int
 from relope_jax.errors import ReLopeError
 from relope_jax.models.block_spec import Block
 from relope_jax.models.params import load_block
+from relope_jax.states.embeddings import load_embeddings, store_texts
 from relope_jax.states.files import to_json
 from relope_jax.states.manifest import IDENTITY, MANIFEST, PART, Identity, Manifest, Part
 from relope_jax.states.place import open_place
 from relope_jax.states.ragged import TokenStates
 from relope_jax.states.reader import PartReader, read_rows
-from relope_jax.states.tables import parse_table
+from relope_jax.states.tables import parse_table, prompts_of, stack_tables
 from relope_jax.states.writer import STATE_DTYPES, Shard, block_name
 
 SPLITS = ("train", "validation", "test")
@@ -79,10 +80,15 @@ class Store:
         """The digest alone; a `JoinedStore` has several."""
         return [self.digest]
 
+    @property
+    def members(self) -> list[Store]:
+        """The store alone; a `JoinedStore` has several."""
+        return [self]
+
     @functools.cached_property
     def samples(self) -> pa.Table:
         """One row a sample (see `SAMPLE_SCHEMA`), checked against its checksum."""
-        return pa.concat_tables([self._table(part) for part in self.manifest.parts])
+        return stack_tables([self._table(part) for part in self.manifest.parts])
 
     def _table(self, part: Part) -> pa.Table:
         try:
@@ -105,6 +111,11 @@ class Store:
     def column(self, name: str) -> np.ndarray:
         """A column of the sample table as numpy."""
         return self.samples[name].to_numpy()
+
+    @functools.cached_property
+    def prompts(self) -> list[str]:
+        """What the small model was asked, in words: the text of its user turn."""
+        return prompts_of(self.samples)
 
     def rows(self, split: str) -> np.ndarray:
         """Row numbers of one split: "train", "validation" or "test"."""
@@ -136,6 +147,18 @@ class Store:
         if self.identity.labels_from:
             raise ReLopeError(f"{self.path} holds no output embedding: its labels come from another store")
         return np.concatenate([reader.read("output_embedding") for reader in self._readers])
+
+    def text_embedding(self, name: str) -> Float[np.ndarray, "samples d"]:
+        """The sentence embeddings `name` ("question" or "question_answer") of all samples.
+
+        Raises:
+          ReLopeError: nobody made them, or they are of another store.
+        """
+        return load_embeddings(self.path, name, self.texts(name))
+
+    def texts(self, name: str) -> list[str]:
+        """What the embeddings `name` are of."""
+        return store_texts(name, self.prompts, self.column("response").tolist())
 
     @functools.cached_property
     def _readers(self) -> list[PartReader]:

@@ -32,6 +32,7 @@ SAMPLE_SCHEMA = pa.schema(
         ("group", pa.string()),  # samples of one group (one image) are never on two sides of a split
         ("split", pa.string()),  # train, validation or test
         ("question", pa.string()),
+        ("prompt", pa.string()),  # the user turn's text: the question with its choices, and what the variant adds
         ("answer", pa.string()),  # the reference answer
         ("response", pa.string()),  # the small model's greedy answer
         ("final_answer", pa.string()),  # what the response settles on, as the grader read it; empty when nothing

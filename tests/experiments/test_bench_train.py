@@ -37,7 +37,7 @@ def case(toy) -> train.Case:
         statistics=token_statistics(states, rows["train"]),
         labels=np.arange(20) % 2,
         rows=rows,
-        questions=[sample.question for sample in samples],
+        prompts=[sample.question for sample in samples],
         sample_ids=names,
         groups=np.array(names),
         block=dump_block(toy, LAYER),

@@ -17,6 +17,7 @@ from extract.embed import embed_store, encoder_identity, encoder_source, load_en
 from relope_jax.baselines.inputs import Inputs
 from relope_jax.errors import ReLopeError
 from relope_jax.states.embeddings import load_embeddings, save_embeddings, store_texts
+from relope_jax.states.joined import JoinedStore
 from relope_jax.states.manifest import Identity
 from relope_jax.states.store import SPLITS, Store
 from relope_jax.states.writer import StoreWriter
@@ -62,15 +63,22 @@ def store(tmp_path) -> Store:
     return write_store(tmp_path / "store", ["is it red?", "is it blue?", "is it red?"])
 
 
-def write_store(path, questions) -> Store:
+def write_store(path, prompts, dataset="d") -> Store:
     rng = np.random.default_rng(0)
     values = {field.name: "" for field in dataclasses.fields(Identity)} | {
-        "layers": [2], "hidden_size": 16, "dataset": {"name": "d"}, "max_new_tokens": 1, "part_size": 9,
+        "layers": [2], "hidden_size": 16, "dataset": {"name": dataset}, "max_new_tokens": 1, "part_size": 9,
         "token_budget": 9, "versions": {}, "state_dtype": "float32",
     }  # fmt: skip
     rows = [
-        {"sample_id": f"s{i}", "split": SPLITS[i % 3], "question": text, "response": "yes", "n_tokens": 2}
-        for i, text in enumerate(questions)
+        {
+            "sample_id": f"s{i}",
+            "split": SPLITS[i % 3],
+            "question": "is it?",
+            "prompt": text,
+            "response": "yes",
+            "n_tokens": 2,
+        }
+        for i, text in enumerate(prompts)
     ]
     with StoreWriter(path, Identity(**values)) as writer:
         writer.write_part(0, {2: make_states(rng, [2] * len(rows))}, rows, [])
@@ -85,7 +93,9 @@ def test_a_store_is_embedded_once_per_encoder(store, encoder, monkeypatch, capsy
     embed_store(store, "", batch=2)
     assert loads == [""]
     inputs = Inputs(store)
-    np.testing.assert_allclose(inputs.question_embedding, encoder(inputs.questions), atol=1e-6)
+    np.testing.assert_allclose(
+        inputs.question_embedding, encoder(["is it red?", "is it blue?", "is it red?"]), atol=1e-6
+    )
     answered = ["is it red? yes", "is it blue? yes", "is it red? yes"]
     np.testing.assert_allclose(inputs.question_answer_embedding, encoder(answered), atol=1e-6)
     monkeypatch.setattr(embed, "encoder_identity", lambda name: "another")
@@ -94,8 +104,21 @@ def test_a_store_is_embedded_once_per_encoder(store, encoder, monkeypatch, capsy
     assert "embedded 3 texts 'question' with another" in capsys.readouterr().out
 
 
+def test_several_stores_are_embedded_each_on_its_own(store, encoder, monkeypatch, tmp_path):
+    """So that a store that is trained on and tested on in turn keeps its embeddings."""
+    monkeypatch.setattr(embed, "load_encoder", lambda name: encoder)
+    target = write_store(tmp_path / "target", ["one?", "two?", "three?"], dataset="another")
+    both = JoinedStore(target, [store])
+    embed_store(both, "", batch=2)
+    expected = encoder(["is it red?", "is it blue?", "three?"])
+    np.testing.assert_allclose(Inputs(both).question_embedding, expected, atol=1e-6)
+    monkeypatch.setattr(embed, "load_encoder", lambda name: pytest.fail("embedded again"))
+    embed_store(target, "", batch=2)
+    embed_store(both, "", batch=2)
+
+
 def test_embeddings_of_something_else_are_refused(store, tmp_path):
-    texts = store_texts("question", store.column("question").tolist(), [])
+    texts = store_texts("question", store.prompts, [])
     with pytest.raises(ReLopeError, match=r"has no embeddings 'question': make them with `python -m extract.embed"):
         load_embeddings(store.path, "question", texts)
     made = np.eye(3, dtype=np.float32)

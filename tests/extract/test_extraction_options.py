@@ -103,6 +103,8 @@ def test_captions_stand_in_place_of_images(plan, clean, tmp_path):
     assert store.column("caption").tolist() == [f"a picture called {sample_id}" for sample_id in ids[1:]]
     assert [entry["sample_id"] for entry in store.manifest.failed] == ids[:1]
     assert "0 captions of its 1 images" in store.manifest.failed[0]["reason"]
+    captions, prompts = store.column("caption"), store.samples["prompt"].to_pylist()
+    assert all(caption in prompt for caption, prompt in zip(captions, prompts, strict=True))
     own = open_or_extract(changed(plan, "own", variant="caption"))
     assert own.column("sample_id").tolist() == ids
     backbone = load_backbone(plan.model)
@@ -162,7 +164,7 @@ def test_several_images_a_question(plan, tmp_path):
         {"id": "ab", "question": "first <image 1> then <image 2>", "answer": "x", "image": ["1.png", "2.png"]},
         {"id": "ba", "question": "first <image 2> then <image 1>", "answer": "x", "image": ["1.png", "2.png"]},
         {"id": "a", "question": "first <image 1> then nothing", "answer": "x", "image": ["3.png"]},
-        {"id": "c", "question": "no image", "answer": "x"},
+        {"id": "c", "question": "no image", "answer": "x", "choices": ["x", "yes"]},
     ]
     (folder / "several.jsonl").write_text("\n".join(map(json.dumps, rows)))
     dataset = dataclasses.replace(plan.dataset, path=str(folder / "several.jsonl"))
@@ -170,6 +172,10 @@ def test_several_images_a_question(plan, tmp_path):
     tokens = dict(zip(store.column("sample_id"), store.column("image_tokens"), strict=True))
     assert tokens["ab"] == tokens["ba"] == 2 * tokens["a"]
     assert tokens["c"] == 0
+    prompts = dict(zip(store.column("sample_id"), store.samples["prompt"].to_pylist(), strict=True))
+    assert prompts == {row["id"]: row["question"] for row in rows[:3]} | {
+        "c": "no image\nA. x\nB. yes\nAnswer with the letter of the right choice."
+    }
     states = store.states()
     assert np.abs(states.last_hidden[0] - states.last_hidden[1]).max() > 1e-3
     grids = dict(zip(store.column("sample_id"), store.column("grid_height"), strict=True))

@@ -141,8 +141,31 @@ def test_peaks_and_trends_of_lines():
     assert {(q.text, q.answer) for q in found} == {
         ("Where is the highest point?", "left"), ("Where is the lowest point?", "middle"),
     }  # fmt: skip
+    assert all(question.asked for question in found)
     assert plots._trend(piece, random.Random(0)).answer == "lower"
     assert plots._trend(plots.Piece("weather", (1.0, 5.0, 1.1)), random.Random(0)).answer == "similar"
+
+
+def test_plots_have_one_right_answer(spec):
+    """A point as high in another third is not asked about, nor a flower under one of another species."""
+    for line, asked in (((9, 0, 1, 9, 2, 3, 5, 5, 5), False), ((9, 0, 1, 8.8, 2, 3, 5, 5, 5), False),
+                        ((9, 0, 9, 8.5, 2, 3, 5, 5, 5), True)):  # fmt: skip
+        piece = plots.Piece("weather", tuple(map(float, line)))
+        highest = next(q for q in (plots._peak(piece, random.Random(i)) for i in range(9)) if "highest" in q.text)
+        assert highest.asked == asked
+    task, flowers = plots.PLOTS, plots._iris()
+    names = ("petalLength", "petalWidth"), ("sepalLength", "sepalWidth")
+    trained_on = [flowers[piece.flower] for piece in shuffled(task, "training") if piece.subject == "iris"]
+    lone = 0
+    for row in [piece.flower for piece in shuffled(task, "questions") if piece.subject == "iris"]:
+        for pair in names:
+            here = [f for f in flowers if all(f[name] == flowers[row][name] for name in pair)]
+            alone = len({f["species"] for f in here}) == 1 and not any(f in here for f in trained_on)
+            assert plots._is_alone(row, *pair) == alone
+            lone += alone
+    assert lone > 40
+    asked = {sample.sample_id.rpartition("-")[0] for sample in get_dataset("vega_plots").load(spec)}
+    assert len(asked) < len(shuffled(task, "questions"))
 
 
 def test_modality_keeps_one_half(spec):

@@ -7,12 +7,13 @@ import random
 from typing import NamedTuple
 
 from extract.datasets.suite.canvas import CELLS, COLOURS, SIDE, Canvas, Point, cell_of, colour_words, scaled
-from extract.datasets.suite.scene import Question, Scene, Task, dataset
+from extract.datasets.suite.scene import Question, Scene, Task, dataset, shuffled
 from extract.datasets.suite.vega import vega_table
 
 SPECIES = {"setosa": "blue", "versicolor": "green", "virginica": "yellow"}
 THIRDS = ("left", "middle", "right")
 FLAT = 0.1  # of the range: a line that ends so near to its beginning stayed about the same
+CLEAR = 0.03  # of the range: a third whose extreme comes so near to the highest or lowest point might be taken for it
 LOW, HIGH = SIDE - 10, 10  # y of the smallest and of the largest value
 
 
@@ -86,7 +87,14 @@ def _peak(piece: Piece, rng: random.Random) -> Question:
         text, value = "Where is the highest point?", max(piece.line)
     else:
         text, value = "Where is the lowest point?", min(piece.line)
-    return Question(text, THIRDS[piece.line.index(value) * 3 // len(piece.line)], THIRDS)
+    third = _third(piece, piece.line.index(value))
+    near = CLEAR * (max(piece.line) - min(piece.line))
+    rivals = (i for i, other in enumerate(piece.line) if abs(other - value) <= near)
+    return Question(text, THIRDS[third], THIRDS, asked=all(_third(piece, i) == third for i in rivals))
+
+
+def _third(piece: Piece, i: int) -> int:
+    return i * 3 // len(piece.line)
 
 
 def _trend(piece: Piece, rng: random.Random) -> Question:
@@ -111,8 +119,21 @@ def _draw_flower(row: int, rng: random.Random) -> Scene:
     image, species = canvas.image(), str(flowers[row]["species"])
     words = list(colour_words(image, least=0.03))
     words[cell_of((xs[row], ys[row]))] = species
-    return Scene(image, (Question(question, species, tuple(SPECIES)),), words=tuple(words))
+    asked = Question(question, species, tuple(SPECIES), asked=_is_alone(row, x_name, y_name))
+    return Scene(image, (asked,), words=tuple(words))
 
 
-PLOTS = Task("vega_plots", 1, material, draw)
+def _is_alone(row: int, x_name: str, y_name: str) -> bool:
+    """Whether the flower's point shows no other species and is no flower's that toys were trained on."""
+    flower = _iris()[row]
+    here = [i for i, other in enumerate(_iris()) if all(other[name] == flower[name] for name in (x_name, y_name))]
+    return all(_iris()[i]["species"] == flower["species"] and i not in _trained_on() for i in here)
+
+
+@functools.cache
+def _trained_on() -> frozenset[int]:
+    return frozenset(piece.flower for piece in shuffled(PLOTS, "training"))
+
+
+PLOTS = Task("vega_plots", 2, material, draw)
 VEGA_PLOTS = dataset(PLOTS)

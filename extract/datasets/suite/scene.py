@@ -28,11 +28,17 @@ Material = TypeVar("Material")
 
 
 class Question(NamedTuple):
-    """A question about a scene; with `choices` the answer is the text of one of them."""
+    """A question about a scene; with `choices` the answer is the text of one of them.
+
+    Attributes:
+      asked: whether it is one of the dataset's; toy MLLMs are trained on others too: ambiguous ones, or on what looks
+        like a training scene.
+    """
 
     text: str
     answer: str
     choices: tuple[str, ...] = ()
+    asked: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,9 +78,13 @@ class Task(Generic[Material]):
         samples, captions = [], []
         for number, piece in enumerate(shuffled(self, "questions")):
             scene = self.draw(piece, random.Random(f"{self.name}-{self.version}-{number}"))
+            if not any(question.asked for question in scene.questions):
+                continue
             images = () if scene.image is None else (save_image(_png(scene.image), folder, ".png"),)
             group = f"{self.name}-{number:04d}"
             for k, question in enumerate(scene.questions):
+                if not question.asked:
+                    continue
                 sample_id = f"{group}-{k}"
                 samples.append(Sample(sample_id, group, question.text, question.answer, images, question.choices))
                 if scene.caption:

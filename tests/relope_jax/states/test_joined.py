@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from relope_jax.errors import ReLopeError
 from relope_jax.states.joined import JoinedStore
 from relope_jax.states.store import Store
+from relope_jax.states.tables import prompts_of, stack_tables
 from relope_jax.states.writer import StoreWriter
 from tests.builders import make_block, make_states
 from tests.relope_jax.states.test_store import BLOCKS, IDENTITY
@@ -73,6 +75,16 @@ def test_digest_tells_apart_what_is_trained_on(stores):
     target, first, second = stores
     digests = {JoinedStore(target, sources).digest for sources in ([first], [second], [first, second])}
     assert len(digests | {target.digest}) == 4
+
+
+def test_prompts_of_stores_from_before_they_were_kept_are_the_questions(stores, tmp_path):
+    target, first, _ = stores
+    assert JoinedStore(target, [first]).prompts == ["q"] * 6
+    table = target.samples
+    newer = table.set_column(table.schema.get_field_index("prompt"), "prompt", pa.array(["q (a) (b)"] * len(table)))
+    older = table.drop_columns(["prompt"])
+    assert prompts_of(older) == ["q"] * len(table)
+    assert prompts_of(stack_tables([older, newer])) == ["q"] * len(table) + ["q (a) (b)"] * len(table)
 
 
 def test_ids_that_two_datasets_share_are_told_apart(tmp_path):
