@@ -40,7 +40,6 @@ def get_config() -> ConfigDict:
     config.large.name = "toy-large"
     config.methods = tuple(name for name in METHODS if name not in SANITY)
     config.dataset.max_questions = 700
-    config.inputs.samples = 3
     config.inputs.max_tokens = 8
     config.relope.learning_rate = 3e-4
     config.attention_probe.learning_rate = 1e-3
