@@ -67,9 +67,9 @@ def summed(answers: Answers | None, column: str, sample_ids: list[str], *, once:
     counts: dict[str, int | None] = dict.fromkeys(sample_ids, 0)
     names = ("sample_id", "index", column)
     for sample_id, index, tokens in zip(*(answers.table[name].to_pylist() for name in names), strict=True):
-        known = counts.get(sample_id)
         if index and once:
             continue
+        known = counts.get(sample_id)
         counts[sample_id] = None if tokens is None or known is None else known + tokens
     complete = answers.has(sample_ids)
     return [counts[name] if there else None for name, there in zip(sample_ids, complete, strict=True)]

@@ -119,7 +119,9 @@ class Inputs:
 
 
 def require_inputs(inputs: Inputs, needs: tuple[str, ...]) -> None:
-    """Raise ReLopeError, before anything is trained, when an input of `needs` cannot be read."""
+    """Raise ReLopeError, before anything is trained, when an input of `needs` cannot be read, or a table of answers that
+    is there: a run sums up its tokens."""
+    _ = inputs.large, inputs.samples, inputs.confidence
     checks: dict[str, Callable[[], object]] = {
         LARGE: lambda: inputs.large or Answers.load(inputs.store.path, LARGE),
         SAMPLES: lambda: inputs.sampled_answers(STYLES[0]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 
 import numpy as np
 import pyarrow.compute as pc
@@ -18,7 +19,7 @@ from experiments.sample_table import COUNTS
 from extract.settings import open_or_extract, plan_from_config
 from extract.spec import TOY_MLLM
 from extract.toy import build
-from relope_jax.baselines.inputs import Inputs
+from relope_jax.baselines.inputs import Inputs, require_inputs
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import METHODS, SANITY, Baseline
 from relope_jax.states.answers import Answers
@@ -193,3 +194,15 @@ def test_answers_made_with_other_settings_are_refused(finished, config):
     other.inputs.temperature, other.large.name = 0.8, "another/model"
     with pytest.raises(ReLopeError, match=r"'large' .* other settings \(model: 'another/model' != "):
         pipeline.run(other)
+
+
+def test_a_damaged_table_is_told_before_anything_is_trained(finished, config, tmp_path):
+    """Even where no method reads it: its tokens are counted at the end."""
+    folder = tmp_path / "store"
+    shutil.copytree(config.store, folder)
+    path = folder / "answers" / "confidence.parquet"
+    path.write_bytes(path.read_bytes()[:-5])
+    inputs = Inputs(Store(folder))
+    with pytest.raises(ReLopeError, match=r"'confidence' of .* are damaged"):
+        require_inputs(inputs, ())
+    require_inputs(Inputs(Store(config.store)), ())
