@@ -119,8 +119,8 @@ class Inputs:
 
 
 def require_inputs(inputs: Inputs, needs: tuple[str, ...]) -> None:
-    """Raise ReLopeError, before anything is trained, when an input of `needs` cannot be read, or a table of answers that
-    is there: a run sums up its tokens."""
+    """Raise ReLopeError, before anything is trained, when an input of `needs` cannot be read, or a table of answers
+    that is there: a run sums up its tokens."""
     _ = inputs.large, inputs.samples, inputs.confidence
     checks: dict[str, Callable[[], object]] = {
         LARGE: lambda: inputs.large or Answers.load(inputs.store.path, LARGE),
