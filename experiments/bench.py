@@ -34,7 +34,7 @@ def _benchmark(name: str) -> Iterator[Record]:
 
 
 BENCHMARKS: dict[str, Callable[[], Iterator[Record]]] = {
-    name: functools.partial(_benchmark, name) for name in ("block", "extract", "store", "train", "auc")
+    name: functools.partial(_benchmark, name) for name in ("block", "extract", "sampling", "store", "train", "auc")
 }
 
 

@@ -14,8 +14,9 @@ import pytest
 import torch
 
 from experiments import bench
-from experiments.benchmarks import block, extract, measure, store
+from experiments.benchmarks import block, extract, measure, sampling, store
 from experiments.benchmarks.random_llava import RandomModel
+from extract.prompts import build_inputs
 from extract.spec import DatasetSpec
 from relope_jax.errors import ReLopeError
 from relope_jax.states.store import Store
@@ -30,7 +31,7 @@ def small(monkeypatch):
     monkeypatch.setattr(measure, "LONG_ENOUGH", 0.0)
     shape = block.Shape("tiny", block.llama(32, 4, 2, 8, 48), batch=3, n=10, rank=4, rounds=1)
     monkeypatch.setattr(block, "SHAPES", (shape,))
-    for module in (extract, store):
+    for module in (extract, sampling, store):
         monkeypatch.setattr(module, "ROUNDS", 1)
 
 
@@ -88,6 +89,20 @@ def test_extract_benchmark(small, toy, monkeypatch, tmp_path):
     ]
     require_comparisons(records, names)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_sampling_benchmark(small, toy):
+    """Both draw as many answers, of as many tokens at most."""
+    spec = DatasetSpec(max_questions=3)
+    require_comparisons(
+        [sampling.run_sampling("toy", toy, spec)], ["sampling/toy/shared_prefill_vs_num_return_sequences"]
+    )
+    inputs = build_inputs(toy, [("what is this?", None), ("is it red?", None)])
+    ours = sampling.shared_draws(toy, inputs)
+    theirs = sampling.copied_draws(toy, inputs)[:, inputs["input_ids"].shape[1] :]
+    assert len(ours) * 2 == len(theirs) == sampling.DRAWS * 2
+    longest = max(answer.n_tokens for drawn in ours for answer in drawn.answers)
+    assert longest <= sampling.TOKENS >= theirs.shape[1]
 
 
 def test_different_states_are_not_timed(small, toy, monkeypatch):
