@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from experiments.entries import UNKNOWN, Entry, Table, all_notes, interval, number, paper_number
 
 ESCAPES = {
@@ -24,7 +26,8 @@ def escape(text: str) -> str:
 def to_latex(table: Table) -> str:
     """A `table` for `\\input`, with booktabs' rules, narrowed to the line where it is wider."""
     rows = [" & ".join((escape(name), *(_cell(e, table.digits) for e in entries))) for name, entries in table.rows]
-    lines = [("\\midrule\n" if i in table.breaks else "") + rf"{row} \\" for i, row in enumerate(rows)]
+    before = {i: "\\midrule\n" if i in table.breaks else "\\addlinespace[2pt]\n" for i in range(1, len(rows))}
+    lines = [before.get(i, "") + rf"{row} \\" for i, row in enumerate(rows)]
     head = " & ".join(map(escape, (table.row_title, *table.columns)))
     notes = "".join("\n\\par\\smallskip\\footnotesize " + escape(note) for note in all_notes(table, "Bold"))
     return "\n".join((
@@ -50,8 +53,13 @@ def _cell(entry: Entry, digits: int) -> str:
     value = _number(number(entry.value, digits))
     value = rf"\textbf{{{value}}}" if entry.is_best else value
     signs = rf"\textsuperscript{{{escape(entry.signs)}}}" if entry.signs else ""
-    small = [_number(part(entry, digits)) for part in (interval, paper_number)]
-    return " ".join((value + signs, *(rf"{{\footnotesize {text}}}" for text in small if text)))
+    small = [text for part in (interval, paper_number) if (text := _number(part(entry, digits)))]
+    return _stacked((value + signs, *(rf"{{\footnotesize {text}}}" for text in small))) if small else value + signs
+
+
+def _stacked(lines: Sequence[str]) -> str:
+    """Lines of one cell, the first on the row's base line: side by side they would make the table too wide to read."""
+    return r"\begin{tabular}[t]{@{}r@{}}" + r" \\[-2pt] ".join(lines) + r"\end{tabular}"
 
 
 def _number(text: str) -> str:

@@ -83,7 +83,9 @@ def test_latex_is_escaped_and_balanced():
     text = to_latex(TABLE)
     assert r"\caption{AUC \& \textless{}cost\textgreater{} at 100 \%}" in text
     assert r"CPT\_50" in text
-    assert r"\textbf{0.897}\textsuperscript{{*}} {\footnotesize {[}0.870, 0.920]} {\footnotesize (paper 0.810)}" in text
+    number, small = r"\textbf{0.897}\textsuperscript{{*}}", r"{\footnotesize {[}0.870, 0.920]}"
+    lines = (number, small, r"{\footnotesize (paper 0.810)}")
+    assert r"\begin{tabular}[t]{@{}r@{}}" + r" \\[-2pt] ".join(lines) + r"\end{tabular}" in text
     assert r"$\infty$" in text
     body = text[text.index(r"\toprule") : text.index(r"\bottomrule")]
     rows = [line for line in body.splitlines() if line.endswith(r"\\")]
