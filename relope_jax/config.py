@@ -14,12 +14,15 @@ from ml_collections import ConfigDict, config_flags
 from relope_jax.errors import ReLopeError, nearest
 
 CONFIG_FOLDER = Path(__file__).parent.parent / "experiments" / "configs"
+_ARGUMENTS: list[str] = []  # the command line as `parse_flags` resolved it: ml_collections looks for overrides there
 _OVERRIDE = re.compile(r"^--?config\.([^=]+)(?:=(.*))?$", re.DOTALL)
 
 
 def define_config_flag() -> Any:
     """Define `--config`; `parse_flags` must parse the command line (pass it to `app.run`)."""
-    return config_flags.DEFINE_config_file("config", None, "config file, by path or by name", lock_config=True)
+    return config_flags.DEFINE_config_file(
+        "config", None, "config file, by path or by name", lock_config=True, sys_argv=_ARGUMENTS
+    )
 
 
 def parse_flags(argv: list[str]) -> list[str]:
@@ -38,6 +41,7 @@ def parse_flags(argv: list[str]) -> list[str]:
             resolved = [spell_out(defaults, argument) for argument in resolved]
             for argument in resolved:
                 check_override(defaults, argument)
+        _ARGUMENTS[:] = resolved
         remaining = flags.FLAGS(resolved)
     except (ReLopeError, flags.Error) as error:
         raise SystemExit(f"error: {error}") from error

@@ -89,6 +89,8 @@ def test_bad_overrides_are_one_line(argument, message):
         (["--config=quickstart", "--config.train.epochs=0"], "train.epochs is 0; it must be at least 1"),
         (["--config=quickstart", "--config.seeds=(1, 1)"], "none twice"),
         (["--config=quickstart", "--config.dataset.name=vqa"], "unknown dataset 'vqa'"),
+        (["--config=quickstart", "--config.dataset=vqa", "--config.model=m"], "unknown dataset 'vqa'"),
+        (["--config", "quickstart", "--config.methods=probe,relop"], "did you mean 'relope'"),
     ],
 )
 def test_commands_end_with_one_line_and_a_non_zero_status(arguments, message, tmp_path):
