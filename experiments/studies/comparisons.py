@@ -12,7 +12,7 @@ import numpy as np
 from experiments.studies import paper
 from experiments.studies.rows import SIGNIFICANT, corrected, standard_error
 from relope_jax.methods import METHODS
-from relope_jax.metrics.auc import Z_95
+from relope_jax.metrics.intervals import Z_95
 from relope_jax.run import Run
 
 

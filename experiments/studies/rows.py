@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.entries import Entry
-from relope_jax.metrics.auc import Z_95
+from relope_jax.metrics.intervals import Z_95
 from relope_jax.metrics.holm import holm
 from relope_jax.run import Run
 

@@ -16,7 +16,7 @@ from experiments.studies.comparisons import compare_means
 from experiments.studies.routed import above_chance, gains, gap, has_gap
 from experiments.studies.rows import marks
 from experiments.tested import RoutedSplit
-from relope_jax.metrics.auc import Z_95
+from relope_jax.metrics.intervals import Z_95
 from relope_jax.metrics.holm import holm
 
 
