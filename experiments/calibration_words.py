@@ -41,7 +41,11 @@ class Request:
 
 @dataclasses.dataclass(frozen=True)
 class Chosen:
-    """A threshold and what holds there; `test`'s split took no part in choosing it."""
+    """A threshold and what holds there; `test`'s split took no part in choosing it.
+
+    `level`: of the test that chose it. `chosen_among`: how many routers share the level. `largest`: questions of a
+    group. `dearest`: dollars of a query, for a budget.
+    """
 
     goal: Goal
     threshold: float
@@ -50,6 +54,7 @@ class Chosen:
     level: float
     chosen_among: int
     largest: int
+    dearest: float | None = None
 
 
 def promise(request: Request, queries: Queries) -> str:
@@ -138,11 +143,19 @@ def assumptions(chosen: Chosen) -> list[str]:
             f"questions of one group (one image) depend on each other, groups do not; no group has more than "
             f"{chosen.largest} questions"
         )
+    if chosen.dearest is not None:
+        lines.append(
+            f"no new query costs more than ${chosen.dearest:.4g}, as the dearest of the training and validation "
+            "questions does"
+        )
     if chosen.chosen_among > 1:
         lines.append(
             f"this router was chosen by its validation AUC among at most {chosen.chosen_among} (epochs or settings), "
             "which is accounted for; settings that you chose by the same split are not"
         )
+    lines.append(
+        "this is the one promise made with these validation questions; see docs/calibrate.md for several promises"
+    )
     return lines
 
 
