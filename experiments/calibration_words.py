@@ -33,6 +33,8 @@ class Request:
                 raise ReLopeError(f"--{field} is {value:g}; it must be above 0 and below 1")
         if self.budget is not None:
             require_range("--budget", self.budget, 0)
+            if math.isinf(self.budget):
+                raise ReLopeError("--budget is inf; give dollars for 1000 queries")
         if not 0.5 <= self.confidence < 1:
             raise ReLopeError(f"--confidence is {self.confidence:g}; it must be at least 0.5 and below 1")
         if self.method == "oracle":

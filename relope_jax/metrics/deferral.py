@@ -43,7 +43,9 @@ def _sum_of_lowest(scores: Float[Array, "n"], values: Float[Array, "n"]) -> Floa
 _sums_of_lowest = jax.jit(jax.vmap(_sum_of_lowest, in_axes=(0, None)))
 
 
-def caught_wrong(scores: Float[np.ndarray, "m n"], labels: Int[np.ndarray, "n"], share: float) -> Float[np.ndarray, "m"]:
+def caught_wrong(
+    scores: Float[np.ndarray, "m n"], labels: Int[np.ndarray, "n"], share: float
+) -> Float[np.ndarray, "m"]:
     """Share of the wrong answers that deferring the `share` lowest scores catches (random: `share`).
 
     Raises:

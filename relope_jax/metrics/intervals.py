@@ -45,8 +45,8 @@ def count_units(labels: Int[np.ndarray, "n"], groups: np.ndarray | None = None) 
     if groups is None:
         return Units(int(positive.sum()), int((~positive).sum()), len(positive), len(positive))
     groups = np.asarray(groups)
-    sizes = [len(np.unique(chosen)) for chosen in (groups[positive], groups[~positive], groups)]
-    return Units(*sizes, len(positive))
+    of_positives, of_negatives, of_all = (len(np.unique(x)) for x in (groups[positive], groups[~positive], groups))
+    return Units(of_positives, of_negatives, of_all, len(positive))
 
 
 def auc_interval(

@@ -223,7 +223,7 @@ def test_it_renders_in_a_browser(full, tmp_path, width):
 @pytest.mark.parametrize("free", [("small_in", "small_out"), ("large_in", "large_out"), FIELDS])
 def test_free_models_have_a_report(tmp_path, free):
     """Numbers where there were none, or an error after the training; all free: nothing costs anything."""
-    run = made_run(tmp_path / "run", ("probe", "chow_sum"), costs={field: 0.0 for field in free})
+    run = made_run(tmp_path / "run", ("probe", "chow_sum"), costs=dict.fromkeys(free, 0.0))
     report.write_report(run, None)
     with (run.path / "tables" / "metrics.csv").open() as file:
         rows = {row["method"]: row for row in csv.DictReader(file)}

@@ -9,14 +9,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
+from experiments import pipeline, sweep
+from experiments.configs import base
 from experiments.results import Scored, summarise
 from experiments.run_tables import better_than_blind, difference_table, main_table
 from experiments.summary_text import findings
 from experiments.tables import to_text
 from experiments.tested import RoutedSplit
+from relope_jax.errors import ReLopeError
 from relope_jax.methods import BLIND, METHODS, SANITY
 from relope_jax.metrics.evaluate import evaluate
 
@@ -105,6 +109,24 @@ def test_few_wrong_answers_are_warned_of_once_in_the_summary():
     ]
     enough = findings(*summary_of(RUN, {"probe": 0.5}))
     assert not any("fewer than 20" in text for text in enough.warnings)
+
+
+@pytest.mark.parametrize("price", [-1.0, float("nan"), float("inf")])
+def test_bad_prices_stop_a_run_before_its_store_is_made(tmp_path, price):
+    config = base.get_config()
+    config.costs.large_out = price
+    config.runs, config.stores = str(tmp_path / "runs"), str(tmp_path / "stores")
+    with pytest.raises(ReLopeError, match=r"costs\.large_out is"):
+        pipeline.run(config)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_in_several_processes_is_refused_before_it_prints(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(ReLopeError, match="a sweep runs in one process"):
+        sweep.run(base.get_config(), ["seed=0:2"], str(tmp_path / "sweeps"))
+    assert capsys.readouterr().out == ""
+    assert not (tmp_path / "sweeps").exists()
 
 
 def test_what_is_unknown_of_the_large_model_is_printed_by_one_of_two_processes():
