@@ -18,9 +18,9 @@ from extract.spec import AnswerSpec
 from extract.text import shortened
 from relope_jax.errors import ReLopeError
 
-ALL_REFUSED = 10  # refusals without a single answer after which asking on is pointless
+ALL_REFUSED = 100  # refusals without a single answer after which asking on is pointless
 ADVICE = "see that the server works, raise answers.retries or answers.timeout, or lower answers.concurrency"
-FEW = 2  # questions that may fail one after another beyond those that are asked at the same time
+FEW = 10  # questions, about one image for example, that may fail in a row beyond those that are asked at a time
 
 Key = tuple[str, str, int]  # sample_id, style, index
 
@@ -77,10 +77,10 @@ class Collected:
           ReLopeError: there were only such, and enough of them to see that no other will do better.
         """
         self.left_out.append({"sample_id": sample_id, "answer": which, "reason": shortened(reason)})
-        if isinstance(reason, NoAnswer):
-            self.failing.add(sample_id)
         if not self.responses and len(self.left_out) >= ALL_REFUSED:
             self.require_answers()
+        if isinstance(reason, NoAnswer):
+            self.failing.add(sample_id)
         # Answers from the cache count too: a few bad questions among them must not end the command each time.
         if len(self.failing) > 2 * self.spec.concurrency + FEW:
             raise ReLopeError(
