@@ -9,6 +9,12 @@ import sqlite3
 
 import pytest
 
+from extract.answers.collect import Collected
+from extract.answers.content import Question
+from extract.answers.failure import NoAnswer
+from extract.answers.request import Response, requests_for
+from extract.images import LeftOut
+from extract.spec import AnswerSpec
 from relope_jax.errors import ReLopeError
 from tests.extract.asking import THOUGHT, ask, completion, made_ready, make_plan, running_server
 from tests.extract.openai_server import REMOVED
@@ -224,13 +230,19 @@ def test_a_cache_entry_that_is_no_response_is_asked_again(plan, server, entry):
     assert server.stats["requests"] == 1
 
 
-def test_many_bad_questions_among_cached_ones_do_not_end_the_command(plan, server):
-    """Questions that fail for ever stay few in a row, since cached answers count."""
-    server.control(patch={"choice": {"finish_reason": "error"}}, only="number")
-    answers = ask(plan, server, concurrency=1, retries=0)
-    assert answers.table["sample_id"].to_pylist() == ["q9"]
-    assert len(answers.settings["left_out"]) == 9
-    assert ask(plan, server, concurrency=1, retries=0).table["sample_id"].to_pylist() == ["q9"]
+def test_only_questions_that_fail_in_a_row_end_the_command():
+    """Answers from the cache count, so that questions which fail every time do not end the command every time."""
+    collected = Collected(AnswerSpec(concurrency=2, samples=8))
+    request, *_ = requests_for(Question("good", "what?", ()), collected.spec)
+    for i in range(50):
+        collected.leave_out(f"bad {i}", NoAnswer("broken"))
+        collected.leave_out(f"refused {i}", LeftOut("too long"))
+        if i % 10 == 9:
+            collected.add(request, Response("blue", None, 1, 1, "stop", "", ""), fresh=False)
+    for i in range(14 * 16):
+        collected.leave_out(f"gone {i // 16}", NoAnswer("broken"), f"direct {i % 16}")
+    with pytest.raises(ReLopeError, match=r"15 questions in a row got no answer, the last, more: broken: see that"):
+        collected.leave_out("more", NoAnswer("broken"))
 
 
 def test_a_server_that_goes_bad_for_good_ends_the_run(plan, server, monkeypatch):
