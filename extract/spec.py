@@ -197,10 +197,14 @@ class AnswerSpec:
     def extra_fields(self) -> dict[str, Any] | None:
         """`extra` as an object; None when it is not one."""
         try:
-            fields = json.loads(self.extra or "{}")
-        except json.JSONDecodeError:
+            fields = json.loads(self.extra or "{}", parse_constant=_no_number)
+        except (ValueError, RecursionError):
             return None
         return fields if isinstance(fields, dict) else None
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 # A base_url is written to files, so no part of its query may be a key: neither by its name nor by its looks.

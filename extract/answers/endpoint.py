@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import random
 import threading
+import time
 import urllib.parse
+from collections.abc import Iterable
 
 import openai
 from tqdm import tqdm
@@ -25,6 +27,7 @@ MAY_PASS = {408, 409, 425, TOO_MANY}  # and every 5xx
 QUESTION_REFUSED = {400, 413, 422}  # content filter, too long, too large: another question may do
 AZURE_VERSION = "api-version"  # the query parameter by which Azure's addresses are known
 NO_KEY = "none"  # the client insists on a key; servers without keys ignore it
+LARGEST_REPLY = 64 << 20  # bytes
 MOST_NOTES = 10  # kinds of failures that are told while asking
 
 
@@ -78,21 +81,34 @@ class Endpoint:
         """What the server offers; empty when it does not say."""
         try:
             names = [model.id for model in self._client.models.list().data]
-        except (openai.APIError, ValueError, AttributeError, TypeError):
+        except Exception:  # the names are only for messages, and the client checks no types
             return []
         return sorted(shortened(name, 100) for name in names if isinstance(name, str))
 
     def _ask_once(self, request: Request) -> Response:
         # Servers know fields that the client does not: only these two are the client's own.
         fields = {name: value for name, value in request.body.items() if name not in ("model", "messages")}
-        create = self._client.chat.completions.with_raw_response.create  # the client does not check what a server sends
+        create = self._client.chat.completions.with_streaming_response.create  # the client checks no types
         try:
-            reply = create(model=request.body["model"], messages=request.body["messages"], extra_body=fields)
+            with create(model=request.body["model"], messages=request.body["messages"], extra_body=fields) as reply:
+                return read_reply(self._body(reply.iter_bytes()), reply.headers)
+        except Failure:
+            raise
         except openai.APIError as error:
             raise failure_of(error, self.spec.timeout) from error
-        except ValueError as error:
-            raise LeftOut(f"cannot be sent: {shortened(first_line(error))}") from error
-        return read_reply(reply.http_response.content, reply.headers)
+        except Exception as error:  # whatever the client stumbles over in a reply concerns this question alone
+            raise Failure(f"the reply cannot be read: {type(error).__name__}: {first_line(error)}") from error
+
+    def _body(self, pieces: Iterable[bytes]) -> bytes:
+        """A reply's whole body, within bounds: some servers keep a dead request open with a space now and then."""
+        body, end = bytearray(), time.monotonic() + self.spec.timeout
+        for piece in pieces:
+            body += piece
+            if time.monotonic() > end:
+                raise Failure(f"the reply did not end within {self.spec.timeout:g} seconds")
+            if len(body) > LARGEST_REPLY:
+                raise Failure(f"the reply is longer than {LARGEST_REPLY} bytes")
+        return bytes(body)
 
     def _raise_unless_it_may_pass(self, failure: Failure) -> None:
         status, why = failure.status, self._why(failure)

@@ -12,6 +12,7 @@ from extract.answers.request import LARGEST_COUNT, Response
 from extract.text import shortened, without_surrogates
 
 TEXT_CHUNKS = ("text", "output_text")  # of a content that is a list; thoughts and other kinds are no answer
+LONGEST_NAME = 100  # characters
 ROUNDING = 1e-2  # a log-probability may be that much above 0
 LARGEST_FLOAT = 3.4e38  # of float32, as the table stores log-probabilities
 
@@ -32,9 +33,9 @@ def read_reply(data: bytes, headers: Mapping[str, str]) -> Response:
         raise failure_in(reply, headers, "the reply holds no answer")
     if not isinstance(choice.get("message"), dict):
         raise Failure("the reply holds no answer: its choice has no message")
-    finish_reason = _text(choice.get("finish_reason"))
+    finish_reason = _name(choice.get("finish_reason"))
     if kind_of(finish_reason) == FAILED:
-        raise Failure(f"the answer ended with finish_reason '{shortened(finish_reason, 50)}'")
+        raise Failure(f"the answer ended with finish_reason '{finish_reason}'")
     usage = reply["usage"] if isinstance(reply.get("usage"), dict) else {}
     return Response(
         text=_answer(choice["message"]),
@@ -42,8 +43,8 @@ def read_reply(data: bytes, headers: Mapping[str, str]) -> Response:
         prompt_tokens=_count(usage.get("prompt_tokens")),
         completion_tokens=_count(usage.get("completion_tokens")),
         finish_reason=finish_reason,
-        model=_text(reply.get("model")),
-        fingerprint=_text(reply.get("system_fingerprint")),
+        model=_name(reply.get("model")),
+        fingerprint=_name(reply.get("system_fingerprint")),
     )
 
 
@@ -119,3 +120,7 @@ def _count(value: Any) -> int | None:
 
 def _text(value: Any) -> str:
     return without_surrogates(value) if isinstance(value, str) else ""
+
+
+def _name(value: Any) -> str:
+    return shortened(value, LONGEST_NAME) if isinstance(value, str) else ""

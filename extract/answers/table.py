@@ -46,7 +46,9 @@ def refuse_other_settings(place: Place, name: str, settings: dict[str, Any]) -> 
         return
     try:
         record = json.loads(place.read(sidecar))
-    except ValueError:
+    except (ValueError, RecursionError):
+        record = None
+    if not isinstance(record, dict):
         return  # a damaged sidecar is written again
     if different := [f"{k}: {settings[k]!r} != {record.get(k)!r}" for k in settings if settings[k] != record.get(k)]:
         raise ReLopeError(

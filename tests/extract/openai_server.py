@@ -165,9 +165,9 @@ class Handler(BaseHTTPRequestHandler):
         )
 
     def reply_raw(
-        self, text: str = "", base64: str = "", status: int = 200, headers: dict | None = None, cut: int | None = None
+        self, text="", base64="", status=200, headers: dict | None = None, cut: int | None = None, drip=0.0
     ) -> None:
-        """Anything; headers of value null are not sent."""
+        """Anything; headers of value null are not sent. With `drip` a space comes first every so many seconds."""
         data = b64decode(base64) if base64 else text.encode()
         self.send_response(status)
         headers = {"Content-Type": "application/json", "Content-Length": len(data), **(headers or {})}
@@ -175,6 +175,9 @@ class Handler(BaseHTTPRequestHandler):
             if value is not None:
                 self.send_header(name, str(value))
         self.end_headers()
+        for _ in range(100 if drip else 0):
+            self.wfile.write(b" ")
+            time.sleep(drip)
         self.wfile.write(data[:cut])
         self.close_connection = cut is not None or headers["Content-Length"] is None
 

@@ -153,7 +153,11 @@ def test_answers_in_process_are_counted_alike(plan, server, toy, monkeypatch, ca
         return generation.Generated(answers, np.zeros((3, 1)))
 
     monkeypatch.setattr(backbone, "load_backbone", lambda spec: toy)
-    monkeypatch.setattr(prompts, "build_inputs", lambda model, queries: {"attention_mask": torch.ones(len(queries), 4)})
+    monkeypatch.setattr(
+        prompts,
+        "build_inputs",
+        lambda model, queries: {"attention_mask": torch.ones(len(queries), 4, dtype=torch.long)},
+    )
     monkeypatch.setattr(generation, "generate", odd)
     answers = ask(plan, server, base_url="", max_tokens=2, splits=SPLIT, concurrency=3)
     rows = answers.table.to_pylist()

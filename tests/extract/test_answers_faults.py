@@ -9,6 +9,7 @@ import sqlite3
 
 import pytest
 
+from extract.answers import endpoint
 from extract.answers.collect import Collected
 from extract.answers.content import Question
 from extract.answers.failure import NoAnswer
@@ -59,6 +60,9 @@ BAD = {
     "stream": {"raw": {"text": 'data: {"choices": []}\n\n', "headers": {"Content-Type": "text/event-stream"}}},
     "cut-off-body": {"raw": {"text": json.dumps(completion()), "cut": 20}},
     "bad-gzip": {"raw": {"text": json.dumps(completion()), "headers": {"Content-Encoding": "gzip"}}},
+    "bad-charset": {"raw": {"status": 500, "text": "ab", "headers": {"Content-Type": "text/html; charset=hex"}}},
+    "odd-charset": {"raw": {"status": 500, "text": "ab", "headers": {"Content-Type": "text/html; charset=undefined"}}},
+    "bad-length": {"raw": {"text": "{}", "headers": {"Content-Length": "x"}}},
     "bad-gateway": {"raw": {"status": 502, "text": "<html><title>502 Bad Gateway</title>" + "x" * 5000}},
     "unknown-status": {"raw": {"status": 599, "text": ""}},
     "conflict": {"raw": {"status": 409, "text": '{"detail": [{"loc": ["body"], "msg": "busy"}]}'}},
@@ -172,6 +176,42 @@ def test_the_key_is_in_no_reason_even_where_a_reason_is_cut(plan, server, monkey
             (entry,) = ask(plan, server, splits=SPLIT, retries=1).settings["left_out"]
             assert "very" not in entry["reason"]
     assert "very" not in "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        ({"status": 502, "text": "<html><title>502 Bad Gateway</title>" + "x" * 5000}, "502 Bad Gateway"),
+        ({"status": 502, "text": "no healthy upstream\n"}, "no healthy upstream"),
+        ({"status": 502, "text": ""}, "status 502 Bad Gateway"),
+        ({"status": 503, "text": '[{"error": {"message": "busy"}}]'}, "busy"),
+        ({"status": 422, "text": '{"detail": [{"loc": ["body", "n", 0], "msg": "too\\nbig"}]}'}, "body.n.0: too big"),
+        ({"status": 400, "text": "[" * 100_000}, "[" * 200),
+        ({"status": 500, "text": json.dumps("z" * 100_000)}, "z" * 200),
+        (
+            {"text": "<html><title>Sign in</title>"},
+            "no chat completion but 'Sign in'; does answers.base_url end in /v1?",
+        ),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_a_reason_is_one_short_line_of_the_servers_words(plan, server, raw, reason):
+    server.control(raw=raw, only="number 5")
+    (entry,) = ask(plan, server, splits=SPLIT, retries=0).settings["left_out"]
+    assert reason in entry["reason"]
+    assert len(entry["reason"]) <= 300
+    assert "\n" not in entry["reason"]
+
+
+def test_a_reply_that_never_ends_is_given_up(plan, server, monkeypatch):
+    drip = {"text": "", "headers": {"Content-Length": 10_000}, "drip": 0.1}
+    server.control(raw=drip, only="number 5")
+    (entry,) = ask(plan, server, splits=SPLIT, retries=1, timeout=0.5).settings["left_out"]
+    assert entry["reason"] == "no answer after 2 tries: the reply did not end within 0.5 seconds"
+    monkeypatch.setattr(endpoint, "LARGEST_REPLY", 5000)
+    server.control(patch={"message": {"content": "x" * 5000}}, only="number 8")
+    (entry,) = (e for e in ask(plan, server, splits=SPLIT, retries=1).settings["left_out"] if e["sample_id"] == "q8")
+    assert entry["reason"] == "no answer after 2 tries: the reply is longer than 5000 bytes"
 
 
 def test_gzip_and_other_encodings_are_read(plan, server):

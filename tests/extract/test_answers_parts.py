@@ -182,6 +182,8 @@ def test_unusable_cache_gives_one_line(tmp_path):
         ({"top_p": 1.5}, "answers.top_p"),
         ({"extra": "{"}, "answers.extra"),
         ({"extra": "[1]"}, "answers.extra"),
+        ({"extra": '{"top_k": NaN}'}, "answers.extra"),
+        ({"extra": "[" * 100_000}, "answers.extra"),
     ],
 )
 def test_wrong_settings_are_refused(changes, message):
