@@ -8,11 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 
-from extract import backbone, generation, prompts
 from relope_jax.errors import ReLopeError
 from relope_jax.states.answers import Answers, answer_names
 from tests.extract.asking import ask, made_ready, make_plan, running_server
@@ -284,63 +281,6 @@ def test_command_gives_one_line_for_what_a_user_can_mend(server, command):
     assert "set the environment variable OPENAI_API_KEY" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert KEY not in done.stdout + done.stderr
-
-
-def test_small_model_answers_in_process(plan, server, toy, monkeypatch):
-    loads = []
-    monkeypatch.setattr(backbone, "load_backbone", lambda spec: loads.append(spec) or toy)
-    test = {"base_url": "", "splits": ("test",), "concurrency": 3}
-    answers = ask(plan, server, max_tokens=3, **test)
-    rows = answers.table.to_pylist()
-    assert [row["sample_id"] for row in rows] == ["q2", "q5", "q8"]
-    assert all(row["response"] for row in rows)
-    assert all(len(row["token_logprobs"]) == row["completion_tokens"] <= 3 for row in rows)
-    assert all(max(row["token_logprobs"]) <= 0 < row["prompt_tokens"] for row in rows)
-    assert answers.settings["model"] == "toy-mllm"
-    passes = []
-    hook = toy.decoder.register_forward_hook(lambda *_: passes.append(1))
-    sampled = ask(plan, server, max_tokens=1, samples=2, temperature=3.0, name="votes", **test)
-    hook.remove()
-    assert len(passes) == 2  # one a style: both draws share it
-    assert len(sampled.table) == 3 * 2 * 2
-    assert len(set(sampled.table["response"].to_pylist())) > 3
-    assert len(loads) == 2
-    assert ask(plan, server, max_tokens=3, **test).table == answers.table
-    assert len(loads) == 2  # all from the cache
-    assert server.stats["requests"] == 0
-
-
-def test_small_model_without_enough_memory_gives_one_line(plan, server, toy, monkeypatch):
-    def fail(*_, **__):
-        raise torch.OutOfMemoryError
-
-    monkeypatch.setattr(backbone, "load_backbone", lambda spec: toy)
-    monkeypatch.setattr(generation, "generate", fail)
-    with pytest.raises(ReLopeError, match="out of memory with 10 prompts a batch: lower"):
-        ask(plan, server, base_url="")
-
-
-def test_question_that_the_small_models_processor_refuses_is_left_out(plan, server, toy, monkeypatch):
-    build_inputs = prompts.build_inputs
-
-    def picky(model, queries):
-        if any("number 5" in text for text, _ in queries):
-            raise ValueError("too wide")
-        return build_inputs(model, queries)
-
-    monkeypatch.setattr(backbone, "load_backbone", lambda spec: toy)
-
-    def quick(model, inputs, max_tokens, *, sampling, shared):
-        n = len(inputs["input_ids"])
-        return generation.Generated([generation.Answer("blue", np.zeros(1), 0.0)] * n, np.zeros((n, 1)))
-
-    monkeypatch.setattr(prompts, "build_inputs", picky)
-    monkeypatch.setattr(generation, "generate", quick)
-    answers = ask(plan, server, base_url="", max_tokens=1, splits=("test",))
-    assert answers.table["sample_id"].to_pylist() == ["q2", "q8"]
-    assert answers.settings["left_out"] == [
-        {"sample_id": "q5", "answer": "direct 0", "reason": "the model's processor refuses it: too wide"}
-    ]
 
 
 @pytest.mark.parametrize("variant", ["noise:1", "question_only", "caption"])

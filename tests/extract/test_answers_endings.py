@@ -9,11 +9,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 
-from extract import backbone, generation, prompts
 from extract.answers.endings import CUT_OFF, FAILED, FILTERED, PLAIN, TOOL_CALL, count_endings, incomplete_line, kind_of
 from extract.answers.request import token_limit
 from extract.datasets import DATASETS
@@ -144,28 +141,6 @@ def test_answers_that_are_not_whole_are_counted_in_one_line(plan, server, capsys
         assert answers.settings.items() >= counts.items()
         assert len(answers.table) == 3
     assert server.stats["requests"] == 3
-
-
-def test_answers_in_process_are_counted_alike(plan, server, toy, monkeypatch, capsys):
-    def odd(model, inputs, max_tokens, *, sampling, shared):
-        said = [("", [-0.5, np.nan]), ("blue\ud83d", [-np.inf]), ("blue", [-0.5])]
-        answers = [generation.Answer(text, np.array(logprobs), 0.0) for text, logprobs in said]
-        return generation.Generated(answers, np.zeros((3, 1)))
-
-    monkeypatch.setattr(backbone, "load_backbone", lambda spec: toy)
-    monkeypatch.setattr(
-        prompts,
-        "build_inputs",
-        lambda model, queries: {"attention_mask": torch.ones(len(queries), 4, dtype=torch.long)},
-    )
-    monkeypatch.setattr(generation, "generate", odd)
-    answers = ask(plan, server, base_url="", max_tokens=2, splits=SPLIT, concurrency=3)
-    rows = answers.table.to_pylist()
-    assert [row["response"] for row in rows] == ["", "blue\ufffd", "blue"]
-    assert [row["token_logprobs"] for row in rows] == [None, None, [-0.5]]
-    assert [row["finish_reason"] for row in rows] == ["length", "stop", "stop"]
-    assert "1 of 3 answers were cut off at answers.max_tokens=2 (1 of them empty)" in capsys.readouterr().out
-    assert ask(plan, server, base_url="", max_tokens=2, splits=SPLIT, concurrency=3).table == answers.table
 
 
 @pytest.mark.parametrize(
