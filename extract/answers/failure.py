@@ -15,7 +15,6 @@ from typing import Any
 import openai
 
 from extract.images import LeftOut
-from extract.text import shortened
 from relope_jax.errors import first_line
 
 QUOTA = "insufficient_quota"
@@ -43,7 +42,7 @@ class Failure(Exception):
     """One request without an answer.
 
     Attributes:
-      why: the server's or the network's words; they may hold the key.
+      why: the server's or the network's words, of any length; they may hold the key, so they are not cut here.
       status: of HTTP, or the one that an error inside a reply names; None when nothing names one.
       quota: whether the account's quota is used up.
       wait: seconds that the server asks to wait; None when it does not say.
@@ -130,7 +129,7 @@ def _plain(text: str) -> str:
 
 def _json(body: dict[str, Any]) -> str:
     try:
-        return shortened(json.dumps(body))
+        return json.dumps(body)
     except RecursionError:
         return ""
 

@@ -72,8 +72,7 @@ def _parse(data: bytes) -> dict[str, Any]:
             raise Failure(hint) from None
         reply = text
     if not isinstance(reply, dict):
-        begins = shortened(said(reply), 100)
-        raise Failure(f"the reply is no chat completion but '{begins}'; does answers.base_url end in /v1?")
+        raise Failure(f"the reply is no chat completion (does answers.base_url end in /v1?) but says: {said(reply)}")
     return reply
 
 

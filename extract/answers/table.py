@@ -79,8 +79,8 @@ def write_answers(
     spec, totals = collected.spec, collected.totals
     rows = [row for sample in samples for row in _rows(read, sample, collected)]
     if not rows:
-        first = collected.left_out[-1]
-        raise ReLopeError(f"no answer could be graded; the last, {first['sample_id']}: {first['reason']}")
+        last = collected.left_out[-1]
+        raise ReLopeError(f"no answer could be graded; the last, {last['sample_id']}: {last['reason']}")
     buffer = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(rows, schema=ANSWER_SCHEMA), buffer)
     data = buffer.getvalue().to_pybytes()

