@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageFilter
 
+from extract.images import decode_image
+from extract.pixels import as_rgb
 from extract.places import PLACE
 from relope_jax.errors import ReLopeError, nearest
 
@@ -98,11 +100,11 @@ class Variant:
     def _change(self, image: Image.Image, key: str) -> Image.Image:
         match self.kind:
             case "noise":
-                return _add_noise(image.convert("RGB"), self.strength, key)
+                return _add_noise(as_rgb(image), self.strength, key)
             case "jpeg":
-                return _through_jpeg(image.convert("RGB"), int(self.strength))
+                return _through_jpeg(as_rgb(image), int(self.strength))
             case "blur":
-                return image.convert("RGB").filter(ImageFilter.GaussianBlur(self.strength))
+                return as_rgb(image).filter(ImageFilter.GaussianBlur(self.strength))
         return image
 
 
@@ -141,8 +143,7 @@ def _through_jpeg(image: Image.Image, quality: int) -> Image.Image:
     """What is left of an image after saving it as JPEG."""
     file = io.BytesIO()
     image.save(file, "JPEG", quality=quality)
-    with Image.open(file) as decoded:
-        return decoded.convert("RGB")
+    return decode_image(file.getvalue())
 
 
 def _without_places(text: str) -> str:
