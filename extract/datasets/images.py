@@ -1,4 +1,4 @@
-"""Images of a table's rows: paths, or embedded as bytes or base64; those become files, once, named by what they hold."""
+"""Images of a table's rows: paths, or embedded as bytes or base64; these become files, once, named by their digest."""
 
 from __future__ import annotations
 

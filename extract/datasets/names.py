@@ -17,8 +17,8 @@ _DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 def find_file(folder: Path, name: str) -> Path:
     r"""The file called `name` in `folder`; the path as it is named when there is none.
 
-    The exact name counts first. Else `sub\x.png` is `sub/x.png`, and letters with accents match however Unicode composes
-    them. Upper and lower case differ: two images may.
+    The exact name counts first. Else `sub\x.png` is `sub/x.png`, and letters with accents match in either of Unicode's
+    forms. Upper and lower case always count: x.png and X.png may be two images.
 
     Raises:
       ValueError: an absolute path of Windows, or a text that is no path; the message goes after "the field is".

@@ -79,13 +79,14 @@ class Published:
         files = self.files(spec)
         for file in files:
             chosen = self._chosen(file, self.split_of(spec))
-            seen, number = set(), 0
-            for number, (where, fields) in enumerate(read_table(file), start=1):
+            seen, rows = set(), 0
+            for where, fields in read_table(file):
+                rows += 1
                 sample_id = text_of(fields.get("id"))
                 if chosen is None or sample_id in chosen:
                     seen.add(sample_id)
                     yield where, file, fields
-            if number == 0 and len(files) > 1:
+            if rows == 0 and len(files) > 1:
                 raise ReLopeError(f"{file} has no rows: download it again, or take it away")
             if chosen and (absent := sorted(chosen - seen)):
                 count = f"{len(absent)} of the {len(chosen)} questions"

@@ -71,7 +71,8 @@ class Row:
     def optional_text(self, name: str) -> str:
         """A text as `text` gives it; "" when the field is absent, null or empty."""
         value = self.fields.get(name)
-        return "" if value is None or value == "" else self.text(name)
+        empty = value is None or (isinstance(value, str) and not value.strip())
+        return "" if empty else self.text(name)
 
     def texts(self, *names: str) -> tuple[str, ...]:
         """A field that must hold a list of texts or numbers."""
@@ -99,11 +100,11 @@ class Row:
             raise self.bad("it has no answer" if not answers else f"one of its answers in '{names[0]}' is empty")
         return answers
 
-    def integer(self, name: str) -> int:
-        """A field that must hold a whole number."""
+    def integer(self, name: str, meaning: str) -> int:
+        """A field that must hold a whole number, which is called `meaning` in the error."""
         value = self.get(name)
         if isinstance(value, bool) or not isinstance(value, int):
-            raise self.bad(f"'{name}' is {shown(value)}, not a whole number")
+            raise self.bad(f"'{name}' is {shown(value)}, not {meaning}")
         return value
 
     def letter(self, name: str, choices: tuple[str, ...]) -> str:
@@ -115,19 +116,7 @@ class Row:
 
     def image(self, name: str, *roots: str) -> tuple[Path, ...]:
         """The image in a field, embedded or a path below the first folder of `roots` that exists; () for none."""
-        return self._image(name, self.fields.get(name), roots)
-
-    def images(self, name: str) -> tuple[Path, ...]:
-        """The images in a field that holds one of them, a list, or none."""
         value = self.fields.get(name)
-        if not isinstance(value, list):
-            return self.image(name)
-        found = [self._image(name, item, ()) for item in value]
-        if not all(found):
-            raise self.bad(f"'{name}' is {shown(value)}: one of the images is null or empty")
-        return tuple(path for paths in found for path in paths)
-
-    def _image(self, name: str, value: Any, roots: tuple[str, ...]) -> tuple[Path, ...]:
         try:
             found = embedded_or_path(value)
         except ValueError as error:
@@ -136,15 +125,28 @@ class Row:
             return (save_embedded(found, self.cache),)
         return (self.find(found, *roots, field=name),) if found else ()
 
+    def images(self, name: str) -> tuple[Path, ...]:
+        """The images in a field that holds one of them, a list, or none."""
+        value = self.fields.get(name)
+        if not isinstance(value, list):
+            return self.image(name)
+        each = [dataclasses.replace(self, fields={name: item}).image(name) for item in value]
+        if not all(each):
+            raise self.bad(f"'{name}' is {shown(value)}: one of the images is null or empty")
+        return tuple(path for image in each for path in image)
+
+    def root(self, *roots: str) -> Path | None:
+        """The first folder of `roots`, relative to the table, that exists."""
+        return next((folder for folder in (self.folder / root for root in roots) if folder.is_dir()), None)
+
     def find(self, name: str, *roots: str, field: str = "image") -> Path:
-        """The path of a file below the first folder of `roots`, relative to the table, that exists."""
-        folders = [self.folder / root for root in roots or (".",)]
-        found = next((folder for folder in folders if folder.is_dir()), None)
-        if found is None:
-            looked_for = shortened(" or ".join(map(str, folders)), 200)
+        """The path of a file below `root(*roots)`, or where the table is."""
+        root = self.root(*roots) if roots else self.folder
+        if root is None:
+            looked_for = shortened(" or ".join(str(self.folder / root) for root in roots), 200)
             raise self.bad(f"no folder of images {looked_for}: put the benchmark's images there")
         try:
-            return find_file(found, name)
+            return find_file(root, name)
         except ValueError as error:
             raise self.bad(f"'{field}' is {error}") from error
 

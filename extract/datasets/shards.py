@@ -35,7 +35,7 @@ def tables_below(folder: Path, patterns: Sequence[str], split: str) -> list[Path
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Everything below a folder that is no folder or called like a table; each folder once, whatever links lead there."""
+    """Everything below a folder that is no folder, or called like a table; folders that links lead to once."""
     seen = set()
     for top, folders, files in os.walk(folder, followlinks=True):
         status = os.stat(top)
@@ -109,8 +109,8 @@ def _refuse_missing(folder: Path, files: Sequence[Path]) -> None:
     if missing:
         numbers = shortened(", ".join(map(str, missing)), 60)
         raise ReLopeError(
-            f"{len(missing)} of {count} shards are missing in {folder}: there is {files[0].name}, but not number {numbers};"
-            " download them"
+            f"{len(missing)} of {count} shards are missing in {folder}: there is {files[0].name}, but not number "
+            f"{numbers}; download them"
         )
 
 

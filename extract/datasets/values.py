@@ -36,11 +36,13 @@ def plain(value: Any) -> Any:
             return {plain(key): plain(item) for key, item in value.items()}
         case decimal.Decimal():
             return _decimal(value)
+        case bytearray() | memoryview():
+            return bytes(value)
         case datetime.datetime():
-            return value.isoformat(sep=" ")
+            return value.isoformat(sep=" ") if value == value else None  # pandas' NaT is one, and equals nothing
         case datetime.date() | datetime.time():
             return value.isoformat()
-    for convert in ("as_py", "item", "tolist"):  # scalars of pyarrow and NumPy, arrays
+    for convert in ("as_py", "tolist"):  # scalars of pyarrow and NumPy, arrays
         if hasattr(value, convert) and (converted := getattr(value, convert)()) is not value:
             return plain(converted)
     return value
