@@ -1,5 +1,5 @@
-"""Your own data: one JSON object per line with `question` and `answer` (a text or a list of right ones), and optionally
-`image` (a path, relative to the file, an encoded image, or a list of them), `choices` (a list; `answer` is then a letter
+"""Your own data, one JSON object per line: `question` and `answer` (a text, or a list of right ones), and optionally
+`image` (a path relative to the file, an encoded image, or a list of them), `choices` (a list; `answer` is then a letter
 or a choice), `id` and `group`."""
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ def load(spec: DatasetSpec) -> list[Sample]:
 
 
 def _rows(path: Path, cache: Path) -> Iterator[Row]:
+    folder, table = path.parent, path.stem
     for number, (where, fields) in enumerate(json_lines(path)):
-        yield Row(where, fields, path.parent, cache, number, table=path.stem)
+        yield Row(where, fields, folder, cache, number, table=table)
 
 
 def _parse(row: Row) -> Sample:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from extract.datasets.values import shown
 
-LONGEST, DEEPEST = 255, 4095  # bytes that file systems take as a name, and as a path
+LONGEST, DEEPEST = 255, 4095  # characters that file systems take at most as a name, and as a path
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
@@ -30,9 +30,10 @@ def find_file(folder: Path, name: str) -> Path:
         raise ValueError(f"{shown(name)}, an absolute path of Windows: write it relative to the table")
     if "\\" in name:
         path = folder / name.replace("\\", "/")
-    if "\0" in name or len(name) > DEEPEST or any(len(part.encode()) > LONGEST for part in path.parts):
+    longest = max(map(len, re.split(r"[\\/]", name)))
+    if "\0" in name or len(name) > DEEPEST or longest > LONGEST:
         raise ValueError(f"{shown(name)}, neither a path nor an encoded image")
-    return path if str(path).isascii() or os.path.exists(path) else _recomposed(path)
+    return path if name.isascii() or os.path.exists(path) else _recomposed(path)
 
 
 def _recomposed(path: Path) -> Path:

@@ -42,7 +42,7 @@ class Published:
     tables: tuple[str, ...] = ()
     index: str = ""
     one_folder: bool = True
-    needs_image: bool = True
+    needs_image: bool = False
 
     def split_of(self, spec: DatasetSpec) -> str:
         """The published split to read."""

@@ -67,7 +67,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 def _parsed(text: str, where: str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_unique)
+        return _DECODER.decode(text)
     except _Twice as error:
         raise ReLopeError(f"{where}: {error}") from error
     except (ValueError, RecursionError) as error:  # also a number of thousands of digits
@@ -84,6 +84,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name, count in collections.Counter(name for name, _ in pairs).items() if count > 1)
         raise _Twice(f"the field '{shortened(twice, 60)}' appears more than once")
     return fields
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique)
 
 
 def _parquet(path: Path) -> Iterator[dict[str, Any]]:
