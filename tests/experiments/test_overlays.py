@@ -93,14 +93,15 @@ def test_the_picture_is_the_one_that_the_model_saw(tmp_path):  # C16 and C14
     turned = overlays._picture(sample, np.ones(4))
     Image.new("RGB", (60, 120), "red").save(tmp_path / "upright.png")
     upright = overlays._picture(sample | {"images": [str(tmp_path / "upright.png")]}, np.ones(4))
-    assert turned.split("<image")[0].split("viewBox")[1:] == upright.split("<image")[0].split("viewBox")[1:]
-    assert sizes_of_images(turned) == sizes_of_images(upright)
+    Image.new("RGB", (120, 60), "red").save(tmp_path / "flat.png")
+    flat = overlays._picture(sample | {"images": [str(tmp_path / "flat.png")]}, np.ones(4))
+    assert sizes_of_images(turned) == sizes_of_images(upright) != sizes_of_images(flat)
     torn = overlays._picture(sample | {"images": [str(tmp_path / "torn.jpg")]}, np.ones(4))
     assert torn.startswith("<p>unreadable image ")
 
 
-def sizes_of_images(svg: str) -> list[tuple[str, str]]:
-    return re.findall(r'<image [^>]*?width="([^"]+)" height="([^"]+)"', svg)
+def sizes_of_images(svg: str) -> list[tuple[str, ...]]:
+    return [tuple(re.findall(r'(?:width|height)="([^"]+)"', tag)) for tag in re.findall(r"<image [^>]*>", svg)]
 
 
 def test_a_missing_partner_leaves_its_place_empty():

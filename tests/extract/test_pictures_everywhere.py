@@ -12,20 +12,19 @@ from PIL import Image
 
 from extract.backbone import load_backbone
 from extract.datasets import get_dataset
-from extract.extraction import extract_store
 from extract.images import read_image
 from extract.prefill import prefill
 from extract.queries import Queries
+from extract.settings import open_or_extract
 from extract.variants import Variant
 from relope_jax.errors import ReLopeError
-from relope_jax.states.store import Store
 from tests.extract.pictures import encoded, turned_exif
 from tests.extract.plans import tiny_plan
 
 
 @pytest.fixture
-def plan(tmp_path, tokenizer):
-    return tiny_plan(tmp_path, tokenizer)
+def plan(tmp_path, toy):
+    return tiny_plan(tmp_path, toy.tokenizer)
 
 
 def odd_images(folder) -> list[str]:
@@ -48,12 +47,11 @@ def test_odd_images_are_extracted_as_prefill_shows_them_and_missing_ones_are_lis
     (tmp_path / "data.jsonl").write_text("\n".join(map(json.dumps, rows)))
     spec = dataclasses.replace(plan.dataset, image_cache=str(tmp_path / "cache"))
     plan = dataclasses.replace(plan, dataset=spec)
-    extract_store(plan)
+    store = open_or_extract(plan)
     said = capsys.readouterr().out
     assert "1 of 6 questions cannot be asked and are left out, the first lacks: it places <image 1>" in said
     assert "1 of 5 image files are missing" in said
-    store = Store(plan.store)
-    failed = {entry["sample_id"]: entry["reason"] for entry in store.failed}
+    failed = {entry["sample_id"]: entry["reason"] for entry in store.manifest.failed}
     assert failed.keys() == {"lacks", "gone"}
     assert failed["lacks"] == "it places <image 1>, and its row has 0 images"
     assert failed["gone"].startswith("unreadable image ")
