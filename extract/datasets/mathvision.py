@@ -43,9 +43,12 @@ def _marked(text: str) -> str:
 
 
 def _images(row: Row) -> tuple[Path, ...]:
-    if row.has("decoded_image") or not row.optional_text("image"):
+    if row.has("decoded_image"):
         return row.image("decoded_image")
-    folder, _, name = row.text("image").rpartition("/")
+    row.get("image")  # a table that has neither column is refused
+    if not (path := row.image_path("image").replace("\\", "/")):
+        return row.image("image")
+    folder, _, name = path.rpartition("/")
     roots = (folder, f"../{folder}")
     if "decoded_image" in row.fields and row.root(*roots) is None:
         return ()  # a row of the hub, whose image is null

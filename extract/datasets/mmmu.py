@@ -25,9 +25,11 @@ def parse(row: Row) -> Sample:
     """A row of the hub's tables, which hold lists as Python source."""
     several = row.text("question_type") == "multiple-choice"
     choices = (_listed(row.get("options")) or ()) if several else ()
-    if row.get("answer") in ("", "?"):
+    if row.get("answer") in ("", "?", [""], ["?"]):
         raise row.unanswered(PUBLISHED.split)
     answers = _listed(row.get("answer")) or row.answers("answer")
+    if not all(answer.strip() for answer in answers):
+        raise row.bad("one of its answers is empty")
     if several and not {*answers} <= {chr(ord("A") + i) for i in range(len(choices))}:
         problem = f"the answer {shown(answers[0])} is the letter of none of its {len(choices)} choices"
         raise row.bad(problem)

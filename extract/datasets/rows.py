@@ -116,23 +116,31 @@ class Row:
 
     def image(self, name: str, *roots: str) -> tuple[Path, ...]:
         """The image in a field, embedded or a path below the first folder of `roots` that exists; () for none."""
-        value = self.fields.get(name)
-        try:
-            found = embedded_or_path(value)
-        except ValueError as error:
-            raise self.bad(f"'{name}' is {error}") from error
+        found = self._image(name)
         if isinstance(found, bytes):
             return (save_embedded(found, self.cache),)
         return (self.find(found, *roots, field=name),) if found else ()
+
+    def image_path(self, name: str) -> str:
+        """The path in an image field as it is written; "" for an embedded image or none."""
+        found = self._image(name)
+        return found if isinstance(found, str) else ""
+
+    def _image(self, name: str) -> bytes | str | None:
+        try:
+            return embedded_or_path(self.fields.get(name))
+        except ValueError as error:
+            raise self.bad(f"'{name}' is {error}") from error
 
     def images(self, name: str) -> tuple[Path, ...]:
         """The images in a field that holds one of them, a list, or none."""
         value = self.fields.get(name)
         if not isinstance(value, list):
             return self.image(name)
-        each = [dataclasses.replace(self, fields={name: item}).image(name) for item in value]
+        listed = [item if isinstance(item, str | bytes | dict) else None for item in value]
+        each = [dataclasses.replace(self, fields={name: item}).image(name) for item in listed]
         if not all(each):
-            raise self.bad(f"'{name}' is {shown(value)}: one of the images is null or empty")
+            raise self.bad(f"'{name}' is {shown(value)}: one of them is no image")
         return tuple(path for image in each for path in image)
 
     def root(self, *roots: str) -> Path | None:

@@ -38,12 +38,10 @@ def parse(row: Row) -> Sample:
 
 def _images(row: Row) -> tuple[Path, ...]:
     """None for a question that is text only; in the repository a file in the folder of its split and its id."""
-    if row.table != "problems":
+    if row.table != "problems" or not (name := row.image_path("image")):
         return row.image("image")
-    if not row.optional_text("image"):
-        return ()
     split = spellings(row.optional_text("split") or row.split)[-1]  # "minitest" lies among "test"
-    return (row.find(f"{row.text('id')}/{row.text('image')}", f"images/{split}", split),)
+    return (row.find(f"{row.text('id')}/{name}", f"images/{split}", split),)
 
 
 def prompt(sample: Sample) -> str:

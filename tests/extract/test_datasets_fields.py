@@ -97,8 +97,8 @@ def test_optional_fields_may_be_null(tmp_path, absent):
         ("choices", ["a"], "2 to 26"), ("choices", [str(i) for i in range(27)], "2 to 26"),
         ("choices", ["a", " "], "a choice is empty"), ("choices", ["a", True], "not a list of texts"),
         ("choices", ["b", "c"], "the answer 'a' is neither|answer 'a'"), ("choices", {"a": "b"}, "not a list of texts"),
-        ("image", 3.5, "'image' is 3.5, no image"), ("image", ["x.png", None], "one of the images is null or empty"),
-        ("image", ["x.png", ""], "null or empty"), ("image", True, "'image' is True, no image"),
+        ("image", 3.5, "'image' is 3.5, no image"), ("image", ["x.png", None], "one of them is no image"),
+        ("image", ["x.png", ""], "one of them is no image"), ("image", True, "'image' is True, no image"),
         ("image", {"url": "x"}, "no image"), ("x" * 500, 1, "unknown field 'x+…'"),
     ],
 )  # fmt: skip
@@ -315,11 +315,11 @@ def test_captions_are_checked_alike(tmp_path):
             load_captions(lines(tmp_path / "c.jsonl", row))
 
 
-def test_a_hundred_thousand_lines_are_read_quickly(tmp_path):
+def test_twenty_thousand_lines_are_read_quickly(tmp_path):
     rows = (f'{{"id": "q{i}", "question": "Wie groß ist Nummer {i}?", "answer": {i}, "image": "images/{i % 7}.png"}}'
-            for i in range(100_000))  # fmt: skip
+            for i in range(20_000))  # fmt: skip
     path = tmp_path / "data.jsonl"
     path.write_text("\n".join(rows), encoding="utf-8")
     start = time.process_time()
-    assert len(get_dataset("jsonl").load(DatasetSpec(name="jsonl", path=str(path)))) == 100_000
-    assert time.process_time() - start < 8  # 1.5 s on an idle core
+    assert len(get_dataset("jsonl").load(DatasetSpec(name="jsonl", path=str(path)))) == 20_000
+    assert time.process_time() - start < 3  # 0.3 s on an idle core

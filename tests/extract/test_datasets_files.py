@@ -156,6 +156,34 @@ def test_addresses_are_refused_when_the_table_is_read(tmp_path, address):  # C13
         load("chartqa", parquet(tmp_path / "t.parquet", [chartqa_row(image=address)]))
 
 
+def test_benchmarks_that_name_a_file_take_an_encoded_image_too(tmp_path):  # C13
+    text = text_forms(picture(9))["data URL"]
+    rows = {
+        "chartqa": {"imgname": text, "query": "q", "label": "1"},
+        "mathvision": mathvision_row(image=text, decoded_image=None),
+        "mmmu": mmmu_row(image_1=text),
+        "aokvqa": tables.aokvqa_row(image=text),
+        "scienceqa": tables.scienceqa_row(image=text),
+    }
+    for name, row in rows.items():
+        (sample,) = load(name, lines(tmp_path / "t.jsonl", row))
+        assert sample.images[0].read_bytes() == picture(9)
+        assert not sample.missing
+        field = next(field for field, value in row.items() if value == text)
+        with pytest.raises(ReLopeError, match=rf"t\.jsonl:1: '{field}' is the address 'https://host/x\.png': download"):
+            load(name, lines(tmp_path / "t.jsonl", row | {field: "https://host/x.png"}))
+        with pytest.raises(ReLopeError, match=rf"t\.jsonl:1: '{field}' is 7, no image"):
+            load(name, lines(tmp_path / "t.jsonl", row | {field: 7}))
+
+
+@pytest.mark.parametrize("name", ["chartqa", "mathvision", "aokvqa"])
+def test_a_table_without_any_column_of_images_is_refused(tmp_path, name):
+    row = {"chartqa": chartqa_row(), "mathvision": mathvision_row(), "aokvqa": tables.aokvqa_row()}[name]
+    row = {field: value for field, value in row.items() if "image" not in field}
+    with pytest.raises(ReLopeError, match=r"t\.jsonl:1: (no field '|no folder of images)"):
+        load(name, lines(tmp_path / "t.jsonl", row))
+
+
 def test_a_file_address_is_a_path(tmp_path):
     (tmp_path / "a b.png").write_bytes(picture(1))
     (sample,) = jsonl(tmp_path, ASKED | {"image": (tmp_path / "a b.png").as_uri()})

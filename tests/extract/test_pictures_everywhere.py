@@ -11,10 +11,12 @@ import pytest
 from PIL import Image
 
 from extract.backbone import load_backbone
+from extract.captions import Captions
 from extract.datasets import get_dataset
-from extract.images import read_image
+from extract.images import LeftOut, read_image
 from extract.prefill import prefill
 from extract.queries import Queries
+from extract.sample import Sample
 from extract.settings import open_or_extract
 from extract.variants import Variant
 from relope_jax.errors import ReLopeError
@@ -72,6 +74,25 @@ def test_odd_images_are_extracted_as_prefill_shows_them_and_missing_ones_are_lis
 def test_prefill_names_an_image_that_cannot_be_read(plan, tmp_path):
     with pytest.raises(ReLopeError, match=r"unreadable image .*gone.png: No such file"):
         prefill(load_backbone(plan.model), [("what?", tmp_path / "gone.png")], layer=2)
+
+
+def test_a_failure_of_the_model_on_one_image_leaves_out_its_question_alone(plan, tmp_path):
+    odd_images(tmp_path)
+    backbone = load_backbone(plan.model)
+    names = ("turned.jpg", "deep.png")
+    samples = [Sample(name, "g", "what?", "x", (tmp_path / name,)) for name in names]
+    own = Captions(backbone, "", samples)
+
+    def fail(module, arguments, inputs):
+        pixels = inputs.get("pixel_values")
+        if pixels is not None and all(channel.std() < 1e-3 for channel in pixels[0]):  # the even grey
+            raise RuntimeError("split_with_sizes expects " + "x" * 500)
+
+    backbone.model.register_forward_pre_hook(fail, with_kwargs=True)
+    assert isinstance(own.of(samples[0])[0], str)
+    with pytest.raises(LeftOut, match=r"the model cannot describe .*deep\.png: split_with_sizes") as reason:
+        own.of(samples[1])
+    assert len(str(reason.value)) < 300
 
 
 def test_the_length_of_a_prompt_is_that_of_the_turned_image(plan, tmp_path):
