@@ -31,10 +31,12 @@ def as_rgb(image: Image.Image) -> Image.Image:
     Raises:
       Exception: whatever Pillow raises when it cannot decode the image.
     """
-    raw_mode = image.tile[0][3] if getattr(image, "tile", None) else None
+    _, extent, _, raw_mode = next(iter(getattr(image, "tile", ())), (None,) * 4)  # gone once it is loaded
     image.load()
     turn = TURNS.get(orientation(image))
     picture = _composited(image, raw_mode)
+    if image.format == "GIF" and extent:
+        picture = _within(picture, extent)
     if turn is not None:
         picture = picture.transpose(turn)
     picture.info = {}  # Pillow would save a colour profile or a transparent colour that it finds here
@@ -64,6 +66,13 @@ def _composited(image: Image.Image, raw_mode: Any) -> Image.Image:
     if image.mode == "LAB":
         return _from_lab(image)
     return image.convert("RGB")
+
+
+def _within(picture: Image.Image, extent: tuple[int, int, int, int]) -> Image.Image:
+    """The picture, white outside of the part (left, top, right, bottom) that a frame covers."""
+    canvas = Image.new("RGB", picture.size, "white")
+    canvas.paste(picture.crop(extent), extent)
+    return canvas
 
 
 def _over_white(image: Image.Image, key: Any, raw_mode: Any) -> Image.Image:

@@ -75,6 +75,15 @@ def test_an_image_in_memory_is_treated_alike(mode):  # C14: prefill and variants
     assert (image.mode, image.info) == (mode, before), "the caller's image stays as it is"
 
 
+def test_a_frame_smaller_than_its_gif_stands_on_white():
+    frame = Image.new("P", (10, 10), 0)
+    frame.putpalette([255, 0, 0])
+    data = bytearray(encoded(frame, "GIF"))
+    data[6:10] = (20).to_bytes(2, "little") * 2  # the canvas
+    picture = decode_image(bytes(data))
+    assert (picture.size, picture.getpixel((9, 9)), picture.getpixel((10, 10))) == ((20, 20), (255, 0, 0), WHITE)
+
+
 def test_half_transparent_is_half_white():
     picture = decode_image(encoded(Image.new("RGBA", (2, 2), (0, 100, 200, 128)), "PNG"))
     assert np.abs(np.array(picture.getpixel((0, 0))) - [127, 177, 227]).max() <= 1
