@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from extract.datasets.base import Dataset, lettered
-from extract.datasets.images import report_missing
+from extract.datasets.images import embedded_or_path, report_missing
 from extract.datasets.rows import Row, read_samples
 from extract.datasets.tables import json_lines
 from extract.datasets.values import shown
@@ -70,10 +70,11 @@ def _parse(row: Row) -> Sample:
 
 def _first_image(row: Row, images: tuple[Path, ...]) -> str:
     """The first image as the line names it; an embedded one by its digest."""
-    if not images or images[0].parent == row.cache:
-        return images[0].stem if images else ""
+    if not images:
+        return ""
     named = row.get("image")
-    return named[0] if isinstance(named, list) else named
+    path = embedded_or_path(named[0] if isinstance(named, list) else named)
+    return path if isinstance(path, str) else images[0].stem
 
 
 def prompt(sample: Sample) -> str:

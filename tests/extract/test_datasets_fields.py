@@ -322,4 +322,4 @@ def test_twenty_thousand_lines_are_read_quickly(tmp_path):
     path.write_text("\n".join(rows), encoding="utf-8")
     start = time.process_time()
     assert len(get_dataset("jsonl").load(DatasetSpec(name="jsonl", path=str(path)))) == 20_000
-    assert time.process_time() - start < 3  # 0.3 s on an idle core
+    assert time.process_time() - start < 5  # 0.4 s on an idle core
