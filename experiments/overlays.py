@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import dataclasses
 import html
+import os
+from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
-from PIL import Image
 
 from experiments.drawing import to_svg
 from experiments.figures import attention_overlay
+from extract.images import LeftOut, read_image
+from extract.text import shortened
 from relope_jax.metrics.intervals import Z_95
 from relope_jax.run import Router, Run
 from relope_jax.states.store import Store
@@ -122,12 +125,15 @@ def _picture(sample: dict, on_image: np.ndarray) -> str:
         return "<p>no image in this prompt</p>"
     if sample["grid_height"] * sample["grid_width"] != len(on_image):
         return "<p>the image's tokens are not one grid</p>"
+    path = sample["images"][0]
+    if not os.path.isfile(path):
+        return f"<p>the image {html.escape(shortened(path))} is not on this machine</p>"
     try:
-        with Image.open(sample["images"][0]) as image:
-            grid = on_image.reshape(sample["grid_height"], sample["grid_width"])
-            return to_svg(attention_overlay(image.convert("RGB"), grid))
-    except OSError:
-        return f"<p>the image {html.escape(sample['images'][0])} is not on this machine</p>"
+        image = read_image(Path(path))
+    except LeftOut as reason:
+        return f"<p>{html.escape(str(reason))}</p>"
+    grid = on_image.reshape(sample["grid_height"], sample["grid_width"])
+    return to_svg(attention_overlay(image, grid))
 
 
 def to_html(attention: Attention) -> str:

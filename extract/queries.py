@@ -50,6 +50,8 @@ class Queries:
 
     def length(self, sample: Sample) -> int:
         """Tokens of the prompt, images not decoded; raises LeftOut."""
+        if sample.missing:
+            raise LeftOut(sample.missing)
         self._refuse_placeholder(sample)
         sizes = [image_size(path) for path in sample.images]
         text = self._dataset.prompt(sample)

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def _keys(sample: Sample, digests: dict[Path, str]) -> list[Key]:
     # Named by ids, not by what images hold, a group keeps its name (and its side) when a missing image is added.
     keys.append(("id", sample.sample_id))
     keys += [("image", digests[image]) for image in sample.images]
-    if not sample.images:
+    if not sample.images and not sample.missing:
         # Many questions read "Which of these is true?": only their choices, in whatever order, tell them apart.
         text = json.dumps([sample.question, *sorted(sample.choices)])
         keys.append(("question", hashlib.sha256(text.encode()).hexdigest()))
@@ -72,9 +73,12 @@ def image_digest(image: Path) -> str:
     """SHA-256 of an image file; read once as long as the file stays as it is."""
     try:
         status = image.stat()
-        return _read_digest(image, status.st_size, status.st_mtime_ns)
-    except (OSError, ValueError):  # absent: the extraction will list it; until then it is what it is called
-        return hashlib.sha256(str(image).encode()).hexdigest()
+        if stat.S_ISREG(status.st_mode):
+            return _read_digest(image, status.st_size, status.st_mtime_ns)
+    except (OSError, ValueError):
+        pass
+    # Absent, or no file: the extraction will list it; until then it is what it is called.
+    return hashlib.sha256(str(image).encode()).hexdigest()
 
 
 @functools.cache
