@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from relope_jax.metrics.ranking import Opponents, count, count_ranked
+from relope_jax.precision import jit
 
 Z_95 = 1.959963984540054  # 97.5 % quantile of the standard normal
 
@@ -93,12 +94,12 @@ def on_device(scores: np.ndarray, labels: np.ndarray) -> tuple[Float[Array, "m n
     return jnp.asarray(scores, jnp.float64), jnp.asarray(labels, jnp.int64)
 
 
-@jax.jit
+@jit
 def _auc(scores: Array, labels: Array) -> Array:
     return _auc_and_variance(scores, labels)[0]
 
 
-@jax.jit
+@jit
 def _auc_and_variance(scores: Array, labels: Array) -> tuple[Array, Array]:
     """AUC and DeLong's variance; the samples may stay sorted."""
     ranked_labels, opponents = count_ranked(scores, labels)
@@ -110,7 +111,7 @@ def _auc_and_variance(scores: Array, labels: Array) -> tuple[Array, Array]:
     return value, variance + jnp.sum(jnp.where(positive, 0.0, squares), axis=1) / (negatives * (negatives - 1))
 
 
-@jax.jit
+@jit
 def _delong(scores: Array, labels: Array) -> tuple[Array, Array]:
     """AUC and DeLong's components of the samples as they are stored."""
     _, opponents = count(scores, labels)
@@ -131,7 +132,7 @@ def _class_sizes(positive: Bool[Array, "n"]) -> tuple[Float[Array, ""], Float[Ar
     return positives, positive.shape[0] - positives
 
 
-@jax.jit
+@jit
 def _covariance(components: Array, members: Array, value: Array) -> Array:
     """Sample covariance of the components of one class, over its size."""
     size = jnp.sum(members).astype(jnp.float64)
@@ -139,7 +140,7 @@ def _covariance(components: Array, members: Array, value: Array) -> Array:
     return centred @ centred.T / ((size - 1) * size)
 
 
-@functools.partial(jax.jit, static_argnames="n_groups")
+@functools.partial(jit, static_argnames="n_groups")
 def _grouped_covariance(components: Array, positive: Array, value: Array, groups: Array, n_groups: int) -> Array:
     """Covariance from the sums of influence of whole groups."""
     positives, negatives = _class_sizes(positive)

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from relope_jax.metrics.auc import require_finite
+from relope_jax.precision import jit
 
 
 def cumulative_lowest(scores: Float[Array, "n"], values: Float[Array, "n"]) -> Float[Array, "n"]:
@@ -46,7 +47,7 @@ def sums_of_lowest(scores: Float[np.ndarray, "m n"], values: Float[np.ndarray, "
     return np.pad(sums, ((0, 0), (1, 0)))
 
 
-_sums_of_lowest = jax.jit(jax.vmap(cumulative_lowest, in_axes=(0, None)))
+_sums_of_lowest = jit(jax.vmap(cumulative_lowest, in_axes=(0, None)))
 
 
 def risk_coverage(scores: Float[np.ndarray, "m n"], labels: Int[np.ndarray, "n"]) -> Float[np.ndarray, "m n"]:

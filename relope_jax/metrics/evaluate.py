@@ -14,6 +14,7 @@ from relope_jax.metrics.auc import AUC, delong
 from relope_jax.metrics.calibration import brier_score, expected_calibration_error
 from relope_jax.metrics.deferral import caught_wrong
 from relope_jax.metrics.routing import apgr, audc, cpt, deferral_curve, prr
+from relope_jax.precision import jit
 
 DEFERRAL_SHARES = (0.1, 0.2, 0.3)
 
@@ -61,7 +62,7 @@ def routing_values(
     return {"apgr": apgr(curve), "cpt_50": cpt(curve, 0.5), "cpt_80": cpt(curve, 0.8), "audc": audc(curve)}
 
 
-@jax.jit
+@jit
 def _threshold_metrics(scores: Array, labels: Array) -> dict[str, Array]:
     caught = {f"caught_{share:.0%}".rstrip("%"): caught_wrong(scores, labels, share) for share in DEFERRAL_SHARES}
     return {

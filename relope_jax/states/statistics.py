@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from relope_jax.precision import jit
 from relope_jax.states.ragged import StateSource, chunks
 
 SMALLEST = 4096  # rows of a compiled block; others are doublings, so that few shapes are compiled
@@ -66,7 +67,7 @@ class MomentSums:
         return Moments(np.asarray(mean + self._shift, np.float32), np.asarray(std, np.float32))
 
 
-@jax.jit
+@jit
 def _sums(x: Float[Array, "rows d"], shift: Float[Array, "d"], count: Int[Array, ""]) -> tuple[Array, Array]:
     within = jnp.arange(x.shape[0]) < count
     centred = jnp.where(within[:, None], x.astype(jnp.float64) - shift[None], 0.0)

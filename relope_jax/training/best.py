@@ -11,6 +11,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
+from relope_jax.precision import jit
+
 
 class Best(NamedTuple):
     """Parameters (leading member axis), their AUC, the epoch they were reached after, and how many dimensions of the
@@ -49,7 +51,7 @@ class Best(NamedTuple):
         )
 
 
-@functools.partial(jax.jit, donate_argnums=0)
+@functools.partial(jit, donate_argnums=0)
 def _chosen(old: nnx.State, new: nnx.State, better: Bool[Array, "members"]) -> nnx.State:
     def choose(old: Array, new: Array) -> Array:
         return jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 
-import jax
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from relope_jax.models.batch import DeviceStates, gather
 from relope_jax.models.probes import Parts, RouterOutput
+from relope_jax.precision import jit
 from relope_jax.training.feed import Feed
 
 
@@ -29,7 +29,7 @@ def single_output(parts: Parts, states: DeviceStates, rows: Int[Array, "batch"],
     return _output(parts.params, parts.settings, parts.rest, states, rows, graphdef=parts.graphdef, n=n)
 
 
-@functools.partial(jax.jit, static_argnames=("graphdef", "n"))
+@functools.partial(jit, static_argnames=("graphdef", "n"))
 def _output(
     params: nnx.State,
     settings: nnx.State,
