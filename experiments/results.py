@@ -17,7 +17,7 @@ from relope_jax.methods import METHODS, SANITY, Baseline, Method, TrainedMethod
 from relope_jax.metrics.evaluate import Evaluation, evaluate
 from relope_jax.metrics.holm import holm
 from relope_jax.metrics.summary import auc_difference, mean_auc
-from relope_jax.states.store import Store
+from relope_jax.states.readable import ReadableStore
 from relope_jax.training.checkpoints import load_ensemble
 from relope_jax.training.feed import Feed
 from relope_jax.training.mesh import everywhere
@@ -96,7 +96,7 @@ def baseline_scores(method: Baseline, data: RouterData, inputs: Inputs, seeds: t
     return [Scored(method.name, seed, method.scores(data, inputs, seed)) for seed in used]
 
 
-def score_table(scored: list[Scored], store: Store) -> pa.Table:
+def score_table(scored: list[Scored], store: ReadableStore) -> pa.Table:
     """scores.parquet: one row a method, seed and sample."""
     n, m = len(store.samples), len(scored)
     return pa.table({
@@ -110,7 +110,9 @@ def score_table(scored: list[Scored], store: Store) -> pa.Table:
     })  # fmt: skip
 
 
-def result_rows(scored: list[Scored], evaluation: Evaluation, store: Store, data: RouterData) -> list[dict[str, Any]]:
+def result_rows(
+    scored: list[Scored], evaluation: Evaluation, store: ReadableStore, data: RouterData
+) -> list[dict[str, Any]]:
     """results.json: one row a method and seed, measured on the test split."""
     test = data.rows["test"]
     common = {"dataset": store.identity.dataset["name"], "model": store.identity.model, "layer": store.layer}
