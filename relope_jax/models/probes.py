@@ -64,7 +64,7 @@ def split_module(module: nnx.Module) -> Parts:
 
 
 class Standardize(nnx.Module):
-    """(x - mean) / std with statistics of the training split.
+    """(x - mean) / std with statistics of the training split; 0 in dimensions that were constant there.
 
     Hidden states have a few massive dimensions; on raw states an MLP trains badly and a softmax over
     q.z saturates.
@@ -72,7 +72,7 @@ class Standardize(nnx.Module):
 
     def __init__(self, moments: Moments):
         self.mean = Statistics(jnp.asarray(moments.mean))
-        self.inv_std = Statistics(1.0 / jnp.maximum(jnp.asarray(moments.std), 1e-6))
+        self.inv_std = Statistics(jnp.asarray(moments.inverse_std()))
 
     def __call__(self, x: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
         mean, inv_std = self.mean.get_value(), self.inv_std.get_value()
