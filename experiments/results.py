@@ -82,12 +82,8 @@ def trained_scores(writer: RunFolder, method: TrainedMethod, data: RouterData, f
     parts = everywhere(feed.mesh, fitted.parts)
     predicted = scores(parts, feed.of(method), np.arange(len(data.labels)))
     return [
-        Scored(
-            method.name, member.seed, predicted[i],
-            best_epoch=int(fitted.best_epoch[i]), validation_auc=float(fitted.best_auc[i]),
-        )
-        for i, member in enumerate(members)
-    ]  # fmt: skip
+        Scored(method.name, member.seed, predicted[i], **fitted.record(i, member)) for i, member in enumerate(members)
+    ]
 
 
 def baseline_scores(method: Baseline, data: RouterData, inputs: Inputs, seeds: tuple[int, ...]) -> list[Scored]:
