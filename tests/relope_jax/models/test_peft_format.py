@@ -91,8 +91,8 @@ PLAIN = [
 
 @pytest.mark.parametrize("settings", PLAIN)
 def test_a_plain_lora_is_what_peft_adds_to_the_weights(settings, block, tmp_path):
-    """On every projection: scale * B A is the weight that PEFT merges, minus the one that it was put on. PEFT multiplies
-    matrices of 16 bits in 16 bits."""
+    """On every projection: scale * B A is the weight that PEFT merges, minus the one that it was put on. PEFT
+    multiplies matrices of 16 bits in 16 bits."""
     atol = 0.1 if "dtype" in settings else 1e-4
     model, before = save(tmp_path / "adapter", **settings)
     adapters = load_peft(tmp_path / "adapter", block)
