@@ -12,7 +12,7 @@ from PIL import Image
 
 from experiments.drawing import to_svg
 from experiments.figures import attention_overlay
-from relope_jax.metrics.auc import Z_95
+from relope_jax.metrics.intervals import Z_95
 from relope_jax.run import Router, Run
 from relope_jax.states.readable import ReadableStore
 

@@ -13,12 +13,14 @@ from ml_collections import ConfigDict
 from experiments import report
 from experiments.results import evaluate_run
 from experiments.rundir import open_run
+from experiments.say import say
 from extract.inputs import make_inputs
 from extract.settings import open_or_extract, plan_from_config
 from relope_jax.baselines.inputs import Inputs, require_inputs
 from relope_jax.data import RouterData, load_router_data
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import TrainedMethod, get_method, needs_of
+from relope_jax.metrics.cost import CostSpec
 from relope_jax.models.replay import replay_block
 from relope_jax.run import Run
 from relope_jax.states.joined import JoinedStore
@@ -32,7 +34,7 @@ from relope_jax.training.engine import EngineSpec
 from relope_jax.training.feed import Feed, open_feed
 from relope_jax.training.fit import fit
 from relope_jax.training.members import Member
-from relope_jax.training.mesh import agreed, barrier, is_primary
+from relope_jax.training.mesh import agreed, barrier
 from relope_jax.training.spec import TrainSpec
 from relope_jax.training.view import seen_by
 
@@ -61,6 +63,7 @@ def run(config: ConfigDict) -> Run:
     methods = [get_method(name) for name in config.methods]
     trained = [method for method in methods if isinstance(method, TrainedMethod)]
     train, engine = TrainSpec(**config.train), EngineSpec(**config.engine)
+    CostSpec(**config.costs)  # bad prices are refused before anything is trained
     require_distinct("methods", config.methods)
     require_distinct("seeds", config.seeds)
     specs = {method.name: spec_from_dict(method, config[method.name].to_dict()) for method in trained}
@@ -146,12 +149,6 @@ def open_inputs(config: ConfigDict, store: ReadableStore, needs: tuple[str, ...]
     inputs = Inputs(store)
     require_inputs(inputs, needs)
     return inputs
-
-
-def say(text: str) -> None:
-    """Print it once, however many processes train together."""
-    if is_primary():
-        print(text)
 
 
 def describe(store: ReadableStore, data: RouterData) -> None:

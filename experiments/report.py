@@ -141,11 +141,9 @@ def terminal_table(run: Run) -> str:
         "terminal", f"\n{headline(run)}", tuple(name for name, _ in columns), tuple(rows),
         breaks=(len(routers(summary)),),
     )  # fmt: skip
+    words = findings(summary, read_test_split(run))
     lines = [difference_text(d) for d in corrected(summary["differences"])]
-    if len(lines) > MOST_LINES:
-        words = findings(summary, read_test_split(run))
-        lines = [*words.warnings, *words.found]
-    return to_text(table) + "\n".join(lines)
+    return to_text(table) + "\n".join([*words.warnings, *(words.found if len(lines) > MOST_LINES else lines)])
 
 
 def _short(row: dict, field: str) -> Entry:

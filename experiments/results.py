@@ -11,12 +11,13 @@ import pyarrow as pa
 
 from experiments.rundir import RunFolder
 from experiments.sample_table import sample_table
+from experiments.say import say
 from relope_jax.baselines.inputs import Inputs
 from relope_jax.data import RouterData
-from relope_jax.methods import METHODS, SANITY, Baseline, Method, TrainedMethod
+from relope_jax.methods import BLIND, METHODS, SANITY, Baseline, Method, TrainedMethod
 from relope_jax.metrics.evaluate import Evaluation, evaluate
 from relope_jax.metrics.holm import holm
-from relope_jax.metrics.summary import auc_difference, mean_auc
+from relope_jax.metrics.summary import auc_difference, mean_auc, mean_auc_error
 from relope_jax.states.readable import ReadableStore
 from relope_jax.training.checkpoints import load_ensemble
 from relope_jax.training.feed import Feed
@@ -25,7 +26,6 @@ from relope_jax.training.scoring import scores
 from relope_jax.training.view import seen_by
 
 LARGE_METRICS = ("apgr", "cpt_50", "cpt_80", "audc")  # None unless the large model's answers are known
-BLIND = "question_only"  # what every method is compared with
 
 
 class Scored:
@@ -65,7 +65,7 @@ def known_labels(inputs: Inputs, rows: np.ndarray) -> np.ndarray | None:
     labels = inputs.large_labels[rows]
     unknown = int((labels < 0).sum())
     if 0 < unknown < len(rows):
-        print(f"the large model's answer to {unknown} of {len(rows)} test questions is unknown: its columns stay empty")
+        say(f"the large model's answer to {unknown} of {len(rows)} test questions is unknown: its columns stay empty")
     return None if unknown else labels
 
 
@@ -136,9 +136,13 @@ def summarise(scored: list[Scored], evaluation: Evaluation, methods: Sequence[st
         spread = float(np.ptp(evaluation.values["auc"][mine]))
         table[name] = dict.fromkeys(LARGE_METRICS) | means | {
             "auc": estimate.value, "auc_low": estimate.low, "auc_high": estimate.high,
-            "auc_seed_range": spread, "n_seeds": len(mine),
+            "auc_error": mean_auc_error(evaluation.auc, names, name), "auc_seed_range": spread, "n_seeds": len(mine),
         }  # fmt: skip
-    return {"methods": table, "differences": differences(evaluation, names, pairs_of(methods))}
+    return {
+        "methods": table,
+        "differences": differences(evaluation, names, pairs_of(methods)),
+        "units": evaluation.auc.units._asdict(),
+    }
 
 
 def pairs_of(methods: Sequence[str]) -> list[tuple[str, str]]:

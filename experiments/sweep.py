@@ -58,12 +58,12 @@ def run(config: ConfigDict, grid: Sequence[str], out: str = "sweeps", most: int 
     axes = parse_axes(config, grid)
     cells = expand(config, axes)
     engine = EngineSpec(**config.engine)
+    if jax.process_count() > 1:
+        raise ReLopeError("a sweep runs in one process: start it without a coordinator")
     print(f"sweep {config.name}: {len(cells)} cells\n{split_text(axes, cells)}")
     with SweepFolder(Path(out) / config.name) as folder:
         # All stores first: once JAX has taken an accelerator's memory, the small model finds no room there.
         stores = {plan: open_or_extract(plan) for plan in dict.fromkeys(cell.plan for cell in cells)}
-        if jax.process_count() > 1:
-            raise ReLopeError("a sweep runs in one process: start it without a coordinator")
         named = {cell_id(stores[cell.plan], cell): cell for cell in cells}
         folder.write_record(config, axes, stores.values())
         finished = folder.finished()

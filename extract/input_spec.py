@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from extract.spec import ModelSpec
+from extract.spec import ModelSpec, require_server_url
 from relope_jax.errors import ReLopeError, require_range
 
 
@@ -26,6 +26,8 @@ class LargeSpec(ModelSpec):
         super().__post_init__()
         if self.base_url and not self.name:
             raise ReLopeError("large.base_url is set: name the model on that server with --config.large.name=...")
+        if self.base_url:
+            require_server_url("large.base_url", self.base_url)
 
     @property
     def model(self) -> ModelSpec:

@@ -30,11 +30,13 @@ class Table:
     Attributes:
       plan: whose `model` is asked when `spec` names no server.
       checked: settings that answers which are there already must have; who served them may differ.
+      limit_setting: where `spec.max_tokens` was set; empty when it is fixed.
     """
 
     spec: AnswerSpec
     plan: Extraction
     checked: tuple[str, ...]
+    limit_setting: str = "answers.max_tokens"
 
 
 def make_inputs(config: ConfigDict, store: ReadableStore, needs: tuple[str, ...]) -> None:
@@ -51,7 +53,7 @@ def make_inputs(config: ConfigDict, store: ReadableStore, needs: tuple[str, ...]
             from extract.answers.job import answer  # its dependencies load only when needed
 
             print(f"asking {table.spec.model or table.plan.model.name} for the answers '{table.spec.name}'")
-            answer(table.plan, table.spec, target)
+            answer(table.plan, table.spec, target, table.limit_setting)
     if EMBEDDINGS in needs:
         from extract.embed import embed_store
 
@@ -75,10 +77,10 @@ def tables(config: ConfigDict, needs: tuple[str, ...]) -> list[Table]:
     if SAMPLES in needs:
         sampling: dict[str, Any] = {name: getattr(inputs, name) for name in ("samples", "temperature", "top_p")}
         spec = dataclasses.replace(small, name=SAMPLES, max_tokens=inputs.max_tokens, **sampling)
-        found.append(Table(spec, plan, ("max_tokens", *sampling)))
+        found.append(Table(spec, plan, ("max_tokens", *sampling), "inputs.max_tokens"))
     if CONFIDENCE in needs:
         spec = dataclasses.replace(small, name=CONFIDENCE, ask="confidence", max_tokens=CONFIDENCE_TOKENS)
-        found.append(Table(spec, plan, ("ask",)))
+        found.append(Table(spec, plan, ("ask",), limit_setting=""))
     return found
 
 

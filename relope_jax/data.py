@@ -47,8 +47,10 @@ def load_router_data(store: ReadableStore, engine: EngineSpec | None = None) -> 
     engine = engine or EngineSpec()
     labels = store.column("label").astype(np.int64)
     rows = {split: store.rows(split) for split in SPLITS}
+    groups = store.column("group")
     for split in SPLITS:
-        require_both_labels(labels[rows[split]], f"the {split} split of {paths_of(store, split)}")
+        counted = groups[rows[split]] if split == "test" else None  # intervals of test results count groups
+        require_both_labels(labels[rows[split]], f"the {split} split of {paths_of(store, split)}", counted)
     sample_ids = store.column("sample_id").tolist()
     states = open_states(store, engine)
     if isinstance(states, TokenStates):  # streamed states are checked by their checksums and by every step's loss
@@ -60,7 +62,7 @@ def load_router_data(store: ReadableStore, engine: EngineSpec | None = None) -> 
         rows=rows,
         prompts=store.prompts,
         sample_ids=sample_ids,
-        groups=store.column("group"),
+        groups=groups,
         block=store.block,
         identity={"store": store.digest, "layer": store.layer},
     )
