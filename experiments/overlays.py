@@ -17,7 +17,7 @@ from extract.images import LeftOut, read_image
 from extract.text import shortened
 from relope_jax.metrics.intervals import Z_95
 from relope_jax.run import Router, Run
-from relope_jax.states.store import Store
+from relope_jax.states.readable import ReadableStore
 
 METHOD = "attention_probe"
 LEVELS = (("highest score", 1.0), ("middle score", 0.5), ("lowest score", 0.0))  # of the right or of the wrong answers
@@ -47,7 +47,7 @@ class Attention:
     sentence: str
 
 
-def attention_overlays(run: Run, store: Store, seed: int) -> Attention:
+def attention_overlays(run: Run, store: ReadableStore, seed: int) -> Attention:
     """What the report says of where the Attention Probe looks."""
     table = run.scores.filter(
         (pc.field("method") == METHOD) & (pc.field("seed") == seed) & (pc.field("split") == "test")
@@ -80,7 +80,7 @@ def choose(scores: np.ndarray, labels: np.ndarray) -> list[tuple[str, int]]:
     return chosen
 
 
-def attention(router: Router, store: Store, rows: np.ndarray) -> list[np.ndarray]:
+def attention(router: Router, store: ReadableStore, rows: np.ndarray) -> list[np.ndarray]:
     """The probe's weights on the prompts' tokens, a few prompts at a time where they are long."""
     longest = int(np.max(store.column("n_tokens")))
     step = max(1, STATE_BYTES // (4 * longest * store.block.spec.hidden_size))
@@ -88,7 +88,7 @@ def attention(router: Router, store: Store, rows: np.ndarray) -> list[np.ndarray
     return [weight for part in parts for weight in router.attention(store.states(part))]
 
 
-def share_sentence(router: Router, store: Store, rows: np.ndarray, labels: np.ndarray) -> str:
+def share_sentence(router: Router, store: ReadableStore, rows: np.ndarray, labels: np.ndarray) -> str:
     """How much of the attention is on the image, for right and for wrong answers."""
     start, count = (np.nan_to_num(store.column(f"image_{name}")[rows]).astype(int) for name in ("start", "tokens"))
     with_image = count > 0

@@ -26,6 +26,7 @@ from relope_jax.run import Run
 from relope_jax.states.joined import JoinedStore
 from relope_jax.states.manifest import MANIFEST
 from relope_jax.states.place import open_place
+from relope_jax.states.readable import ReadableStore
 from relope_jax.states.store import Store
 from relope_jax.training.buckets import shuffled_batches
 from relope_jax.training.checkpoints import save_router, spec_from_dict
@@ -111,7 +112,7 @@ def require_distinct(field: str, values: tuple) -> None:
         raise ReLopeError(f"config.{field} is {values!r}; it needs at least one value, and none twice")
 
 
-def open_store(config: ConfigDict) -> Store | JoinedStore:
+def open_store(config: ConfigDict) -> ReadableStore:
     """The config's store, or with `train_on` that and those it is trained on; each is extracted first when there is
     none yet, by a process that is alone."""
     target = open_one(config)
@@ -123,7 +124,11 @@ def open_store(config: ConfigDict) -> Store | JoinedStore:
         other.dataset.name, _, other.dataset.path = text.partition("=")
         other.store = ""
         sources.append(open_one(other))
-    return JoinedStore(target, sources)
+    joined = JoinedStore(target, sources)
+    if joined.left_out:
+        counts = ", ".join(f"{n} {split}" for split, n in joined.left_out.items())
+        say(f"left out of the stores trained on, since a later split holds their image or question: {counts} prompts")
+    return joined
 
 
 def open_one(config: ConfigDict) -> Store:
@@ -134,7 +139,7 @@ def open_one(config: ConfigDict) -> Store:
     return open_or_extract(plan)
 
 
-def open_inputs(config: ConfigDict, store: Store, needs: tuple[str, ...]) -> Inputs:
+def open_inputs(config: ConfigDict, store: ReadableStore, needs: tuple[str, ...]) -> Inputs:
     """What the methods read beside the hidden states; what is missing is made first where the config says how.
 
     Raises:
@@ -146,7 +151,7 @@ def open_inputs(config: ConfigDict, store: Store, needs: tuple[str, ...]) -> Inp
     return inputs
 
 
-def describe(store: Store, data: RouterData) -> None:
+def describe(store: ReadableStore, data: RouterData) -> None:
     """One line about what is being learned from."""
     sizes = ", ".join(f"{split} {len(rows)}" for split, rows in data.rows.items())
     say(

@@ -27,6 +27,7 @@ from relope_jax.errors import ReLopeError, exit_on_error
 from relope_jax.methods import METHODS
 from relope_jax.run import CHECKPOINTS, METRICS, Run
 from relope_jax.states.files import write_text
+from relope_jax.states.readable import ReadableStore
 from relope_jax.states.store import Store
 from relope_jax.training.mesh import is_primary
 
@@ -43,7 +44,7 @@ class Picture(NamedTuple):
     caption: str
 
 
-def write_report(run: Run, store: Store) -> Path:
+def write_report(run: Run, store: ReadableStore) -> Path:
     """Write report.html, report.pdf and tables/ into the run directory, and return the path of the first; of several
     processes every one calls it."""
     attention = None

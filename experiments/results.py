@@ -18,7 +18,7 @@ from relope_jax.methods import BLIND, METHODS, SANITY, Baseline, Method, Trained
 from relope_jax.metrics.evaluate import Evaluation, evaluate
 from relope_jax.metrics.holm import holm
 from relope_jax.metrics.summary import auc_difference, mean_auc, mean_auc_error
-from relope_jax.states.store import Store
+from relope_jax.states.readable import ReadableStore
 from relope_jax.training.checkpoints import load_ensemble
 from relope_jax.training.feed import Feed
 from relope_jax.training.mesh import everywhere
@@ -82,12 +82,8 @@ def trained_scores(writer: RunFolder, method: TrainedMethod, data: RouterData, f
     parts = everywhere(feed.mesh, fitted.parts)
     predicted = scores(parts, feed.of(method), np.arange(len(data.labels)))
     return [
-        Scored(
-            method.name, member.seed, predicted[i],
-            best_epoch=int(fitted.best_epoch[i]), validation_auc=float(fitted.best_auc[i]),
-        )
-        for i, member in enumerate(members)
-    ]  # fmt: skip
+        Scored(method.name, member.seed, predicted[i], **fitted.record(i, member)) for i, member in enumerate(members)
+    ]
 
 
 def baseline_scores(method: Baseline, data: RouterData, inputs: Inputs, seeds: tuple[int, ...]) -> list[Scored]:
@@ -96,7 +92,7 @@ def baseline_scores(method: Baseline, data: RouterData, inputs: Inputs, seeds: t
     return [Scored(method.name, seed, method.scores(data, inputs, seed)) for seed in used]
 
 
-def score_table(scored: list[Scored], store: Store) -> pa.Table:
+def score_table(scored: list[Scored], store: ReadableStore) -> pa.Table:
     """scores.parquet: one row a method, seed and sample."""
     n, m = len(store.samples), len(scored)
     return pa.table({
@@ -110,7 +106,9 @@ def score_table(scored: list[Scored], store: Store) -> pa.Table:
     })  # fmt: skip
 
 
-def result_rows(scored: list[Scored], evaluation: Evaluation, store: Store, data: RouterData) -> list[dict[str, Any]]:
+def result_rows(
+    scored: list[Scored], evaluation: Evaluation, store: ReadableStore, data: RouterData
+) -> list[dict[str, Any]]:
     """results.json: one row a method and seed, measured on the test split."""
     test = data.rows["test"]
     common = {"dataset": store.identity.dataset["name"], "model": store.identity.model, "layer": store.layer}

@@ -21,7 +21,7 @@ from relope_jax.methods import TrainedMethod
 from relope_jax.models.params import block_bytes
 from relope_jax.run import BLOCK, CHECKPOINTS, CONFIG, METRICS, RESULTS, SAMPLES, SCORES, SUMMARY, TRAINING
 from relope_jax.states.files import lock_folder, publish, write_bytes, write_json, write_text
-from relope_jax.states.store import Store
+from relope_jax.states.readable import ReadableStore
 from relope_jax.training.fit import Log, NonFiniteLoss
 from relope_jax.training.mesh import barrier, is_primary
 from relope_jax.training.snapshots import differences, saved_epoch
@@ -43,7 +43,7 @@ def without_prices(config: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in config.items() if name != "costs"}
 
 
-def open_run(config: ConfigDict, store: Store) -> RunFolder:
+def open_run(config: ConfigDict, store: ReadableStore) -> RunFolder:
     """The run folder of a config: the primary process writes it, others read it on the disk that they share.
 
     Raises:
@@ -96,7 +96,7 @@ class RunFolder:
 class RunWriter(RunFolder):
     """Creates or continues runs/<name>."""
 
-    def __init__(self, path: Path, config: ConfigDict, store: Store):
+    def __init__(self, path: Path, config: ConfigDict, store: ReadableStore):
         super().__init__(path)
         record = {
             "config": recorded_config(config),
@@ -115,7 +115,7 @@ class RunWriter(RunFolder):
             self.close()
             raise
 
-    def _open(self, record: dict[str, Any], store: Store) -> None:
+    def _open(self, record: dict[str, Any], store: ReadableStore) -> None:
         existing = self.path / CONFIG
         if existing.exists():
             old = json.loads(existing.read_text())

@@ -45,7 +45,7 @@ TABLE = "results.csv"
 FIRST = ("dataset", "model", "layer", "method", "seed")
 LAST = (
     "n_train", "n_test", "base_rate", "auc", "auc_low", "auc_high", "accuracy", "ece", "caught_10", "caught_20",
-    "caught_30", "validation_auc", "best_epoch", "seconds",
+    "caught_30", "validation_auc", "best_epoch", "beta_at_best", "seconds",
 )  # fmt: skip
 
 Row = dict[str, Any]

@@ -16,6 +16,7 @@ from relope_jax.baselines.inputs import CONFIDENCE, EMBEDDINGS, LARGE, SAMPLES
 from relope_jax.errors import ReLopeError
 from relope_jax.states.answers import Answers, answer_names
 from relope_jax.states.place import open_place
+from relope_jax.states.readable import ReadableStore
 from relope_jax.states.store import SPLITS, Store
 
 UNTRAINED = ("validation", "test")  # whose sampled and stated answers are read: nothing is learned from them
@@ -38,19 +39,21 @@ class Table:
     limit_setting: str = "answers.max_tokens"
 
 
-def make_inputs(config: ConfigDict, store: Store, needs: tuple[str, ...]) -> None:
+def make_inputs(config: ConfigDict, store: ReadableStore, needs: tuple[str, ...]) -> None:
     """Make those inputs of `needs` that `config` says how to make; the large model's answers whenever it names one.
+    Of several stores, only the one that is tested on is asked about: the config describes no other.
 
     Raises:
       ReLopeError: they cannot be made, or others are there under the same name.
     """
+    target = store.pieces[-1].store
     for table in tables(config, needs):
-        if not is_finished(store, table):
-            require_alone(f"{store.path} has no complete answers '{table.spec.name}'")
+        if not is_finished(target, table):
+            require_alone(f"{target.path} has no complete answers '{table.spec.name}'")
             from extract.answers.job import answer  # its dependencies load only when needed
 
             print(f"asking {table.spec.model or table.plan.model.name} for the answers '{table.spec.name}'")
-            answer(table.plan, table.spec, store, table.limit_setting)
+            answer(table.plan, table.spec, target, table.limit_setting)
     if EMBEDDINGS in needs:
         from extract.embed import embed_store
 

@@ -13,6 +13,7 @@ from extract.backbone import Backbone
 from extract.batching import is_out_of_memory
 from extract.capture import Capture
 from extract.datasets import Dataset
+from extract.datasets.grouping import contents
 from extract.generation import generate
 from extract.images import LeftOut
 from extract.labels import Labels
@@ -191,7 +192,7 @@ class PartExtractor:
         return {
             "sample_id": sample.sample_id, "group": sample.group, "split": self.splits[sample.group],
             "question": sample.question, "prompt": query.text, "answer": sample.answer,
-            "images": [str(path) for path in sample.images],
+            "images": [str(path) for path in sample.images], "contents": contents(sample),
             "caption": "\n".join(self.queries.captions(sample)),
         } | span._asdict()  # fmt: skip
 

@@ -39,10 +39,19 @@ def _keys(sample: Sample, digests: dict[Path, str]) -> list[Key]:
     keys.append(("id", sample.sample_id))
     keys += [("image", digests[image]) for image in sample.images]
     if not sample.images and not sample.missing:
-        # Many questions read "Which of these is true?": only their choices, in whatever order, tell them apart.
-        text = json.dumps([sample.question, *sorted(sample.choices)])
-        keys.append(("question", hashlib.sha256(text.encode()).hexdigest()))
+        keys.append(("question", _question_digest(sample)))
     return keys
+
+
+def contents(sample: Sample) -> list[str]:
+    """What no two sides of a split may share, across stores too: the SHA-256 of every image; without images, that of
+    the question and its choices."""
+    return [image_digest(image) for image in sample.images] or [_question_digest(sample)]
+
+
+def _question_digest(sample: Sample) -> str:
+    """Many questions read "Which of these is true?": only their choices, in whatever order, tell them apart."""
+    return hashlib.sha256(json.dumps([sample.question, *sorted(sample.choices)]).encode()).hexdigest()
 
 
 def _connect(lists: Iterable[list[Key]]) -> dict[Key, Key]:

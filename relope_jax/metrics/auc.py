@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from relope_jax.metrics.intervals import Units, auc_interval, count_units
 from relope_jax.metrics.ranking import Opponents, count, count_ranked
+from relope_jax.precision import jit
 
 
 class AUC(NamedTuple):
@@ -102,12 +103,12 @@ def on_device(scores: np.ndarray, labels: np.ndarray) -> tuple[Float[Array, "m n
     return jnp.asarray(np.asarray(scores, np.float64)), jnp.asarray(np.asarray(labels, np.int64))
 
 
-@jax.jit
+@jit
 def _auc(scores: Array, labels: Array) -> Array:
     return _auc_and_variance(scores, labels)[0]
 
 
-@jax.jit
+@jit
 def _auc_and_variance(scores: Array, labels: Array) -> tuple[Array, Array]:
     """AUC and DeLong's variance; the samples may stay sorted."""
     ranked_labels, opponents = count_ranked(scores, labels)
@@ -119,7 +120,7 @@ def _auc_and_variance(scores: Array, labels: Array) -> tuple[Array, Array]:
     return value, variance + jnp.sum(jnp.where(positive, 0.0, squares), axis=1) / (negatives * (negatives - 1))
 
 
-@jax.jit
+@jit
 def _delong(scores: Array, labels: Array) -> tuple[Array, Array]:
     """AUC and DeLong's components of the samples as they are stored."""
     _, opponents = count(scores, labels)
@@ -140,7 +141,7 @@ def _class_sizes(positive: Bool[Array, "n"]) -> tuple[Float[Array, ""], Float[Ar
     return positives, positive.shape[0] - positives
 
 
-@functools.partial(jax.jit, static_argnames="n_groups")
+@functools.partial(jit, static_argnames="n_groups")
 def _covariance(
     components: Float[Array, "m n"],
     positive: Bool[Array, "n"],

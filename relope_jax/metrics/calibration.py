@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from relope_jax.metrics.auc import on_device
+from relope_jax.precision import jit
 
 
 def expected_calibration_error(
@@ -21,7 +22,7 @@ def expected_calibration_error(
         return np.asarray(_calibration_error(*on_device(scores, labels), bins=bins))
 
 
-@functools.partial(jax.jit, static_argnames="bins")
+@functools.partial(jit, static_argnames="bins")
 def _calibration_error(scores: Float[Array, "m n"], labels: Int[Array, "n"], *, bins: int) -> Float[Array, "m"]:
     right = labels.astype(scores.dtype)
 
@@ -39,7 +40,7 @@ def brier_score(scores: Float[np.ndarray, "m n"], labels: Int[np.ndarray, "n"]) 
         return np.asarray(_brier_score(*on_device(scores, labels)))
 
 
-@jax.jit
+@jit
 def _brier_score(scores: Float[Array, "m n"], labels: Int[Array, "n"]) -> Float[Array, "m"]:
     return jnp.mean((scores - labels.astype(scores.dtype)[None]) ** 2, axis=1)
 

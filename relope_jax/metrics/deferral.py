@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int
 
 from relope_jax.metrics.auc import require_finite
 from relope_jax.metrics.ranking import sort_keys
+from relope_jax.precision import jit
 
 
 def sums_of_lowest(scores: Float[np.ndarray, "m n"], values: Float[np.ndarray, "n"]) -> Float[np.ndarray, "m n+1"]:
@@ -40,7 +41,7 @@ def _sum_of_lowest(scores: Float[Array, "n"], values: Float[Array, "n"]) -> Floa
     return jnp.cumsum((total / jnp.maximum(size, 1))[group])
 
 
-_sums_of_lowest = jax.jit(jax.vmap(_sum_of_lowest, in_axes=(0, None)))
+_sums_of_lowest = jit(jax.vmap(_sum_of_lowest, in_axes=(0, None)))
 
 
 def caught_wrong(

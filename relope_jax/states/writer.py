@@ -41,6 +41,7 @@ SAMPLE_SCHEMA = pa.schema(
         ("first_token_entropy", pa.float32()),  # of the response's first token, in nats
         ("n_tokens", pa.int32()),  # of the prompt
         ("images", pa.list_(pa.string())),  # paths of the images, for reports
+        ("contents", pa.list_(pa.string())),  # SHA-256 of every image; of question and choices where there is none
         ("caption", pa.string()),  # what stood in place of the image, in that variant
         ("image_start", pa.int32()),  # first image token in the prompt, -1 without an image
         ("image_tokens", pa.int32()),

@@ -44,6 +44,7 @@ def save_router(folder: Path, method: TrainedMethod, members: Sequence[Member], 
         "seeds": [m.seed for m in members],
         "best_epoch": fitted.best_epoch.tolist(),
         "best_validation_auc": fitted.best_auc.tolist(),
+        "beta_at_best": fitted.best_beta.tolist(),
         "members": [m.record() for m in members],
     }
     with publishing_together(folder) as scratch:
@@ -77,8 +78,8 @@ def load_ensemble(folder: Path, block: Block) -> tuple[TrainedMethod, list[Membe
     method, members, singles = _singles(folder, block)
     parts = _stored(folder, stack(singles))
     record = read_record(folder)
-    best_epoch, best_auc = np.array(record["best_epoch"]), np.array(record["best_validation_auc"])
-    return method, members, Fitted(parts, best_epoch, best_auc)
+    kept = (np.array(record[name]) for name in ("best_epoch", "best_validation_auc", "beta_at_best"))
+    return method, members, Fitted(parts, *kept)
 
 
 def load_member(folder: Path, block: Block, seed: int) -> Restored:
