@@ -48,6 +48,11 @@ class Backbone:
         return DecoderLayer(self.layer(number), self.decoder.config, self.decoder.rotary_emb, number)
 
     @property
+    def n_positions(self) -> float:
+        """Tokens that the model's positions are enough for, as its config says; infinite where it does not."""
+        return getattr(self.decoder.config, "max_position_embeddings", None) or float("inf")
+
+    @property
     def device(self) -> torch.device:
         return self.model.device
 

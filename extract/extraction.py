@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,13 @@ from tqdm import tqdm
 from extract.backbone import Backbone, load_backbone
 from extract.block import dump_block
 from extract.captions import Captions
+from extract.crashes import Suspects
 from extract.datasets import Dataset, get_dataset
 from extract.datasets.grouping import image_digest
 from extract.generation import CAPTION_PROMPT, CAPTION_TOKENS
+from extract.health import every_sample_failed, spread
 from extract.labels import Labels
+from extract.narrowing import AcceleratorLost
 from extract.part import PartExtractor
 from extract.queries import Queries
 from extract.sample import Sample
@@ -80,24 +83,65 @@ def extract_store(plan: Extraction, shard: Shard | None = None) -> bool:
 
 
 def extract_parts(extractor: PartExtractor, writer: StoreWriter, parts: list[list[Sample]]) -> None:
-    """Extract and publish every part of the writer's shard that is not published yet."""
+    """Extract and publish every part of the writer's shard that is not published yet.
+
+    Parts of failures alone wait until the model has worked on some sample, so that a model that fails on every sample
+    leaves nothing behind that a restart would skip.
+
+    Raises:
+      ReLopeError: the model fails on every sample, or the accelerator was lost.
+    """
     mine: Mapping[int, list[Sample]] = {i: part for i, part in enumerate(parts) if writer.shard.owns(i)}
     waiting = {i: part for i, part in mine.items() if not writer.has_part(i)}
     total = sum(map(len, mine.values()))
     done = total - sum(map(len, waiting.values()))
     if done and waiting:
-        print(f"going on with {writer.place.url}: {done} of {total} prompts are already there")
+        print(f"continuing {writer.place.url}: {done} of {total} prompts are already there")
+    extractor = dataclasses.replace(extractor, probes=spread([s for part in waiting.values() for s in part]))
     title = "extracting" if writer.shard.count == 1 else f"extracting shard {writer.shard}"
     bar = tqdm(total=total, initial=done, desc=title, unit="prompt", smoothing=0.05)
     with bar, ThreadPoolExecutor(max_workers=1) as background:  # the model need not wait for the disk
         writing: Future[None] | None = None
+        held: list[Callable[[], None]] = []
         for index, part in waiting.items():
-            made = extractor.extract(part, bar.update)
+            held.append(_made(extractor, writer, index, part, bar.update))
+            if not extractor.health.worked and extractor.health.reasons:
+                continue
             if writing:
                 writing.result()
-            writing = background.submit(made.write, writer, index, part)
+            writing, held = background.submit(_call_all, held), []
         if writing:
             writing.result()
+        if held:
+            if not any(part.n_samples for part in writer.parts(len(parts))):
+                raise every_sample_failed(extractor.health.reasons[0], len(extractor.health.reasons))
+            _call_all(held)  # a few last samples of a store that the model worked on before
+
+
+def _made(
+    extractor: PartExtractor,
+    writer: StoreWriter,
+    index: int,
+    samples: list[Sample],
+    advance: Callable[[int], None],
+) -> Callable[[], None]:
+    """Extract a part; what publishes it."""
+    suspects = Suspects.load(writer.place, index)
+    try:
+        part = extractor.extract(samples, advance, suspects)
+    except AcceleratorLost as lost:
+        raise suspects.note(writer.place, index, lost) from lost
+
+    def publish() -> None:
+        part.write(writer, index, samples)
+        suspects.clear(writer.place, index)
+
+    return publish
+
+
+def _call_all(calls: list[Callable[[], None]]) -> None:
+    for call in calls:
+        call()
 
 
 def make_identity(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import re
 from pathlib import Path
@@ -10,10 +11,13 @@ from ml_collections import ConfigDict
 
 from extract.source import adapter_source, dataset_source, model_source
 from extract.spec import DatasetSpec, ExtractSpec, ModelSpec
+from extract.text import SHORT, shortened
 from relope_jax.errors import ReLopeError
 from relope_jax.states.manifest import MANIFEST, Identity
 from relope_jax.states.place import open_place
 from relope_jax.states.store import Store
+
+KIND = re.compile(r"[^:/\\\d]*")  # of a reason: what stands before a path, a number or a colon
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,12 +72,21 @@ def open_or_extract(plan: Extraction) -> Store:
 
 
 def report_failures(store: Store) -> None:
-    """Say which samples a store lacks, the first few by name."""
+    """Say which samples a store lacks: the first few by name, all of them by kind of reason."""
     failed = store.manifest.failed
     for entry in failed[:5]:
-        print(f"left out {entry['sample_id']}: {entry['reason']}")
+        print(shortened(f"left out {entry['sample_id']}: {entry['reason']}", SHORT * 2))
     if failed:
-        print(f"{len(failed)} samples are left out; to try them again delete {store.path} and run the same command")
+        print(
+            f"{len(failed)} samples are left out ({kinds(failed)}); "
+            f"to try them again delete {store.path} and run the same command"
+        )
+
+
+def kinds(failed: list[dict[str, str]]) -> str:
+    """`"3 unreadable image, 2 out of memory"`: reasons up to what differs from sample to sample."""
+    counts = collections.Counter(KIND.match(entry["reason"])[0].strip() for entry in failed)
+    return ", ".join(f"{n} {kind}" for kind, n in counts.most_common())
 
 
 def mismatches(plan: Extraction, identity: Identity) -> list[str]:
