@@ -21,20 +21,22 @@ from extract.datasets import Dataset, get_dataset
 from extract.datasets.grouping import image_digest
 from extract.generation import CAPTION_PROMPT, CAPTION_TOKENS
 from extract.health import every_sample_failed, spread
+from extract.images import READING
 from extract.labels import Labels
 from extract.narrowing import AcceleratorLost
 from extract.part import PartExtractor
 from extract.queries import Queries
 from extract.sample import Sample
 from extract.settings import Extraction
-from extract.source import adapter_source, dataset_source, model_source
+from extract.source import adapter_source, dataset_source, graders_digest, model_source, model_title
+from extract.spec import DatasetSpec
 from extract.splits import draw, group_split
+from extract.token_counts import describe_tokens
 from extract.variants import CAPTION_TEMPLATE, parse_variant
 from relope_jax.errors import ReLopeError
 from relope_jax.states.manifest import Identity
 from relope_jax.states.writer import Shard, StoreWriter
 
-GRADERS = Path(__file__).with_name("grading")
 # torchvision decides which image processors transformers takes; pillow decodes and blurs.
 PACKAGES = ("torch", "transformers", "pillow", "torchvision", "peft")
 
@@ -51,11 +53,7 @@ def extract_store(plan: Extraction, shard: Shard | None = None) -> bool:
       ReLopeError: model or data cannot be had, every sample failed, a state is not finite, the disk is full, or the
         place holds a store of other settings.
     """
-    dataset = get_dataset(plan.dataset.name)
-    samples = draw(dataset.load(plan.dataset), plan.dataset)
-    splits = group_split(samples, plan.dataset)
-    if only := plan.dataset.only_split:
-        samples = [sample for sample in samples if splits[sample.group] == only]
+    dataset, samples, splits = chosen_samples(plan.dataset)
     variant = parse_variant(plan.dataset.variant)
     backbone = load_backbone(plan.model)
     # First: a layer that is not supported is refused at once.
@@ -70,6 +68,7 @@ def extract_store(plan: Extraction, shard: Shard | None = None) -> bool:
     captions = Captions(backbone, plan.dataset.captions, samples) if variant.needs_captions else None
     with StoreWriter(plan.store, identity, shard) as writer:
         queries = Queries(backbone, dataset, variant, captions)
+        print(describe_tokens(queries, samples, backbone.n_positions))
         extractor = PartExtractor(plan.extract, backbone, dataset, queries, splits, labels)
         extract_parts(extractor, writer, parts)
         if not all(writer.has_part(index) for index in range(len(parts))):
@@ -80,6 +79,16 @@ def extract_store(plan: Extraction, shard: Shard | None = None) -> bool:
             raise ReLopeError(f"every sample of {plan.dataset.name} failed; the first: {failed[0]['reason']}")
         writer.finish(len(parts), blocks)
     return True
+
+
+def chosen_samples(spec: DatasetSpec) -> tuple[Dataset, list[Sample], dict[str, str]]:
+    """The dataset, its samples that a store of `spec` is made of, and the split of every group."""
+    dataset = get_dataset(spec.name)
+    samples = draw(dataset.load(spec), spec)
+    splits = group_split(samples, spec)
+    if spec.only_split:
+        samples = [sample for sample in samples if splits[sample.group] == spec.only_split]
+    return dataset, samples, splits
 
 
 def extract_parts(extractor: PartExtractor, writer: StoreWriter, parts: list[list[Sample]]) -> None:
@@ -149,7 +158,7 @@ def make_identity(
 ) -> Identity:
     """What shapes the states and their labels; a store with another identity is never continued."""
     return Identity(
-        model=plan.model.name,
+        model=model_title(plan.model),
         source=model_source(plan.model),
         commit=backbone.commit,
         adapter=adapter_source(plan.model),
@@ -163,18 +172,31 @@ def make_identity(
         prompt_hash=_digest(
             backbone.processor.chat_template, dataset.prompt_template, CAPTION_PROMPT, CAPTION_TOKENS, CAPTION_TEMPLATE
         ),
-        graders=_digest(*(file.read_text() for file in sorted(GRADERS.glob("*.py")))),
+        graders=graders_digest(),
         dataset=dataset_source(plan.dataset),
-        questions=_digest(*((s.sample_id, dataset.prompt(s), s.answer, s.choices, s.accepted) for s in samples)),
+        questions=questions_digest(dataset, samples),
         samples=_digest(
-            *((s.sample_id, s.group, splits[s.group], [image_digest(path) for path in s.images]) for s in samples)
+            *((s.sample_id, s.group, splits[s.group], [_content(path) for path in s.images]) for s in samples)
         ),
         labels_from="",
         max_new_tokens=plan.extract.max_new_tokens,
         part_size=plan.extract.part_size,
         token_budget=plan.extract.token_budget,
         versions={package: _version(package) for package in PACKAGES},
+        image_reading=READING,
+        min_pixels=plan.model.min_pixels,
+        max_pixels=plan.model.max_pixels,
     )
+
+
+def questions_digest(dataset: Dataset, samples: list[Sample]) -> str:
+    """Of every prompt with its right answers."""
+    return _digest(*((s.sample_id, dataset.prompt(s), s.answer, s.choices, s.accepted) for s in samples))
+
+
+def _content(image: Path) -> str:
+    """Digest of an image; of one that is not there not even the path counts."""
+    return image_digest(image) if image.is_file() else "absent"
 
 
 def _digest(*parts: Any) -> str:

@@ -66,7 +66,7 @@ def narrowed(
 
 @contextlib.contextmanager
 def step(what: str) -> Iterator[None]:
-    """Name the step that fails: `step("the model fails on it")`. Lost memory, ReLopeErrors and LeftOut stay the same."""
+    """Name the step that fails: `step("the model fails on it")`. Lost memory, ReLopeError and LeftOut pass."""
     try:
         yield
     except Exception as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -129,9 +130,7 @@ class PartExtractor:
                 part.token_budget = len(batch) * longest // 2
                 print(f"\nout of memory: token budget {part.token_budget} for the rest of this part")
             elif not fits:
-                part.leave_out(
-                    batch[0], f"too long for the memory: its {longest} tokens need more memory than there is"
-                )
+                part.leave_out(batch[0], f"out of memory: its {longest} tokens need more memory than there is")
                 settled = 1
             advance(settled)
             waiting = waiting[settled:]
@@ -259,7 +258,7 @@ class PartExtractor:
         return {
             "sample_id": sample.sample_id, "group": sample.group, "split": self.splits[sample.group],
             "question": sample.question, "prompt": query.text, "answer": sample.answer,
-            "images": [str(path.absolute()) for path in sample.images],
+            "images": [os.path.abspath(path) for path in sample.images],  # reports are written from anywhere
             "caption": "\n".join(self.queries.captions(sample)),
         } | span._asdict()  # fmt: skip
 

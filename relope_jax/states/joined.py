@@ -137,7 +137,7 @@ def _rows(store: Store, splits: Sequence[str]) -> Rows:
 def _origin(store: Store) -> tuple[str, str]:
     """Which dataset, and which file of it."""
     dataset = store.identity.dataset
-    return dataset["name"], dataset.get("path", "")
+    return dataset["name"], dataset.get("sha256") or dataset.get("path", "")  # the path is only a name
 
 
 def _renamed(table: pa.Table, store: Store) -> pa.Table:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from extract import capture, extraction, part
+from extract import capture, extraction, part, source
 from extract.settings import open_or_extract
 from relope_jax.errors import ReLopeError
 from relope_jax.states.files import lock_folder
@@ -169,8 +169,8 @@ def test_what_changes_states_or_labels_is_not_continued(plan, tmp_path, monkeypa
         monkeypatch.setattr(extraction, "_version", lambda name: "1" if name == "torchvision" else version(name))
     else:
         graders = tmp_path / "graders"
-        shutil.copytree(extraction.GRADERS, graders)
+        shutil.copytree(source.GRADERS, graders)
         (graders / "text.py").write_text("# changed")
-        monkeypatch.setattr(extraction, "GRADERS", graders)
+        monkeypatch.setattr(source, "GRADERS", graders)
     with pytest.raises(ReLopeError, match="begun with other settings"):
         extraction.extract_store(plan, Shard(1, 2))
