@@ -52,7 +52,8 @@ def regrade(plan: Extraction) -> str:
             return f"{store.path}: its labels are those of today's graders"
         changed = _prepare(place, store, _grader(plan, store))
         _publish(place)
-    return f"{store.path}: {len(store.samples)} responses graded again, {changed} labels changed"
+    n = sum(part.n_samples for part in store.manifest.parts)
+    return f"{store.path}: {n} responses graded again, {changed} labels changed"
 
 
 def _grader(plan: Extraction, store: Store) -> Read:
