@@ -49,6 +49,7 @@ def regrade(plan: Extraction) -> str:
         if store.identity.labels_from:
             raise ReLopeError(f"the labels of {store.path} come from another store: grade that one again")
         if store.identity.graders == graders_digest():
+            _clear(place)  # a process that was killed at its very end may have left something
             return f"{store.path}: its labels are those of today's graders"
         changed = _prepare(place, store, _grader(plan, store))
         _publish(place)
@@ -91,17 +92,14 @@ def _prepare(place: Place, store: Store, read: Read) -> int:
 
 def _graded(table: pa.Table, read: Read) -> pa.Table:
     """The table with new final answers and labels; all other columns stay."""
-    pairs = []
-    for sample_id, response in zip(table["sample_id"].to_pylist(), table["response"].to_pylist(), strict=True):
+    rows = table.to_pylist()
+    for row in rows:
         try:
-            pairs.append(read(sample_id, response))
+            row["final_answer"], row["label"] = read(row["sample_id"], row["response"])
         except Exception as error:
-            raise ReLopeError(f"{sample_id} cannot be graded ({reason_of(error)}): nothing is changed") from error
-    for i, name in enumerate(("final_answer", "label")):
-        index = table.schema.get_field_index(name)
-        column = pa.array([pair[i] for pair in pairs], table.schema.field(index).type)
-        table = table.set_column(index, table.schema.field(index), column)
-    return table
+            reason = reason_of(error)
+            raise ReLopeError(f"{row['sample_id']} cannot be graded ({reason}): nothing is changed") from error
+    return pa.Table.from_pylist(rows, schema=table.schema)
 
 
 def _bytes(table: pa.Table) -> bytes:
