@@ -53,6 +53,13 @@ def model_title(spec: ModelSpec) -> str:
     return _own_name(spec.name) if is_local(spec) else spec.name
 
 
+def answering_model(spec: ModelSpec) -> str:
+    """Everything that a model's answers in process follow from, in one line: the key of their cache."""
+    limits = [f"{name}={value}" for name in ("min_pixels", "max_pixels") if (value := getattr(spec, name))]
+    parts = (model_title(spec), model_source(spec), adapter_source(spec), spec.dtype, spec.attention, *limits)
+    return " ".join(filter(None, parts))
+
+
 def is_local(spec: ModelSpec) -> bool:
     """Whether the model counts by the digest of its files, not by its name."""
     return spec.name in TOY_MODELS or Path(spec.name).is_dir()

@@ -15,7 +15,7 @@ import pytest
 from extract import extraction, settings, source
 from extract.inspect import describe
 from extract.settings import mismatches, open_or_extract, plan_from_config
-from extract.source import dataset_source, graders_digest, model_source, model_title
+from extract.source import answering_model, dataset_source, graders_digest, model_source, model_title
 from extract.spec import DatasetSpec, ModelSpec
 from extract.verify import verify
 from relope_jax.errors import ReLopeError
@@ -149,7 +149,7 @@ def test_store_is_named_alike_for_every_spelling(plan, tmp_path, monkeypatch):
 
 CODE = """
 import json, sys
-from extract.source import dataset_source, graders_digest, model_source
+from extract.source import answering_model, dataset_source, graders_digest, model_source
 from extract.spec import DatasetSpec, ModelSpec
 model, data = ModelSpec(sys.argv[1]), DatasetSpec(name="jsonl", path=sys.argv[2])
 print(json.dumps([graders_digest(), dataset_source(data), model_source(model)]))
@@ -186,6 +186,15 @@ def test_line_ends_of_a_checkout_are_no_difference(tmp_path, monkeypatch):
 def test_title_of_a_model():
     assert model_title(ModelSpec(name="Qwen/Qwen2.5-VL-7B-Instruct")) == "Qwen/Qwen2.5-VL-7B-Instruct"
     assert model_title(ModelSpec(name="toy-mllm")) == "toy-mllm"
+
+
+def test_answers_in_process_are_cached_by_what_they_follow_from(plan, tmp_path):
+    """Not by how the model's path is spelled, but by the size at which it sees images."""
+    keys = {answering_model(respelled(plan, spelling, tmp_path).model) for spelling in SPELLINGS}
+    assert len(keys) == 1
+    for change in ({"max_pixels": 3136}, {"min_pixels": 3136}, {"dtype": "bfloat16"}, {"attention": "eager"}):
+        keys.add(answering_model(dataclasses.replace(plan.model, **change)))
+    assert len(keys) == 5
 
 
 def test_other_reading_of_images_is_said(plan, made, tmp_path, monkeypatch):

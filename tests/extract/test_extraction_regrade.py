@@ -79,8 +79,14 @@ def test_regrading_changes_labels_and_nothing_else(plan, capsys):
 def test_regraded_store_is_the_one_that_an_extraction_makes(plan, tmp_path):
     regrade_store(plan)
     again = dataclasses.replace(plan, store=tmp_path / "again")
-    open_or_extract(again)
-    assert contents(plan.store) == contents(again.store)
+    fresh, graded = open_or_extract(again), Store(plan.store)
+    assert graded.samples.equals(fresh.samples)
+    assert graded.identity == fresh.identity
+    tables = ("samples.parquet", "part.json", "manifest.json")  # the same table is other bytes: Parquet's statistics
+    old, new = (
+        {k: v for k, v in contents(store).items() if not k.endswith(tables)} for store in (plan.store, again.store)
+    )
+    assert old == new
 
 
 class Killed(BaseException):
