@@ -17,7 +17,7 @@ def limit_images(processor: Any, spec: ModelSpec) -> None:
     """Set the limits of `spec` in a loaded processor; 0 leaves the model's own.
 
     Raises:
-      ReLopeError: the model shows every image at one size, has no such limit, or cannot go as low.
+      ReLopeError: the model's image size is fixed, has no such limit, or cannot go as low.
     """
     if not (spec.min_pixels or spec.max_pixels):
         return
@@ -25,7 +25,7 @@ def limit_images(processor: Any, spec: ModelSpec) -> None:
     name = re.sub("(Pil|Fast)$", "", type(images).__name__)
     if name not in LIMITS:
         raise ReLopeError(
-            f"{spec.name} shows every image at a fixed size ({name}): leave model.min_pixels and model.max_pixels at 0"
+            f"{spec.name} has no image size to set, its {name} fixes it: leave min_pixels and max_pixels at 0"
         )
     LIMITS[name](processor, spec)
 

@@ -117,6 +117,28 @@ def test_failing_forward_pass_leaves_out_its_sample(llava, tmp_path, token_budge
     assert "left out q03: the model fails on it: IndexError" in out
 
 
+def test_lost_memory_and_failing_samples_are_told_apart(llava, tmp_path, monkeypatch):
+    """Both in one part: the budget shrinks to what fits and no further, and one sample is left out."""
+    run, sizes = part.PartExtractor._run, []
+
+    def limited(self, queries, inputs, gathered):
+        sizes.append(len(queries))
+        if len(queries) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        run(self, queries, inputs, gathered)
+
+    monkeypatch.setattr(part.PartExtractor, "_run", limited)
+    questions = ["what is this?"] * 12
+    questions[4] = f"what {UNKNOWN}?"
+    store = open_or_extract(ask(tmp_path, llava, questions))
+    assert list(reasons(store)) == ["q04"]
+    assert len(store.samples) == 11
+    assert sizes[:3] == [12, 6, 3]
+    assert max(sizes[2:]) == 3
+    (piece,) = store.manifest.parts
+    assert piece.token_budget >= 3 * store.column("n_tokens").max()
+
+
 def test_a_restart_and_other_batches_give_the_same_store(llava, tmp_path, monkeypatch):
     """Failures are remembered with their part; what is left out does not depend on what shared its batch."""
     questions = ["what is this?", f"{UNKNOWN}?", "and this?", "is it red?", f"or {UNKNOWN}?", "blue?"]
