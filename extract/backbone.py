@@ -16,6 +16,7 @@ from transformers.integrations.peft import MIN_PEFT_VERSION
 from transformers.utils import check_peft_version
 
 from extract.models import FAMILIES, DecoderLayer, Family, family_of
+from extract.models.image_size import limit_images
 from extract.processor import load_processor
 from extract.source import adapter_folder
 from extract.spec import TOY_MODELS, ModelSpec
@@ -48,6 +49,11 @@ class Backbone:
         return DecoderLayer(self.layer(number), self.decoder.config, self.decoder.rotary_emb, number)
 
     @property
+    def n_positions(self) -> float:
+        """Tokens that the model's positions are enough for, as its config says; infinite where it does not."""
+        return getattr(self.decoder.config, "max_position_embeddings", None) or float("inf")
+
+    @property
     def device(self) -> torch.device:
         return self.model.device
 
@@ -60,12 +66,14 @@ def load_backbone(spec: ModelSpec) -> Backbone:
     """Load model and processor, with the adapter of `spec` switched on.
 
     Raises:
-      ReLopeError: model or adapter cannot be had (the message says how to get it), or the family is not supported.
+      ReLopeError: model or adapter cannot be had (the message says how to get it), the family is not supported, or the
+        model has no such limits of its images' size.
     """
     source, commit, options = _source_of(spec)
     adapter = _find_adapter(spec, source)
     try:
         processor = load_processor(AutoProcessor, source, options)  # first: it fails sooner than the weights load
+        limit_images(processor, spec)
         model = AutoModelForMultimodalLM.from_pretrained(
             source,
             dtype=getattr(torch, spec.dtype),

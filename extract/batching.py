@@ -1,7 +1,8 @@
-"""Batches of prompts of like length, within a budget of padded tokens."""
+"""What bounds a batch: the lengths of its prompts in tokens, and memory."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 
@@ -9,9 +10,25 @@ import torch
 from PIL import Image
 
 from extract.backbone import Backbone
-from extract.prompts import build_inputs, prompt_text
+from extract.prompts import build_inputs, image_token_id, prompt_text
 
 Size = tuple[int, int]
+
+# How PyTorch's back ends and their libraries say that memory ran out; not all of them raise OutOfMemoryError.
+MEMORY_WORDS = ("out of memory", "DefaultCPUAllocator", "_STATUS_ALLOC_FAILED")
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageTokens:
+    """What one image is in a prompt.
+
+    Attributes:
+      count: its image tokens.
+      added: tokens that the prompt has more than its text, in which the image is one placeholder.
+    """
+
+    count: int
+    added: int
 
 
 class PromptLengths:
@@ -22,39 +39,26 @@ class PromptLengths:
 
     def __init__(self, backbone: Backbone):
         self._backbone = backbone
-        self._image_tokens = functools.lru_cache(maxsize=None)(self._measure)
+        self.image_tokens = functools.lru_cache(maxsize=None)(self._measure)
 
     def __call__(self, text: str, sizes: Sequence[Size]) -> int:
         """Tokens of the prompt with this text and images of these (width, height).
 
         Raises:
-          ValueError: the processor refuses an image of such a size.
+          Exception: whatever the processor raises of an image of such a size.
         """
         ids = self._backbone.tokenizer(prompt_text(self._backbone, text, len(sizes)))["input_ids"]
-        return len(ids) + sum(self._image_tokens(size) for size in sizes)
+        return len(ids) + sum(self.image_tokens(size).added for size in sizes)
 
-    def _measure(self, size: Size) -> int:
-        """Tokens that an image adds to the one placeholder that the prompt's text has for it."""
-        whole = build_inputs(self._backbone, [("x", Image.new("RGB", size))])["input_ids"].shape[1]
-        return whole - len(self._backbone.tokenizer(prompt_text(self._backbone, "x", 1))["input_ids"])
-
-
-def form_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Indices of prompts, batched in order of length; a batch padded to its longest holds at most `budget` tokens.
-
-    A prompt longer than the budget is a batch of its own.
-    """
-    batches: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if batches and lengths[index] * (len(batches[-1]) + 1) <= budget:
-            batches[-1].append(index)
-        else:
-            batches.append([index])
-    return batches
+    def _measure(self, size: Size) -> ImageTokens:
+        ids = build_inputs(self._backbone, [("x", Image.new("RGB", size))])["input_ids"]
+        text = self._backbone.tokenizer(prompt_text(self._backbone, "x", 1))["input_ids"]
+        count = int((ids == image_token_id(self._backbone.model.config)).sum())
+        return ImageTokens(count, ids.shape[1] - len(text))
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch failed for lack of memory, on an accelerator or on the CPU."""
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
-    )
+    """Whether an accelerator or the machine had too little memory."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in MEMORY_WORDS)

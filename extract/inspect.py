@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from absl import app, logging
 
+from extract.settings import kinds
+from extract.source import graders_digest
 from relope_jax.errors import ReLopeError, exit_on_error
 from relope_jax.states.store import SPLITS, Store
 
@@ -31,12 +33,14 @@ def describe(store: Store) -> Iterator[str]:
     failed = store.manifest.failed
     if failed:
         yield ""
-        yield f"left out: {len(failed)} samples"
+        yield f"left out: {len(failed)} samples ({kinds(failed)})"
         yield from (f"  {entry['sample_id']}: {entry['reason']}" for entry in failed[:10])
         if len(failed) > 10:
             yield f"  and {len(failed) - 10} more"
     if identity.labels_from:
         yield f"labels: taken from the store with digest {identity.labels_from[:12]}"
+    elif identity.graders != graders_digest():
+        yield "labels: graded by other code than this (`python -m extract.regrade --config=...` grades them again)"
 
 
 def _source(store: Store) -> Iterator[str]:
@@ -50,6 +54,8 @@ def _source(store: Store) -> Iterator[str]:
     yield f"model     {identity.model}{commit}{adapter}, {how}"
     dataset = [f"{k} {v}" for k, v in identity.dataset.items() if v not in ("", None) and k not in HIDDEN]
     yield f"dataset   {', '.join(dataset)}"
+    if limits := [f"{k} {v}" for k in ("min_pixels", "max_pixels") if (v := getattr(identity, k))]:
+        yield f"images    {', '.join(limits)}"
     yield f"layers    {', '.join(map(str, identity.layers))} of width {identity.hidden_size}, in {identity.state_dtype}"
     yield f"states    {tokens} tokens, {size / 1e9:.2f} GB in {len(parts)} parts"
     yield f"made with {', '.join(f'{k} {v}' for k, v in identity.versions.items())}"

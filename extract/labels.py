@@ -10,7 +10,7 @@ from relope_jax.errors import ReLopeError
 from relope_jax.states.manifest import Identity
 from relope_jax.states.store import Store
 
-SAME = ("model", "source", "commit", "adapter", "prompt_hash", "questions")
+SAME = ("prompt_hash", "questions")
 COLUMNS = ["response", "final_answer", "label", "token_logprobs", "first_token_entropy"]
 
 
@@ -23,8 +23,7 @@ class Labels:
 
     def __init__(self, url: str, identity: Identity):
         store = Store(url)
-        theirs, mine = _asked(store.identity), _asked(identity)
-        if different := [name for name in mine if mine[name] != theirs[name]]:
+        if different := _differing(store.identity, identity):
             raise ReLopeError(f"extract.labels_from={url} has labels of something else: {different[0]} differs")
         self._url, self.digest = url, store.digest
         rows = store.samples.select(["sample_id", "question", "answer", *COLUMNS]).to_pylist()
@@ -38,6 +37,8 @@ class Labels:
         return {name: row[name] for name in COLUMNS}
 
 
-def _asked(identity: Identity) -> dict[str, Any]:
+def _differing(theirs: Identity, mine: Identity) -> list[str]:
     """What must be the same for a label to be the same; the variant and what is captured may differ."""
-    return {name: getattr(identity, name) for name in SAME} | {"dataset": identity.dataset["name"]}
+    different = [] if mine.same_model(theirs) else ["the model"]
+    different += [name for name in SAME if getattr(mine, name) != getattr(theirs, name)]
+    return different + (["dataset"] if mine.dataset["name"] != theirs.dataset["name"] else [])

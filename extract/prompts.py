@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from PIL import Image
@@ -12,6 +13,9 @@ from extract.places import place_images
 
 # Trained on bare questions, without a chat template; without an image its processor damages the question.
 PALIGEMMA = "paligemma"
+
+# Names of the fields of configs, processors and tokenizers that name such tokens; bare "image_seq_length" is a number.
+PLACEHOLDER = re.compile(r"(?:image|vision|video|audio|[be]o[iav]|fake)\w*_(?:token|tag)(?:_id|_index)?$")
 
 Images = Image.Image | Sequence[Image.Image] | None
 
@@ -60,6 +64,24 @@ def _render(backbone: Backbone, content: list[dict[str, str]]) -> str:
 def image_token_id(config: Any) -> int:
     """The id that marks an image token in `input_ids`; Phi-4 keeps it with its vision tower's settings."""
     return config.image_token_id if hasattr(config, "image_token_id") else config.vision_config.image_token_id
+
+
+def placeholder_ids(backbone: Backbone) -> frozenset[int]:
+    """Ids of all tokens that stand for images, videos or sounds, or that enclose them, wherever the model names them:
+    its config (`image_token_id`, `boi_token_index`), those of its towers, its processor, its tokenizer."""
+    config = backbone.model.config
+    ids: set[int] = set()
+    for source in (config, getattr(config, "vision_config", None), getattr(config, "audio_config", None)):
+        ids |= _placeholders(vars(source) if source is not None else {}, int)
+    names = _placeholders(vars(backbone.processor), str) | {getattr(backbone.processor, "image_token", None)}
+    names |= _placeholders(getattr(backbone.tokenizer, "_special_tokens_map", {}), str)
+    vocabulary = backbone.tokenizer.get_vocab()
+    return frozenset(ids | {vocabulary[name] for name in names if name in vocabulary})
+
+
+def _placeholders(fields: Mapping[str, Any], kind: type) -> set[Any]:
+    """Values of the fields that name a placeholder, by id or by text."""
+    return {value for name, value in fields.items() if PLACEHOLDER.search(name) and isinstance(value, kind)}
 
 
 class ImageSpan(NamedTuple):

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
 from extract.backbone import Backbone
-from extract.batching import PromptLengths
+from extract.batching import PromptLengths, Size
 from extract.datasets import Dataset
 from extract.images import LeftOut, image_size, read_image
+from extract.narrowing import step
 from extract.places import place_images
-from extract.prompts import build_inputs
+from extract.prompts import build_inputs, placeholder_ids
 from extract.sample import Sample
+from extract.text import has_surrogate
 from extract.variants import Variant
-from relope_jax.errors import first_line
 
 if TYPE_CHECKING:
     from extract.captions import Captions
+
+
+REFUSED = "the model's processor refuses it"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,23 +49,34 @@ class Queries:
 
     def __init__(self, backbone: Backbone, dataset: Dataset, variant: Variant, captions: Captions | None = None):
         self._backbone, self._dataset, self._variant = backbone, dataset, variant
-        self._length = PromptLengths(backbone)
+        self._length, self._placeholders = PromptLengths(backbone), placeholder_ids(backbone)
         self._shows_images = variant.changes_images or not variant.kind
         self._captions = captions
 
     def length(self, sample: Sample) -> int:
-        """Tokens of the prompt, images not decoded; raises LeftOut."""
+        """Tokens of the prompt, images not decoded.
+
+        Raises:
+          LeftOut: the sample cannot be asked; the message says why.
+          StepFailed: the model's processor refuses it.
+        """
         if sample.missing:
             raise LeftOut(sample.missing)
-        self._refuse_placeholder(sample)
+        _refuse_broken_text(sample)
         sizes = [image_size(path) for path in sample.images]
         text = self._dataset.prompt(sample)
         if not self._shows_images:
             text, _ = self._varied(sample, tuple(Image.new("RGB", (1, 1)) for _ in sizes))
-        try:
-            return self._length(text, sizes if self._shows_images else [])
-        except ValueError as error:  # an extreme aspect ratio, say
-            raise LeftOut(f"the model's processor refuses it: {first_line(error)}") from error
+            sizes = []
+        with step(REFUSED):
+            self._refuse_placeholders(text, len(sizes))
+            return self._length(text, sizes)
+
+    def image_tokens(self, sample: Sample) -> dict[Size, int]:
+        """Image tokens by size, of the images that the model is shown; raises what `length` does."""
+        sizes = [image_size(path) for path in sample.images] if self._shows_images else []
+        with step(REFUSED):
+            return {size: self._length.image_tokens(size).count for size in sizes}
 
     def read(self, sample: Sample) -> Query:
         """The query with its images; raises LeftOut."""
@@ -74,11 +90,23 @@ class Queries:
         captions = self.captions(sample)
         return self._variant.apply(self._dataset.prompt(sample), images, key=sample.sample_id, captions=captions)
 
-    def _refuse_placeholder(self, sample: Sample) -> None:
-        placeholder = getattr(self._backbone.processor, "image_token", None)
-        if placeholder and placeholder in self._dataset.prompt(sample):
-            raise LeftOut(f"the question contains the model's image placeholder {placeholder}")
+    def _refuse_placeholders(self, text: str, n_images: int) -> None:
+        """Raise LeftOut when the text itself holds a token that stands for an image, a video or a sound."""
+        for piece in place_images(text, n_images)[0]:
+            if piece["type"] == "text":
+                ids = self._backbone.tokenizer(piece["text"], add_special_tokens=False)["input_ids"]
+                if found := self._placeholders.intersection(ids):
+                    token = self._backbone.tokenizer.convert_ids_to_tokens(min(found))
+                    raise LeftOut(f"the question contains the model's image placeholder {token}")
 
-    def inputs(self, batch: list[Query]) -> Any:
-        """Left-padded model inputs; raises ValueError when the processor refuses one of the queries."""
-        return build_inputs(self._backbone, [(query.text, query.images) for query in batch])
+    def inputs(self, batch: Sequence[Query]) -> Any:
+        """Left-padded model inputs; raises StepFailed when the processor refuses one of the queries."""
+        with step(REFUSED):
+            return build_inputs(self._backbone, [(query.text, query.images) for query in batch])
+
+
+def _refuse_broken_text(sample: Sample) -> None:
+    """Raise LeftOut for text that can neither be tokenized nor stored."""
+    texts = (sample.sample_id, sample.group, sample.question, sample.answer, *sample.choices, *sample.accepted)
+    if any(map(has_surrogate, texts)):
+        raise LeftOut("its text is broken Unicode: it contains half of a surrogate pair")

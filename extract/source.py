@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from extract.spec import TOY_MODELS, DatasetSpec, ModelSpec
 from relope_jax.errors import ReLopeError
 from relope_jax.states.files import sha256
 
+GRADERS = Path(__file__).with_name("grading")
 TOY_FOLDER = Path(__file__).with_name("toy")
 TOY_CODE = ("build.py", "vision.py", "weights.py")
 READ = {
@@ -46,12 +48,29 @@ def model_source(spec: ModelSpec) -> str:
     return _folder_digest(folder) if folder.is_dir() else spec.revision
 
 
+def model_title(spec: ModelSpec) -> str:
+    """What a store calls its model: a local folder's own name, however its path is spelled, or the name on the hub."""
+    return _own_name(spec.name) if is_local(spec) else spec.name
+
+
+def answering_model(spec: ModelSpec) -> str:
+    """Everything that a model's answers in process follow from, in one line: the key of their cache."""
+    limits = [f"{name}={value}" for name in ("min_pixels", "max_pixels") if (value := getattr(spec, name))]
+    parts = (model_title(spec), model_source(spec), adapter_source(spec), spec.dtype, spec.attention, *limits)
+    return " ".join(filter(None, parts))
+
+
+def is_local(spec: ModelSpec) -> bool:
+    """Whether the model counts by the digest of its files, not by its name."""
+    return spec.name in TOY_MODELS or Path(spec.name).is_dir()
+
+
 def adapter_source(spec: ModelSpec) -> str:
     """Digest of a local adapter's files; its subfolder's name on the hub; empty without one."""
     if not spec.adapter:
         return ""
     folder = adapter_folder(spec.adapter, spec.name)
-    return _folder_digest(folder) if folder else spec.adapter
+    return _folder_digest(folder) if folder else Path(spec.adapter).as_posix()
 
 
 def adapter_folder(adapter: str, model: str) -> Path | None:
@@ -63,12 +82,15 @@ def adapter_folder(adapter: str, model: str) -> Path | None:
 def dataset_source(spec: DatasetSpec) -> dict[str, Any]:
     """The dataset's settings, its prompt template, and the digest of its tables where they are still at hand.
 
-    Images that lie beside a table as files are not read here: there may be gigabytes of them.
+    Of a path only its last part is kept, for readers: the digest counts, wherever the tables lie and however their
+    path is spelled. Images that lie beside a table as files are not read here: there may be gigabytes of them.
     """
     dataset = get_dataset(spec.name)
     source = dataclasses.asdict(spec) | {"prompt_template": dataset.prompt_template}
     del source["image_cache"]  # a place; it shapes nothing
-    source["captions"] = sha256(Path(spec.captions)) if Path(spec.captions).is_file() else spec.captions
+    source["path"] = _own_name(spec.path) if spec.path else ""
+    captions = Path(spec.captions)
+    source["captions"] = sha256(captions) if captions.is_file() else captions.name
     tables = [Path(spec.path)] if Path(spec.path).is_file() else []
     if dataset.published:
         source["benchmark_split"] = dataset.published.split_of(spec)
@@ -78,6 +100,19 @@ def dataset_source(spec: DatasetSpec) -> dict[str, Any]:
         digests = [sha256(table) for table in tables]
         source["sha256"] = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
     return source
+
+
+def graders_digest() -> str:
+    """Of the graders' code, as bytes: neither the locale nor the line ends of a checkout matter."""
+    digest = hashlib.sha256()
+    for file in sorted(GRADERS.glob("*.py"), key=lambda file: file.name):
+        digest.update(file.name.encode() + b"\n" + file.read_bytes().replace(b"\r\n", b"\n"))
+    return digest.hexdigest()
+
+
+def _own_name(path: str) -> str:
+    """The last part of a path, the same for every spelling: `x/`, `./x`, `y/../x`, and a link to x."""
+    return os.path.basename(os.path.realpath(path))
 
 
 def _folder_digest(folder: Path) -> str:

@@ -29,6 +29,8 @@ class ModelSpec:
       trust_remote_code: run code from the model's repository; leave it off unless you read that code.
       adapter: PEFT adapter to load and switch on: a local folder, or a subfolder of the model such as
         Phi-4-multimodal's "vision-lora"; needs the peft package.
+      min_pixels, max_pixels: smallest and largest area at which an image is shown, in pixels (width x height); 0 is
+        the model's own. Larger images are scaled down; docs/extraction.md says what each family makes of it.
     """
 
     name: str = TOY_MLLM
@@ -39,9 +41,15 @@ class ModelSpec:
     attention: str = "sdpa"
     trust_remote_code: bool = False
     adapter: str = ""
+    min_pixels: int = 0
+    max_pixels: int = 0
 
     def __post_init__(self) -> None:
         require_choice("model.dtype", self.dtype, ("float32", "bfloat16", "float16"))
+        require_range("model.min_pixels", self.min_pixels, 0)
+        require_range("model.max_pixels", self.max_pixels, 0)
+        if self.max_pixels and self.min_pixels > self.max_pixels:
+            raise ReLopeError(f"model.min_pixels is {self.min_pixels}, above model.max_pixels, {self.max_pixels}")
 
 
 @dataclasses.dataclass(frozen=True)

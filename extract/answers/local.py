@@ -13,7 +13,7 @@ from extract.answers.collect import Collected
 from extract.answers.content import Question, decode
 from extract.answers.reply import log_probabilities
 from extract.answers.request import Request, Response, requests_for
-from extract.source import adapter_source, model_source
+from extract.source import answering_model
 from extract.spec import ModelSpec
 from extract.text import shortened, without_surrogates
 from relope_jax.errors import ReLopeError, first_line
@@ -24,8 +24,7 @@ class InProcess:
 
     def __init__(self, spec: ModelSpec):
         self.spec = spec
-        parts = (spec.name, model_source(spec), adapter_source(spec), spec.dtype, spec.attention)
-        self.source = " ".join(("in process:", *filter(None, parts)))
+        self.source = f"in process: {answering_model(spec)}"
         self._backbone: Any = None
         self._last: Any = None  # the last prompts that were drawn from, their inputs and their prefill
 

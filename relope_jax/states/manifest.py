@@ -11,15 +11,30 @@ from relope_jax.errors import ReLopeError
 from relope_jax.states.files import to_json
 from relope_jax.states.place import Place
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
+SINCE = "since 4 a store says how images were read and how large they were shown, and no path"
 MANIFEST = "manifest.json"
 IDENTITY = "identity.json"
 PART = "part.json"
+REGRADING = "regrading"  # new tables of labels wait here, and the new manifest, which is written last
+DIGEST, LONGEST = 64, 80  # characters of a SHA-256, and of a value in a message
+
+
+# What a reader should know when this field of an identity differs.
+WHY = {
+    "image_reading": "images are now turned upright and laid on white, so the states differ",
+    "graders": "the labels were graded by other code",
+    "versions": "other versions of a library give other states",
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Identity:
-    """Everything that shaped the states. Two extractions with equal identity give the same store."""
+    """Everything that shaped the states. Two extractions with equal identity give the same store.
+
+    Local folders and files count by the digest of what they hold: `model` and the dataset's `path` are then the last
+    part of their path, for readers, and may differ.
+    """
 
     model: str
     source: str  # digest of a local model's files, or the revision asked for on the hub
@@ -42,15 +57,49 @@ class Identity:
     part_size: int
     token_budget: int
     versions: dict[str, str]
+    image_reading: int = 0  # version of the code that reads images; 0 where none are read
+    min_pixels: int = 0  # area at which images are shown, at least and at most; 0 is the model's own
+    max_pixels: int = 0
 
     def record(self) -> dict[str, Any]:
         """What identity.json holds."""
         return {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(self)}
 
     def differences(self, record: Any) -> list[str]:
-        """`"field: mine != theirs"` for every field that differs from an identity.json, of another version too."""
-        mine, theirs = self.record(), record if isinstance(record, dict) else {}
-        return [f"{k}: {mine.get(k)} != {theirs.get(k)}" for k in mine | theirs if mine.get(k) != theirs.get(k)]
+        """`"field: config mine, store theirs"` for every field that differs from an identity.json."""
+        mine, theirs = _by_content(self.record()), _by_content(record if isinstance(record, dict) else {})
+        return [difference(k, mine.get(k), theirs.get(k)) for k in mine | theirs if mine.get(k) != theirs.get(k)]
+
+    def same_model(self, other: Identity) -> bool:
+        """Whether both are of one model, wherever its files lie."""
+        fields = ("model", "source", "commit", "adapter", "min_pixels", "max_pixels")
+        mine, theirs = _by_content(self.record()), _by_content(other.record())
+        return all(mine.get(field) == theirs.get(field) for field in fields)
+
+
+def difference(field: str, mine: object, theirs: object) -> str:
+    """What differs between what is asked for and what a store has, and why it matters."""
+    why = WHY.get(field.partition(".")[0])
+    return f"{field}: config {_shown(mine)}, store {_shown(theirs)}" + (f": {why}" if why else "")
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    if isinstance(value, str) and len(value) == DIGEST:
+        return repr(value[:12])
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
+def _by_content(record: dict[str, Any]) -> dict[str, Any]:
+    """A record with dicts flattened, and without the names of what its digest stands for."""
+    flat: dict[str, Any] = {}
+    for field, value in record.items():
+        flat |= {f"{field}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {field: value}
+    if not flat.get("commit"):  # a folder: `source` is its digest
+        flat.pop("model", None)
+    if flat.get("dataset.sha256"):
+        flat.pop("dataset.path", None)
+    return flat
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,8 +139,12 @@ class Manifest:
     def failed(self) -> list[dict[str, str]]:
         return [entry for part in self.parts for entry in part.failed]
 
+    def to_json(self) -> str:
+        """What manifest.json holds: the record with its own digest."""
+        return _sealed({"schema_version": SCHEMA_VERSION, **dataclasses.asdict(self)})
+
     def save(self, place: Place) -> None:
-        place.write(MANIFEST, _sealed({"schema_version": SCHEMA_VERSION, **dataclasses.asdict(self)}).encode())
+        place.write(MANIFEST, self.to_json().encode())
 
     @staticmethod
     def load(place: Place) -> Manifest:
@@ -103,10 +156,7 @@ class Manifest:
         raw = _read(place)
         version, digest = raw.get("schema_version"), raw.pop("sha256", None)
         if version is not None and version != SCHEMA_VERSION:
-            raise ReLopeError(
-                f"{place.url}/{MANIFEST} has schema version {version}, this software reads {SCHEMA_VERSION}: "
-                "use the version that wrote it, or delete the store and extract again"
-            )
+            raise other_schema(f"{place.url}/{MANIFEST}", version)
         if digest != _digest(raw):
             raise _damaged(place, "its own checksum does not match")
         return Manifest(
@@ -130,7 +180,11 @@ def _read(place: Place) -> dict[str, Any]:
 
 def _missing(place: Place) -> ReLopeError:
     """Why there is no manifest."""
+    if is_regrading(place):
+        return regrading_stopped(place)
     if place.exists(IDENTITY):
+        if (version := _schema_of(place)) != SCHEMA_VERSION:
+            return other_schema(f"the unfinished store {place.url}", version)
         done = sum(name.endswith(f"/{PART}") for name in place.names("parts/"))
         return ReLopeError(
             f"the store {place.url} is unfinished ({done} parts so far): "
@@ -139,6 +193,35 @@ def _missing(place: Place) -> ReLopeError:
     if place.names():
         return ReLopeError(f"{place.url} is not a token-state store (it holds no {MANIFEST})")
     return ReLopeError(f"no store at {place.url}: make one with `python -m extract.run --config=...`")
+
+
+def is_regrading(place: Place) -> bool:
+    """Whether new labels of a store are prepared and not yet all in place."""
+    return place.exists(f"{REGRADING}/{MANIFEST}")
+
+
+def regrading_stopped(place: Place) -> ReLopeError:
+    """The error of a store in which some labels are new and others are not."""
+    return ReLopeError(
+        f"the responses of {place.url} were being graded again when that was stopped: "
+        "run the same `python -m extract.regrade --config=...` again to finish it"
+    )
+
+
+def other_schema(what: str, version: object) -> ReLopeError:
+    """The error of a store that another version of this software made."""
+    return ReLopeError(
+        f"{what} has schema version {version}, this software reads and writes {SCHEMA_VERSION} ({SINCE}): "
+        "use the version that wrote it, or delete the store and extract again"
+    )
+
+
+def _schema_of(place: Place) -> object:
+    """The schema version of an unfinished store; ours when its identity is damaged, which its writer says."""
+    try:
+        return json.loads(place.read(IDENTITY)).get("schema_version")
+    except (FileNotFoundError, ValueError, AttributeError):
+        return SCHEMA_VERSION
 
 
 def _damaged(place: Place, why: str) -> ReLopeError:

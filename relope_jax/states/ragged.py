@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from relope_jax.errors import ReLopeError
 
@@ -58,12 +58,17 @@ class TokenStates:
         tokens = np.repeat(self.offsets[rows], lengths) + within
         return TokenStates(self.hidden[tokens], self.positions[tokens], offsets, self.last_hidden[rows])
 
-    def require_finite(self, sample_ids: list[str]) -> None:
-        """Raise ReLopeError naming the first sample with a NaN or infinite state."""
-        bad = ~np.isfinite(self.last_hidden).all(axis=1)
+    def finite(self) -> Bool[np.ndarray, "samples"]:
+        """Whether all states of a sample are finite."""
+        good = np.isfinite(self.last_hidden).all(axis=1)
         bad_tokens = ~np.isfinite(self.hidden.astype(np.float32)).all(axis=1)
         owners = np.searchsorted(self.offsets, np.flatnonzero(bad_tokens), side="right") - 1
-        bad[owners] = True
+        good[owners] = False
+        return good
+
+    def require_finite(self, sample_ids: list[str]) -> None:
+        """Raise ReLopeError naming the first sample with a NaN or infinite state."""
+        bad = ~self.finite()
         if bad.any():
             first = sample_ids[int(np.flatnonzero(bad)[0])]
             raise ReLopeError(

@@ -89,9 +89,10 @@ class Store:
     @functools.cached_property
     def samples(self) -> pa.Table:
         """One row a sample (see `SAMPLE_SCHEMA`), checked against its checksum."""
-        return stack_tables([self._table(part) for part in self.manifest.parts])
+        return stack_tables([self.part_table(part) for part in self.manifest.parts])
 
-    def _table(self, part: Part) -> pa.Table:
+    def part_table(self, part: Part) -> pa.Table:
+        """The sample table of one part; raises ReLopeError when it is damaged."""
         try:
             data = self.place.read(f"parts/{part.name}/samples.parquet")
         except FileNotFoundError:

@@ -20,7 +20,18 @@ from relope_jax.models.block_spec import Block
 from relope_jax.models.params import block_bytes
 from relope_jax.states.arrays import write_array
 from relope_jax.states.files import Locked, explaining_full_disk, to_json, tree_checksums
-from relope_jax.states.manifest import IDENTITY, MANIFEST, PART, Identity, Manifest, Part
+from relope_jax.states.manifest import (
+    IDENTITY,
+    MANIFEST,
+    PART,
+    SCHEMA_VERSION,
+    Identity,
+    Manifest,
+    Part,
+    is_regrading,
+    other_schema,
+    regrading_stopped,
+)
 from relope_jax.states.place import open_place
 from relope_jax.states.ragged import TokenStates
 
@@ -118,6 +129,10 @@ class StoreWriter(contextlib.AbstractContextManager["StoreWriter"]):
             record = json.loads(self.place.read(IDENTITY))
         except ValueError as error:
             raise ReLopeError(f"{self.place.url}/{IDENTITY} is damaged ({error}): delete the store") from error
+        if isinstance(record, dict) and (version := record.get("schema_version")) != SCHEMA_VERSION:
+            raise other_schema(f"the store {self.place.url}", version)
+        if is_regrading(self.place):
+            raise regrading_stopped(self.place)
         if different := self.identity.differences(record):
             raise ReLopeError(
                 f"the store {self.place.url} was begun with other settings ({'; '.join(different)}): "

@@ -34,6 +34,25 @@ def tiny_plan(folder: Path, tokenizer, **extract) -> Extraction:
     )
 
 
+def asking(folder: Path, model: Path, rows: list[dict], **extract) -> Extraction:
+    """An extraction of these rows of a JSONL file, which may name pictures that `folder` holds."""
+    rows = [{"id": f"q{i:02d}", "answer": "x", **row} for i, row in enumerate(rows)]
+    (folder / "asked.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return Extraction(
+        model=ModelSpec(name=str(model), device="cpu"),
+        dataset=DatasetSpec(name="jsonl", path=str(folder / "asked.jsonl")),
+        extract=ExtractSpec(**{"layer": 2, "max_new_tokens": 3} | extract),
+        store=folder / "store",
+    )
+
+
+def save_pictures(folder: Path, sizes: dict[str, tuple[int, int]]) -> None:
+    """Random pictures by name and (width, height)."""
+    rng = np.random.default_rng(1)
+    for name, (width, height) in sizes.items():
+        Image.fromarray(rng.integers(0, 255, (height, width, 3), dtype=np.uint8)).save(folder / name)
+
+
 def contents(store: Path) -> dict[str, str]:
     """Checksums of everything in a store but locks and what a killed writer left under a hidden name."""
     from relope_jax.states.files import tree_checksums

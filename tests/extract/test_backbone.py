@@ -17,6 +17,7 @@ from extract.backbone import load_backbone
 from extract.block import dump_block
 from extract.models import family_of
 from extract.prefill import prefill
+from extract.prompts import build_inputs
 from extract.source import adapter_source
 from extract.spec import ModelSpec
 from relope_jax.errors import ReLopeError, first_line
@@ -75,6 +76,17 @@ def test_adapter_shapes_the_states_and_the_block(request, model, load, where):
     assert relative(z_of(block, states), states.last_hidden) < 1e-5
     assert relative(z_of(dump_block(plain, LAYER), states), states.last_hidden) > 1e-2
     assert block.modules == dump_block(plain, LAYER).modules
+
+
+def test_last_layer_is_stored_before_the_final_norm(llava):
+    """M3: transformers' last `hidden_states` are normed; ours are the layer's own output."""
+    backbone = load_backbone(ModelSpec(name=str(llava), device="cpu"))
+    last = len(backbone.decoder.layers)
+    states = torch.from_numpy(prefill(backbone, QUERIES, last).last_hidden)
+    with torch.inference_mode():
+        theirs = backbone.model(**build_inputs(backbone, QUERIES), output_hidden_states=True).hidden_states[last][:, -1]
+        assert relative(backbone.decoder.norm(states), theirs) < 1e-5
+    assert relative(states, theirs) > 0.1
 
 
 def test_adapter_of_a_model_in_bfloat16(llava):

@@ -73,7 +73,7 @@ def test_inspect_says_what_is_in_a_store(plan, tmp_path):
     assert "layers    2, 3 of width 32, in bfloat16" in text
     assert f"shortest {lengths.min()}, median" in text
     assert f"longest {lengths.max()}" in text
-    assert "left out: 1 samples\n  q05: unreadable image" in text
+    assert "left out: 1 samples (1 unreadable image)\n  q05: unreadable image" in text
     table = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.split()[:1] and line[0] in "tva"}
     assert int(table["all"][0]) == 23
     assert sum(int(table[split][0]) for split in ("train", "validation", "test")) == 23

@@ -75,7 +75,7 @@ class Phi4ProcessorPil:
     left out, one separator a row), one separator, and a thumbnail's (one separator a row).
     """
 
-    image_token = "<image>"
+    image_token, chat_template = "<image>", CHAT_TEMPLATE
 
     def __init__(self, source: str):
         self.tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left")

@@ -141,11 +141,11 @@ def test_several_layers_share_a_store(tmp_path):
 
 def test_other_identity_is_refused(tmp_path):
     StoreWriter(tmp_path, IDENTITY).close()
-    with pytest.raises(ReLopeError, match=r"layers: \[3\] != \[2\]"):
+    with pytest.raises(ReLopeError, match=r"layers: config \[3\], store \[2\]"):
         StoreWriter(tmp_path, dataclasses.replace(IDENTITY, layers=[3]))
     record = tmp_path / "identity.json"
     record.write_text(json.dumps({k: v for k, v in json.loads(record.read_text()).items() if k != "adapter"}))
-    with pytest.raises(ReLopeError, match=r"adapter:  != None"):  # begun before identities had an adapter
+    with pytest.raises(ReLopeError, match=r"adapter: config '', store None"):  # begun before identities had an adapter
         StoreWriter(tmp_path, IDENTITY)
 
 
@@ -235,10 +235,14 @@ def test_unfinished_store_of_another_schema_is_not_continued(tmp_path):
     StoreWriter(tmp_path, IDENTITY).close()
     path = tmp_path / "identity.json"
     whole = json.loads(path.read_text())
-    for other in ({"schema_version": SCHEMA_VERSION + 1}, {"a_newer_field": 1}):
-        path.write_text(json.dumps(whole | other))
-        with pytest.raises(ReLopeError, match="begun with other settings"):
-            StoreWriter(tmp_path, IDENTITY)
+    path.write_text(json.dumps(whole | {"a_newer_field": 1}))
+    with pytest.raises(ReLopeError, match=r"begun with other settings \(a_newer_field: config None, store 1\)"):
+        StoreWriter(tmp_path, IDENTITY)
+    for other in (SCHEMA_VERSION - 1, SCHEMA_VERSION + 1, None):
+        path.write_text(json.dumps(whole | {"schema_version": other}))
+        for use in (lambda: StoreWriter(tmp_path, IDENTITY), lambda: Store(tmp_path)):
+            with pytest.raises(ReLopeError, match=rf"schema version {other}, this software .* {SCHEMA_VERSION} \(since"):
+                use()
     for torn in (b"", b"[]", b'{"model'):
         path.write_bytes(torn)
         with pytest.raises(ReLopeError, match=r"is damaged|begun with other settings"):
