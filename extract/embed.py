@@ -21,6 +21,7 @@ from extract.source import model_source
 from extract.spec import ModelSpec
 from relope_jax.config import define_config_flag, parse_flags
 from relope_jax.errors import ReLopeError, exit_on_error, first_line
+from relope_jax.paths import folder_name
 from relope_jax.states.embeddings import NAMES, load_embeddings, save_embeddings
 from relope_jax.states.joined import JoinedStore
 from relope_jax.states.store import Store
@@ -77,8 +78,10 @@ def encoder_source(name: str) -> str:
 def encoder_identity(name: str) -> str:
     """What tells one encoder's embeddings from another's: its name, and the digest of a local folder."""
     source = encoder_source(name)
-    title = name or "all-MiniLM-L6-v2"
-    return f"{title} {model_source(ModelSpec(name=source))[:12]}" if Path(source).is_dir() else title
+    if not Path(source).is_dir():
+        return name
+    title = folder_name(name) if name else "all-MiniLM-L6-v2"
+    return f"{title} {model_source(ModelSpec(name=source))[:12]}"
 
 
 def load_encoder(name: str) -> Encoder:
@@ -107,7 +110,7 @@ def load_encoder(name: str) -> Encoder:
 def _settings(source: str, name: str) -> dict[str, Any]:
     """A settings file of sentence-transformers beside a local model; empty without one."""
     path = Path(source) / name
-    return json.loads(path.read_text()) if path.is_file() else {}
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def embed_store(store: Store | JoinedStore, name: str, batch: int) -> None:

@@ -24,7 +24,7 @@ from extract.part import PartExtractor
 from extract.queries import Queries
 from extract.sample import Sample
 from extract.settings import Extraction
-from extract.source import adapter_source, dataset_source, model_source
+from extract.source import adapter_source, dataset_source, model_source, model_title
 from extract.splits import draw, group_split
 from extract.variants import CAPTION_TEMPLATE, parse_variant
 from relope_jax.errors import ReLopeError
@@ -105,7 +105,7 @@ def make_identity(
 ) -> Identity:
     """What shapes the states and their labels; a store with another identity is never continued."""
     return Identity(
-        model=plan.model.name,
+        model=model_title(plan.model),
         source=model_source(plan.model),
         commit=backbone.commit,
         adapter=adapter_source(plan.model),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -191,7 +192,7 @@ class PartExtractor:
         return {
             "sample_id": sample.sample_id, "group": sample.group, "split": self.splits[sample.group],
             "question": sample.question, "prompt": query.text, "answer": sample.answer,
-            "images": [str(path) for path in sample.images],
+            "images": [os.path.abspath(path) for path in sample.images],  # reports are written from anywhere
             "caption": "\n".join(self.queries.captions(sample)),
         } | span._asdict()  # fmt: skip
 

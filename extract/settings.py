@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import os
 import re
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from extract.source import adapter_source, dataset_source, model_source
+from extract.source import adapter_source, dataset_source, model_source, model_title
 from extract.spec import DatasetSpec, ExtractSpec, ModelSpec
 from relope_jax.errors import ReLopeError
+from relope_jax.paths import expand, folder_name
 from relope_jax.states.manifest import MANIFEST, Identity
 from relope_jax.states.place import open_place
 from relope_jax.states.store import Store
@@ -30,13 +33,20 @@ def plan_from_config(config: ConfigDict) -> Extraction:
     """The extraction that `config` describes; an empty `config.store` is named by what is in it."""
     model, dataset = ModelSpec(**config.model), DatasetSpec(**config.dataset)
     extract = ExtractSpec(**config.extract)
-    named = f"{_slug(f'{model.name} {model.adapter}')}-{dataset.name}"
+    named = f"{_slug(f'{_called(model.name)} {_called(model.adapter)}')}-{dataset.name}"
     file = Path(dataset.path).stem if dataset.name == "jsonl" else ""  # several of them share the name
     for part in (file, dataset.modality, dataset.variant, dataset.only_split):
         named += f"-{_slug(part)}" if part else ""
     named += f"-l{'-'.join(map(str, extract.all_layers))}"
-    folder = config.stores.rstrip("/")
-    return Extraction(model, dataset, extract, config.store or f"{folder}/{named}")
+    folder = expand(config.stores).rstrip("/")
+    return Extraction(model, dataset, extract, expand(config.store) or f"{folder}/{named}")
+
+
+def _called(name: str) -> str:
+    """A hub name; of a local folder its own name, and a mark that tells it from others of that name."""
+    if not name or not os.path.isdir(name):
+        return name
+    return f"{folder_name(name)}-{hashlib.sha256(os.path.realpath(name).encode()).hexdigest()[:6]}"
 
 
 def _slug(name: str) -> str:
@@ -79,7 +89,7 @@ def report_failures(store: Store) -> None:
 def mismatches(plan: Extraction, identity: Identity) -> list[str]:
     """What a finished store has other than the plan wants; how its work was cut is nobody's concern any more."""
     wanted = {
-        "model.name": (plan.model.name, identity.model),
+        "model.name": (model_title(plan.model), identity.model),
         "model.dtype": (plan.model.dtype, identity.model_dtype),
         "the model's files or revision": (model_source(plan.model), identity.source),
         "model.adapter": (adapter_source(plan.model), identity.adapter),

@@ -10,6 +10,7 @@ from typing import Any
 from extract.datasets import get_dataset
 from extract.spec import TOY_MODELS, DatasetSpec, ModelSpec
 from relope_jax.errors import ReLopeError
+from relope_jax.paths import folder_name
 from relope_jax.states.files import sha256
 
 TOY_FOLDER = Path(__file__).with_name("toy")
@@ -60,6 +61,11 @@ def adapter_folder(adapter: str, model: str) -> Path | None:
     return next((folder for folder in folders if (folder / "adapter_config.json").is_file()), None)
 
 
+def model_title(spec: ModelSpec) -> str:
+    """What a store calls its model: a local folder's own name, however its path is spelled, or the name on the hub."""
+    return folder_name(spec.name) if Path(spec.name).is_dir() else spec.name
+
+
 def dataset_source(spec: DatasetSpec) -> dict[str, Any]:
     """The dataset's settings, its prompt template, and the digest of its tables where they are still at hand.
 
@@ -68,6 +74,7 @@ def dataset_source(spec: DatasetSpec) -> dict[str, Any]:
     dataset = get_dataset(spec.name)
     source = dataclasses.asdict(spec) | {"prompt_template": dataset.prompt_template}
     del source["image_cache"]  # a place; it shapes nothing
+    source["path"] = folder_name(spec.path) if spec.path else ""  # the digest below says what is there
     source["captions"] = sha256(Path(spec.captions)) if Path(spec.captions).is_file() else spec.captions
     tables = [Path(spec.path)] if Path(spec.path).is_file() else []
     if dataset.published:

@@ -17,7 +17,7 @@ from extract.sample import Sample
 from extract.spec import AnswerSpec
 from relope_jax.errors import ReLopeError
 from relope_jax.states.answers import ANSWER_SCHEMA, FOLDER, Answers
-from relope_jax.states.files import explaining_full_disk, to_json
+from relope_jax.states.files import explaining, to_json
 from relope_jax.states.manifest import MANIFEST
 from relope_jax.states.place import Place
 
@@ -77,7 +77,7 @@ def write_answers(
         "cost": totals.cost,
         "left_out": sorted(collected.left_out, key=lambda entry: (entry["sample_id"], entry["answer"])),
     }
-    with explaining_full_disk(place.url):
+    with explaining(place.url):
         place.write(f"{FOLDER}/{spec.name}.parquet", data)
         place.write(f"{FOLDER}/{spec.name}.json", to_json(record).encode())
     return Answers.load(place.url, spec.name)
