@@ -6,10 +6,12 @@ import errno
 import fcntl
 import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 from relope_jax.errors import ReLopeError
+from relope_jax.machine_errors import is_full
 
 HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}  # EACCES where a network disk emulates flock
 _UNPROTECTED: set[str] = set()  # folders on disks without locks that a line was printed about
@@ -26,7 +28,7 @@ class Lock:
     """A lock that is held until `close`, or until the process ends."""
 
     def __init__(self, descriptor: int):
-        self._descriptor = descriptor
+        self.descriptor = descriptor
 
     def __enter__(self) -> Lock:
         return self
@@ -36,9 +38,9 @@ class Lock:
 
     def close(self) -> None:
         """Release the lock; more than once is no error."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-        self._descriptor = -1
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+        self.descriptor = -1
 
 
 def lock_folder(folder: Path, name: str = ".lock") -> Lock:
@@ -54,7 +56,7 @@ def lock_folder(folder: Path, name: str = ".lock") -> Lock:
     lock = Lock(_open(folder / name))
     try:
         for wait in (0.1, 0.2, 0.4, 0.0):  # a process that asks `is_locked` holds it for a moment
-            if _try_lock(lock._descriptor, fcntl.LOCK_EX, folder):
+            if _try_lock(lock.descriptor, fcntl.LOCK_EX, folder):
                 return lock
             time.sleep(wait)
     except BaseException:
@@ -72,6 +74,19 @@ def is_locked(path: Path) -> bool:
         return False
     with Lock(descriptor):
         return not _try_lock(descriptor, fcntl.LOCK_SH, path.parent)
+
+
+def is_ordinary(folder: Path) -> bool:
+    """Whether the disk of a folder has file locks and can flush folders, as TensorStore and orbax take for granted."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with Lock(os.open(folder, os.O_RDONLY)) as opened:
+            os.fsync(opened.descriptor)
+    except OSError as error:
+        return is_full(error)  # a fault of another kind, which whoever writes there meets itself
+    return True
 
 
 def _open(path: Path) -> int:
