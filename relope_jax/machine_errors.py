@@ -12,12 +12,13 @@ FULL = re.compile("No space left on device|Disk quota exceeded|database or disk 
 REFUSED = re.compile(
     "Permission denied|Operation not permitted|Read-only file system|Too many open files|File name too long|"
     "File too large|Input/output error|Stale file handle|attempt to write a readonly database|"
-    "unable to open database file|disk I/O error|[Oo][Ss] error [0-9]+"
+    "unable to open database file|disk I/O error|[Oo][Ss] error [0-9]+|os_error_code"
 )
 # Of errors that name no file, those that are about a disk and not about a network or a program.
 ABOUT_DISKS = {
     errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENAMETOOLONG, errno.EFBIG,
-    errno.ESTALE, errno.ENOENT, errno.ENOSPC, errno.EDQUOT,
+    errno.ESTALE, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP, errno.ENOSPC,
+    errno.EDQUOT,
 }  # fmt: skip
 OF_THEIR_OWN = ("safetensors", "sqlite3")  # libraries whose errors derive from Exception alone
 SHORT = 300  # characters of a library's message

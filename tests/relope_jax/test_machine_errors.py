@@ -161,11 +161,11 @@ def test_a_bug_keeps_its_traceback():
     ],
     ids=["C41-C", "POSIX", "ascii", "latin-1", "gbk", "euc-jp", "utf-8", "default"],
 )
-@pytest.mark.parametrize("text", ["—", "β κ", "was für 画像? \U0001f600", "\ud83d", "\udcc3"], ids=ascii)
-def test_every_text_is_printed_in_every_locale(env, text):
-    done = run(command(f"print({text!r}); print({text!r}, file=sys.stderr)"), env)
+def test_every_text_is_printed_in_every_locale(env):
+    texts = ["—", "β κ", "was für 画像? \U0001f600", "\ud83d", "\udcc3"]
+    done = run(command(f"[print(t, file=f) for t in {ascii(texts)} for f in (sys.stdout, sys.stderr)]"), env)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip()
+    assert done.stdout.count(b"\n") == done.stderr.count(b"\n") == len(texts)
 
 
 def test_a_file_name_that_the_locale_lacks_is_one_line():
@@ -193,7 +193,7 @@ def test_output_to_a_full_disk_is_one_line(lines):
     assert done.stderr.count(b"\n") == 1
 
 
-@pytest.mark.parametrize("closed", [1, 2, (1, 2)])
+@pytest.mark.parametrize("closed", [1, (1, 2)], ids=["stdout", "both"])
 def test_closed_streams_do_not_stop_a_command(closed, tmp_path):
     closing = "".join(f" {fd}>&-" for fd in ([closed] if isinstance(closed, int) else closed))
     (tmp_path / "x.py").write_text(command("print('x'); print('x', file=sys.stderr); sys.exit(7)"), encoding="utf-8")
