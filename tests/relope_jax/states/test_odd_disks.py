@@ -63,7 +63,9 @@ def test_a_store_is_made_where_folders_cannot_be_flushed(monkeypatch, tmp_path, 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EISDIR, errno.EPERM], ids=errno.errorcode.get)
 def test_a_store_is_made_where_folders_cannot_be_opened(monkeypatch, tmp_path, number):
-    refuse(monkeypatch, files.os, "open", number, lambda path, *_: os.path.isdir(path) and tmp_path in Path(path).parents)
+    refuse(
+        monkeypatch, files.os, "open", number, lambda path, *_: os.path.isdir(path) and tmp_path in Path(path).parents
+    )
     write_json(tmp_path / "x.json", 1)
     create_bytes(tmp_path / "y", b"y")
     assert (tmp_path / "y").read_bytes() == b"y"
@@ -84,7 +86,8 @@ def test_a_disk_without_locks_works_and_says_once_what_is_not_protected(monkeypa
     write_store(tmp_path / "s")
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert f"the disk of {tmp_path / 's'} has no file locks" in said and "start only one" in said
+    assert f"the disk of {tmp_path / 's'} has no file locks" in said
+    assert "start only one" in said
     assert not is_ordinary(tmp_path)
 
 
@@ -136,7 +139,8 @@ def test_of_many_that_create_a_file_without_links_one_succeeds(monkeypatch, tmp_
             thread.start()
         for thread in threads:
             thread.join()
-        assert len(set(read)) == 1 and len(read) == 12
+        assert len(set(read)) == 1
+        assert len(read) == 12
         assert len(read[0]) == 5000  # whole for everybody
         assert [p.name for p in tmp_path.glob(f".x{attempt}*")] == []
 
@@ -164,7 +168,9 @@ def small_disk(tmp_path):
     """A disk of 1 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", folder], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "none", folder], capture_output=True, check=False
+    )
     if mounted.returncode:
         pytest.skip("this user may not mount a small disk")
     yield folder
@@ -179,7 +185,9 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_there(small_disk):
         lambda: place.create("new", bytes(2**21)),
         lambda: save_arrays_into(small_disk / "arrays"),
     ):
-        with pytest.raises(ReLopeError, match=r"the disk of .* is full: make space and run the same command again") as e:
+        with pytest.raises(
+            ReLopeError, match=r"the disk of .* is full: make space and run the same command again"
+        ) as e:
             act()
         assert "\n" not in str(e.value)
     assert place.read("kept") == b"kept"
