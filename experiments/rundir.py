@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from experiments.tensorboard import event_log
+from extract.spec import TOY_MODELS
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import TrainedMethod
 from relope_jax.models.params import block_bytes
@@ -62,7 +63,7 @@ def recorded_config(config: ConfigDict) -> dict[str, Any]:
     recorded = {k: v for k, v in json.loads(config.to_json()).items() if k not in NO_PART}
     for field in PATHS:
         group, name = _owner(recorded, field)
-        if group.get(name) and isinstance(group[name], str) and not _on_server(field, group):
+        if isinstance(group.get(name), str) and not _names_no_path(field, group):
             group[name] = absolute_if_local(group[name])
     return recorded
 
@@ -82,9 +83,10 @@ def _owner(config: dict[str, Any], field: str) -> tuple[dict[str, Any], str]:
     return (config.get(group, {}) if group else config), name
 
 
-def _on_server(field: str, group: dict[str, Any]) -> bool:
-    """Whether the field names a server's model, which is no path whatever it looks like."""
-    return field == "large.name" and bool(group.get("base_url"))
+def _names_no_path(field: str, group: dict[str, Any]) -> bool:
+    """Whether the field names a server's model or a toy, which are no paths even where a folder has that name."""
+    is_model = field in ("model.name", "large.name")
+    return is_model and (bool(group.get("base_url")) or group.get("name") in TOY_MODELS)
 
 
 def run_folder(config: ConfigDict) -> Path:

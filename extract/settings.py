@@ -11,7 +11,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from extract.source import adapter_source, dataset_source, model_source, model_title
-from extract.spec import DatasetSpec, ExtractSpec, ModelSpec
+from extract.spec import TOY_MODELS, DatasetSpec, ExtractSpec, ModelSpec
 from relope_jax.errors import ReLopeError
 from relope_jax.paths import expand, folder_name
 from relope_jax.states.manifest import MANIFEST, Identity
@@ -44,7 +44,7 @@ def plan_from_config(config: ConfigDict) -> Extraction:
 
 def _called(name: str) -> str:
     """A hub name; of a local folder its own name, and a mark that tells it from others of that name."""
-    if not name or not os.path.isdir(name):
+    if not name or name in TOY_MODELS or not os.path.isdir(name):
         return name
     return f"{folder_name(name)}-{hashlib.sha256(os.path.realpath(name).encode()).hexdigest()[:6]}"
 

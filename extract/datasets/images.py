@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from relope_jax.errors import ReLopeError
+from relope_jax.paths import local_path
 
 SUFFIXES = {b"\x89PNG": ".png", b"\xff\xd8": ".jpg", b"GIF8": ".gif", b"RIFF": ".webp", b"BM": ".bmp"}
 
@@ -39,6 +40,7 @@ def save_image(data: bytes, folder: Path, suffix: str) -> Path:
     Raises:
       ReLopeError: it cannot be written.
     """
+    folder = local_path(folder)
     path = folder / f"{hashlib.sha256(data).hexdigest()}{suffix}"
     try:
         if not path.exists() or path.stat().st_size != len(data):  # absent, or torn by a power cut
