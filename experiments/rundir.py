@@ -7,7 +7,7 @@ import copy
 import importlib.metadata
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +48,11 @@ PATHS = (
     "dataset.path", "dataset.captions", "dataset.image_cache", "model.name", "model.adapter", "extract.labels_from",
     "inputs.encoder", "large.name", "runs", "store",
 )  # fmt: skip
-# Of these, where things are that the store's digest identifies: the same contents elsewhere make the same run.
+SCRATCH = ("runs", "dataset.image_cache")  # places that shape nothing
+# Where things are that the store's digest identifies: the same contents elsewhere make the same run.
 PLACES = (
-    "dataset.path", "dataset.captions", "dataset.image_cache", "model.name", "model.adapter", "extract.labels_from",
-    "train_on", "runs", "store",
+    *SCRATCH, "dataset.path", "dataset.captions", "model.name", "model.adapter", "extract.labels_from", "train_on",
+    "store",
 )  # fmt: skip
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy", "tensorstore")
 NON_FINITE = "non_finite.json"
@@ -68,10 +69,10 @@ def recorded_config(config: ConfigDict) -> dict[str, Any]:
     return recorded
 
 
-def without_places(recorded: dict[str, Any]) -> dict[str, Any]:
+def without_places(recorded: dict[str, Any], places: Sequence[str] = PLACES) -> dict[str, Any]:
     """A recorded config but for where things are."""
     kept = copy.deepcopy(recorded)
-    for field in PLACES:
+    for field in places:
         group, name = _owner(kept, field)
         group.pop(name, None)
     return kept
@@ -195,7 +196,8 @@ class RunWriter(RunFolder):
         if old["store"]["manifest_sha256"] == new["store"]["manifest_sha256"]:
             different = differences(without_places(before), without_places(now))
         else:
-            different = [*differences(before, now), "the store's contents"]
+            different = differences(without_places(before, SCRATCH), without_places(now, SCRATCH))
+            different.append("the store's contents")
         if different:
             raise ReLopeError(
                 f"{self.path} holds a run with another config ({'; '.join(different)}): "

@@ -39,7 +39,7 @@ from relope_jax.errors import ReLopeError, exit_on_error
 from relope_jax.metrics.evaluate import evaluate
 from relope_jax.models.replay import replay_block
 from relope_jax.paths import local_path
-from relope_jax.states.files import explaining
+from relope_jax.states.files import explaining, require_writable
 from relope_jax.states.store import Store
 from relope_jax.training.checkpoints import save_router
 from relope_jax.training.engine import EngineSpec
@@ -62,6 +62,7 @@ def run(config: ConfigDict, grid: Sequence[str], out: str = "sweeps", most: int 
     engine = EngineSpec(**config.engine)
     print(f"sweep {config.name}: {len(cells)} cells\n{split_text(axes, cells)}")
     path = local_path(out) / config.name
+    require_writable(path)
     with explaining(path), SweepFolder(path) as folder:
         # All stores first: once JAX has taken an accelerator's memory, the small model finds no room there.
         stores = {plan: open_or_extract(plan) for plan in dict.fromkeys(cell.plan for cell in cells)}
