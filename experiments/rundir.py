@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import importlib.metadata
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,12 @@ import pyarrow.parquet as pq
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from experiments.recorded import SCRATCH, recorded_config, without_places, without_prices
 from experiments.tensorboard import event_log
-from extract.spec import TOY_MODELS
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import TrainedMethod
 from relope_jax.models.params import block_bytes
-from relope_jax.paths import absolute_if_local, local_path
+from relope_jax.paths import local_path
 from relope_jax.run import (
     BLOCK,
     CHECKPOINTS,
@@ -42,62 +41,14 @@ from relope_jax.training.mesh import barrier, is_primary
 from relope_jax.training.snapshots import differences, saved_epoch
 from relope_jax.training.spec import TrainSpec
 
-NO_PART = ("answers", "engine", "stores")  # of the config, in what a run is: they change none of its results
-# Fields that may name something on this machine: config.json holds whole paths, for any working directory.
-PATHS = (
-    "dataset.path", "dataset.captions", "dataset.image_cache", "model.name", "model.adapter", "extract.labels_from",
-    "inputs.encoder", "large.name", "runs", "store",
-)  # fmt: skip
-SCRATCH = ("runs", "dataset.image_cache")  # places that shape nothing
-# Where things are that the store's digest identifies: the same contents elsewhere make the same run.
-PLACES = (
-    *SCRATCH, "dataset.path", "dataset.captions", "model.name", "model.adapter", "extract.labels_from", "train_on",
-    "store",
-)  # fmt: skip
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy", "tensorstore")
 NON_FINITE = "non_finite.json"
 EVENTS = "tensorboard"
 
 
-def recorded_config(config: ConfigDict) -> dict[str, Any]:
-    """What config.json holds of a config: all that a run is made of, with whole paths."""
-    recorded = {k: v for k, v in json.loads(config.to_json()).items() if k not in NO_PART}
-    for field in PATHS:
-        group, name = _owner(recorded, field)
-        if isinstance(group.get(name), str) and not _names_no_path(field, group):
-            group[name] = absolute_if_local(group[name])
-    return recorded
-
-
-def without_places(recorded: dict[str, Any], places: Sequence[str] = PLACES) -> dict[str, Any]:
-    """A recorded config but for where things are."""
-    kept = copy.deepcopy(recorded)
-    for field in places:
-        group, name = _owner(kept, field)
-        group.pop(name, None)
-    return kept
-
-
-def _owner(config: dict[str, Any], field: str) -> tuple[dict[str, Any], str]:
-    """The group that holds a field, and its name there; an empty group when the config has none."""
-    group, _, name = field.rpartition(".")
-    return (config.get(group, {}) if group else config), name
-
-
-def _names_no_path(field: str, group: dict[str, Any]) -> bool:
-    """Whether the field names a server's model or a toy, which are no paths even where a folder has that name."""
-    is_model = field in ("model.name", "large.name")
-    return is_model and (bool(group.get("base_url")) or group.get("name") in TOY_MODELS)
-
-
 def run_folder(config: ConfigDict) -> Path:
     """runs/<name> of a config."""
     return local_path(config.runs) / config.name
-
-
-def without_prices(config: dict[str, Any]) -> dict[str, Any]:
-    """The config but for `costs`: what routing costs is worked out anew whenever it is reported."""
-    return {name: value for name, value in config.items() if name != "costs"}
 
 
 def open_run(config: ConfigDict, store: Store) -> RunFolder:

@@ -49,7 +49,8 @@ def line_of(error: BaseException) -> str | None:
     if isinstance(error, ReLopeError):
         return str(error)
     if is_full(error):
-        return f"a disk is full ({refusal(error) or first_line(error)}): make space and run the same command again, what is finished is kept"
+        said = refusal(error) or first_line(error)
+        return f"a disk is full ({said}): make space and run the same command again, what is finished is kept"
     return refusal(error)
 
 

@@ -12,7 +12,8 @@ from ml_collections import ConfigDict
 from experiments import pipeline, sweep
 from experiments.drawing import to_svg, write_pdf
 from experiments.page import Section, bullets, page, picture
-from experiments.rundir import recorded_config, run_folder, without_places
+from experiments.recorded import recorded_config, without_places
+from experiments.rundir import run_folder
 from experiments.studies import get_studies
 from experiments.studies.study import Done, Job, Outcome, Study
 from experiments.tables import to_html, to_text, write_tables

@@ -14,7 +14,8 @@ import pytest
 
 from experiments import pipeline, report, sweep
 from experiments.configs import quickstart
-from experiments.rundir import RunWriter, open_run, recorded_config, run_folder, without_places
+from experiments.recorded import recorded_config, without_places
+from experiments.rundir import RunWriter, open_run, run_folder
 from extract.answers.cache import Cache
 from extract.input_spec import InputSpec, LargeSpec
 from extract.settings import plan_from_config
