@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from experiments import pipeline, sweep
 from experiments.drawing import to_svg, write_pdf
 from experiments.page import Section, bullets, page, picture
-from experiments.recorded import recorded_config, without_places
+from experiments.recorded import SCRATCH, recorded_config, without_places
 from experiments.rundir import run_folder
 from experiments.studies import get_studies
 from experiments.studies.study import Done, Job, Outcome, Study
@@ -24,6 +24,7 @@ from relope_jax.run import CONFIG, RESULTS, Run
 from relope_jax.states.files import read_json, require_writable, write_text
 
 PAGE, PDF = "report.html", "report.pdf"
+DIGESTED = (*SCRATCH, "dataset.path", "dataset.captions")  # places, and what `dataset_source` has digests of
 
 
 def run(config: ConfigDict) -> Path:
@@ -100,7 +101,7 @@ def is_finished(config: ConfigDict) -> bool:
     if not (path / RESULTS).exists():
         return False
     record = read_json(path / CONFIG)
-    if without_places(record["config"]) != without_places(recorded_config(config)):
+    if without_places(record["config"], DIGESTED) != without_places(recorded_config(config), DIGESTED):
         return False
     plan, store = plan_from_config(config), record["store"]
     wanted = {"source": model_source(plan.model)} | dataset_source(plan.dataset)
