@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from experiments import report
 from experiments.results import evaluate_run
-from experiments.rundir import open_run
+from experiments.rundir import open_run, run_folder
 from experiments.say import say
 from extract.inputs import make_inputs
 from extract.settings import open_or_extract, plan_from_config
@@ -23,6 +23,7 @@ from relope_jax.methods import TrainedMethod, get_method, needs_of
 from relope_jax.metrics.cost import CostSpec
 from relope_jax.models.replay import replay_block
 from relope_jax.run import Run
+from relope_jax.states.files import explaining, require_writable
 from relope_jax.states.joined import JoinedStore
 from relope_jax.states.manifest import MANIFEST
 from relope_jax.states.place import open_place
@@ -67,6 +68,9 @@ def run(config: ConfigDict) -> Run:
     require_distinct("methods", config.methods)
     require_distinct("seeds", config.seeds)
     specs = {method.name: spec_from_dict(method, config[method.name].to_dict()) for method in trained}
+    folder = run_folder(config)
+    if is_primary():
+        require_writable(folder)  # not after hours of extraction
     with watch.stage("store"):
         store = open_store(config)
     with watch.stage("inputs"):
@@ -79,7 +83,7 @@ def run(config: ConfigDict) -> Run:
             f"frozen block l={store.layer} replayed on {replay.n_samples} samples: "
             f"relative error {replay.median:.1e}, at most {replay.largest:.1e} (allowed {replay.tolerance:.0e})"
         )
-    with open_run(config, store) as writer:
+    with explaining(folder), open_run(config, store) as writer:
         feed = open_feed(data, engine)
         say(f"{feed.description}; {padding(feed, data, train)}")
         for method in trained:
@@ -88,10 +92,10 @@ def run(config: ConfigDict) -> Run:
                 say(f"{method.name}: already trained, skipped")
                 continue
             members = [Member(specs[method.name], train, seed) for seed in config.seeds]
-            folder = writer.training(method.name)
+            training = writer.training(method.name)
             with watch.stage(method.name), writer.progress(method, train, config.seeds) as log:
                 seen, seen_feed = seen_by(method, data, feed, inputs)
-                fitted = fit(method, members, seen, seen_feed, log, folder, engine.checkpoint_seconds)
+                fitted = fit(method, members, seen, seen_feed, log, training, engine.checkpoint_seconds)
                 save_router(writer.checkpoint(method.name), method, members, fitted)
             writer.finish_method(method.name)
         with watch.stage("evaluate"):

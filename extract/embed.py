@@ -21,6 +21,7 @@ from extract.source import model_source, model_title
 from extract.spec import ModelSpec
 from relope_jax.config import define_config_flag, parse_flags
 from relope_jax.errors import ReLopeError, exit_on_error, first_line
+from relope_jax.paths import folder_name
 from relope_jax.states.embeddings import NAMES, load_embeddings, save_embeddings
 from relope_jax.states.readable import ReadableStore
 
@@ -78,8 +79,8 @@ def encoder_identity(name: str) -> str:
     source = encoder_source(name)
     if not Path(source).is_dir():
         return name
-    spec = ModelSpec(name=source)
-    return f"{model_title(spec) if name else 'all-MiniLM-L6-v2'} {model_source(spec)[:12]}"
+    title = folder_name(name) if name else "all-MiniLM-L6-v2"
+    return f"{title} {model_source(ModelSpec(name=source))[:12]}"
 
 
 def load_encoder(name: str) -> Encoder:

@@ -73,7 +73,8 @@ def tables(config: ConfigDict, needs: tuple[str, ...]) -> list[Table]:
     found = []
     if large.name:
         spec = dataclasses.replace(whole, name=LARGE, model=large.name, base_url=large.base_url)
-        found.append(Table(spec, dataclasses.replace(plan, model=large.model), ("model",)))
+        asked_of = plan if large.base_url else dataclasses.replace(plan, model=large.model)
+        found.append(Table(spec, asked_of, ("model",)))
     if SAMPLES in needs:
         sampling: dict[str, Any] = {name: getattr(inputs, name) for name in ("samples", "temperature", "top_p")}
         spec = dataclasses.replace(small, name=SAMPLES, max_tokens=inputs.max_tokens, **sampling)

@@ -9,6 +9,7 @@ import urllib.parse
 from typing import Any
 
 from relope_jax.errors import ReLopeError, require_choice, require_range
+from relope_jax.paths import expand_fields
 
 TOY_MLLM = "toy-mllm"
 TOY_MODELS = (TOY_MLLM, "toy-small", "toy-large")  # built from pretrained parts in PyPI packages
@@ -50,6 +51,11 @@ class ModelSpec:
         require_range("model.max_pixels", self.max_pixels, 0)
         if self.max_pixels and self.min_pixels > self.max_pixels:
             raise ReLopeError(f"model.min_pixels is {self.min_pixels}, above model.max_pixels, {self.max_pixels}")
+        expand_fields(self, *self.paths())
+
+    def paths(self) -> tuple[str, ...]:
+        """Fields that may name a folder of this machine."""
+        return ("name", "adapter")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +93,7 @@ class DatasetSpec:
     only_split: str = ""
 
     def __post_init__(self) -> None:
+        expand_fields(self, "path", "image_cache", "captions")
         require_choice("dataset.modality", self.modality, ("", "text", "image"))
         require_choice("dataset.only_split", self.only_split, ("", "train", "validation", "test"))
         require_range("dataset.max_questions", self.max_questions, 0)
@@ -119,6 +126,7 @@ class ExtractSpec:
     labels_from: str = ""
 
     def __post_init__(self) -> None:
+        expand_fields(self, "labels_from")
         require_choice("extract.state_dtype", self.state_dtype, ("bfloat16", "float32"))
         for field in ("layer", "max_new_tokens", "token_budget", "part_size"):
             require_range(f"extract.{field}", getattr(self, field), 1)
@@ -187,6 +195,7 @@ class AnswerSpec:
             raise ReLopeError("answers.splits is empty; it can be ('train', 'validation', 'test')")
         for split in self.splits:
             require_choice("answers.splits", split, ("train", "validation", "test"))
+        expand_fields(self, "cache")
         require_choice("answers.ask", self.ask, ("question", "confidence"))
         if self.ask == "confidence" and self.samples:
             raise ReLopeError("answers.ask=confidence takes one greedy answer: leave answers.samples at 0")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from extract.answers.request import Response
 from relope_jax.errors import ReLopeError, first_line
+from relope_jax.paths import local_path
 
 BUSY_SECONDS = 60  # how long a write waits for another process that shares the file
 
@@ -22,7 +23,7 @@ class Cache:
     """
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        self.path = local_path(path)
         self._lock = threading.Lock()
         with self._one_line_errors():
             self.path = self.path.expanduser()

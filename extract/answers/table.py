@@ -20,7 +20,7 @@ from extract.spec import AnswerSpec
 from extract.text import shortened, without_surrogates
 from relope_jax.errors import ReLopeError, first_line
 from relope_jax.states.answers import ANSWER_SCHEMA, FOLDER, Answers
-from relope_jax.states.files import explaining_full_disk, to_json
+from relope_jax.states.files import explaining, to_json
 from relope_jax.states.manifest import MANIFEST
 from relope_jax.states.place import Place
 
@@ -61,7 +61,7 @@ def require_writable(place: Place, name: str) -> None:
     """Raise ReLopeError when the store does not take answers, so that none is paid for in vain."""
     probe = f"{FOLDER}/.{name}.{secrets.token_hex(4)}.tmp"
     try:
-        with explaining_full_disk(place.url):
+        with explaining(place.url):
             place.write(probe, b"answers")
             place.delete(probe)
     except ReLopeError as error:
@@ -101,7 +101,7 @@ def write_answers(
         **ending_totals(count_endings((row["finish_reason"], row["response"]) for row in rows)),
         "left_out": sorted(collected.left_out, key=lambda entry: (entry["sample_id"], entry["answer"])),
     }
-    with explaining_full_disk(place.url):
+    with explaining(place.url):
         place.write(f"{FOLDER}/{spec.name}.parquet", data)
         place.write(f"{FOLDER}/{spec.name}.json", to_json(record).encode())
     return Answers.load(place.url, spec.name)

@@ -17,6 +17,7 @@ from extract.datasets.values import shown
 from extract.sample import Sample
 from extract.text import shortened
 from relope_jax.errors import ReLopeError
+from relope_jax.paths import local_path
 
 SUFFIXES = {
     b"\x89PNG\r\n\x1a\n": ".png",
@@ -114,6 +115,7 @@ def save_image(data: bytes, folder: Path, suffix: str) -> Path:
     Raises:
       ReLopeError: it cannot be written.
     """
+    folder = local_path(folder)
     path = folder / f"{hashlib.sha256(data).hexdigest()}{suffix}"
     try:
         if not path.exists() or path.stat().st_size != len(data):  # absent, or torn by a power cut

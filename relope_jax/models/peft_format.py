@@ -22,7 +22,7 @@ from relope_jax.models.block_spec import Block, by_module, projection_shape
 from relope_jax.models.lora import Adapter
 from relope_jax.models.peft_plain import require_plain
 from relope_jax.models.spec import LoRASpec
-from relope_jax.states.files import publishing, write_json, write_text
+from relope_jax.states.files import explaining, publishing, write_json, write_text
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
@@ -62,7 +62,7 @@ def save_peft(
             alphas[module] = spec.scale * (math.sqrt(a.shape[0]) if spec.rslora else a.shape[0])
     config = _config(spec, modules, base_model) | {"rank_pattern": ranks, "alpha_pattern": alphas}
 
-    with publishing(folder) as scratch:
+    with explaining(folder), publishing(folder) as scratch:
         save_file(tensors, scratch / WEIGHTS, metadata={"format": "pt"})
         write_json(scratch / CONFIG, config)
         write_text(scratch / "README.md", _card(block, base_model, below))
@@ -143,7 +143,7 @@ def _card(block: Block, base_model: str, below: str) -> str:
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     try:
-        config = json.loads((folder / CONFIG).read_text())
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         tensors = load_file(folder / WEIGHTS)
     except (OSError, ValueError, TypeError, AttributeError, SafetensorError) as error:  # numpy lacks some dtypes
         raise ReLopeError(f"{folder} is not a PEFT checkpoint: {first_line(error)}") from error

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from relope_jax.errors import ReLopeError
-from relope_jax.states.files import write_json
+from relope_jax.states.files import read_json, write_json
 from relope_jax.training.arrays import load_arrays, publishing_together, save_arrays
 from relope_jax.training.best import Best
 from relope_jax.training.mesh import from_primary, is_primary
@@ -68,7 +68,7 @@ def load_snapshot(folder: Path, identity: dict[str, Any], start: Snapshot) -> Sn
     found = _snapshots(folder)
     if not found:
         return start
-    record = json.loads((found[-1] / STATE).read_text())
+    record = read_json(found[-1] / STATE)
     require_same(record["identity"], identity, found[-1])
     ensemble, params = load_arrays(found[-1] / "arrays", (start.ensemble, start.best.params))
     auc, beta, active = (_floats(record[f"best_{name}"]) for name in ("auc", "beta", "active"))
