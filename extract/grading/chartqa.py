@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from extract.grading import maths
-from extract.grading.statements import readable, sentences, statements
+from extract.grading.reading import readable
+from extract.grading.statements import sentences, statements
 from extract.grading.text import exact_match, normalise
 from extract.sample import Sample
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from extract.grading import maths, naming
 from extract.grading.expressions import announced, concluded
-from extract.grading.statements import IMAGE, readable, sentences, statements
+from extract.grading.reading import IMAGE, readable
+from extract.grading.statements import sentences, statements
 from extract.grading.text import exact_match
 from extract.sample import Sample
 

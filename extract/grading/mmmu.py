@@ -10,7 +10,8 @@ import re
 from extract.grading import choices, maths
 from extract.grading.expressions import settled
 from extract.grading.notation import plain
-from extract.grading.statements import readable, sentences, statements
+from extract.grading.reading import readable
+from extract.grading.statements import sentences, statements
 from extract.grading.text import normalise
 from extract.sample import Sample
 
