@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 from extract.grading import maths
-from extract.grading.notation import in_digits, plain
+from extract.grading.notation import plain
 from extract.grading.statements import boxes, sentences, statements
+from extract.grading.words import in_digits
 
 # What only explains an answer: "60 because ...", "12, where r = 3"
 _REASONS = re.compile(

@@ -58,6 +58,7 @@ _AFTER_LETTER = {
     "I": "because|since|is|and|or",
 }
 _WRAPPER = re.compile(r"\\(?:text|mathrm|mathbf|textbf|mbox|boxed|rm|bf|textit|mathit)\s*\{([^{}]*)\}")
+_COMMANDS = {"frac", "sqrt", "sin", "cos", "tan", "log"}
 _MATHS_SIGN = re.compile(r"\\[()\[\]]|\$|^[\s*]+|[\s*]+$|^\s*\{([^{}]*)\}\s*$")
 
 
@@ -68,9 +69,10 @@ def held(text: str, choices: Choices, expression: Callable[[str], str]) -> set[i
         return found
     text = _CORRECTED.sub("", text)
     for part in (_TURN.split(text)[0], _TURN.split(_REJECTED.sub("", text))[0]):
-        for way in (by_first_letter, by_marked_letter, by_text):
-            if found := way(part, choices):
-                return found
+        found = by_first_letter(part, choices) or by_marked_letter(part, choices)
+        found = found or by_text(part.rpartition("=")[2], choices) or by_text(part, choices)
+        if found:
+            return found
         if found := _by_value(expression(part), choices) or _by_loose_letter(part, choices):
             return found
     return {index for index in by_text(text, choices) if _TURN.search(choices[index])}  # "it is not possible"
@@ -88,7 +90,17 @@ def by_whole_text(text: str, choices: Choices) -> set[int]:
     letter = key.strip("()[].: ")
     if re.fullmatch(r"[a-z]", letter) and index_of(letter) < len(choices):
         return {index_of(letter)}
-    return {index for index, choice in enumerate(choices) if key and _key(choice) == key}
+    same = {index for index, choice in enumerate(choices) if key and _key(choice) == key}
+    return same or _by_expression(text, choices)
+
+
+def _by_expression(text: str, choices: Choices) -> set[int]:
+    """The choices that are this very expression, spaces and braces aside: "3ab" for "$3 a b$"."""
+    names = re.findall(r"[a-z]{3,}", notation.plain(text))
+    if not re.search(r"\d", text) or len(text) > maths.MAX_LENGTH or not _COMMANDS.issuperset(names):
+        return set()
+    squashed = notation.squash(text)
+    return {index for index, choice in enumerate(choices) if notation.squash(choice) == squashed}
 
 
 def by_first_letter(text: str, choices: Choices) -> set[int]:
