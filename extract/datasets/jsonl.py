@@ -9,7 +9,7 @@ from typing import Any
 
 from extract.datasets.base import Dataset, lettered
 from extract.datasets.tables import json_lines
-from extract.grading import choice_index, exact_match, multiple_choice, normalise
+from extract.grading import choice_index, exact, multiple_choice
 from extract.sample import Sample
 from extract.spec import DatasetSpec
 from relope_jax.errors import ReLopeError
@@ -79,13 +79,13 @@ def grade(sample: Sample, response: str) -> bool:
     """Multiple choice by letter or text, else exact match after normalisation."""
     if sample.choices:
         return multiple_choice(response, sample.answer, sample.choices)
-    return exact_match(response, sample.answer)
+    return exact.grade(sample, response)
 
 
 def final_answer(sample: Sample, response: str) -> str:
     """The letter of the choice that the response names, else its normalised text."""
     index = choice_index(response, sample.choices) if sample.choices else None
-    return chr(ord("A") + index) if index is not None else normalise(response)
+    return chr(ord("A") + index) if index is not None else exact.final_answer(sample, response)
 
 
 JSONL = Dataset("jsonl", load, prompt, grade, final_answer, prompt_template="|".join((PROMPT, CHOICE_PROMPT, CHOICE)))

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from extract.grading import maths, naming
+from extract.grading.exact import said
 from extract.grading.expressions import announced, concluded
 from extract.grading.reading import IMAGE, readable
 from extract.grading.statements import sentences, statements
@@ -34,8 +35,9 @@ _BEFORE_BUT = re.compile(r"^(?!.*\bnot\b).*\b(?:but|however)\b", re.IGNORECASE)
 
 def choice_index(text: str, choices: tuple[str, ...]) -> int | None:
     """Which choice `text` names, or None. The very text of a choice goes before a letter."""
+    whole = said(text)
     for index, choice in enumerate(choices):
-        if exact_match(text, choice):
+        if exact_match(whole, choice):
             return index
     return pick(text, choices)
 

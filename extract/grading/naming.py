@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 
 from extract.grading import maths, notation
+from extract.grading.notation import unwrapped
 from extract.grading.text import normalise
 
 Choices = tuple[str, ...]
@@ -57,14 +58,12 @@ _AFTER_LETTER = {
     "A": "because|since|as|is|and|or|with|which|due|based|given|would|seems|was",
     "I": "because|since|is|and|or",
 }
-_WRAPPER = re.compile(r"\\(?:text|mathrm|mathbf|textbf|mbox|boxed|rm|bf|textit|mathit)\s*\{([^{}]*)\}")
 _COMMANDS = {"frac", "sqrt", "sin", "cos", "tan", "log"}
-_MATHS_SIGN = re.compile(r"\\[()\[\]]|\$|^[\s*]+|[\s*]+$|^\s*\{([^{}]*)\}\s*$")
 
 
 def held(text: str, choices: Choices, expression: Callable[[str], str]) -> set[int]:
     """The choices that a short text holds to be the answer; `expression` finds the number in it that counts."""
-    text = _unwrapped(text[:MAX_LENGTH])
+    text = unwrapped(text[:MAX_LENGTH])
     if found := by_whole_text(text, choices):
         return found
     text = _CORRECTED.sub("", text)
@@ -105,7 +104,7 @@ def _by_expression(text: str, choices: Choices) -> set[int]:
 
 def by_first_letter(text: str, choices: Choices) -> set[int]:
     """ "B. dog", "(b)", "option B because", "A, E"; the article of "A big dog" is no letter."""
-    text = _HEDGES.sub("", _unwrapped(text).lstrip(" \"'([{:.*-"))
+    text = _HEDGES.sub("", unwrapped(text).lstrip(" \"'([{:.*-"))
     match = re.match(rf"{_LABEL}|{_SMALL_LABEL}", text)
     if match is None:
         return set()
@@ -120,7 +119,7 @@ def by_first_letter(text: str, choices: Choices) -> set[int]:
 
 def by_marked_letter(text: str, choices: Choices) -> set[int]:
     """Letters in brackets or after a word such as "option"."""
-    return _indices([first or second for first, second in _MARKED.findall(_unwrapped(text))], choices)
+    return _indices([first or second for first, second in _MARKED.findall(unwrapped(text))], choices)
 
 
 def by_text(text: str, choices: Choices, shortest: int = 2) -> set[int]:
@@ -139,7 +138,7 @@ def by_text(text: str, choices: Choices, shortest: int = 2) -> set[int]:
 
 def lists_choices(text: str) -> bool:
     """Whether the text repeats the choices."""
-    return _LISTED.search(_unwrapped(text)) is not None
+    return _LISTED.search(unwrapped(text)) is not None
 
 
 def index_of(letter: str) -> int:
@@ -153,7 +152,7 @@ def _by_value(text: str, choices: Choices) -> set[int]:
 
 
 def _by_loose_letter(text: str, choices: Choices) -> set[int]:
-    text = _unwrapped(text)
+    text = unwrapped(text)
     drawn = all(len(_key(choice).strip("()")) == 1 for choice in choices)  # choices without a text
     letters = [
         match[1]
@@ -185,14 +184,10 @@ def _indices(letters: list[str], choices: Choices) -> set[int]:
     return {index_of(letter) for letter in letters if index_of(letter) < len(choices)}
 
 
-def _unwrapped(text: str) -> str:
-    r"""Without LaTeX around words: "\text{(C)}" and "\( C \)" become "(C)" and "C"."""
-    return _MATHS_SIGN.sub(r" \1", _WRAPPER.sub(r"\1", text)).strip()
-
-
 @functools.lru_cache(maxsize=10_000)
 def _key(text: str) -> str:
     """What two texts of one choice have in common: no case, LaTeX wrapping, articles, or spaces around signs."""
-    text = notation.plain(_unwrapped(text)) if "\\" in text or "$" in text else _unwrapped(text)
+    text = unwrapped(normalise(text))
+    text = notation.plain(text) if "\\" in text or "$" in text else text
     text = re.sub(r"\s*([-+*/=^:;,])\s*", r"\1", normalise(text))
     return normalise(text.replace(";", ",").replace(",", ", "))

@@ -56,6 +56,9 @@ _REPLACEMENTS = (
 _COMPILED = tuple((re.compile(pattern), new) for pattern, new in _REPLACEMENTS)
 _MATRIX = re.compile(r"\\+begin\s*\{((?:[pbvBV]|small)?matrix|array)\}(?:\{[^{}]*\})?(.*?)\\+end\s*\{\1\}", re.DOTALL)
 _ROW_END = re.compile(r"\\\\+|\\cr(?![a-z])")
+_WRAPPER = re.compile(rf"\\(?:{_STYLES}|f?boxed|fbox)\s*\{{([^{{}}]*)\}}")
+_MATHS_SIGN = re.compile(r"\\[()\[\]]|\$|^[\s*]+|[\s*]+$|^\s*\{([^{}]*)\}\s*$")
+_WRAPPING = re.compile(r"[$*{]")
 _ANGLE = re.compile(r"sin|cos|tan|cot|sec|csc")
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:(?:,|\{,\}|\\,| )\d{3})+(?![\d,])")  # 12,000; 12{,}000
 
@@ -109,6 +112,13 @@ def _repeating(whole: str, before: str, braced: str | None, digit: str | None) -
     period = braced or digit or ""
     nines = (10 ** len(period) - 1) * 10 ** len(before)
     return f"({int(whole + before + period or 0) - int(whole + before or 0)}/{nines})"
+
+
+def unwrapped(text: str) -> str:
+    r"""Without LaTeX around words: "\text{(C)}" and "\( C \)" become "(C)" and "C"."""
+    if "\\" not in text and not _WRAPPING.search(text):
+        return text.strip()
+    return _MATHS_SIGN.sub(r" \1", _WRAPPER.sub(r"\1", _WRAPPER.sub(r"\1", text))).strip()
 
 
 def squash(text: str) -> str:

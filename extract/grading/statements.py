@@ -17,6 +17,12 @@ ANNOUNCEMENTS = (
     r"(?:答案|正确选项|正确答案)\s*(?:应该)?(?:是|为|选)?\s*:?",  # "答案: B", "正确答案是B"
     r"####",  # "#### 5"
 )
+# "Answer: red", "Final answer = red", "### Answer", "The answer: red" on a line of its own, or after a sentence
+_ANSWER_LINE = re.compile(
+    r"(?:^\W*(?:(?:so|thus|hence|therefore|and|the|my|final|correct|short|direct)\W+)*|(?<=[.!?]\s)(?:final\s+)?)"
+    r"answer\b\s*(?:\([^()\n]*\)\s*)?(?:[:=\]]|->|=>|→|-\s|$)+",
+    re.IGNORECASE | re.MULTILINE,
+)
 # What encloses an answer completely.
 _ENCLOSURES = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL)  # as `readable` writes them
 _BOX = re.compile(r"\\f?boxed\s*\{|\\fbox\s*\{")
@@ -43,6 +49,20 @@ def statements(text: str, more: tuple[str, ...] = ()) -> list[str]:
                 found.append((match.end(), _announced(text[match.end() :])))
     latest_first = sorted(found, key=lambda item: item[0], reverse=True)[:_MAX_STATEMENTS]
     return [content[:_LONGEST] for _, content in latest_first if re.search(r"\w", content)]
+
+
+def answer_line(text: str) -> str | None:
+    """What the last line of the form "Answer: ..." or "### Answer" says; None without such a line."""
+    found = (_announced(text[match.end() :]) for match in _ANSWER_LINE.finditer(text))
+    return next((content for content in reversed(list(found)) if re.search(r"\w", content)), None)
+
+
+def marked(text: str) -> str:
+    """What the text marks as its answer last, by a tag, a box or a JSON field; "" when it marks nothing."""
+    found = [(match.start(), match[1]) for match in _ENCLOSURES.finditer(text)] + boxes(text)
+    contents = [content for _, content in sorted(found) if re.search(r"\w", content)]
+    inner = contents[-1].strip() if contents else _json_answer(text) or ""
+    return marked(inner) or inner if contents else inner
 
 
 def boxes(text: str) -> list[tuple[int, str]]:
