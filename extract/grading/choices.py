@@ -94,6 +94,7 @@ def _readings(text: str, choices: tuple[str, ...]) -> Iterator[set[int]]:
         yield _conclusion(text, choices)
     yield naming.at_start(text.split("\n")[0], choices)
     yield _conclusion(text, choices)
+    yield naming.by_lone_letter((sentences(text) or [""])[0], choices)
     yield naming.by_marked_letter(text, choices)
     yield naming.by_text(text, choices, shortest=4)
 

@@ -5,7 +5,7 @@ A sentence such as "The answer is red." is not the answer "red"; what a model ma
 
 from __future__ import annotations
 
-from extract.grading.notation import unwrapped
+from extract.grading.notation import bare
 from extract.grading.reading import readable
 from extract.grading.statements import marked
 from extract.grading.text import exact_match, normalise
@@ -27,4 +27,4 @@ def grade(sample: Sample, response: str) -> bool:
 def said(response: str) -> str:
     """A response as it is read: only what it marks as its answer when it does, else all of it."""
     text = readable(response)
-    return unwrapped(marked(text) or text)
+    return bare(marked(text) or text)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 
 from extract.grading import maths, notation
+from extract.grading.languages import lone_letter, rejects
 from extract.grading.notation import unwrapped
 from extract.grading.text import normalise
 
@@ -16,9 +17,10 @@ MAX_LENGTH = 600  # of a sentence that is searched for names
 NOUN = r"(?:options?|choices?|answers?|letter|statement|figure|picture|image|diagram)"
 _LABEL = r"[A-Z](?![\w']|[-^_=+/]\w|\s*[=+])"  # a capital on its own: none of "AB", "A'", "A-frame", "C = 3"
 _SMALL_LABEL = r"[a-z](?=\s*[).:\]](?!\w)|\s*$)"  # "b)", "b."
+_AND = r"(?:and|or|y|e|o|ou|oder|und|et|en|of|и|или|和|或|と|か|및|또는|veya|atau)"
 # "A, E", "A or possibly B", "a, b, c"
 _MORE_LABELS = re.compile(
-    r"(?:\W{0,3}(?:,|\band\b|\bor\b|&|/)\W{0,3}(?:(?:possibly|maybe|perhaps|option)\s+)*"
+    rf"(?:\W{{0,3}}(?:,|\b{_AND}\b|&|/)\W{{0,3}}(?:(?:possibly|maybe|perhaps|option)\s+)*"
     r"(?:[A-Z]\b|[a-z](?=\W*(?:,|and\b|or\b|$))))*"
 )
 _HEDGES = re.compile(
@@ -27,7 +29,7 @@ _HEDGES = re.compile(
 )
 # "12 cm (C)", "12 cm, which is option C"
 _MARKED = re.compile(
-    rf"(?<![\w)])[(\[]([A-Za-z])[)\]]|\b(?i:option|choice|answer|letter)\s+[(\[\"']?({_LABEL})(?!\s*[-*/^])"
+    rf"(?<![A-Za-z0-9_)])[(\[]([A-Za-z])[)\]]|\b(?i:option|choice|answer|letter)\s+[(\[\"']?({_LABEL})(?!\s*[-*/^])"
 )
 # "is clearly C"; no letter of a formula or of a list
 _LOOSE = re.compile(
@@ -48,14 +50,14 @@ _TURN = re.compile(
 )
 # "not B but C", "A, no wait, C"
 _CORRECTED = re.compile(
-    r"\b(?:not|neither)\b[^.\n]{0,60}?\bbut\b(?:\s+rather)?\s*(?:is\s+)?|^.*\b(?:no,? wait|wait,? no|correction)\b\W*",
+    r"\b(?:not|neither)\b[^.\n]{0,60}?\bbut\b(?:\s+rather)?\s*(?:is\s+)?|(?:不|并非)[^。\n]{0,30}?而|^.*\b(?:no,? wait|wait,? no|correction)\b\W*",
     re.IGNORECASE | re.DOTALL,
 )
 # "It can't be A, ..."
 _REJECTED = re.compile(r"[^,;.]*(?:\b(?:not|cannot|neither)\b|n't\b)[^,;.]*[,;.]\s*", re.IGNORECASE)
 # After these words A is no article and I no pronoun: "A because ...", "I is ...".
 _AFTER_LETTER = {
-    "A": "because|since|as|is|and|or|with|which|due|based|given|would|seems|was",
+    "A": "because|since|as|is|and|or|with|which|due|based|given|would|seems|was|es|ist|est|é|è|är|jest|adalah",
     "I": "because|since|is|and|or",
 }
 _COMMANDS = {"frac", "sqrt", "sin", "cos", "tan", "log"}
@@ -67,6 +69,8 @@ def held(text: str, choices: Choices, expression: Callable[[str], str]) -> set[i
     if found := by_whole_text(text, choices):
         return found
     text = _CORRECTED.sub("", text)
+    if rejects(text):
+        return set()
     for part in (_TURN.split(text)[0], _TURN.split(_REJECTED.sub("", text))[0]):
         found = by_first_letter(part, choices) or by_marked_letter(part, choices)
         found = found or by_text(part.rpartition("=")[2], choices) or by_text(part, choices)
@@ -74,6 +78,8 @@ def held(text: str, choices: Choices, expression: Callable[[str], str]) -> set[i
             return found
         if found := _by_value(expression(part), choices) or _by_loose_letter(part, choices):
             return found
+    if found := by_lone_letter(text, choices):
+        return found
     return {index for index in by_text(text, choices) if _TURN.search(choices[index])}  # "it is not possible"
 
 
@@ -134,6 +140,12 @@ def by_text(text: str, choices: Choices, shortest: int = 2) -> set[int]:
         if times:
             found.add(index)
     return found
+
+
+def by_lone_letter(text: str, choices: Choices) -> set[int]:
+    """The one letter of a short answer in another language."""
+    letter = lone_letter(unwrapped(text))
+    return _indices([letter] if letter else [], choices)
 
 
 def lists_choices(text: str) -> bool:

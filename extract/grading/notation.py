@@ -58,6 +58,10 @@ _MATRIX = re.compile(r"\\+begin\s*\{((?:[pbvBV]|small)?matrix|array)\}(?:\{[^{}]
 _ROW_END = re.compile(r"\\\\+|\\cr(?![a-z])")
 _WRAPPER = re.compile(rf"\\(?:{_STYLES}|f?boxed|fbox)\s*\{{([^{{}}]*)\}}")
 _MATHS_SIGN = re.compile(r"\\[()\[\]]|\$|^[\s*]+|[\s*]+$|^\s*\{([^{}]*)\}\s*$")
+_ENCLOSED = re.compile(
+    rf"\$\$([^$]*)\$\$|\$([^$]*)\$|\\\(((?:(?!\\\)).)*)\\\)|\\\[((?:(?!\\\]).)*)\\\]|\\(?:{_STYLES}|f?boxed|fbox)\s*\{{([^{{}}]*)\}}",
+    re.DOTALL,
+)
 _WRAPPING = re.compile(r"[$*{]")
 _ANGLE = re.compile(r"sin|cos|tan|cot|sec|csc")
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:(?:,|\{,\}|\\,| )\d{3})+(?![\d,])")  # 12,000; 12{,}000
@@ -94,7 +98,7 @@ def plain(text: str) -> str:
     text = unified(text)
     if "matrix" in text or "array" in text:
         text = _MATRIX.sub(_as_list, text)
-    text = _THOUSANDS.sub(lambda match: re.sub(r"\D", "", match[0]), text)
+    text = merged_thousands(text)
     for pattern, new in _COMPILED:
         text = pattern.sub(new, text)
     text = text.lower()
@@ -114,11 +118,24 @@ def _repeating(whole: str, before: str, braced: str | None, digit: str | None) -
     return f"({int(whole + before + period or 0) - int(whole + before or 0)}/{nines})"
 
 
+def merged_thousands(text: str) -> str:
+    """12,000 and 12 000 as 12000."""
+    return _THOUSANDS.sub(lambda match: re.sub(r"\D", "", match[0]), text)
+
+
 def unwrapped(text: str) -> str:
     r"""Without LaTeX around words: "\text{(C)}" and "\( C \)" become "(C)" and "C"."""
     if "\\" not in text and not _WRAPPING.search(text):
         return text.strip()
     return _MATHS_SIGN.sub(r" \1", _WRAPPER.sub(r"\1", _WRAPPER.sub(r"\1", text))).strip()
+
+
+def bare(text: str) -> str:
+    r"""Without the LaTeX that encloses all of a text: "$\text{red}$" is "red", "$50" is "$50"."""
+    text = text.strip()
+    while match := _ENCLOSED.fullmatch(text):
+        text = next(filter(None, match.groups()), "").strip()
+    return text
 
 
 def squash(text: str) -> str:

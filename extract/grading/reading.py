@@ -16,7 +16,7 @@ _ECHO = re.compile(  # the prompt before the response
     rf"\A\s*(?:<s>\s*)?(?:{_TURN}\s*(?:user|system|human)\b.*?{_TURN}\s*(?:assistant|model)\b|\[INST\].*?(?=\[/INST\]))",
     re.DOTALL,
 )
-_NEXT_TURN = re.compile(rf"(?<=\w)[^\w\n]*\s*(?:{_TURN}\s*(?:user|human)\b|(?<!/)\[INST\]).*", re.DOTALL)
+_NEXT_TURN = re.compile(rf"{_TURN}\s*(?:user|human)\b|\[INST\]")
 _OWN_TURN = re.compile(rf"{_TURN}\s*(?:assistant|model)\b(?:\|?[>\]])?|\A\s*#*\s*(?:assistant|response|gpt|model)\s*:(?=\s)", re.IGNORECASE)
 # What encloses an answer: <final_answer>, <|begin_of_box|>, <CONCLUSION>, [answer]...[/answer]
 _ANSWER = r"(?:(?:final|correct|short)[_ ]?)?(?:answer|ans|conclusion|choice|result)|final"
@@ -66,7 +66,9 @@ def readable(response: str, keep_images: bool = False) -> str:
 
 def _without_tokens(text: str) -> str:
     """Without special tokens, other turns and the tags of HTML."""
-    text = _NEXT_TURN.sub("", _ECHO.sub("", text))
+    text = _ECHO.sub("", text)
+    if (turn := _NEXT_TURN.search(text)) and re.search(r"\w", _SPECIAL.sub("", text[: turn.start()])):
+        text = text[: turn.start()]
     text = _OWN_TURN.sub("", text)
     text = _ANSWER_IN_SQUARES.sub(r"<answer>\2</answer>", text)
     text = _ANSWER_SIGN.sub(lambda match: "</answer>" if match[1] or match[2] else "<answer>", text)

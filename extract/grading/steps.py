@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from extract.grading.notation import unwrapped
+from extract.grading.notation import bare
 from extract.grading.reading import readable
 from extract.grading.statements import answer_line, marked, sentences, statements
 
@@ -32,4 +32,4 @@ def _bare(answer: str) -> str:
     answer = answer.strip().strip("`").strip()
     if in_brackets := _IN_BRACKETS.fullmatch(answer.rstrip(".")):
         answer = next(filter(None, in_brackets.groups())).strip()
-    return unwrapped(answer) if re.fullmatch(r"\$[^$]*\$|\\[(\[].*\\[)\]]|\\text\w*\s*\{[^{}]*\}", answer) else answer
+    return bare(answer)

@@ -25,7 +25,8 @@ _SIGN = re.compile(
 )
 # Messages of gpt-oss, Gemma and others: <|channel|>analysis<|message|>...<|end|>, <|channel>thought ...<channel|>
 _MESSAGE = re.compile(
-    r"<\|(?:channel\|?|im_start\|)>\s*(?P<name>[a-z]+)[^<\n]{0,80}(?:<\|message\|>)?|<channel\|>|<\|(?:end|content)\|>"
+    r"<\|channel\|?>\s*(?P<name>[a-z]+)(?:[^<\n]{0,80}(?:<\|constrain\|>[^<\n]{0,20})?<\|message\|>)?"
+    r"|<\|im_start\|>(?P<role>think|answer)\b|<channel\|>|<\|(?:end|content)\|>"
 )
 _THOUGHT_MESSAGES = {"analysis", "thought", "thoughts", "think", "thinking", "reasoning", "commentary"}
 _UNUSED = re.compile(r"(?P<opens><unused94>)(?:\s*thought\b)?|<unused95>")  # MedGemma
@@ -87,7 +88,7 @@ def without_thoughts(text: str) -> str:
     if stems:  # a model that forgot the closing sign may still have begun its answer
         sections = list(_ANSWER_SECTION.finditer(rest))
         rest = rest[sections[-1].start() :] if sections else ""
-    return "".join([*kept, rest])
+    return "\n".join([*kept, rest])
 
 
 def _marks(text: str) -> list[_Mark]:
@@ -100,7 +101,7 @@ def _marks(text: str) -> list[_Mark]:
 
 
 def _message(match: re.Match[str]) -> _Mark:
-    opens = match["name"] in _THOUGHT_MESSAGES
+    opens = (match["name"] or match["role"]) in _THOUGHT_MESSAGES
     return _Mark(*match.span(), "message", opens, soft=True)
 
 
