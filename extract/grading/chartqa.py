@@ -1,14 +1,16 @@
 """ChartQA's relaxed accuracy: numbers within 5% of the reference, anything else equal without regard to case."""
 
+# ruff: noqa: RUF001 - models write typographic signs, in many alphabets
+
 from __future__ import annotations
 
 import re
 
 from extract.grading import maths
+from extract.grading.characters import unified
 from extract.grading.expressions import first_words, opening
 from extract.grading.notation import bare, merged_thousands
 from extract.grading.reading import readable
-from extract.grading.characters import unified
 from extract.grading.statements import sentences, statements
 from extract.grading.text import exact_match, normalise
 from extract.grading.words import SCALES, in_digits
@@ -23,9 +25,11 @@ _NUMBER = re.compile(
     r"(?:\s*[a-z°][a-z°/^.]*\d?){0,2}",
     re.IGNORECASE,
 )
+_MIXED = re.compile(r"\b(\d+) ([1-9])/([2-9])\b")  # "3 1/2"
 _SCALES = SCALES | {"percent": 0.01}
 _REASONS = re.compile(r"\s*(?:\(|,|;|\b(?:because|since|with|which|as)\b).*", re.IGNORECASE | re.DOTALL)
 _LINKED = re.compile(r".*(?:\b(?:is|are|was|were|be|equals)\s|=)\s*(.+)", re.DOTALL)  # "The value is 12.5"
+_BEFORE_SO = re.compile(r"^.*[,;]\s*(?:so|thus|hence|therefore)\b\s*(?=\S)", re.IGNORECASE | re.DOTALL)
 _AGREEMENT = re.compile(r"(?:yes|no)\b", re.IGNORECASE)
 _COMPARED = re.compile(r"\b(?:not|than|least|most|over|under|above|below|between)\b|n't\b|[<>≤≥]", re.IGNORECASE)
 
@@ -64,6 +68,7 @@ def _elements(text: str) -> list[str] | None:
 def _numbers(text: str) -> list[float]:
     """The number that a text is; "5 million" may be 5 on an axis in millions, "5 percent" may be 5%; else nothing."""
     text = in_digits(merged_thousands(bare(unified(text)).replace("\\", "")).lower()).strip().rstrip(".")
+    text = _MIXED.sub(lambda match: str(int(match[1]) + int(match[2]) / int(match[3])), text)
     match = _NUMBER.fullmatch(text)
     if match is None:
         return []
@@ -73,13 +78,13 @@ def _numbers(text: str) -> list[float]:
 
 
 def _settled(response: str) -> str:
-    """What the response announces; else a short one as a whole; else its first words, or what its last sentence says."""
+    """What the response announces, else the first words that it explains, else what its last sentence says."""
     text = readable(response)
     if announced := statements(text):
         return _answer((sentences(announced[0]) or [""])[0])
     if first := opening(text) or first_words(text):
         return _answer(first)
-    last = (sentences(text) or [""])[-1]
+    last = _BEFORE_SO.sub("", (sentences(text) or [""])[-1])
     if agreement := _AGREEMENT.match(last):
         return agreement[0]
     if said := _LINKED.match(last):

@@ -36,7 +36,9 @@ _CONCLUDED = re.compile(
     re.IGNORECASE,
 )
 _SURE = re.compile(r"\s*(?:sure|certain|confiden\w+|likel\w+|chance|probab\w+)", re.IGNORECASE)
-_OPENING = re.compile(r"\W*(?:(?:about|around|approximately|approx\.?|roughly|maybe|probably|nearly|almost)\W+)*\Z", re.IGNORECASE)
+_OPENING = re.compile(
+    r"\W*(?:(?:about|around|approximately|approx\.?|roughly|maybe|probably|nearly|almost)\W+)*\Z", re.IGNORECASE
+)
 _AFTER_REPLY = re.compile(r"\s*(?:\Z|[.,;:!()\n-]|because\b|since\b|as\b)|" + _SURE.pattern, re.IGNORECASE)
 
 
@@ -88,7 +90,9 @@ def _numbers(text: str) -> list[_Stated]:
     scale = next((float(match["top"]) for match in _SCALE.finditer(text) if match["top"]), None)
     text = _RANGE.sub(_middle, _SCALE.sub(" ", text))
     return [
-        _Stated(_percent(match, scale), text[: match.start()], text[match.end() :], bool(match["whole"] or match["percent"]))
+        _Stated(
+            _percent(match, scale), text[: match.start()], text[match.end() :], bool(match["whole"] or match["percent"])
+        )
         for match in _NUMBER.finditer(text[:4000])
     ]
 

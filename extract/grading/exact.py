@@ -1,6 +1,6 @@
 """Datasets without choices or a benchmark's own rule: the response must be the answer, word for word.
 
-A sentence such as "The answer is red." is not the answer "red"; what a model marks as its answer, in a box or a tag, is.
+The sentence "The answer is red." is not the answer "red"; what a model marks as its answer, in a box or a tag, is.
 """
 
 from __future__ import annotations

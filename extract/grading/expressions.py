@@ -22,13 +22,16 @@ _IN_MATHS = re.compile(r"\$\$?.+?\$\$?|\\\(.+?\\\)|\\\[.+?\\\]", re.DOTALL)
 # "... is 12", "we get 12", "= 12"
 # "18 (there are 20 in all)", "18, because 2 are red", "18 - 2 are red", "7 triangles, 3 of them small"
 _FIRST_NUMBER = re.compile(
-    r"\A(\W*\d[^\s,;()]*(?:\s[^\W\d]+)?)(?:\s*(?=\([^)]*\s)|[,;]?\s+(?=(?:because|since|as|due to)\b)|\s+[-:]\s+(?=[^\d\s])"
+    r"\A(\W*\d[^\s,;()]*(?:\s[^\W\d]+)?)(?:\s*(?=\([^)]*[A-Za-z,])|[,;]?\s+(?=(?:because|since|as|due to)\b)"
+    r"|\s+[-:]\s+(?=[^\d\s])"
     r"|,\s+(?=\d+ of (?:them|which)\b|(?:of which|including|which|with)\b))"
 )
 _DIRECT = re.compile(r"[^=<>≈A-Za-z]{1,30}(?:\s*(?!and\b|or\b|plus\b|minus\b|times\b)[A-Za-z°%/^]{1,12}\d?){0,2}[.!]?")
 _NUMBERED = re.compile(r"\A\W*1[.)]\s.*?(?:^|\s)\W{0,4}2[.)]\s", re.MULTILINE | re.DOTALL)
-_CONCLUSION = re.compile(r"(?:so|thus|hence|therefore|finally|in total|altogether|this means|we (?:get|have))\b", re.IGNORECASE)
-_PROSE = re.compile(r"[^\W\d_]{3,}\W+[^\W\d_]{2,}|[\u0400-\uffff]{3,}")
+_CONCLUSION = re.compile(
+    r"(?:so|thus|hence|therefore|finally|in total|altogether|this means|we (?:get|have))\b", re.IGNORECASE
+)
+_PROSE = re.compile(r"[^\W\d_]{2,}\W+[^\W\d_]{2,}|[\u0400-\uffff]{3,}")
 _AGREEMENT = re.compile(r"(?:yes|no)(?=[.,!\n])", re.IGNORECASE)
 _LINKED = re.compile(
     r"(?:\b(?:is|are|be|was|equals?|get|gives?|yields?|have|need)\b|[=≈])\s*(?:(?:to|about|approximately)\s+)?$"
@@ -65,9 +68,8 @@ def opening(text: str) -> str:
     first = in_digits(bare(first).rstrip("!").lower())
     if not others or not _DIRECT.fullmatch(first) or not maths.read(first):
         return ""
-    if _NUMBERED.search(text) or _CONCLUSION.match(others[-1]) or not any(map(_PROSE.search, others)):
-        return ""
-    return first
+    explained = others[0].startswith("(") or any(map(_PROSE.search, others))
+    return first if explained and not _NUMBERED.search(text) and not _CONCLUSION.match(others[-1]) else ""
 
 
 def first_words(text: str) -> str:

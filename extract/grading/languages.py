@@ -1,12 +1,17 @@
 """The letter of a choice in a short answer that is not in English: "La respuesta es B", "정답은 B입니다"."""
 
+# ruff: noqa: RUF001 - models write typographic signs, in many alphabets
+
 from __future__ import annotations
 
 import re
 
 _LONGEST = 120  # characters
 # A capital that stands alone; letters of other alphabets may touch it, as in "正解はBです".
-_LETTER = re.compile(r"(?<![A-Za-z0-9_À-ɏ'\\$^(=+*/-])(?<![A-Z], )([A-Z])(?![A-Za-z0-9_À-ɏ^(]|'(?![dt][iıuü]r\b)|\s*[=+*/^]|-\w)")
+_LETTER = re.compile(
+    r"(?<![A-Za-z0-9_À-ɏ'\\$^(=+*/-])(?<![A-Z], )([A-Z])"
+    r"(?![A-Za-z0-9_À-ɏ^(]|'(?![dt][iıuü]r\b)|\s*[=+*/^]|-\w)"
+)
 _COPULAS = r"(?:es|ist|est|é|è|är|er|is|jest|to|je|adalah|este|e'|sono)\b"
 _WORD = re.compile(rf"\s+(?!{_COPULAS})[a-zß-ɏ]")  # after the article or the conjunction A, E, I, O, U, Y
 _ENGLISH = re.compile(

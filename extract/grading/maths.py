@@ -14,7 +14,8 @@ from fractions import Fraction
 
 from extract.grading.arithmetic import Number, UnreadableError
 from extract.grading.notation import plain, squash, without_words
-from extract.grading.parser import MAX_LENGTH, Value, parse
+from extract.grading.parser import MAX_LENGTH
+from extract.grading.values import Value, parse
 from extract.grading.words import in_digits
 
 # What could be a number inside a sentence; nothing that follows a letter or a sign without a space, as in x2 and a*3.

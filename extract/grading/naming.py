@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 
 from extract.grading import maths, notation
+from extract.grading.characters import unified
 from extract.grading.languages import lone_letter, rejects
 from extract.grading.notation import unwrapped
 from extract.grading.text import normalise
@@ -50,7 +51,8 @@ _TURN = re.compile(
 )
 # "not B but C", "A, no wait, C"
 _CORRECTED = re.compile(
-    r"\b(?:not|neither)\b[^.\n]{0,60}?\bbut\b(?:\s+rather)?\s*(?:is\s+)?|(?:不|并非)[^。\n]{0,30}?而|^.*\b(?:no,? wait|wait,? no|correction)\b\W*",
+    r"\b(?:not|neither)\b[^.\n]{0,60}?\bbut\b(?:\s+rather)?\s*(?:is\s+)?|(?:不|并非)[^。\n]{0,30}?而"
+    r"|^.*\b(?:no,? wait|wait,? no|correction)\b\W*",
     re.IGNORECASE | re.DOTALL,
 )
 # "It can't be A, ..."
@@ -187,6 +189,7 @@ def _is_number(key: str) -> bool:
 
 def _value(choice: str) -> maths.Value | None:
     """The value of a choice; "5-4-3" is an order, not a difference."""
+    choice = unified(choice)
     if re.fullmatch(r"\d+(?:-\d+)+", choice) or not re.search(r"\d|\\|pi", choice):
         return None
     return maths.read(choice)

@@ -1,5 +1,7 @@
 """One plain notation for what models write in LaTeX, with typographic signs, units and words for numbers."""
 
+# ruff: noqa: RUF001 - models write typographic signs, in many alphabets
+
 from __future__ import annotations
 
 import functools
@@ -18,17 +20,23 @@ _REPLACEMENTS = (
     (r"\\\\(?=[a-zA-Z])", r"\\"),  # a backslash escaped twice
     (r"\\[dtc]frac", r"\\frac"),
     (r"\\(?:left|right|middle|(?:display|text|script)style|[bB]igg?[lrm]?|limits|f?boxed|fbox)(?![a-zA-Z])", ""),
-    (r"\\(?:begin|end)\s*\{[a-z]+\*?\}|\\(?:text)?color\s*\{[^{}]*\}|\\(?:tag|label|[hv]space)\*?\s*\{[^{}]*\}|(?<!\\)&", " "),
+    (
+        r"\\(?:begin|end)\s*\{[a-z]+\*?\}|\\(?:text)?color\s*\{[^{}]*\}|\\(?:tag|label|[hv]space)\*?\s*\{[^{}]*\}|(?<!\\)&",
+        " ",
+    ),
     (r"\\(?:[,;:! ]|q?quad(?![a-zA-Z]))|~|\\[()\[\]]|\\\\", " "),
-    (r"(?<![\d.])(\d{0,20})\.(\d{0,20})\\(?:overline|bar|dot)\s*(?:\{(\d+)\}|(\d))", lambda match: _repeating(*match.groups())),
+    (
+        r"(?<![\d.])(\d{0,20})\.(\d{0,20})\\(?:overline|bar|dot)\s*(?:\{(\d+)\}|(\d))",
+        lambda match: _repeating(*match.groups()),
+    ),
     (rf"\\(?:{_STYLES})\s*\{{([^{{}}]*)\}}", r" \1 "),
     (rf"\\(?:{_STYLES})\s*\{{([^{{}}]*)\}}", r" \1 "),  # \textbf{\text{5}}
     (r"(?:\^\s?)?(?:\{\s?)?\\circ\s?\}?|\\degrees?|\^\{?°\}?", "°"),
     (r"°\s*[CF](?![a-zA-Z])", " degrees "),
-    (r"\\(?:cdotp?|times|ast)(?![a-zA-Z])|[×·⋅∗]", "*"),  # noqa: RUF001
+    (r"\\(?:cdotp?|times|ast)(?![a-zA-Z])|[×·⋅∗]", "*"),
     (r"(?<=\d)\s*x\s*(?=\d)", "*"),  # 1.2 x 10^3
     (r"\\div(?![a-zA-Z])|÷", "/"),
-    (r"\\(?:approx|simeq|cong)(?![a-zA-Z])|[≃≅∼≒]", "≈"),  # noqa: RUF001
+    (r"\\(?:approx|simeq|cong)(?![a-zA-Z])|[≃≅∼≒]", "≈"),
     (r"\\(?:leq?(?:slant)?|lt)(?![a-zA-Z])|≤|⩽|<=", lambda match: "<" if match[0] == r"\lt" else "≤"),
     (r"\\(?:geq?(?:slant)?|gt)(?![a-zA-Z])|≥|⩾|>=", lambda match: ">" if match[0] == r"\gt" else "≥"),
     (r"\\in(?![a-zA-Z])|∈|\\equiv(?![a-zA-Z])", "="),
@@ -81,7 +89,9 @@ _UNIT = (
 )
 # "12 cm", "12 {square inches}", "6 cm^2", "4 km / h"
 _UNITS = re.compile(rf"[\s{{]*(?<![a-z])(?:{_UNIT})(?:\s*[/* ]?\s*(?:per\s+)?{_UNIT})*[\s}}]*$")
-_TRAILING_WORDS = re.compile(r"[\s{]+(?!pi\b|infty\b|(?:[a-z]\s+)*[a-z]\}?$)[a-z][a-z\s-]+\}?$")  # "24 different triangles"
+_TRAILING_WORDS = re.compile(
+    r"[\s{]+(?!pi\b|infty\b|(?:[a-z]\s+)*[a-z]\}?$)[a-z][a-z\s-]+\}?$"
+)  # "24 different triangles"
 _LEADING_WORDS = re.compile(
     r"^\s*(?:(?:is|are|about|approximately|approx\.?|around|roughly|nearly|exactly|only|just|equals?|to|a|total|of)\s+)*"
 )
@@ -89,7 +99,7 @@ _LEADING_WORDS = re.compile(
 _REPEATED = re.compile(r"(?<=\w)\s+\([\w\s]*\)$")  # "two (2)"
 _SCALED = re.compile(rf"(.*\d)\s*({'|'.join(SCALES)})")
 # Words in other alphabets around a number: "60度", "约12"; Greek letters are variables.
-_OTHER_WORDS = re.compile(r"^(?:[^\W\da-zα-ω_]+\s*)+(?=[\d+-])|(?<=[\d)}%])(?:\s*[^\W\da-zα-ω_]+)+$")  # noqa: RUF001
+_OTHER_WORDS = re.compile(r"^(?:[^\W\da-zα-ω_]+\s*)+(?=[\d+-])|(?<=[\d)}%])(?:\s*[^\W\da-zα-ω_]+)+$")
 
 
 @functools.lru_cache(maxsize=10_000)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 from fractions import Fraction
@@ -22,9 +21,8 @@ from extract.grading.arithmetic import (
 
 MAX_LENGTH = 200
 _MAX_DEPTH = 25
-_POINTS = 3  # how often expressions with variables are computed
 _CLOSING = {"(": ")", "[": "]", "{": "}", "|": "|"}
-_DIGITS = "0123456789."
+DIGITS = "0123456789."
 _TOKEN = re.compile(
     r"[\s`]*(\d+(?:\.\d+)?(?:e[+-]?\d{1,3}(?![\da-z]))?|\.\d+|[a-z]+|[α-ω]|[-+*/^()\[\]{}|,;:!%°_<>≤≥])"  # noqa: RUF001
 )
@@ -32,70 +30,7 @@ _TOKEN = re.compile(
 _MIXED = re.compile(r"(\d+) (?:frac (?:\{ (\d+) \}|(\d)) (?:\{ (\d+) \}|(\d))|(\d+) / (\d+))(?= |$)")
 
 
-@dataclasses.dataclass(frozen=True)
-class Value:
-    """What an answer is worth.
-
-    Attributes:
-      parts: one number, or several of a tuple, a list, a matrix or a union of intervals.
-      decimals: digits after the point of a number written as a decimal, else 0.
-      percent: written with a percent sign; the parts are not divided by 100.
-      unordered: the parts may come in any order ("5 and 8").
-      shape: how the parts belong together where that matters: half-open intervals, unions, relations; else "".
-      elsewhere: the parts of an expression with variables where these have other values; empty without variables.
-    """
-
-    parts: tuple[Number, ...]
-    decimals: int = 0
-    percent: bool = False
-    unordered: bool = False
-    shape: str = ""
-    elsewhere: tuple[tuple[Number, ...], ...] = ()
-
-    @property
-    def symbolic(self) -> bool:
-        """Whether it holds variables."""
-        return bool(self.elsewhere)
-
-
-def parse(text: str, letters: bool) -> Value:
-    """Compute an expression or a list of them; with `letters`, letters are variables.
-
-    Raises UnreadableError. Every variable gets a number of its own, several times: expressions that agree each time
-    are taken for equal.
-    """
-    tokens = _tokens(text)
-    parser = _computed(tokens, letters, 0)
-    points = range(1, _POINTS) if parser.symbolic else ()
-    places = [len(token.partition("e")[0].partition(".")[2]) for token in tokens if token[0] in _DIGITS]
-    return Value(
-        tuple(parser.parts),
-        decimals=max(places, default=0),
-        percent="%" in tokens,
-        unordered=parser.unordered or not {"and", "or", "pm"}.isdisjoint(tokens),
-        shape=parser.shape,
-        elsewhere=tuple(tuple(_computed(tokens, letters, point).parts) for point in points),
-    )
-
-
-def _computed(tokens: list[str], letters: bool, point: int) -> _Parser:
-    """A parser that has read all tokens; "1 pm 2" is read with both signs."""
-    parts: list[Number] = []
-    for sign in ("+", "-") if "pm" in tokens else ("+",):
-        named = {"and": ",", "or": ",", "pm": sign}
-        parser = _Parser([named.get(token, token) for token in tokens], letters, point)
-        try:
-            parser.read()
-        except (ArithmeticError, ValueError) as error:
-            raise UnreadableError(" ".join(tokens)) from error
-        parts += parser.parts
-    if any(isinstance(part, float) and not math.isfinite(part) for part in parts):
-        raise UnreadableError(" ".join(tokens))
-    parser.parts = list(dict.fromkeys(parts)) if "or" in tokens else parts  # "3/4, or 0.75" is one number
-    return parser
-
-
-def _tokens(text: str) -> list[str]:
+def tokenised(text: str) -> list[str]:
     text, tokens, place = text.strip(), [], 0
     if not text or len(text) > MAX_LENGTH:
         raise UnreadableError(text)
@@ -109,7 +44,7 @@ def _tokens(text: str) -> list[str]:
     return tokens
 
 
-class _Parser:
+class Parser:
     """Recursive descent over the tokens of one answer; `read` fills `parts`, `shape` and what is known besides."""
 
     def __init__(self, tokens: list[str], letters: bool, point: int):
@@ -220,7 +155,7 @@ class _Parser:
     def _starts_factor(self) -> bool:
         """Whether a factor follows without a sign: a name, a bracket, or a number after a bracket."""
         token = self._peek()
-        if token and token[0] in _DIGITS:
+        if token and token[0] in DIGITS:
             return self.tokens[self.place - 1] in (")", "]", "}")
         return bool(token) and token != "cup" and (token[0].isalpha() or token in "([{")
 
@@ -247,7 +182,7 @@ class _Parser:
 
     def atom(self) -> Number:
         token = self._next()
-        if token[0] in _DIGITS:
+        if token[0] in DIGITS:
             return Fraction(token)
         if token in _CLOSING:
             value = self.sum()
@@ -318,7 +253,9 @@ class _Parser:
         """What a function is applied to: (x + 1), or 2x without brackets."""
         bracketed = self._peek() in _CLOSING or self._peek() == "frac"
         value = self.power()
-        while not bracketed and self._starts_factor() and self._peek() not in FUNCTIONS and self._peek() not in _CLOSING:
+        while (
+            not bracketed and self._starts_factor() and self._peek() not in FUNCTIONS and self._peek() not in _CLOSING
+        ):
             value = value * self.power()
         return value
 

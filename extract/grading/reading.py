@@ -11,13 +11,19 @@ _MAX_LENGTH, _START, _END = 200_000, 1_000, 4_000  # characters: of all, and kep
 _LOOP = re.compile(r"(.)\1{30,}", re.DOTALL)  # thousands of blanks
 IMAGE = re.compile(r"<\s*image[\s_]*\d*\s*>|\bimage\d+\b", re.IGNORECASE)
 
-_TURN = r"(?:<\|(?:im_start|start_header_id|start|begin|turn|role)\|?>|<start_of_turn>|\[\||<\|(?=user|human|system|assistant))"
+# What begins the turn of a role, whose name follows: "<|im_start|>user", "<|user|>", "[|user|]"
+_TURN = (
+    r"(?:<\|(?:im_start|start_header_id|start|begin|turn|role)\|?>|<start_of_turn>|\[\|"
+    r"|<\|(?=user|human|system|assistant))"
+)
 _ECHO = re.compile(  # the prompt before the response
     rf"\A\s*(?:<s>\s*)?(?:{_TURN}\s*(?:user|system|human)\b.*?{_TURN}\s*(?:assistant|model)\b|\[INST\].*?(?=\[/INST\]))",
     re.DOTALL,
 )
 _NEXT_TURN = re.compile(rf"{_TURN}\s*(?:user|human)\b|\[INST\]")
-_OWN_TURN = re.compile(rf"{_TURN}\s*(?:assistant|model)\b(?:\|?[>\]])?|\A\s*#*\s*(?:assistant|response|gpt|model)\s*:(?=\s)", re.IGNORECASE)
+_OWN_TURN = re.compile(
+    rf"{_TURN}\s*(?:assistant|model)\b(?:\|?[>\]])?|\A\s*#*\s*(?:assistant|response|gpt|model)\s*:(?=\s)", re.IGNORECASE
+)
 # What encloses an answer: <final_answer>, <|begin_of_box|>, <CONCLUSION>, [answer]...[/answer]
 _ANSWER = r"(?:(?:final|correct|short)[_ ]?)?(?:answer|ans|conclusion|choice|result)|final"
 _ANSWER_SIGN = re.compile(
@@ -33,7 +39,9 @@ _SPECIAL = re.compile(
     r"|response|output|solution|text|md|think\w*)/?>"
     r"|\[/?(?:INST|SYS|SEP|CLS|PAD|UNK|EOS|BOS|EOT|IMG|IMG_END|IMG_BREAK|TOOL_CALLS|gMASK|MASK|PREFIX|SUFFIX)\]"
 )
-_BREAK = re.compile(r"<br\s*/?>|</?(?:p|div|li|ul|ol|tr|h[1-6]|pre|blockquote|section)(?:\s[^<>\n]{0,80})?>", re.IGNORECASE)
+_BREAK = re.compile(
+    r"<br\s*/?>|</?(?:p|div|li|ul|ol|tr|h[1-6]|pre|blockquote|section)(?:\s[^<>\n]{0,80})?>", re.IGNORECASE
+)
 _RAISED = re.compile(r"<sup>([-+\dn]+)</sup>", re.IGNORECASE)
 _HTML = re.compile(
     r"</?(?:su[bp]|em|strong|span|font|code|mark|small|big|center|table|tbody|td|th|tt|kbd|a|math|del|ins)"
@@ -46,7 +54,10 @@ _ENTITY = re.compile(rf"&({'|'.join(_ENTITIES)});")
 _FENCE = re.compile(r"^\s*```\w*[ \t]*$", re.MULTILINE)
 _MARKUP = re.compile(r"\*\*|__(?!_)|~~|`+|^\s*(?:#+|>)\s", re.MULTILINE)
 # "*red*", "_red_"; neither "2 * 3 * 4" nor "a*b*c"
-_EMPHASIS = re.compile(r"(?<![\w*\\)}])\*(?=[^\s*])([^*\n]{1,200})(?<=[^\s*])\*(?![\w*({])|(?<!\w)_(?=[^\W_])([^_\n]{1,200})(?<=[^\s_])_(?!\w)")
+_EMPHASIS = re.compile(
+    r"(?<![\w*\\)}])\*(?=[^\s*])([^*\n]{1,200})(?<=[^\s*])\*(?![\w*({])"
+    r"|(?<!\w)_(?=[^\W_])([^_\n]{1,200})(?<=[^\s_])_(?!\w)"
+)
 
 
 def readable(response: str, keep_images: bool = False) -> str:
