@@ -62,11 +62,13 @@ _AFTER_LETTER = {
     "A": "because|since|as|is|and|or|with|which|due|based|given|would|seems|was|es|ist|est|é|è|är|jest|adalah",
     "I": "because|since|is|and|or",
 }
+_FORMULA_AT_END = re.compile(r"(?:\$([^$]+)\$|\\\(((?:(?!\\\)).)+)\\\))\W*$")  # "The distance is $\frac{s}{2}$."
 _COMMANDS = {"frac", "sqrt", "sin", "cos", "tan", "log"}
 
 
 def held(text: str, choices: Choices, expression: Callable[[str], str]) -> set[int]:
     """The choices that a short text holds to be the answer; `expression` finds the number in it that counts."""
+    formula = _FORMULA_AT_END.search(text[:MAX_LENGTH])
     text = unwrapped(text[:MAX_LENGTH])
     if found := by_whole_text(text, choices):
         return found
@@ -75,6 +77,8 @@ def held(text: str, choices: Choices, expression: Callable[[str], str]) -> set[i
         return set()
     for part in (_TURN.split(text)[0], _TURN.split(_REJECTED.sub("", text))[0]):
         found = by_first_letter(part, choices) or by_marked_letter(part, choices)
+        if not found and formula and not _TURN.search(text):
+            found = _by_variables(formula[1] or formula[2], choices)
         found = found or by_text(part.rpartition("=")[2], choices) or by_text(part, choices)
         if found:
             return found
@@ -163,6 +167,12 @@ def index_of(letter: str) -> int:
 def _by_value(text: str, choices: Choices) -> set[int]:
     values = [_value(choice) for choice in choices]
     return {index for index, value in enumerate(values) if value and maths.same_value(value, text)}
+
+
+def _by_variables(text: str, choices: Choices) -> set[int]:
+    """The choices equal to an expression with variables, which cannot be told from the words around it later."""
+    value = maths.read(text)
+    return _by_value(text, choices) if value is not None and value.symbolic else set()
 
 
 def _by_loose_letter(text: str, choices: Choices) -> set[int]:

@@ -53,7 +53,13 @@ def test_words_negations_and_pairs_name_no_letter(response):
 
 @pytest.mark.parametrize(
     ("response", "letter"),
-    [("답은 (I) 입니다", "I"), ("정답은 I입니다", "I"), ("La respuesta es I", "I"), ("I think so", ""), ("答えはJです", "J")],
+    [
+        ("답은 (I) 입니다", "I"),
+        ("정답은 I입니다", "I"),
+        ("La respuesta es I", "I"),
+        ("I think so", ""),
+        ("答えはJです", "J"),
+    ],
 )
 def test_ten_choices(response, letter):
     assert choices.final_answer(Sample("s", "", "", "I", (), TEN), response) == letter

@@ -112,7 +112,13 @@ def test_characters_that_look_alike_are_equal(answer, response):
 
 @pytest.mark.parametrize(
     ("answer", "response"),
-    [("R&D", "R&amp;D"), ("x < 5", "x &lt; 5"), ("H2O", "H<sub>2</sub>O"), ("x^2", "x<sup>2</sup>"), ("red", "<i>red</i>")],
+    [
+        ("R&D", "R&amp;D"),
+        ("x < 5", "x &lt; 5"),
+        ("H2O", "H<sub>2</sub>O"),
+        ("x^2", "x<sup>2</sup>"),
+        ("red", "<i>red</i>"),
+    ],
 )
 def test_html_is_read(answer, response):
     assert exact.grade(Sample("s", "", "", answer), response)
@@ -171,7 +177,9 @@ def test_reading_twice_changes_nothing():
         assert unified(unified(text)) == unified(text)
 
 
-@pytest.mark.parametrize("loop", ["<think>", "</think>", "<|", "[", "◁think▷", "<a ", "&lt;think", "```thinking\n", "*a ", "²"])
+@pytest.mark.parametrize(
+    "loop", ["<think>", "</think>", "<|", "[", "◁think▷", "<a ", "&lt;think", "```thinking\n", "*a ", "²"]
+)
 def test_a_loop_of_signs_is_read_quickly(loop):
     start = time.perf_counter()
     choices.grade(CHOICE, loop * (50_000 // len(loop)))
