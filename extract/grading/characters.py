@@ -38,6 +38,7 @@ _EM_DASH = re.compile(r"(?<=\d)[—―](?=\d)|([—―]+)")
 # Capitals of other alphabets that look like A, B, C, E, H, ... and stand alone, as the letter of a choice does.
 _LOOKALIKES = dict(zip("АВСЕНКМОРТХΑΒΕΗΙΚΜΝΟΡΤΧΖ", "ABCEHKMOPTXABEHIKMNOPTXZ", strict=True))
 _LOOKALIKE = re.compile(rf"(?<!\w)[{''.join(_LOOKALIKES)}](?!\w|\s+\w)")
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _CACHED = 500  # characters: references and choices come back with every response
 
 
@@ -59,7 +60,7 @@ def _unified(text: str) -> str:
     text = _BASE.sub(lambda match: f"_{{{_nfkc(match[1])}}}", text)
     text = _FRACTION.sub(lambda match: f"{match[1]}{' ' * bool(match[1])}{_nfkc(match[2])}", text)
     text = _EM_DASH.sub(lambda match: " - " if match[1] else "-", text)
-    text = "".join(_character(c) for c in _nfkc(text.translate(_TABLE)))
+    text = _NOT_ASCII.sub(_character, _nfkc(text.translate(_TABLE)))
     return _LOOKALIKE.sub(lambda match: _LOOKALIKES[match[0]], text)
 
 
@@ -70,11 +71,9 @@ def _nfkc(text: str) -> str:
     return unicodedata.normalize("NFKC", text).translate(_TABLE)
 
 
-def _character(character: str) -> str:
+def _character(match: re.Match[str]) -> str:
     """Digits of every script in ASCII; nothing for a character that is not seen, such as a zero-width space."""
-    if character.isascii():
-        return character
-    category = unicodedata.category(character)
+    category = unicodedata.category(match[0])
     if category == "Nd":
-        return str(unicodedata.digit(character))
-    return "" if category == "Cf" else character
+        return str(unicodedata.digit(match[0]))
+    return "" if category == "Cf" else match[0]

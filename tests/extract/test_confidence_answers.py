@@ -1,4 +1,4 @@
-"""Styles: where the answer of steps and a stated confidence are read; what "confidence" asks, and the table that the small model in process makes."""
+"""Styles: where the answer of steps and a stated confidence are read, and what "confidence" asks."""
 
 # ruff: noqa: RUF001 - models write typographic signs
 
@@ -20,7 +20,8 @@ from relope_jax.errors import ReLopeError
     ("response", "percent"),
     [
         ("85", "85"), ("85%", "85"), ("I am 70 % sure.", "70"), ("90/100", "90"), ("0.85", "85"), ("0.5%", "0.5"),
-        ("1", "1"), ("1.0", "100"), ("0", "0"), ("100", "100"), ("99.5 percent", "99.5"), ("70-80", "75"), ("101", ""),
+        ("1", "1"), ("1.0", "100"), ("0", "0"), ("100", "100"), ("99.5 percent", "99.5"), ("70-80", "75"),
+        ("101", ""),
         ("yes", ""), ("", ""), ("-5", ""), ("1,000", ""), ("8/10", "80"), ("9 out of 10", "90"),
         ("On a scale from 0 to 100, 85", "85"), ("12/10", ""), ("85, because", "85"),
         pytest.param("<think>maybe 20 or 30</think>95", "95", id="C22-thought"),
@@ -33,7 +34,8 @@ from relope_jax.errors import ReLopeError
         ('{"answer": 3, "confidence": 85}', "85"), ("Confidence: 85\n\nThere are 3 apples.", "85"),
         ("The image shows 2 cats and 3 dogs. 75", "75"), ("I am 90 sure the answer is 3", "90"),
         ("I'm 95% confident that there are 12 birds", "95"), ("85\n\nExplanation: 3 of 4 are red.", "85"),
-        ("There are 3 apples. My confidence is 0.9", "90"), ("８５", "85"), ("85 out of 100", "85"), ("可能性为85%", "85"),
+        ("There are 3 apples. My confidence is 0.9", "90"), ("８５", "85"), ("85 out of 100", "85"),
+        ("可能性为85%", "85"),
         ("On a scale of 1 to 10, 8", "80"), ("9 in 10", "90"), ("99,5", "99.5"), ("Likelihood: 1.0", "100"),
         ("0–100: 60", "60"), ("0 - 100 : 60", "60"), ("3 apples are shown, so 90", "90"),
         ("The proposed answer (5) is right: 90", "90"), ("85<|im_end|>", "85"), ("About 85", "85"), ("~85", "85"),
@@ -58,7 +60,8 @@ def test_stated_percent(response, percent):
         pytest.param("Answer:\nred", "red", id="C21-4"), pytest.param("Answer：red", "red", id="C21-5"),
         pytest.param("Answer: \\boxed{red}", "red", id="C21-6"), pytest.param("Answer: `red`", "red", id="C21-7"),
         pytest.param("Answer: [red]", "red", id="C21-8"), ("**Answer:** red", "red"), ("**Answer: red**", "red"),
-        ("First\nAnswer: red", "red"), ("Answer: blue? No.\n**Final answer:** red\n", "red"), ("answer:\n", "answer:"),
+        ("First\nAnswer: red", "red"), ("Answer: blue? No.\n**Final answer:** red\n", "red"),
+        ("answer:\n", "answer:"),
         ("no such line", "no such line"), ("Step 1. x\n\nFinal Answer: **red**", "red"),
         ("## Final Answer\n\nred", "red"), ("__Answer__: red", "red"), ("Answer - red", "red"),
         ("Answer = red", "red"), ("ANSWER: red", "red"), ("Answer : red", "red"), ("Answer:red", "red"),
@@ -68,7 +71,8 @@ def test_stated_percent(response, percent):
         ("Answer: $\\text{red}$", "red"), ("Answer: \\text{red}", "red"), ("<answer>red</answer>", "red"),
         ("It is.\n<|begin_of_box|>red<|end_of_box|>", "red"), ("Thus \\boxed{red}", "red"),
         ("Answer: [1, 2]", "[1, 2]"), ("Answer: 5 < 6", "5 < 6"), ("Answer: (B)", "(B)"),
-        ("Answer: The answer is red.", "red."), ('{"answer": "red"}', "red"), ("Answer: red\nI hope it helps.", "red"),
+        ("Answer: The answer is red.", "red."), ('{"answer": "red"}', "red"),
+        ("Answer: red\nI hope it helps.", "red"),
         ("```\nAnswer: red\n```", "red"), ("<b>Answer</b>: red", "red"), ("Answer —— red", "red"),
         ("Answer → red", "red"), ("The answer: red", "red"), ("My final answer: red", "red"),
         ("1. Look.\n2. Answer: red", "red"), ("Answer:  red  ", "red"), ("I looked. Answer: red", "red"),

@@ -169,7 +169,8 @@ FIRST = [
     pytest.param("18. There are 20 circles and 2 are red.", id="C27-sentence"),
     "18 circles\n\nThere are 20 circles in the picture and 2 are red.", "18 cm. The side is 20 minus 2.",
     "**18**\n\nThe total is 20 circles.", "$18$\n\nThe number of circles is 20.", "18 (there are 20 in total)",
-    "18, because 20 minus 2.", "18 because 20 - 2 = 18", "18 - there are 20 circles", "\\(18\\)\n\nWe counted 20 circles.",
+    "18, because 20 minus 2.", "18 because 20 - 2 = 18", "18 - there are 20 circles",
+    "\\(18\\)\n\nWe counted 20 circles.",
     "Eighteen\n\nThere are 20 circles.", "18\n\n解释：一共有20个圆。", "18.\n\nReason: 20 circles minus 2.",
     "18!\nThere are 20 circles.", "18 triangles, 3 of them small", "18.0\n\nExplanation: there are 20 in total.",
 ]  # fmt: skip

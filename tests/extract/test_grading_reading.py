@@ -22,10 +22,12 @@ THOUGHT = "It may be a dog. The answer should be A. "
 THOUGHTS = [  # {} is the thought; the answer is B
     pytest.param("[THINK]{}[/THINK]B", id="C18-mistral"), pytest.param("◁think▷{}◁/think▷B", id="C18-kimi"),
     pytest.param("<|channel|>analysis<|message|>{}<|end|><|start|>assistant<|channel|>final<|message|>B", id="C18-gpt"),
-    pytest.param("<reasoning>{}</reasoning>B", id="C18-reasoning"), pytest.param("<mm:think>{}</mm:think>B", id="C18-mm"),
+    pytest.param("<reasoning>{}</reasoning>B", id="C18-reasoning"),
+    pytest.param("<mm:think>{}</mm:think>B", id="C18-mm"),
     "<think>{}</think>B", "{}</think>B", "<thinking>{}</thinking>\n\nB", "<thought>{}</thought>B",
     "<reflection>{}</reflection>B", "<seed:think>{}</seed:think>B", "<THINK>{}</THINK>B", "<think >{}</think >B",
-    "<|begin_of_thought|>{}<|end_of_thought|>\n<|begin_of_solution|>B<|end_of_solution|>", "<scratchpad>{}</scratchpad>B",
+    "<|begin_of_thought|>{}<|end_of_thought|>\n<|begin_of_solution|>B<|end_of_solution|>",
+    "<scratchpad>{}</scratchpad>B",
     "<|START_THINKING|>{}<|END_THINKING|><|START_RESPONSE|>B<|END_RESPONSE|>", "<unused94>thought\n{}<unused95>B",
     "<|channel>thought\n{}<channel|>B<turn|>", "analysis{}assistantfinalB", "<|inner_prefix|>{}<|inner_suffix|>B",
     "<seed:think>{}<seed:cot_budget_reflect>I used 5 tokens</seed:cot_budget_reflect>A?</seed:think>B",
@@ -52,16 +54,19 @@ UNENDED = [
     "<think>The answer is B</think>", "Here is my thought process:\nThe answer is B", "```thinking\nThe answer is B",
 ]  # fmt: skip
 RED_RESPONSES = [
-    pytest.param("<think>It looks red.</think>\n\nred", id="C20-thought"), pytest.param("red<|im_end|>", id="C20-token"),
+    pytest.param("<think>It looks red.</think>\n\nred", id="C20-thought"),
+    pytest.param("red<|im_end|>", id="C20-token"),
     pytest.param("red</s>", id="C20-eos"), pytest.param("<|begin_of_box|>red<|end_of_box|>", id="C20-box"),
     "red", "red<|eot_id|>", "red<end_of_turn>", "[/INST] red", "red<|return|>", "red<eos><pad><pad>", "<s> red</s>",
-    "red<|endoftext|>", "<|im_start|>assistant\nred<|im_end|>", "red<｜end▁of▁sentence｜>", "**red**", "`red`", "*red*",
+    "red<|endoftext|>", "<|im_start|>assistant\nred<|im_end|>", "red<｜end▁of▁sentence｜>", "**red**", "`red`",
+    "*red*",
     "<|start_header_id|>assistant<|end_header_id|>\n\nred<|eot_id|>", "_red_", "red.", "Red!", "<answer>red</answer>",
     "\\boxed{red}", "$\\text{red}$", "\\text{red}", "<b>red</b>", "<p>red</p>", "red<br>", "red<end_of_utterance>",
     "[|assistant|]red[|endofturn|]", "ASSISTANT: red", "<start_of_turn>model\nred<end_of_turn>", "```\nred\n```",
     "red<|im_end|>\n<|im_start|>user\nWhat is blue?", "[INST] q [/INST] red</s>", "<response>red</response>",
     "<|im_start|>user\nWhat is blue?<|im_end|>\n<|im_start|>assistant\nred<|im_end|>", "<|assistant|>red<|end|>",
-    "red<0x0A>", "# red", "> red", "<final_answer>red</final_answer>", "[answer]red[/answer]", "<unused3>red", "red [EOS]",
+    "red<0x0A>", "# red", "> red", "<final_answer>red</final_answer>", "[answer]red[/answer]", "<unused3>red",
+    "red [EOS]",
     "<|channel|>final<|message|>red", "<CONCLUSION> red </CONCLUSION>", "The <answer>red</answer>.", "\\(red\\)",
     "red<|eom_id|>", "red<eot>", "\ufeffred", "red\r\n", "{\"answer\": \"red\"}",
 ]  # fmt: skip
@@ -141,8 +146,10 @@ def test_signs_that_change_a_value_stay(answer, response):
         pytest.param(("the\u0301", "cafe\u0301"), "café", "B", id="C26-nfd"),
         pytest.param(("5-10", "10-15"), "5–10", "A", id="C26-dash"),
         (("CO_2", "H_2O"), "The answer is CO₂.", "A"), (("x²", "x2"), "x^2", "A"), (("½", "¼"), "\\frac{1}{4}", "B"),
-        (("don’t", "do"), "don't", "A"), (("10 m²", "12 m²"), "12 m^2", "B"), (("red", "blue"), "\u202ablue\u202c", "B"),
-        (("1", "2", "3"), "③", "C"), (("a", "b"), "Ｂ", "B"), (("cat", "dog"), "🅱️", "B"), (("cat", "dog"), "Ответ: В", "B"),
+        (("don’t", "do"), "don't", "A"), (("10 m²", "12 m²"), "12 m^2", "B"),
+        (("red", "blue"), "\u202ablue\u202c", "B"),
+        (("1", "2", "3"), "③", "C"), (("a", "b"), "Ｂ", "B"), (("cat", "dog"), "🅱️", "B"),
+        (("cat", "dog"), "Ответ: В", "B"),
     ],
 )  # fmt: skip
 def test_choices_in_other_characters(options, response, letter):
@@ -152,8 +159,10 @@ def test_choices_in_other_characters(options, response, letter):
 @pytest.mark.parametrize(
     ("grader", "reference", "response"),
     [
-        pytest.param(mmmu, "H2O", "H₂O", id="C26-mmmu"), pytest.param(chartqa, "São Paulo", "Sa\u0303o Paulo", id="C26"),
-        pytest.param(chartqa, "18-29", "18–29", id="C26-chartqa"), pytest.param(mathvision, "5", "٥", id="C26-arabic"),
+        pytest.param(mmmu, "H2O", "H₂O", id="C26-mmmu"),
+        pytest.param(chartqa, "São Paulo", "Sa\u0303o Paulo", id="C26"),
+        pytest.param(chartqa, "18-29", "18–29", id="C26-chartqa"),
+        pytest.param(mathvision, "5", "٥", id="C26-arabic"),
         pytest.param(mathvision, "5", "५", id="C26-devanagari"), (mathvision, "x^2", "x²"), (mathvision, "-5", "–5"),
         (mathvision, "7/2", "3½"), (chartqa, "12.5", "١٢٫٥"), (mathvision, "1/1000", "10⁻³"), (mmmu, "MgS", "ＭｇＳ"),
     ],
