@@ -69,7 +69,10 @@ def opening(text: str) -> str:
     if not others or not _DIRECT.fullmatch(first) or not maths.read(first):
         return ""
     explained = others[0].startswith("(") or any(map(_PROSE.search, others))
-    return first if explained and not _NUMBERED.search(text) and not _CONCLUSION.match(others[-1]) else ""
+    listed = any(_DIRECT.fullmatch(other) and maths.read(other) for other in others if not other.startswith("("))
+    return (
+        first if explained and not listed and not _NUMBERED.search(text) and not _CONCLUSION.match(others[-1]) else ""
+    )
 
 
 def first_words(text: str) -> str:

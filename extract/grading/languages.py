@@ -15,7 +15,8 @@ _LETTER = re.compile(
 _COPULAS = r"(?:es|ist|est|é|è|är|er|is|jest|to|je|adalah|este|e'|sono)\b"
 _WORD = re.compile(rf"\s+(?!{_COPULAS})[a-zß-ɏ]")  # after the article or the conjunction A, E, I, O, U, Y
 _ENGLISH = re.compile(
-    r"\b(?:the|of|it|this|that|these|and|or|not|than|are|was|were|has|have|had|which|there|with|from|for|its|as|at|by|an?)\b"
+    r"\b(?:the|of|it|this|that|these|and|or|not|than|are|was|were|has|have|had|which|there|with|from|for|its|as|at|by|an?"
+    r"|be|we|let|you|your|our|they|can|see|get|find|if|then|where|when|what|how|all|any|each|uses?|given|since|because|but)\b"
 )
 _NEGATION_ELSEWHERE = r"不|没|沒|非|ない|ません|아니|아닌|아닙|않|ليس|ليست|غير|नहीं|না|ไม่|לא"
 _NEGATION = re.compile(

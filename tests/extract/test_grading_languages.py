@@ -47,7 +47,7 @@ NAMES_NONE = [
     "C'est un cheval",
     "E um cavalo", "Point C", "Group B", "Grade A", "Class A", "Uses plan B", "É um cavalo", "정답은 B가 아닙니다",
     "答案不是B",
-    "정답은 E입니다", "La respuesta es Z",
+    "We see C", "Let me see C", "정답은 E입니다", "La respuesta es Z",
 ]  # fmt: skip
 
 

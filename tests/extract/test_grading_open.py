@@ -177,6 +177,7 @@ FIRST = [
 LAST = [
     "20\nTherefore 20 - 2 = 18", "20 circles minus 2 is 18", "x = 20\ny = 2\nThe difference is 18.",
     "20 + 2 = 22\nThe result minus 4 equals 18.", "20 circles.\nSo 18", "2 circles are red, so 18", "20\n18",
+    "16\n\n17\n\n18\n\nThe number 18 comes next, so 18.",
     "10 red, 8 blue, so 18", "1. There are 20 circles.\n2. Two are red.\n3. The rest is 18.",
 ]  # fmt: skip
 
