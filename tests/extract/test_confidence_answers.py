@@ -9,9 +9,12 @@ import dataclasses
 import pytest
 
 from extract.answers.content import Question
+from extract.answers.job import reader
 from extract.answers.request import requests_for, styles_of
 from extract.answers.styles import answer_text, stated_percent, styled
 from extract.answers.table import settings_of
+from extract.datasets import get_dataset
+from extract.sample import Sample
 from extract.spec import AnswerSpec
 from relope_jax.errors import ReLopeError
 
@@ -106,3 +109,18 @@ def test_what_is_asked_is_in_the_settings():
         AnswerSpec(ask="confidence", samples=2)
     with pytest.raises(ReLopeError, match=r"answers\.ask is 'confident'"):
         AnswerSpec(ask="confident")
+
+
+@pytest.mark.parametrize(
+    ("name", "choices", "response", "final"),
+    [
+        pytest.param("jsonl", (), "<think>Answer: blue</think>I see it.\n**Answer**: red", "red", id="C20-C21-jsonl"),
+        pytest.param("easy_vqa", (), "<think>Answer: blue</think>I see it.\n### Answer\nred", "red", id="C20-easy-vqa"),
+        ("scienceqa", ("blue", "red"), "Look.\nAnswer: (B)", "B"),
+        ("scienceqa", ("blue", "red"), "So it is red, choice B.\nThe answer is what the picture shows.", "B"),
+    ],
+)
+def test_steps_are_graded_by_what_they_announce_and_else_as_a_whole(name, choices, response, final):
+    sample = Sample("s", "", "", "red", (), choices)
+    read = reader(AnswerSpec(samples=1), get_dataset(name), store=None)
+    assert read(sample, "steps", response) == (final, 1)
