@@ -100,7 +100,9 @@ def reader(spec: AnswerSpec, dataset: Dataset, store: Store) -> Read:
 
         def read(sample: Sample, style: str, response: str) -> tuple[str, int]:
             answer = answer_text(style, response)
-            return dataset.final_answer(sample, answer), int(dataset.grade(sample, answer))
+            if not (final := dataset.final_answer(sample, answer)):  # what it announces settles nothing: read all
+                answer, final = response, dataset.final_answer(sample, response)
+            return final, int(dataset.grade(sample, answer))
 
         return read
     labels = dict(zip(store.column("sample_id"), store.column("label"), strict=True))

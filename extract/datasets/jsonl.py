@@ -12,7 +12,7 @@ from extract.datasets.images import embedded_or_path, report_missing
 from extract.datasets.rows import Row, read_samples
 from extract.datasets.tables import json_lines
 from extract.datasets.values import shown
-from extract.grading import choice_index, exact_match, multiple_choice, normalise
+from extract.grading import choice_index, exact, multiple_choice
 from extract.places import unplaced
 from extract.sample import Sample
 from extract.spec import DatasetSpec
@@ -88,13 +88,13 @@ def grade(sample: Sample, response: str) -> bool:
     """Multiple choice by letter or text, else exact match after normalisation."""
     if sample.choices:
         return multiple_choice(response, sample.answer, sample.choices)
-    return exact_match(response, sample.answer)
+    return exact.grade(sample, response)
 
 
 def final_answer(sample: Sample, response: str) -> str:
     """The letter of the choice that the response names, else its normalised text."""
     index = choice_index(response, sample.choices) if sample.choices else None
-    return chr(ord("A") + index) if index is not None else normalise(response)
+    return chr(ord("A") + index) if index is not None else exact.final_answer(sample, response)
 
 
 JSONL = Dataset("jsonl", load, prompt, grade, final_answer, prompt_template="|".join((PROMPT, CHOICE_PROMPT, CHOICE)))
