@@ -35,7 +35,7 @@ from relope_jax.training.engine import EngineSpec
 from relope_jax.training.feed import Feed, open_feed
 from relope_jax.training.fit import fit
 from relope_jax.training.members import Member
-from relope_jax.training.mesh import agreed, barrier
+from relope_jax.training.mesh import agreed, barrier, is_primary
 from relope_jax.training.spec import TrainSpec
 from relope_jax.training.view import seen_by
 

@@ -28,7 +28,6 @@ from relope_jax.methods import METHODS
 from relope_jax.run import CHECKPOINTS, METRICS, Run
 from relope_jax.states.files import explaining, write_text
 from relope_jax.states.readable import ReadableStore
-from relope_jax.states.store import Store
 from relope_jax.training.mesh import is_primary
 
 REPORT, PDF, TABLES = "report.html", "report.pdf", "tables"

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from absl import app
 
-from extract.source import model_source, model_title
+from extract.source import model_source
 from extract.spec import ModelSpec
 from relope_jax.config import define_config_flag, parse_flags
 from relope_jax.errors import ReLopeError, exit_on_error, first_line

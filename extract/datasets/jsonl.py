@@ -87,7 +87,7 @@ def prompt(sample: Sample) -> str:
 def grade(sample: Sample, response: str) -> bool:
     """Multiple choice by letter or text, else exact match after normalisation."""
     if sample.choices:
-        return multiple_choice(response, sample.answer, sample.choices)
+        return any(multiple_choice(response, a, sample.choices) for a in (sample.answer, *sample.accepted))
     return exact.grade(sample, response)
 
 
