@@ -67,14 +67,19 @@ def marked(text: str) -> str:
 
 def boxes(text: str) -> list[tuple[int, str]]:
     r"""Place and content of every \boxed{...}, braces balanced; a box that never closes ends with the text."""
-    found = []
-    for match in _BOX.finditer(text):
-        depth, end = 1, match.end()
-        while end < len(text) and depth:
-            depth += {"{": 1, "}": -1}.get(text[end], 0)
-            end += 1
-        found.append((match.end(), text[match.end() : end - (depth == 0)]))
-    return found
+    ends = _closing_braces(text)
+    return [(m.end(), text[m.end() : ends.get(m.end(), len(text))]) for m in _BOX.finditer(text)]
+
+
+def _closing_braces(text: str) -> dict[int, int]:
+    """Where each brace closes, by the place after it opens; in one pass, for a response may repeat itself endlessly."""
+    opened, ends = [], {}
+    for brace in re.finditer(r"[{}]", text):
+        if brace[0] == "{":
+            opened.append(brace.end())
+        elif opened:
+            ends[opened.pop()] = brace.start()
+    return ends
 
 
 def _announced(rest: str) -> str:

@@ -55,6 +55,9 @@ def test_what_is_no_text_is_refused_with_its_line(tmp_path, field, value):  # C0
 def test_a_list_of_answers_is_the_answer_and_the_accepted_ones(tmp_path):  # C02
     (sample,) = jsonl(tmp_path, ASKED | {"answer": ["2", "two", 2.0, "2"]})
     assert (sample.answer, sample.accepted) == ("2", ("two",))
+    assert [get_dataset("jsonl").grade(sample, response) for response in ("2", "two", "3")] == [True, True, False]
+    (choice,) = jsonl(tmp_path, ASKED | {"answer": ["B", "cat"], "choices": ["dog", "bird", "cat"]})
+    assert [get_dataset("jsonl").grade(choice, response) for response in "ABC"] == [False, True, True]
     (single,) = jsonl(tmp_path, ASKED | {"answer": ["2"]})
     assert (single.answer, single.accepted) == ("2", ())
 

@@ -117,6 +117,24 @@ def test_characters_that_look_alike_are_equal(answer, response):
 
 @pytest.mark.parametrize(
     ("answer", "response"),
+    [("5", "five"), ("5", "5.0"), ("2.50", "2.5"), ("1,234", "1234"), ("twenty-four", "24"), ("0.5", ".5")],
+)  # fmt: skip
+def test_numbers_are_compared_by_value(answer, response):
+    sample, reverse = Sample("s", "", "", answer), Sample("s", "", "", response)
+    assert exact.grade(sample, response)
+    assert exact.grade(reverse, answer)
+    assert exact.final_answer(sample, response) == exact.final_answer(sample, answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "response"), [("007", "7"), ("1,2", "12"), ("1.2.3", "1.23"), ("no one", "no 2"), ("5 cm", "5")]
+)
+def test_codes_lists_and_units_are_no_numbers(answer, response):
+    assert not exact.grade(Sample("s", "", "", answer), response)
+
+
+@pytest.mark.parametrize(
+    ("answer", "response"),
     [
         ("R&D", "R&amp;D"),
         ("x < 5", "x &lt; 5"),
