@@ -58,5 +58,5 @@ def _names_no_path(field: str, group: dict[str, Any]) -> bool:
 
 
 def without_prices(config: dict[str, Any]) -> dict[str, Any]:
-    """The config but for `costs`: what routing costs is worked out anew whenever it is reported."""
+    """The config but for `costs`: what routing costs is computed again for every report."""
     return {name: value for name, value in config.items() if name != "costs"}

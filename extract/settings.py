@@ -48,7 +48,7 @@ def plan_from_config(config: ConfigDict) -> Extraction:
 
 
 def _called(name: str) -> str:
-    """A hub name; of a local folder its own name, and a mark that tells it from others of that name."""
+    """A hub name; of a local folder its own name, and a mark that distinguishes it from others of that name."""
     if not name or name in TOY_MODELS or not os.path.isdir(name):
         return name
     return f"{folder_name(name)}-{hashlib.sha256(os.path.realpath(name).encode()).hexdigest()[:6]}"

@@ -83,7 +83,7 @@ def dataset_source(spec: DatasetSpec) -> dict[str, Any]:
     """The dataset's settings, its prompt template, and the digest of its tables where they are still at hand.
 
     Of a path only its last part is kept, for readers: the digest counts, wherever the tables lie and however their
-    path is spelled. Images that lie beside a table as files are not read here: there may be gigabytes of them.
+    path is spelled. Images in files next to a table are not read here: there may be gigabytes of them.
     """
     dataset = get_dataset(spec.name)
     source = dataclasses.asdict(spec) | {"prompt_template": dataset.prompt_template}

@@ -50,7 +50,7 @@ def contents(sample: Sample) -> list[str]:
 
 
 def _question_digest(sample: Sample) -> str:
-    """Many questions read "Which of these is true?": only their choices, in whatever order, tell them apart."""
+    """Many questions read "Which of these is true?": only their choices, in any order, distinguish them."""
     return hashlib.sha256(json.dumps([sample.question, *sorted(sample.choices)]).encode()).hexdigest()
 
 

@@ -57,7 +57,7 @@ def _memory_groups(proc: Path, cgroups: Path) -> Iterator[tuple[Path, str]]:
         return
     for line in lines:
         _, controllers, group = line.split(":", 2)
-        if not controllers:  # version 2, at the root or beside version 1
+        if not controllers:  # version 2, at the root or next to version 1
             yield (cgroups / "unified" if (cgroups / "unified").is_dir() else cgroups), group
         elif "memory" in controllers.split(","):
             yield cgroups / "memory", group

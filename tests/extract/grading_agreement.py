@@ -3,7 +3,7 @@
     python tests/extract/grading_agreement.py            # the graders of this checkout
     python tests/extract/grading_agreement.py f454025    # the same, and those of that commit before
 
-The recorded answers are in ../shared/data beside the checkout. With `--library` the equality of mathematics of this
+The recorded answers are in ../shared/data, next to the checkout. With `--library` the equality of mathematics of this
 checkout is compared with math-verify (pip install math-verify) on all pairs of reference and extracted answer.
 """
 

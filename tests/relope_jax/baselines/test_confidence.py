@@ -174,7 +174,7 @@ def test_the_penalty_is_chosen_by_log_odds():
 def test_the_quantile_is_chosen_by_log_probabilities(level):
     """exp is 1 for all of the first and 0 for all of the second, where no alpha would be better than another."""
     labels = np.tile([0, 1], 50)
-    # The least sure token tells, the surest one tells the opposite.
+    # The least sure token predicts the label, the surest one its opposite.
     logprobs = [np.array([(3.0 - y) * level, (1.0 + 0.5 * y) * level]) for y in labels]
     logprobs = [np.sort(row) for row in logprobs]
     rows = {"validation": np.arange(60), "test": np.arange(60, 100)}

@@ -152,7 +152,7 @@ def test_a_dimension_that_is_constant_in_training_is_zeroed(kind):
 
 @pytest.mark.parametrize(("mean", "std"), [(0.0, 1e-3), (0.0, 1e3), (5.0, 1e-3), (3000.0, 1.0), (1e4, 0.5)])
 def test_a_dimension_that_varies_is_kept_however_little(mean, std):
-    """Small beside other dimensions, or beside its own mean: a massive activation varies by parts of a thousand."""
+    """Small next to other dimensions, or next to its own mean: a massive activation varies by parts of a thousand."""
     x = np.random.default_rng(0).normal(size=(500, 16))
     x[:, 3] = mean + std * x[:, 3]
     sums = MomentSums()

@@ -1,4 +1,4 @@
-"""Small tables of answers beside a store, for tests."""
+"""Small tables of answers in a store's folder, for tests."""
 
 from __future__ import annotations
 

@@ -219,7 +219,7 @@ def test_validation_auc_does_not_tie_what_the_log_odds_tell_apart(shift, states,
 
 
 def rising(beta_warmup, **changes):
-    """ReLope whose beta rises over a share of the epochs, beside one with a constant beta and one without."""
+    """ReLope whose beta rises over a share of the epochs, next to one with a constant beta and one without."""
     train_spec = dataclasses.replace(TRAIN, epochs=20, patience=2, **changes)
     return [
         *members_of("relope", (0, 1, 2), train_spec, beta=1.0, beta_warmup=beta_warmup, learning_rate=0.02),
