@@ -13,7 +13,7 @@ _MEANINGS = {
     FAILED: "error|abort|cancel|fail|timed?_?out|interrupt|overload|rate_limit|insufficient|unavailable|exception",
     FILTERED: "filter|safety|recitation|sensitive|prohibit|block|refus|policy|moderat|guardrail|spii",
     TOOL_CALL: "tool|function",
-    CUT_OFF: "length|max|limit|exceed",
+    CUT_OFF: "length|max|limit|exceed|truncat|incomplete",
 }
 _PATTERNS = {kind: re.compile(words) for kind, words in _MEANINGS.items()}
 _SAID = {

@@ -77,14 +77,17 @@ def _parse(data: bytes) -> dict[str, Any]:
 
 
 def _is_error(error: Any) -> bool:
-    """Whether the field says anything: servers also send null, "" and objects of nulls when all went well."""
-    return any(error.values()) if isinstance(error, dict) else bool(error)
+    """Whether the field says anything: servers also send null, "", objects of nulls and code 0 when all went well."""
+    if isinstance(error, dict):
+        return any(error.values()) and error.get("code") not in (0, "0")
+    return bool(error)
 
 
 def _answer(message: dict[str, Any]) -> str:
     """The text of a message; "" when it has none. Raises Failure when its content has a type that no text has."""
     content, refusal = message.get("content"), message.get("refusal")
     if isinstance(content, list):
+        refusal = refusal or "".join(_text(chunk.get("refusal")) for chunk in content if isinstance(chunk, dict))
         content = "".join(_chunk(chunk) for chunk in content)
     if content is not None and not isinstance(content, str):
         raise Failure(f"the reply's content is no text but of type {type(content).__name__}")
@@ -95,7 +98,7 @@ def _chunk(chunk: Any) -> str:
     """The text of one chunk of a content; "" for a chunk of another kind."""
     if isinstance(chunk, str):
         return chunk
-    if not isinstance(chunk, dict) or (chunk.get("type") or "text") not in TEXT_CHUNKS:
+    if not isinstance(chunk, dict) or (chunk.get("type") or "text") not in TEXT_CHUNKS or chunk.get("thought"):
         return ""
     text = chunk.get("text")
     text = text.get("value") if isinstance(text, dict) else text

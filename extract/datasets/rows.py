@@ -53,9 +53,12 @@ class Row:
 
     def get(self, *names: str) -> Any:
         """The first of the fields `names` that the row has; None when it is null there."""
-        for name in names:
-            if name in self.fields:
-                return self.fields[name]
+        return self.fields[self.named(*names)]
+
+    def named(self, *names: str) -> str:
+        """Which of the fields `names` the row has: the first of them."""
+        if found := next((name for name in names if name in self.fields), None):
+            return found
         raise self.bad(f"no field '{names[0]}'; it has {shortened(', '.join(map(str, self.fields)), 150)}")
 
     def text(self, *names: str) -> str:
@@ -63,9 +66,9 @@ class Row:
         value = self.get(*names)
         text = text_of(value)
         if text is None:
-            raise self.bad(f"'{names[0]}' is {shown(value)}, not text")
+            raise self.bad(f"'{self.named(*names)}' is {shown(value)}, not text")
         if not text.strip():
-            raise self.bad(f"'{names[0]}' is empty")
+            raise self.bad(f"'{self.named(*names)}' is empty")
         return text
 
     def optional_text(self, name: str) -> str:
@@ -79,7 +82,7 @@ class Row:
         value = self.get(*names)
         texts = [text_of(item) for item in value] if isinstance(value, list) else [None]
         if None in texts:
-            raise self.bad(f"'{names[0]}' is {shown(value)}, not a list of texts")
+            raise self.bad(f"'{self.named(*names)}' is {shown(value)}, not a list of texts")
         return tuple(text for text in texts if text is not None)
 
     def choices(self, name: str) -> tuple[str, ...]:
@@ -97,7 +100,9 @@ class Row:
             return (self.text(*names),)
         answers = tuple(dict.fromkeys(self.texts(*names)))
         if not answers or not all(answer.strip() for answer in answers):
-            raise self.bad("it has no answer" if not answers else f"one of its answers in '{names[0]}' is empty")
+            raise self.bad(
+                "it has no answer" if not answers else f"one of its answers in '{self.named(*names)}' is empty"
+            )
         return answers
 
     def integer(self, name: str, meaning: str) -> int:

@@ -1,6 +1,7 @@
 """Datasets without choices or a benchmark's own rule: the response must be the answer, word for word.
 
-A number is its value: "two", "2" and "2.0" are equal. The sentence "The answer is red." is not the answer "red"; what a model marks as its answer, in a box or a tag, is.
+A number is its value: "two", "2" and "2.0" are equal. The sentence "The answer is red." is not the answer "red"; what a
+model marks as its answer, in a box or a tag, is.
 """
 
 from __future__ import annotations

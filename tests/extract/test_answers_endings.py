@@ -43,7 +43,8 @@ def plan(tmp_path):
     ("kind", "reasons"),
     [
         (PLAIN, ["stop", "", "STOP", "eos", "eos_token", "end_turn", "stop_sequence", "COMPLETE", "unknown", "\u505c"]),
-        (CUT_OFF, ["length", "max_tokens", "MAX_TOKENS", "model_length", "max_output_tokens",
+        (CUT_OFF, ["length", "repetition_truncation", "incomplete", "max_tokens", "MAX_TOKENS",
+                   "model_length", "max_output_tokens",
                    "model_context_window_exceeded", "token limit"]),
         (FILTERED, ["content_filter", "content-filter", "SAFETY", "RECITATION", "PROHIBITED_CONTENT", "refusal",
                     "sensitive", "guardrail_intervened", "BLOCKLIST"]),

@@ -33,6 +33,8 @@ def read(reply: object) -> object:
         pytest.param([{"type": "output_text", "text": "blue", "annotations": []}], "blue", id="responses"),
         pytest.param([{"type": "text", "text": {"value": "blue"}}], "blue", id="assistants"),
         pytest.param(["bl", None, 3, "ue"], "blue", id="strings"),
+        pytest.param([{"text": "red?", "thought": True}, {"text": "blue"}], "blue", id="google-thought"),
+        pytest.param([{"type": "refusal", "refusal": "I cannot"}], "I cannot", id="refusal-chunk"),
         pytest.param([{"type": ["text"], "text": "red"}, {"type": "text", "text": None}], "", id="odd-types"),
         pytest.param([], "", id="empty-list"),
         pytest.param([THOUGHT], "", id="thoughts-only"),
@@ -54,6 +56,11 @@ def test_content_becomes_text(content, text):
 def test_content_of_another_type_is_no_answer(content):
     with pytest.raises(Failure, match="content is no text but of type"):
         read(completion(content))
+
+
+@pytest.mark.parametrize("error", [None, "", {}, {"code": None, "message": None}, {"code": 0, "message": "success"}])
+def test_an_error_field_that_says_that_all_went_well_is_no_error(error):
+    assert read(completion("blue") | {"error": error}).text == "blue"
 
 
 def test_a_refusal_is_the_answer_when_there_is_no_other():
