@@ -23,6 +23,7 @@ from absl import app, flags, logging
 
 from experiments.benchmarks.measure import Record
 from relope_jax.errors import ReLopeError, exit_on_error, nearest
+from relope_jax.paths import expand
 
 
 def _benchmark(name: str) -> Iterator[Record]:
@@ -43,6 +44,7 @@ def run(names: list[str], out: str = "") -> None:
     for name in names:
         if name not in BENCHMARKS:
             raise ReLopeError(f"unknown benchmark '{name}'{nearest(name, BENCHMARKS)}; known: {', '.join(BENCHMARKS)}")
+    out = expand(out)
     if out:
         _empty(out)
     print(machine(), file=sys.stderr)
@@ -50,14 +52,14 @@ def run(names: list[str], out: str = "") -> None:
         for record in BENCHMARKS[name]():
             print(record.json(), flush=True)
             if out:
-                with open(out, "a") as file:
+                with open(out, "a", encoding="utf-8") as file:
                     file.write(record.json() + "\n")
 
 
 def _empty(out: str) -> None:
     """Make the file; a wrong path fails before anything is measured."""
     try:
-        Path(out).write_text("")
+        Path(out).write_text("", encoding="utf-8")
     except OSError as error:
         raise ReLopeError(f"cannot write --out={out}: {error.strerror}") from error
 

@@ -15,7 +15,7 @@ from relope_jax.errors import ReLopeError, exit_on_error
 from relope_jax.methods import get_method
 from relope_jax.metrics.cost import CostSpec, Reading
 from relope_jax.run import Run
-from relope_jax.states.files import write_json
+from relope_jax.states.files import explaining, write_json
 
 _METHOD = flags.DEFINE_string("method", "relope", "which of the run's methods")
 _SEED = flags.DEFINE_integer("seed", 0, "which of the run's seeds")
@@ -55,8 +55,9 @@ def main(argv: list[str]) -> None:
     chosen = calibrate(run, request, splits_of(run, request, prices, reading))
     written = record(request, chosen, prices)
     target = run.path / f"calibration-{request.method}-{request.seed}.json"
-    write_json(target, written)
-    print(text(written))
+    print(text(written), flush=True)  # first: a disk that refuses the file does not lose it
+    with explaining(target):
+        write_json(target, written)
     print(target)
 
 

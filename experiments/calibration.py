@@ -50,7 +50,8 @@ def calibrate(run: Run, request: Request, splits: dict[str, Queries]) -> Chosen:
         test = dataclasses.replace(test, level=test.level / len(starts))  # of each start
     if threshold is None or (request.deferral is not None and math.isinf(threshold)):  # to defer nothing is no routing
         raise ReLopeError(refusal(request, test, starts))
-    return Chosen(goal, threshold, validation, splits["test"], test.level, among, largest)
+    dearest = None if request.budget is None else dearest_of(used)
+    return Chosen(goal, threshold, validation, splits["test"], test.level, among, largest, dearest)
 
 
 def goal_of(request: Request, used: list[Queries]) -> Goal:
@@ -60,9 +61,16 @@ def goal_of(request: Request, used: list[Queries]) -> Goal:
     if request.deferral is not None:
         return kept_share(1 - request.deferral)
     assert request.budget is not None
-    costs = [queries.costs for queries in used if queries.costs]
-    dearest = max(float(max(cost.keep.max(), cost.defer.max())) for cost in costs)
+    dearest = dearest_of(used)
+    if dearest == 0:
+        raise ReLopeError("every query is free at these prices, so that any budget holds: set prices with --price_...")
     return saving(request.budget / 1000, dearest)
+
+
+def dearest_of(used: list[Queries]) -> float:
+    """Dollars of the dearest query, kept or deferred, of those whose cost is known."""
+    costs = [queries.costs for queries in used if queries.costs]
+    return max(float(max(cost.keep.max(), cost.defer.max())) for cost in costs)
 
 
 def chosen_among(run: Run, method: str) -> int:

@@ -33,6 +33,8 @@ class Request:
                 raise ReLopeError(f"--{field} is {value:g}; it must be above 0 and below 1")
         if self.budget is not None:
             require_range("--budget", self.budget, 0)
+            if math.isinf(self.budget):
+                raise ReLopeError("--budget is inf; give dollars for 1000 queries")
         if not 0.5 <= self.confidence < 1:
             raise ReLopeError(f"--confidence is {self.confidence:g}; it must be at least 0.5 and below 1")
         if self.method == "oracle":
@@ -41,7 +43,11 @@ class Request:
 
 @dataclasses.dataclass(frozen=True)
 class Chosen:
-    """A threshold and what holds there; `test`'s split took no part in choosing it."""
+    """A threshold and what holds there; `test`'s split took no part in choosing it.
+
+    `level`: of the test that chose it. `chosen_among`: how many routers share the level. `largest`: questions of a
+    group. `dearest`: dollars of a query, for a budget.
+    """
 
     goal: Goal
     threshold: float
@@ -50,6 +56,7 @@ class Chosen:
     level: float
     chosen_among: int
     largest: int
+    dearest: float | None = None
 
 
 def promise(request: Request, queries: Queries) -> str:
@@ -138,11 +145,19 @@ def assumptions(chosen: Chosen) -> list[str]:
             f"questions of one group (one image) depend on each other, groups do not; no group has more than "
             f"{chosen.largest} questions"
         )
+    if chosen.dearest is not None:
+        lines.append(
+            f"no new query costs more than ${chosen.dearest:.4g}, as the dearest of the training and validation "
+            "questions does"
+        )
     if chosen.chosen_among > 1:
         lines.append(
             f"this router was chosen by its validation AUC among at most {chosen.chosen_among} (epochs or settings), "
             "which is accounted for; settings that you chose by the same split are not"
         )
+    lines.append(
+        "this is the one promise made with these validation questions; see docs/calibrate.md for several promises"
+    )
     return lines
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 READING = (
-    "AUC is the mean over seeds on the test split. Its interval (DeLong, questions about one image counted together) "
-    "is the sampling error of that mean given these trained routers; the seed range says how far the seeds lie apart. "
+    "AUC is the mean over seeds on the test split. Its interval (DeLong on the logit scale, questions about one image "
+    "counted together) is the sampling error of that mean given these trained routers; the oracle's shows how sharp it "
+    "can be at most with this test split. The seed range says how far the seeds lie apart. "
     "APGR: share of the gap between the two models that is recovered, averaged over all shares routed (random 0.5). "
     "CPT(x): the share of queries to route that recovers x of the gap. AUDC: accuracy of the system averaged over all "
     "shares routed. AIQ: mean height of the best accuracy that money buys, over one range of costs for all routers. "
-    "QNC: the smallest cost that reaches the better model's accuracy, as a share of that model's cost. "
+    "QNC: the smallest cost that reaches the better model's accuracy, as a share of that model's cost (1 where both "
+    "are 0). "
     "PRR: how far the rejection curve lies between random (0) and oracle (1). ECE and Brier: "
     "calibration error and mean squared error of the score, lower is better. Accuracy is of the router's own yes/no "
     "at score 0.5; always small trusts every answer, always large none. Caught: share of all wrong answers among the "

@@ -5,12 +5,15 @@ python -m experiments.export_peft runs/quickstart --out=adapter
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from absl import app, flags, logging
 
 from relope_jax.errors import ReLopeError, exit_on_error
+from relope_jax.paths import local_path
 from relope_jax.run import Run
+from relope_jax.states.files import require_writable
 
 _OUT = flags.DEFINE_string("out", None, "folder for the checkpoint; it must not exist yet")
 _SEED = flags.DEFINE_integer("seed", 0, "which of the run's seeds")
@@ -21,9 +24,17 @@ def main(argv: list[str]) -> None:
     if len(argv) != 2 or not _OUT.value:
         raise ReLopeError("usage: python -m experiments.export_peft RUN_FOLDER --out=FOLDER [--seed=0]")
     logging.set_verbosity(logging.WARNING)  # orbax logs every file it touches
-    run, out = Run(argv[1]), Path(_OUT.value)
+    run, out = Run(argv[1]), local_path(_OUT.value)
+    require_free(out)
     run.restore("relope", _SEED.value).export_peft(out)
     print(f"{out}: load it with peft.PeftModel.from_pretrained(model, '{out}'), where model is {describe(run)}")
+
+
+def require_free(out: Path) -> None:
+    """Raise ReLopeError when the checkpoint cannot be written to `out`, before the router is restored."""
+    if os.path.lexists(out):
+        raise ReLopeError(f"{out} exists already: name another folder, or delete it")
+    require_writable(out)
 
 
 def describe(run: Run) -> str:

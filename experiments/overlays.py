@@ -5,16 +5,19 @@ from __future__ import annotations
 
 import dataclasses
 import html
+import os
+from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
-from PIL import Image
 
 from experiments.drawing import to_svg
 from experiments.figures import attention_overlay
-from relope_jax.metrics.auc import Z_95
+from extract.images import LeftOut, read_image
+from extract.text import shortened
+from relope_jax.metrics.intervals import Z_95
 from relope_jax.run import Router, Run
-from relope_jax.states.store import Store
+from relope_jax.states.readable import ReadableStore
 
 METHOD = "attention_probe"
 LEVELS = (("highest score", 1.0), ("middle score", 0.5), ("lowest score", 0.0))  # of the right or of the wrong answers
@@ -44,7 +47,7 @@ class Attention:
     sentence: str
 
 
-def attention_overlays(run: Run, store: Store, seed: int) -> Attention:
+def attention_overlays(run: Run, store: ReadableStore, seed: int) -> Attention:
     """What the report says of where the Attention Probe looks."""
     table = run.scores.filter(
         (pc.field("method") == METHOD) & (pc.field("seed") == seed) & (pc.field("split") == "test")
@@ -77,7 +80,7 @@ def choose(scores: np.ndarray, labels: np.ndarray) -> list[tuple[str, int]]:
     return chosen
 
 
-def attention(router: Router, store: Store, rows: np.ndarray) -> list[np.ndarray]:
+def attention(router: Router, store: ReadableStore, rows: np.ndarray) -> list[np.ndarray]:
     """The probe's weights on the prompts' tokens, a few prompts at a time where they are long."""
     longest = int(np.max(store.column("n_tokens")))
     step = max(1, STATE_BYTES // (4 * longest * store.block.spec.hidden_size))
@@ -85,7 +88,7 @@ def attention(router: Router, store: Store, rows: np.ndarray) -> list[np.ndarray
     return [weight for part in parts for weight in router.attention(store.states(part))]
 
 
-def share_sentence(router: Router, store: Store, rows: np.ndarray, labels: np.ndarray) -> str:
+def share_sentence(router: Router, store: ReadableStore, rows: np.ndarray, labels: np.ndarray) -> str:
     """How much of the attention is on the image, for right and for wrong answers."""
     start, count = (np.nan_to_num(store.column(f"image_{name}")[rows]).astype(int) for name in ("start", "tokens"))
     with_image = count > 0
@@ -122,12 +125,15 @@ def _picture(sample: dict, on_image: np.ndarray) -> str:
         return "<p>no image in this prompt</p>"
     if sample["grid_height"] * sample["grid_width"] != len(on_image):
         return "<p>the image's tokens are not one grid</p>"
+    path = sample["images"][0]
+    if not os.path.isfile(path):
+        return f"<p>the image {html.escape(shortened(path))} is not on this machine</p>"
     try:
-        with Image.open(sample["images"][0]) as image:
-            grid = on_image.reshape(sample["grid_height"], sample["grid_width"])
-            return to_svg(attention_overlay(image.convert("RGB"), grid))
-    except OSError:
-        return f"<p>the image {html.escape(sample['images'][0])} is not on this machine</p>"
+        image = read_image(Path(path))
+    except LeftOut as reason:
+        return f"<p>{html.escape(str(reason))}</p>"
+    grid = on_image.reshape(sample["grid_height"], sample["grid_width"])
+    return to_svg(attention_overlay(image, grid))
 
 
 def to_html(attention: Attention) -> str:

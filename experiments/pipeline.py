@@ -12,18 +12,22 @@ from ml_collections import ConfigDict
 
 from experiments import report
 from experiments.results import evaluate_run
-from experiments.rundir import open_run
+from experiments.rundir import open_run, run_folder
+from experiments.say import say
 from extract.inputs import make_inputs
 from extract.settings import open_or_extract, plan_from_config
 from relope_jax.baselines.inputs import Inputs, require_inputs
 from relope_jax.data import RouterData, load_router_data
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import TrainedMethod, get_method, needs_of
+from relope_jax.metrics.cost import CostSpec
 from relope_jax.models.replay import replay_block
 from relope_jax.run import Run
+from relope_jax.states.files import explaining, require_writable
 from relope_jax.states.joined import JoinedStore
 from relope_jax.states.manifest import MANIFEST
 from relope_jax.states.place import open_place
+from relope_jax.states.readable import ReadableStore
 from relope_jax.states.store import Store
 from relope_jax.training.buckets import shuffled_batches
 from relope_jax.training.checkpoints import save_router, spec_from_dict
@@ -60,9 +64,13 @@ def run(config: ConfigDict) -> Run:
     methods = [get_method(name) for name in config.methods]
     trained = [method for method in methods if isinstance(method, TrainedMethod)]
     train, engine = TrainSpec(**config.train), EngineSpec(**config.engine)
+    CostSpec(**config.costs)  # bad prices are refused before anything is trained
     require_distinct("methods", config.methods)
     require_distinct("seeds", config.seeds)
     specs = {method.name: spec_from_dict(method, config[method.name].to_dict()) for method in trained}
+    folder = run_folder(config)
+    if is_primary():
+        require_writable(folder)  # not after hours of extraction
     with watch.stage("store"):
         store = open_store(config)
     with watch.stage("inputs"):
@@ -75,7 +83,7 @@ def run(config: ConfigDict) -> Run:
             f"frozen block l={store.layer} replayed on {replay.n_samples} samples: "
             f"relative error {replay.median:.1e}, at most {replay.largest:.1e} (allowed {replay.tolerance:.0e})"
         )
-    with open_run(config, store) as writer:
+    with explaining(folder), open_run(config, store) as writer:
         feed = open_feed(data, engine)
         say(f"{feed.description}; {padding(feed, data, train)}")
         for method in trained:
@@ -84,10 +92,10 @@ def run(config: ConfigDict) -> Run:
                 say(f"{method.name}: already trained, skipped")
                 continue
             members = [Member(specs[method.name], train, seed) for seed in config.seeds]
-            folder = writer.training(method.name)
+            training = writer.training(method.name)
             with watch.stage(method.name), writer.progress(method, train, config.seeds) as log:
                 seen, seen_feed = seen_by(method, data, feed, inputs)
-                fitted = fit(method, members, seen, seen_feed, log, folder, engine.checkpoint_seconds)
+                fitted = fit(method, members, seen, seen_feed, log, training, engine.checkpoint_seconds)
                 save_router(writer.checkpoint(method.name), method, members, fitted)
             writer.finish_method(method.name)
         with watch.stage("evaluate"):
@@ -108,7 +116,7 @@ def require_distinct(field: str, values: tuple) -> None:
         raise ReLopeError(f"config.{field} is {values!r}; it needs at least one value, and none twice")
 
 
-def open_store(config: ConfigDict) -> Store | JoinedStore:
+def open_store(config: ConfigDict) -> ReadableStore:
     """The config's store, or with `train_on` that and those it is trained on; each is extracted first when there is
     none yet, by a process that is alone."""
     target = open_one(config)
@@ -120,7 +128,11 @@ def open_store(config: ConfigDict) -> Store | JoinedStore:
         other.dataset.name, _, other.dataset.path = text.partition("=")
         other.store = ""
         sources.append(open_one(other))
-    return JoinedStore(target, sources)
+    joined = JoinedStore(target, sources)
+    if joined.left_out:
+        counts = ", ".join(f"{n} {split}" for split, n in joined.left_out.items())
+        say(f"left out of the stores trained on, since a later split holds their image or question: {counts} prompts")
+    return joined
 
 
 def open_one(config: ConfigDict) -> Store:
@@ -131,7 +143,7 @@ def open_one(config: ConfigDict) -> Store:
     return open_or_extract(plan)
 
 
-def open_inputs(config: ConfigDict, store: Store, needs: tuple[str, ...]) -> Inputs:
+def open_inputs(config: ConfigDict, store: ReadableStore, needs: tuple[str, ...]) -> Inputs:
     """What the methods read beside the hidden states; what is missing is made first where the config says how.
 
     Raises:
@@ -143,13 +155,7 @@ def open_inputs(config: ConfigDict, store: Store, needs: tuple[str, ...]) -> Inp
     return inputs
 
 
-def say(text: str) -> None:
-    """Print it once, however many processes train together."""
-    if is_primary():
-        print(text)
-
-
-def describe(store: Store, data: RouterData) -> None:
+def describe(store: ReadableStore, data: RouterData) -> None:
     """One line about what is being learned from."""
     sizes = ", ".join(f"{split} {len(rows)}" for split, rows in data.rows.items())
     say(

@@ -26,8 +26,8 @@ from experiments.tested import RoutedSplit, read_test_split
 from relope_jax.errors import ReLopeError, exit_on_error
 from relope_jax.methods import METHODS
 from relope_jax.run import CHECKPOINTS, METRICS, Run
-from relope_jax.states.files import write_text
-from relope_jax.states.store import Store
+from relope_jax.states.files import explaining, write_text
+from relope_jax.states.readable import ReadableStore
 from relope_jax.training.mesh import is_primary
 
 REPORT, PDF, TABLES = "report.html", "report.pdf", "tables"
@@ -43,9 +43,14 @@ class Picture(NamedTuple):
     caption: str
 
 
-def write_report(run: Run, store: Store) -> Path:
+def write_report(run: Run, store: ReadableStore) -> Path:
     """Write report.html, report.pdf and tables/ into the run directory, and return the path of the first; of several
     processes every one calls it."""
+    with explaining(run.path):
+        return _write_report(run, store)
+
+
+def _write_report(run: Run, store: ReadableStore) -> Path:
     attention = None
     if (run.path / CHECKPOINTS / OVERLAY_METHOD).exists():
         attention = attention_overlays(run, store, run.config["seeds"][0])
@@ -140,11 +145,9 @@ def terminal_table(run: Run) -> str:
         "terminal", f"\n{headline(run)}", tuple(name for name, _ in columns), tuple(rows),
         breaks=(len(routers(summary)),),
     )  # fmt: skip
+    words = findings(summary, read_test_split(run))
     lines = [difference_text(d) for d in corrected(summary["differences"])]
-    if len(lines) > MOST_LINES:
-        words = findings(summary, read_test_split(run))
-        lines = [*words.warnings, *words.found]
-    return to_text(table) + "\n".join(lines)
+    return to_text(table) + "\n".join([*words.warnings, *(words.found if len(lines) > MOST_LINES else lines)])
 
 
 def _short(row: dict, field: str) -> Entry:
@@ -158,11 +161,7 @@ def main(argv: list[str]) -> None:
     if len(argv) != 2:
         raise ReLopeError("usage: python -m experiments.report RUN_FOLDER")
     run = Run(argv[1])
-    store = Store(run.record["store"]["path"], run.config["extract"]["layer"])
-    recorded = run.record["store"]
-    if store.digest not in recorded.get("digests", [recorded["manifest_sha256"]]):
-        raise ReLopeError(f"{store.path} is not the store that {run.path} was trained on: it was extracted again since")
-    print(write_report(run, store))
+    print(write_report(run, run.store))
     print(terminal_table(run))
 
 

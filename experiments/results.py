@@ -11,13 +11,14 @@ import pyarrow as pa
 
 from experiments.rundir import RunFolder
 from experiments.sample_table import sample_table
+from experiments.say import say
 from relope_jax.baselines.inputs import Inputs
 from relope_jax.data import RouterData
-from relope_jax.methods import METHODS, SANITY, Baseline, Method, TrainedMethod
+from relope_jax.methods import BLIND, METHODS, SANITY, Baseline, Method, TrainedMethod
 from relope_jax.metrics.evaluate import Evaluation, evaluate
 from relope_jax.metrics.holm import holm
-from relope_jax.metrics.summary import auc_difference, mean_auc
-from relope_jax.states.store import Store
+from relope_jax.metrics.summary import auc_difference, mean_auc, mean_auc_error
+from relope_jax.states.readable import ReadableStore
 from relope_jax.training.checkpoints import load_ensemble
 from relope_jax.training.feed import Feed
 from relope_jax.training.mesh import everywhere
@@ -25,7 +26,6 @@ from relope_jax.training.scoring import scores
 from relope_jax.training.view import seen_by
 
 LARGE_METRICS = ("apgr", "cpt_50", "cpt_80", "audc")  # None unless the large model's answers are known
-BLIND = "question_only"  # what every method is compared with
 
 
 class Scored:
@@ -65,7 +65,7 @@ def known_labels(inputs: Inputs, rows: np.ndarray) -> np.ndarray | None:
     labels = inputs.large_labels[rows]
     unknown = int((labels < 0).sum())
     if 0 < unknown < len(rows):
-        print(f"the large model's answer to {unknown} of {len(rows)} test questions is unknown: its columns stay empty")
+        say(f"the large model's answer to {unknown} of {len(rows)} test questions is unknown: its columns stay empty")
     return None if unknown else labels
 
 
@@ -82,12 +82,8 @@ def trained_scores(writer: RunFolder, method: TrainedMethod, data: RouterData, f
     parts = everywhere(feed.mesh, fitted.parts)
     predicted = scores(parts, feed.of(method), np.arange(len(data.labels)))
     return [
-        Scored(
-            method.name, member.seed, predicted[i],
-            best_epoch=int(fitted.best_epoch[i]), validation_auc=float(fitted.best_auc[i]),
-        )
-        for i, member in enumerate(members)
-    ]  # fmt: skip
+        Scored(method.name, member.seed, predicted[i], **fitted.record(i, member)) for i, member in enumerate(members)
+    ]
 
 
 def baseline_scores(method: Baseline, data: RouterData, inputs: Inputs, seeds: tuple[int, ...]) -> list[Scored]:
@@ -96,7 +92,7 @@ def baseline_scores(method: Baseline, data: RouterData, inputs: Inputs, seeds: t
     return [Scored(method.name, seed, method.scores(data, inputs, seed)) for seed in used]
 
 
-def score_table(scored: list[Scored], store: Store) -> pa.Table:
+def score_table(scored: list[Scored], store: ReadableStore) -> pa.Table:
     """scores.parquet: one row a method, seed and sample."""
     n, m = len(store.samples), len(scored)
     return pa.table({
@@ -110,7 +106,9 @@ def score_table(scored: list[Scored], store: Store) -> pa.Table:
     })  # fmt: skip
 
 
-def result_rows(scored: list[Scored], evaluation: Evaluation, store: Store, data: RouterData) -> list[dict[str, Any]]:
+def result_rows(
+    scored: list[Scored], evaluation: Evaluation, store: ReadableStore, data: RouterData
+) -> list[dict[str, Any]]:
     """results.json: one row a method and seed, measured on the test split."""
     test = data.rows["test"]
     common = {"dataset": store.identity.dataset["name"], "model": store.identity.model, "layer": store.layer}
@@ -138,9 +136,13 @@ def summarise(scored: list[Scored], evaluation: Evaluation, methods: Sequence[st
         spread = float(np.ptp(evaluation.values["auc"][mine]))
         table[name] = dict.fromkeys(LARGE_METRICS) | means | {
             "auc": estimate.value, "auc_low": estimate.low, "auc_high": estimate.high,
-            "auc_seed_range": spread, "n_seeds": len(mine),
+            "auc_error": mean_auc_error(evaluation.auc, names, name), "auc_seed_range": spread, "n_seeds": len(mine),
         }  # fmt: skip
-    return {"methods": table, "differences": differences(evaluation, names, pairs_of(methods))}
+    return {
+        "methods": table,
+        "differences": differences(evaluation, names, pairs_of(methods)),
+        "units": evaluation.auc.units._asdict(),
+    }
 
 
 def pairs_of(methods: Sequence[str]) -> list[tuple[str, str]]:

@@ -23,7 +23,7 @@ from absl import app, flags
 from experiments.pipeline import run
 from experiments.studies.execute import run as run_study
 from relope_jax.config import define_config_flag, parse_flags
-from relope_jax.errors import ReLopeError, exit_on_error
+from relope_jax.errors import ReLopeError, exit_on_error, line_of
 
 _CONFIG = define_config_flag()
 _COORDINATOR = flags.DEFINE_string("coordinator", "", "host:port of process 0, where several hosts train together")
@@ -39,9 +39,9 @@ def main(_: list[str]) -> None:
         raise ReLopeError("several processes need --coordinator=HOST:PORT, the same for all, and each its --process=I")
     try:
         (run_study if "study" in _CONFIG.value else run)(_CONFIG.value)
-    except ReLopeError as error:
-        if jax.process_count() > 1:  # at once: the others wait for this one in vain
-            print(f"error: {error}", file=sys.stderr, flush=True)
+    except Exception as error:
+        if jax.process_count() > 1 and (line := line_of(error)):  # at once: the others wait for this one in vain
+            print(f"error: {line}", file=sys.stderr, flush=True)
             os._exit(1)
         raise
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from experiments.entries import BEST, Entry, Table
 from experiments.priced import priced
-from experiments.summary_text import BLIND, SIGNIFICANT, Summary, best_router, corrected, routers
+from experiments.summary_text import SIGNIFICANT, Summary, best_router, corrected, routers
 from experiments.tested import RoutedSplit
-from relope_jax.methods import METHODS
+from relope_jax.methods import BLIND, METHODS
 
 NEEDS_LARGE = (("APGR", "apgr"), ("CPT(50 %)", "cpt_50"), ("CPT(80 %)", "cpt_80"), ("AUDC", "audc"))
 PRICED = (("AIQ", "aiq"), ("QNC", "qnc"))

@@ -15,41 +15,49 @@ import pyarrow.parquet as pq
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from experiments.recorded import SCRATCH, recorded_config, without_places, without_prices
 from experiments.tensorboard import event_log
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import TrainedMethod
 from relope_jax.models.params import block_bytes
-from relope_jax.run import BLOCK, CHECKPOINTS, CONFIG, METRICS, RESULTS, SAMPLES, SCORES, SUMMARY, TRAINING
-from relope_jax.states.files import lock_folder, publish, write_bytes, write_json, write_text
-from relope_jax.states.store import Store
+from relope_jax.paths import local_path
+from relope_jax.run import (
+    BLOCK,
+    CHECKPOINTS,
+    CONFIG,
+    METRICS,
+    RESULTS,
+    SAMPLES,
+    SCORES,
+    SUMMARY,
+    TRAINING,
+    store_record,
+)
+from relope_jax.states.files import explaining, publish, read_json, write_bytes, write_json, write_text
+from relope_jax.states.locks import lock_folder
+from relope_jax.states.readable import ReadableStore
 from relope_jax.training.fit import Log, NonFiniteLoss
 from relope_jax.training.mesh import barrier, is_primary
 from relope_jax.training.snapshots import differences, saved_epoch
 from relope_jax.training.spec import TrainSpec
 
-NO_PART = ("answers", "engine", "stores")  # of the config, in what a run is: they change none of its results
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy", "tensorstore")
 NON_FINITE = "non_finite.json"
 EVENTS = "tensorboard"
 
 
-def recorded_config(config: ConfigDict) -> dict[str, Any]:
-    """What config.json holds of a config: all that a run is made of."""
-    return {k: v for k, v in json.loads(config.to_json()).items() if k not in NO_PART}
+def run_folder(config: ConfigDict) -> Path:
+    """runs/<name> of a config."""
+    return local_path(config.runs) / config.name
 
 
-def without_prices(config: dict[str, Any]) -> dict[str, Any]:
-    """The config but for `costs`: what routing costs is worked out anew whenever it is reported."""
-    return {name: value for name, value in config.items() if name != "costs"}
-
-
-def open_run(config: ConfigDict, store: Store) -> RunFolder:
+def open_run(config: ConfigDict, store: ReadableStore) -> RunFolder:
     """The run folder of a config: the primary process writes it, others read it on the disk that they share.
 
     Raises:
       ReLopeError: the folder holds a run with another config or of another store.
     """
-    path = Path(config.runs) / config.name
+    path = run_folder(config)
     opened = RunWriter(path, config, store) if is_primary() else RunFolder(path)
     barrier(f"{path}: opened")
     return opened
@@ -96,32 +104,34 @@ class RunFolder:
 class RunWriter(RunFolder):
     """Creates or continues runs/<name>."""
 
-    def __init__(self, path: Path, config: ConfigDict, store: Store):
+    def __init__(self, path: Path, config: ConfigDict, store: ReadableStore):
         super().__init__(path)
         record = {
             "config": recorded_config(config),
-            "store": {
-                "path": store.path, "manifest_sha256": store.digest, "digests": store.digests,
+            "store": store_record(path, store.path) | {
+                "manifest_sha256": store.digest, "digests": store.digests,
                 "source": store.identity.source, "dataset": store.identity.dataset,
             },
             "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         }  # fmt: skip
         self._tensorboard = config.engine.tensorboard
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = lock_folder(self.path)  # held until close()
-        try:
-            self._open(record, store)
-        except ReLopeError:
-            self.close()
-            raise
+        with explaining(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = lock_folder(self.path)  # held until close()
+            try:
+                self._open(record, store)
+            except BaseException:
+                self.close()
+                raise
 
-    def _open(self, record: dict[str, Any], store: Store) -> None:
+    def _open(self, record: dict[str, Any], store: ReadableStore) -> None:
         existing = self.path / CONFIG
         if existing.exists():
-            old = json.loads(existing.read_text())
+            old = read_json(existing)
             self._require_same(old, record)
-            if old["config"] != record["config"]:
-                write_json(existing, old | {"config": record["config"]})
+            now = {name: record[name] for name in ("config", "store")}  # prices may change, and where the store is
+            if old != old | now:
+                write_json(existing, old | now)
         else:
             (self.path / CHECKPOINTS).mkdir(exist_ok=True)
             write_bytes(self.path / BLOCK, block_bytes(store.block))
@@ -133,8 +143,11 @@ class RunWriter(RunFolder):
         self._lock.close()
 
     def _require_same(self, old: dict[str, Any], new: dict[str, Any]) -> None:
-        different = differences(without_prices(old["config"]), without_prices(new["config"]))
-        if old["store"]["manifest_sha256"] != new["store"]["manifest_sha256"]:
+        before, now = without_prices(old["config"]), without_prices(new["config"])
+        if old["store"]["manifest_sha256"] == new["store"]["manifest_sha256"]:
+            different = differences(without_places(before), without_places(now))
+        else:
+            different = differences(without_places(before, SCRATCH), without_places(now, SCRATCH))
             different.append("the store's contents")
         if different:
             raise ReLopeError(
@@ -145,7 +158,7 @@ class RunWriter(RunFolder):
     def _drop_unfinished_metrics(self) -> None:
         """Forget the epochs after the last snapshot of a method that was interrupted: they come again."""
         path = self.path / METRICS
-        lines = path.read_text().split("\n") if path.exists() else []
+        lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
         kept = [line for line in lines if self._is_settled(line)]
         write_text(path, "".join(line + "\n" for line in kept))
 
@@ -167,7 +180,7 @@ class RunWriter(RunFolder):
             desc=f"{method.title} x {len(seeds)} seeds", unit="epoch",
         )  # fmt: skip
         events = event_log(self.path / EVENTS / method.name) if self._tensorboard else contextlib.nullcontext()
-        with bar, open(self.path / METRICS, "a") as file, events as to_events:
+        with bar, open(self.path / METRICS, "a", encoding="utf-8") as file, events as to_events:
 
             def log(record: dict[str, Any]) -> None:
                 file.write(json.dumps(record) + "\n")

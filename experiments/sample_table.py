@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from relope_jax.baselines.answered import Answered
 from relope_jax.baselines.inputs import Inputs
 from relope_jax.metrics.cost import READS, Tokens
 from relope_jax.states.answers import Answers
@@ -36,8 +37,8 @@ COUNTS = {field.name: f"{field.name}_tokens" for field in dataclasses.fields(Tok
 def sample_table(inputs: Inputs) -> pa.Table:
     """One row a sample, in the store's order."""
     stored = inputs.store.samples
-    large = {row["sample_id"]: row for row in inputs.large.table.to_pylist()} if inputs.large else {}
-    answers = [large.get(sample_id, {}) for sample_id in inputs.sample_ids]
+    nothing: dict[str, Any] = {}
+    answers = inputs.large.each(greedy, nothing) if inputs.large else [nothing] * len(stored)
     columns: dict[str, Any] = {
         "sample_id": stored["sample_id"],
         "group": stored["group"],
@@ -48,22 +49,33 @@ def sample_table(inputs: Inputs) -> pa.Table:
         "answer_tokens": pc.list_value_length(stored["token_logprobs"]),
         "large_prompt_tokens": [answer.get("prompt_tokens") for answer in answers],
         "large_answer_tokens": [answer.get("completion_tokens") for answer in answers],
-        "sampled_prompt_tokens": summed(inputs.samples, "prompt_tokens", inputs.sample_ids, once=True),
-        "sampled_tokens": summed(inputs.samples, "completion_tokens", inputs.sample_ids),
-        "confidence_prompt_tokens": summed(inputs.confidence, "prompt_tokens", inputs.sample_ids),
-        "confidence_tokens": summed(inputs.confidence, "completion_tokens", inputs.sample_ids),
+        "sampled_prompt_tokens": totals(inputs.samples, "prompt_tokens", len(stored), once=True),
+        "sampled_tokens": totals(inputs.samples, "completion_tokens", len(stored)),
+        "confidence_prompt_tokens": totals(inputs.confidence, "prompt_tokens", len(stored)),
+        "confidence_tokens": totals(inputs.confidence, "completion_tokens", len(stored)),
     }
     return pa.table(columns).cast(SCHEMA)
 
 
-def summed(answers: Answers | None, column: str, sample_ids: list[str], *, once: bool = False) -> list[int | None]:
+def greedy(answers: Answers, sample_ids: list[str]) -> list[dict[str, Any]]:
+    """The row of each sample's answer; empty where there is none."""
+    rows = {row["sample_id"]: row for row in answers.table.to_pylist()}
+    return [rows.get(sample_id, {}) for sample_id in sample_ids]
+
+
+def totals(answered: Answered | None, column: str, n: int, *, once: bool = False) -> list[int | None]:
+    """`summed` over all n samples, each in the table of its own store."""
+    if answered is None:
+        return [None] * n
+    return answered.each(lambda answers, ids: summed(answers, column, ids, once=once), None)
+
+
+def summed(answers: Answers, column: str, sample_ids: list[str], *, once: bool = False) -> list[int | None]:
     """A column of counts, summed over each sample's answers; None where an answer is missing or was not counted.
 
     Args:
       once: take the first answer to each prompt alone: what all answers to it have in common is counted once.
     """
-    if answers is None:
-        return [None] * len(sample_ids)
     counts: dict[str, int | None] = dict.fromkeys(sample_ids, 0)
     names = ("sample_id", "index", column)
     for sample_id, index, tokens in zip(*(answers.table[name].to_pylist() for name in names), strict=True):

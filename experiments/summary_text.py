@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.tested import RoutedSplit
-from relope_jax.methods import METHODS, SANITY
-from relope_jax.metrics.constants import Operating, best_operating_point, constant_warning
+from relope_jax.methods import BLIND, METHODS, SANITY
+from relope_jax.metrics.constants import SAME, Operating, best_operating_point, constant_warning
 from relope_jax.metrics.holm import holm
+from relope_jax.metrics.intervals import Units, few_warning
 
-BLIND = "question_only"
 SIGNIFICANT = 0.05
 SHARE = 0.2  # of the queries, in sentences
 MOST_PAIRS = 12  # of more, the summary tells those with the best router and with the question-only one
@@ -49,11 +49,20 @@ def best_router(summary: Summary) -> str:
 
 
 def corrected(differences: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Paired differences with `p_holm`; older runs have only `p`."""
-    if all("p_holm" in d for d in differences):
-        return list(differences)
-    adjusted = holm(np.array([d["p"] for d in differences]))
-    return [d | {"p_holm": float(p)} for d, p in zip(differences, adjusted, strict=True)]
+    """Paired differences with `p_holm` (older runs have only `p`), the question-only router as the second of its pairs.
+
+    Every reader of differences starts here, so that the order of `config.methods` does not matter.
+    """
+    if not all("p_holm" in d for d in differences):
+        adjusted = holm(np.array([d["p"] for d in differences]))
+        differences = [d | {"p_holm": float(p)} for d, p in zip(differences, adjusted, strict=True)]
+    return [flipped(d) if d["first"] == BLIND else d for d in differences]
+
+
+def flipped(d: dict[str, Any]) -> dict[str, Any]:
+    """The same comparison with the methods in the other order."""
+    turned = {"difference": -d["difference"], "low": -d["high"], "high": -d["low"]}
+    return d | {"first": d["second"], "second": d["first"]} | turned
 
 
 def title(method: str) -> str:
@@ -141,12 +150,18 @@ def difference_text(d: dict[str, Any]) -> str:
 
 def warnings(summary: Summary, split: RoutedSplit) -> list[str]:
     """Why these routers may not be worth having."""
-    return [text for text in (blind_warning(summary), *constant_warnings(summary, split)) if text]
+    texts = (few_answers_warning(summary), blind_warning(summary), *constant_warnings(summary, split))
+    return [text for text in texts if text]
+
+
+def few_answers_warning(summary: Summary) -> str | None:
+    """Too few right or wrong answers for sharp intervals; runs without `units` are older."""
+    return few_warning(Units(**summary["units"])) if "units" in summary else None
 
 
 def blind_warning(summary: Summary) -> str | None:
     """No router that beats the one which sees only the question's text."""
-    tests = [d for d in summary["differences"] if d["second"] == BLIND and d["first"] not in SANITY]
+    tests = [d for d in corrected(summary["differences"]) if d["second"] == BLIND and d["first"] not in SANITY]
     if not tests or any(d["difference"] > 0 and d["p_holm"] < SIGNIFICANT for d in tests):
         return None
     blind = summary["methods"][BLIND]["auc"]
@@ -162,7 +177,7 @@ def constant_warnings(summary: Summary, split: RoutedSplit) -> list[str | None]:
     if split.large is not None:
         return [_system_warning(known, split)]
     constant = max(split.labels.mean(), 1 - split.labels.mean())
-    beaten = [name for name in known if summary["methods"][name]["accuracy"] <= constant]
+    beaten = [name for name in known if summary["methods"][name]["accuracy"] <= constant + SAME]
     if not beaten:
         return [None]
     always = "right" if split.labels.mean() >= 0.5 else "wrong"

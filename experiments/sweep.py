@@ -38,6 +38,8 @@ from relope_jax.data import RouterData, load_router_data
 from relope_jax.errors import ReLopeError, exit_on_error
 from relope_jax.metrics.evaluate import evaluate
 from relope_jax.models.replay import replay_block
+from relope_jax.paths import local_path
+from relope_jax.states.files import explaining, require_writable
 from relope_jax.states.store import Store
 from relope_jax.training.checkpoints import save_router
 from relope_jax.training.engine import EngineSpec
@@ -58,12 +60,14 @@ def run(config: ConfigDict, grid: Sequence[str], out: str = "sweeps", most: int 
     axes = parse_axes(config, grid)
     cells = expand(config, axes)
     engine = EngineSpec(**config.engine)
+    if jax.process_count() > 1:
+        raise ReLopeError("a sweep runs in one process: start it without a coordinator")
     print(f"sweep {config.name}: {len(cells)} cells\n{split_text(axes, cells)}")
-    with SweepFolder(Path(out) / config.name) as folder:
+    path = local_path(out) / config.name
+    require_writable(path)
+    with explaining(path), SweepFolder(path) as folder:
         # All stores first: once JAX has taken an accelerator's memory, the small model finds no room there.
         stores = {plan: open_or_extract(plan) for plan in dict.fromkeys(cell.plan for cell in cells)}
-        if jax.process_count() > 1:
-            raise ReLopeError("a sweep runs in one process: start it without a coordinator")
         named = {cell_id(stores[cell.plan], cell): cell for cell in cells}
         folder.write_record(config, axes, stores.values())
         finished = folder.finished()
@@ -136,8 +140,7 @@ def cell_rows(
     evaluation = evaluate(test_scores, data.labels[test], data.groups[test])
     scored = [
         Scored(
-            job.method.name, cell.member.seed, test_scores[i],
-            validation_auc=float(fitted.best_auc[i]), best_epoch=int(fitted.best_epoch[i]),
+            job.method.name, cell.member.seed, test_scores[i], **fitted.record(i, cell.member),
             seconds=round(seconds / len(job.cells), 3), cell=name, member=cell.member.record(),
         )
         for i, (name, cell) in enumerate(job.cells.items())

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.artist import setp
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from experiments.drawing import STYLE
+from experiments.drawing import STYLE, make_figure
 from experiments.grid import SEED, Axis, show
 from experiments.palette import colour
 from relope_jax.methods import METHODS
@@ -40,19 +40,19 @@ class Line:
 def write_plots(folder: Path, axes: Sequence[Axis], rows: Sequence[Row]) -> list[Path]:
     """`<axis>.png` for every swept axis but the seed; `seed.png` when only seeds are swept."""
     swept = [axis for axis in axes if axis.field != SEED]
-    with plt.rc_context({**STYLE, "font.size": 10, "axes.axisbelow": True}):
+    with matplotlib.rc_context({**STYLE, "font.size": 10, "axes.axisbelow": True}):
         if not swept:
             return [_save(folder / "seed.png", seed_plot(rows))]
         return [_save(folder / f"{axis.field}.png", axis_plot(axis, swept, rows)) for axis in swept]
 
 
-def axis_plot(axis: Axis, swept: Sequence[Axis], rows: Sequence[Row]) -> plt.Figure:
+def axis_plot(axis: Axis, swept: Sequence[Axis], rows: Sequence[Row]) -> Figure:
     """A line a method and setting of the other axes; methods without the axis are dashed."""
     others = [other.field for other in swept if other is not axis]
     lines, title = make_lines(axis, others, rows), _seeds_note(rows)
     if len(lines) > MOST_LINES:
         lines, title = make_lines(axis, [], rows), f"{title}; averaged over {', '.join(others)}"
-    figure, panel = plt.subplots(figsize=(7.0, 4.2), layout="constrained")
+    figure, panel = make_figure(7.0, 4.2)
     place = _set_scale(panel, axis)
     shades = _shades(lines)
     for i, line in enumerate(lines):
@@ -83,10 +83,10 @@ def make_lines(axis: Axis, others: Sequence[str], rows: Sequence[Row]) -> list[L
     ]
 
 
-def seed_plot(rows: Sequence[Row]) -> plt.Figure:
+def seed_plot(rows: Sequence[Row]) -> Figure:
     """Every method's seeds as points around their mean."""
     methods = list(dict.fromkeys(row["method"] for row in rows))
-    figure, panel = plt.subplots(figsize=(1.6 + 1.5 * len(methods), 4.2), layout="constrained")
+    figure, panel = make_figure(1.6 + 1.5 * len(methods), 4.2)
     for x, method in enumerate(methods):
         auc = np.array([row["auc"] for row in rows if row["method"] == method])
         offsets = 0.28 * (np.arange(len(auc)) / max(len(auc) - 1, 1) - 0.5) * (len(auc) > 1)
@@ -112,7 +112,7 @@ def scale_of(values: Sequence[Any]) -> str:
     return "log" if len(positive) == len(values) else "even"
 
 
-def _set_scale(panel: plt.Axes, axis: Axis) -> dict[Any, float]:
+def _set_scale(panel: Axes, axis: Axis) -> dict[Any, float]:
     """Prepare the x axis, ticks at the values; returns where each value is."""
     scale = scale_of(axis.values)
     place = {value: float(i if scale == "even" else value) for i, value in enumerate(axis.values)}
@@ -125,11 +125,11 @@ def _set_scale(panel: plt.Axes, axis: Axis) -> dict[Any, float]:
     if scale == "even":
         panel.set_xlim(-0.4, len(place) - 0.6)
     if max(len(show(value)) for value in place) > 60 / len(place):
-        plt.setp(panel.get_xticklabels(), rotation=30, ha="right", rotation_mode="anchor")
+        setp(panel.get_xticklabels(), rotation=30, ha="right", rotation_mode="anchor")
     return place
 
 
-def _line(panel: plt.Axes, line: Line, place: dict[Any, float], shade: tuple, marker: str) -> None:
+def _line(panel: Axes, line: Line, place: dict[Any, float], shade: tuple, marker: str) -> None:
     values = sorted(line.auc, key=place.__getitem__)
     x = np.array([place[value] for value in values])
     seeds = [np.array(line.auc[value]) for value in values]
@@ -145,7 +145,7 @@ def _line(panel: plt.Axes, line: Line, place: dict[Any, float], shade: tuple, ma
     )  # fmt: skip
 
 
-def _reference(panel: plt.Axes, line: Line, shade: tuple) -> None:
+def _reference(panel: Axes, line: Line, shade: tuple) -> None:
     auc = line.auc[None]
     panel.axhline(float(np.mean(auc)), linestyle="--", color=shade, linewidth=1.5, label=line.label)
     if len(auc) > 1:
@@ -173,9 +173,8 @@ def _label(method: str, setting: Sequence[tuple[str, Any]]) -> str:
     return f"{METHODS[method].title}\n  {values}" if values else METHODS[method].title
 
 
-def _save(path: Path, figure: plt.Figure) -> Path:
+def _save(path: Path, figure: Figure) -> Path:
     scratch = path.with_name(f".{path.name}")
     figure.savefig(scratch, format="png", dpi=160)
-    plt.close(figure)
     scratch.replace(path)
     return path

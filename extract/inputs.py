@@ -16,6 +16,7 @@ from relope_jax.baselines.inputs import CONFIDENCE, EMBEDDINGS, LARGE, SAMPLES
 from relope_jax.errors import ReLopeError
 from relope_jax.states.answers import Answers, answer_names
 from relope_jax.states.place import open_place
+from relope_jax.states.readable import ReadableStore
 from relope_jax.states.store import SPLITS, Store
 
 UNTRAINED = ("validation", "test")  # whose sampled and stated answers are read: nothing is learned from them
@@ -29,26 +30,30 @@ class Table:
     Attributes:
       plan: whose `model` is asked when `spec` names no server.
       checked: settings that answers which are there already must have; who served them may differ.
+      limit_setting: where `spec.max_tokens` was set; empty when it is fixed.
     """
 
     spec: AnswerSpec
     plan: Extraction
     checked: tuple[str, ...]
+    limit_setting: str = "answers.max_tokens"
 
 
-def make_inputs(config: ConfigDict, store: Store, needs: tuple[str, ...]) -> None:
+def make_inputs(config: ConfigDict, store: ReadableStore, needs: tuple[str, ...]) -> None:
     """Make those inputs of `needs` that `config` says how to make; the large model's answers whenever it names one.
+    Of several stores, only the one that is tested on is asked about: the config describes no other.
 
     Raises:
       ReLopeError: they cannot be made, or others are there under the same name.
     """
+    target = store.pieces[-1].store
     for table in tables(config, needs):
-        if not is_finished(store, table):
-            require_alone(f"{store.path} has no complete answers '{table.spec.name}'")
+        if not is_finished(target, table):
+            require_alone(f"{target.path} has no complete answers '{table.spec.name}'")
             from extract.answers.job import answer  # its dependencies load only when needed
 
             print(f"asking {table.spec.model or table.plan.model.name} for the answers '{table.spec.name}'")
-            answer(table.plan, table.spec, store)
+            answer(table.plan, table.spec, target, table.limit_setting)
     if EMBEDDINGS in needs:
         from extract.embed import embed_store
 
@@ -68,14 +73,15 @@ def tables(config: ConfigDict, needs: tuple[str, ...]) -> list[Table]:
     found = []
     if large.name:
         spec = dataclasses.replace(whole, name=LARGE, model=large.name, base_url=large.base_url)
-        found.append(Table(spec, dataclasses.replace(plan, model=large.model), ("model",)))
+        asked_of = plan if large.base_url else dataclasses.replace(plan, model=large.model)
+        found.append(Table(spec, asked_of, ("model",)))
     if SAMPLES in needs:
         sampling: dict[str, Any] = {name: getattr(inputs, name) for name in ("samples", "temperature", "top_p")}
         spec = dataclasses.replace(small, name=SAMPLES, max_tokens=inputs.max_tokens, **sampling)
-        found.append(Table(spec, plan, ("max_tokens", *sampling)))
+        found.append(Table(spec, plan, ("max_tokens", *sampling), "inputs.max_tokens"))
     if CONFIDENCE in needs:
         spec = dataclasses.replace(small, name=CONFIDENCE, ask="confidence", max_tokens=CONFIDENCE_TOKENS)
-        found.append(Table(spec, plan, ("ask",)))
+        found.append(Table(spec, plan, ("ask",), limit_setting=""))
     return found
 
 

@@ -15,6 +15,7 @@ from extract.batching import is_out_of_memory
 from extract.capture import Capture
 from extract.crashes import Suspects
 from extract.datasets import Dataset
+from extract.datasets.grouping import contents
 from extract.generation import Answer, Generated, generate
 from extract.health import Health
 from extract.images import LeftOut
@@ -259,6 +260,7 @@ class PartExtractor:
             "sample_id": sample.sample_id, "group": sample.group, "split": self.splits[sample.group],
             "question": sample.question, "prompt": query.text, "answer": sample.answer,
             "images": [os.path.abspath(path) for path in sample.images],  # reports are written from anywhere
+            "contents": contents(sample),
             "caption": "\n".join(self.queries.captions(sample)),
         } | span._asdict()  # fmt: skip
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
-PLACE = re.compile(r"<image (\d+)>")  # where image k of a question belongs in its text, k from 1
+PLACE = re.compile(r"<image (\d{1,4})>")  # where image k of a question belongs in its text, k from 1
 
 
 def place_images(text: str, n_images: int) -> tuple[list[dict[str, str]], list[int]]:
@@ -34,3 +35,11 @@ def _add_text(content: list[dict[str, str]], text: str) -> None:
         content[-1]["text"] += text
     elif text:
         content.append({"type": "text", "text": text})
+
+
+def unplaced(texts: Iterable[str], n_images: int) -> str:
+    """Why a question of these texts cannot be asked with so many images: it places others; "" when it can."""
+    placed = {int(number) for text in texts for number in PLACE.findall(text)}
+    if beyond := sorted(k for k in placed if k > n_images):
+        return f"it places <image {beyond[0]}>, and its row has {n_images} images"
+    return ""

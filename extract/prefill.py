@@ -9,25 +9,35 @@ from PIL import Image
 
 from extract.backbone import Backbone
 from extract.capture import Capture
+from extract.images import LeftOut, read_image
+from extract.pixels import as_rgb
 from extract.prompts import build_inputs
+from relope_jax.errors import ReLopeError
 from relope_jax.states.ragged import TokenStates
 
 
 def prefill(backbone: Backbone, queries: list[tuple[str, Image.Image | str | Path | None]], layer: int) -> TokenStates:
     """States of `(text, image)` queries, ready for a restored router; image may be a path or None.
 
+    An image is shown as the extraction shows it: turned as its EXIF orientation says, transparent parts white.
+
     >>> states = prefill(backbone, [("what is the red shape?", "photo.png")], layer=24)
     >>> relope_jax.restore("runs/quickstart", method="relope")(states)
+
+    Raises:
+      ReLopeError: an image file cannot be read.
     """
-    opened = [(text, _open(image)) for text, image in queries]
+    opened = [(text, _picture(image)) for text, image in queries]
     inputs = build_inputs(backbone, opened)
     with torch.inference_mode(), Capture(backbone, [layer], inputs["attention_mask"], stop_after=True) as capture:
         backbone.model(**inputs)
     return capture.states(layer)
 
 
-def _open(image: Image.Image | str | Path | None) -> Image.Image | None:
-    if isinstance(image, (str, Path)):
-        with Image.open(image) as file:
-            return file.convert("RGB")
-    return image
+def _picture(image: Image.Image | str | Path | None) -> Image.Image | None:
+    if isinstance(image, Image.Image):
+        return as_rgb(image)
+    try:
+        return None if image is None else read_image(Path(image))
+    except LeftOut as error:
+        raise ReLopeError(str(error)) from error

@@ -60,6 +60,8 @@ class Queries:
           LeftOut: the sample cannot be asked; the message says why.
           StepFailed: the model's processor refuses it.
         """
+        if sample.missing:
+            raise LeftOut(sample.missing)
         _refuse_broken_text(sample)
         sizes = [image_size(path) for path in sample.images]
         text = self._dataset.prompt(sample)

@@ -22,7 +22,7 @@ from extract.settings import Extraction, mismatches, plan_from_config
 from extract.source import graders_digest
 from relope_jax.config import define_config_flag, parse_flags
 from relope_jax.errors import ReLopeError, exit_on_error
-from relope_jax.states.files import explaining_full_disk, to_json
+from relope_jax.states.files import explaining, to_json
 from relope_jax.states.manifest import IDENTITY, MANIFEST, PART, REGRADING, Manifest, Part, is_regrading
 from relope_jax.states.place import Place, open_place
 from relope_jax.states.store import Store
@@ -42,7 +42,7 @@ def regrade(plan: Extraction) -> str:
     place = open_place(plan.store)
     if not is_regrading(place):
         Store(plan.store)  # says what is wrong before a lock is written there
-    with explaining_full_disk(place.url), place.lock(Shard().lock):
+    with explaining(place.url), place.lock(Shard().lock):
         if is_regrading(place):
             _publish(place)  # what a killed process had prepared
         store = Store(plan.store)

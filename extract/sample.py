@@ -15,6 +15,7 @@ class Sample:
       answer: the reference; with `choices` a letter (A, B, ...) or the text of a choice.
       accepted: further right answers of an open question.
       images: files; empty for a question about no image.
+      missing: what it lacks, such as its image, as the reason for leaving it out; empty when it can be asked.
     """
 
     sample_id: str
@@ -24,3 +25,4 @@ class Sample:
     images: tuple[Path, ...] = ()
     choices: tuple[str, ...] = ()
     accepted: tuple[str, ...] = ()
+    missing: str = ""

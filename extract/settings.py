@@ -13,9 +13,10 @@ from ml_collections import ConfigDict
 
 from extract.images import READING
 from extract.source import adapter_source, dataset_source, graders_digest, is_local, model_source, model_title
-from extract.spec import DatasetSpec, ExtractSpec, ModelSpec
+from extract.spec import TOY_MODELS, DatasetSpec, ExtractSpec, ModelSpec
 from extract.text import SHORT, shortened
 from relope_jax.errors import ReLopeError
+from relope_jax.paths import expand, folder_name
 from relope_jax.states.manifest import MANIFEST, Identity, difference
 from relope_jax.states.place import open_place
 from relope_jax.states.store import Store
@@ -42,16 +43,15 @@ def plan_from_config(config: ConfigDict) -> Extraction:
     for part in (file, dataset.modality, dataset.variant, dataset.only_split):
         named += f"-{_slug(part)}" if part else ""
     named += f"-l{'-'.join(map(str, extract.all_layers))}"
-    folder = config.stores.rstrip("/")
-    return Extraction(model, dataset, extract, config.store or f"{folder}/{named}")
+    folder = expand(config.stores).rstrip("/")
+    return Extraction(model, dataset, extract, expand(config.store) or f"{folder}/{named}")
 
 
 def _called(name: str) -> str:
-    """A hub name; of a local folder its own name, and a mark that tells it from others of that name."""
-    if not name or not os.path.isdir(name):
+    """A hub name; of a local folder its own name, and a mark that distinguishes it from others of that name."""
+    if not name or name in TOY_MODELS or not os.path.isdir(name):
         return name
-    whole = os.path.realpath(name)
-    return f"{os.path.basename(whole)}-{hashlib.sha256(whole.encode()).hexdigest()[:6]}"
+    return f"{folder_name(name)}-{hashlib.sha256(os.path.realpath(name).encode()).hexdigest()[:6]}"
 
 
 def _slug(name: str) -> str:

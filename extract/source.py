@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
 from extract.datasets import get_dataset
 from extract.spec import TOY_MODELS, DatasetSpec, ModelSpec
 from relope_jax.errors import ReLopeError
+from relope_jax.paths import folder_name
 from relope_jax.states.files import sha256
 
 GRADERS = Path(__file__).with_name("grading")
@@ -50,7 +50,7 @@ def model_source(spec: ModelSpec) -> str:
 
 def model_title(spec: ModelSpec) -> str:
     """What a store calls its model: a local folder's own name, however its path is spelled, or the name on the hub."""
-    return _own_name(spec.name) if is_local(spec) else spec.name
+    return folder_name(spec.name) if is_local(spec) else spec.name
 
 
 def answering_model(spec: ModelSpec) -> str:
@@ -83,12 +83,12 @@ def dataset_source(spec: DatasetSpec) -> dict[str, Any]:
     """The dataset's settings, its prompt template, and the digest of its tables where they are still at hand.
 
     Of a path only its last part is kept, for readers: the digest counts, wherever the tables lie and however their
-    path is spelled. Images that lie beside a table as files are not read here: there may be gigabytes of them.
+    path is spelled. Images in files next to a table are not read here: there may be gigabytes of them.
     """
     dataset = get_dataset(spec.name)
     source = dataclasses.asdict(spec) | {"prompt_template": dataset.prompt_template}
     del source["image_cache"]  # a place; it shapes nothing
-    source["path"] = _own_name(spec.path) if spec.path else ""
+    source["path"] = folder_name(spec.path) if spec.path else ""  # the digest below says what is there
     captions = Path(spec.captions)
     source["captions"] = sha256(captions) if captions.is_file() else captions.name
     tables = [Path(spec.path)] if Path(spec.path).is_file() else []
@@ -108,11 +108,6 @@ def graders_digest() -> str:
     for file in sorted(GRADERS.glob("*.py"), key=lambda file: file.name):
         digest.update(file.name.encode() + b"\n" + file.read_bytes().replace(b"\r\n", b"\n"))
     return digest.hexdigest()
-
-
-def _own_name(path: str) -> str:
-    """The last part of a path, the same for every spelling: `x/`, `./x`, `y/../x`, and a link to x."""
-    return os.path.basename(os.path.realpath(path))
 
 
 def _folder_digest(folder: Path) -> str:

@@ -9,6 +9,7 @@ import urllib.parse
 from typing import Any
 
 from relope_jax.errors import ReLopeError, require_choice, require_range
+from relope_jax.paths import expand_fields
 
 TOY_MLLM = "toy-mllm"
 TOY_MODELS = (TOY_MLLM, "toy-small", "toy-large")  # built from pretrained parts in PyPI packages
@@ -50,6 +51,11 @@ class ModelSpec:
         require_range("model.max_pixels", self.max_pixels, 0)
         if self.max_pixels and self.min_pixels > self.max_pixels:
             raise ReLopeError(f"model.min_pixels is {self.min_pixels}, above model.max_pixels, {self.max_pixels}")
+        expand_fields(self, *self.paths())
+
+    def paths(self) -> tuple[str, ...]:
+        """Fields that may name a folder of this machine."""
+        return ("name", "adapter")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +93,7 @@ class DatasetSpec:
     only_split: str = ""
 
     def __post_init__(self) -> None:
+        expand_fields(self, "path", "image_cache", "captions")
         require_choice("dataset.modality", self.modality, ("", "text", "image"))
         require_choice("dataset.only_split", self.only_split, ("", "train", "validation", "test"))
         require_range("dataset.max_questions", self.max_questions, 0)
@@ -119,6 +126,7 @@ class ExtractSpec:
     labels_from: str = ""
 
     def __post_init__(self) -> None:
+        expand_fields(self, "labels_from")
         require_choice("extract.state_dtype", self.state_dtype, ("bfloat16", "float32"))
         for field in ("layer", "max_new_tokens", "token_budget", "part_size"):
             require_range(f"extract.{field}", getattr(self, field), 1)
@@ -139,7 +147,7 @@ class AnswerSpec:
       name: what the answers are called; they are written to STORE/answers/NAME.parquet.
       model: the model's name on the server; unused in process.
       base_url: an OpenAI-compatible server, such as http://localhost:8000/v1; empty asks the config's small model in
-        process.
+        process. A query is sent with every request; with Azure's ?api-version=... the key also goes into its header.
       key_env: NAME of the environment variable that holds the key; empty sends no key.
       splits: whose questions are asked.
       ask: "question", or "confidence": how likely it is that the small model's answer in the store is right.
@@ -181,12 +189,13 @@ class AnswerSpec:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
             raise ReLopeError(f"answers.name is '{self.name}'; it names a file: letters, digits, '.', '_' and '-'")
-        if self.base_url and not _is_plain_url(self.base_url):  # not repeated: it may hold a key
-            raise ReLopeError("answers.base_url must look like http://host:8000/v1, without credentials or a query")
+        if self.base_url:
+            require_server_url("answers.base_url", self.base_url)
         if not self.splits:
             raise ReLopeError("answers.splits is empty; it can be ('train', 'validation', 'test')")
         for split in self.splits:
             require_choice("answers.splits", split, ("train", "validation", "test"))
+        expand_fields(self, "cache")
         require_choice("answers.ask", self.ask, ("question", "confidence"))
         if self.ask == "confidence" and self.samples:
             raise ReLopeError("answers.ask=confidence takes one greedy answer: leave answers.samples at 0")
@@ -205,17 +214,50 @@ class AnswerSpec:
     def extra_fields(self) -> dict[str, Any] | None:
         """`extra` as an object; None when it is not one."""
         try:
-            fields = json.loads(self.extra or "{}")
-        except json.JSONDecodeError:
+            fields = json.loads(self.extra or "{}", parse_constant=_no_number)
+        except (ValueError, RecursionError):
             return None
         return fields if isinstance(fields, dict) else None
 
 
-def _is_plain_url(text: str) -> bool:
-    """Whether `text` is scheme, host, maybe a port and a path, and nothing more."""
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+# A base_url is written to files, so no part of its query may be a key: neither by its name nor by its looks.
+_SECRET_NAME = re.compile(
+    "key|token|secret|pass|pwd|auth|cred|bearer|jwt|cookie|session|signature|(?<![a-z])(?:code|sig|sign|sas)(?![a-z])"
+)
+_SECRET_VALUE = re.compile(r"(?i:sk|pk|ghp|hf|xai|gsk)[-_]\w.*|eyJ.*|[\w+/=-]{32,}")
+
+
+def require_server_url(field: str, text: str) -> None:
+    """Raise ReLopeError unless `text` is the address of a server: scheme, host, maybe a port, a path and a query that
+    holds no key. The message never repeats it."""
     try:
         url = urllib.parse.urlsplit(text)
-        plain = not (set("@?#") & set(text) or re.search(r"\s", text))
-        return url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0 and plain
+        plain = not (set("@#\\") & set(text)) and text.isprintable() and " " not in text
+        good = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0 and plain
     except ValueError:
-        return False
+        good = False
+    if not good:
+        raise ReLopeError(
+            f"{field} must look like http://host:8000/v1, or https://NAME.openai.azure.com/openai/deployments/"
+            "DEPLOYMENT?api-version=2024-10-21, without credentials"
+        )
+    if url.path.rstrip("/").endswith("/chat/completions"):
+        raise ReLopeError(f"{field} ends in /chat/completions, which is added to it: leave that out")
+    if _holds_a_key(url.query):
+        raise ReLopeError(
+            f"{field} has what looks like a key in its query, and would be written to files: put the key into the "
+            "environment variable that answers.key_env names, and leave it out of the address, without credentials"
+        )
+
+
+def _holds_a_key(query: str) -> bool:
+    """Whether a parameter of a query is a key by its name, or by its name's or its value's looks."""
+    for part in filter(None, re.split("[&;]", query)):
+        name, _, value = (urllib.parse.unquote_plus(piece) for piece in part.partition("="))
+        if _SECRET_NAME.search(name.lower()) or _SECRET_VALUE.fullmatch(name) or _SECRET_VALUE.fullmatch(value):
+            return True
+    return False

@@ -18,7 +18,7 @@ def draw(samples: Sequence[Sample], spec: DatasetSpec) -> list[Sample]:
       ReLopeError: no sample is of `spec.modality`.
     """
     if spec.modality:
-        samples = [sample for sample in samples if bool(sample.images) == (spec.modality == "image")]
+        samples = [sample for sample in samples if bool(sample.images or sample.missing) == (spec.modality == "image")]
         if not samples:
             kind = "with" if spec.modality == "image" else "without"
             raise ReLopeError(f"{spec.name} has no question {kind} an image: leave --config.dataset.modality out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from relope_jax.errors import ReLopeError
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 REPLACEMENT = "\ufffd"
+LFS_POINTER = b"version https://git-lfs"
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # also how UTF-32 begins
 SHORT = 300  # characters of somebody else's text that a message repeats
 
 
@@ -16,14 +19,25 @@ def read_text(path: Path) -> str:
     """The text of a user's file: UTF-8, with or without a byte order mark, whatever the locale.
 
     Raises:
-      ReLopeError: the file cannot be read, or is not UTF-8.
+      ReLopeError: the file cannot be read, is not UTF-8, or is a Git LFS pointer.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ReLopeError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ReLopeError(f"{path} is not UTF-8 text: {error}; save it as UTF-8") from error
+        problem = "it looks like UTF-16" if error.object[:2] in UTF_16 else str(error)
+        raise ReLopeError(f"{path} is not UTF-8 text: {problem}; save it as UTF-8") from error
+    if "\0" in text[:4]:  # UTF-16 without its mark is valid UTF-8
+        raise ReLopeError(f"{path} is not UTF-8 text: it looks like UTF-16; save it as UTF-8")
+    if text.startswith(LFS_POINTER.decode()):
+        raise ReLopeError(f"{path} is a Git LFS pointer, not the file: fetch it with `git lfs pull`")
+    return text
+
+
+def is_lfs_pointer(data: bytes) -> bool:
+    """Whether a file that starts with `data` is what Git leaves where it did not fetch a large file."""
+    return data.startswith(LFS_POINTER)
 
 
 def has_surrogate(text: str) -> bool:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
-import json
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFilter
 
+from extract.datasets.rows import Row
+from extract.datasets.tables import json_lines
+from extract.images import decode_image
+from extract.pixels import as_rgb
 from extract.places import PLACE
+from extract.text import shortened
 from relope_jax.errors import ReLopeError, nearest
 
 CAPTION_TEMPLATE = "[Image: {caption}]"  # what stands in place of an image
@@ -89,8 +93,8 @@ class Variant:
         if self.kind == "caption":
             if len(captions or ()) != len(images):
                 raise ReLopeError(
-                    f"the variant 'caption' needs one caption an image: '{key}' has {len(images)} images and "
-                    f"{len(captions or ())} captions"
+                    f"the variant 'caption' needs one caption an image: '{shortened(key, 60)}' has "
+                    f"{len(images)} images and {len(captions or ())} captions"
                 )
             return _with_captions(text, captions or ()), ()
         return text, tuple(self._change(image, f"{key}/{i}") for i, image in enumerate(images))
@@ -98,11 +102,11 @@ class Variant:
     def _change(self, image: Image.Image, key: str) -> Image.Image:
         match self.kind:
             case "noise":
-                return _add_noise(image.convert("RGB"), self.strength, key)
+                return _add_noise(as_rgb(image), self.strength, key)
             case "jpeg":
-                return _through_jpeg(image.convert("RGB"), int(self.strength))
+                return _through_jpeg(as_rgb(image), int(self.strength))
             case "blur":
-                return image.convert("RGB").filter(ImageFilter.GaussianBlur(self.strength))
+                return as_rgb(image).filter(ImageFilter.GaussianBlur(self.strength))
         return image
 
 
@@ -141,8 +145,7 @@ def _through_jpeg(image: Image.Image, quality: int) -> Image.Image:
     """What is left of an image after saving it as JPEG."""
     file = io.BytesIO()
     image.save(file, "JPEG", quality=quality)
-    with Image.open(file) as decoded:
-        return decoded.convert("RGB")
+    return decode_image(file.getvalue())
 
 
 def _without_places(text: str) -> str:
@@ -177,31 +180,20 @@ def load_captions(path: str | Path) -> dict[str, tuple[str, ...]]:
     Raises:
       ReLopeError: no such file, or a line (the message has its number) that is of another form or repeats an id.
     """
-    path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except OSError as error:
-        raise ReLopeError(f"cannot read the captions '{path}': {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ReLopeError(f"{path} is not UTF-8 text: {error}") from error
     captions: dict[str, tuple[str, ...]] = {}
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            sample_id, texts = _parse_captions(line, f"{path}:{number}")
-            if sample_id in captions:
-                raise ReLopeError(f"{path}:{number}: the id '{sample_id}' appears more than once: ids must be unique")
-            captions[sample_id] = texts
+    for where, fields in json_lines(Path(path)):
+        row = Row(where, fields)
+        sample_id, texts = _parse_captions(row)
+        if sample_id in captions:
+            raise row.bad(f"the id '{shortened(sample_id, 60)}' appears more than once: ids must be unique")
+        captions[sample_id] = texts
     return captions
 
 
-def _parse_captions(line: str, where: str) -> tuple[str, tuple[str, ...]]:
-    try:
-        raw: Any = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ReLopeError(f"{where} is not JSON: {error}") from error
-    if not isinstance(raw, dict) or "id" not in raw or ("caption" in raw) == ("captions" in raw):
-        raise ReLopeError(f"{where} needs the field 'id', and 'captions' (a list) or 'caption' (a text)")
-    texts = raw["captions"] if "captions" in raw else [raw["caption"]]
+def _parse_captions(row: Row) -> tuple[str, tuple[str, ...]]:
+    if not row.has("id") or row.has("caption") == row.has("captions"):
+        raise ReLopeError(f"{row.where} needs the field 'id', and 'captions' (a list) or 'caption' (a text)")
+    texts = row.get("captions") if row.has("captions") else [row.get("caption")]
     if not isinstance(texts, list) or not all(isinstance(text, str) and text.strip() for text in texts):
-        raise ReLopeError(f"{where}: a caption is no text, or empty")
-    return str(raw["id"]), tuple(texts)
+        raise row.bad("a caption is no text, or empty")
+    return row.text("id"), tuple(texts)

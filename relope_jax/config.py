@@ -11,7 +11,8 @@ from typing import Any
 from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from relope_jax.errors import ReLopeError, nearest
+from relope_jax.errors import ReLopeError, line_of, nearest
+from relope_jax.paths import local_path
 
 CONFIG_FOLDER = Path(__file__).parent.parent / "experiments" / "configs"
 _ARGUMENTS: list[str] = []  # the command line as `parse_flags` resolved it: ml_collections looks for overrides there
@@ -45,6 +46,10 @@ def parse_flags(argv: list[str]) -> list[str]:
         remaining = flags.FLAGS(resolved)
     except (ReLopeError, flags.Error) as error:
         raise SystemExit(f"error: {error}") from error
+    except OSError as error:  # a config that may not be read
+        if line := line_of(error):
+            raise SystemExit(f"error: {line}") from error
+        raise
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # orbax logs every file it touches
     return remaining
@@ -57,7 +62,7 @@ def config_names() -> list[str]:
 
 def find_config(name: str) -> Path:
     """A config by path, else by name (with or without .py) in experiments/configs."""
-    for candidate in (Path(name), CONFIG_FOLDER / name, CONFIG_FOLDER / f"{name}.py"):
+    for candidate in (local_path(name), CONFIG_FOLDER / name, CONFIG_FOLDER / f"{name}.py"):
         if candidate.is_file():
             return candidate
     raise ReLopeError(f"no config '{name}'{nearest(name, config_names())}; there are: {', '.join(config_names())}")

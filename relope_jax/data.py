@@ -10,8 +10,9 @@ from jaxtyping import Float, Int
 from relope_jax.metrics.evaluate import require_both_labels
 from relope_jax.models.block_spec import Block
 from relope_jax.states.ragged import StateSource, TokenStates, chunks
+from relope_jax.states.readable import ReadableStore, paths_of
 from relope_jax.states.statistics import TokenStatistics, token_statistics
-from relope_jax.states.store import SPLITS, Store, StoreStates
+from relope_jax.states.store import SPLITS, StoreStates
 from relope_jax.training.engine import EngineSpec
 from relope_jax.training.mesh import agreed
 
@@ -37,7 +38,7 @@ class RouterData:
     identity: dict[str, object] = dataclasses.field(default_factory=dict)
 
 
-def load_router_data(store: Store, engine: EngineSpec | None = None) -> RouterData:
+def load_router_data(store: ReadableStore, engine: EngineSpec | None = None) -> RouterData:
     """Open a store for training and check that it can be trained on.
 
     Raises:
@@ -46,8 +47,10 @@ def load_router_data(store: Store, engine: EngineSpec | None = None) -> RouterDa
     engine = engine or EngineSpec()
     labels = store.column("label").astype(np.int64)
     rows = {split: store.rows(split) for split in SPLITS}
+    groups = store.column("group")
     for split in SPLITS:
-        require_both_labels(labels[rows[split]], f"the {split} split of {store.path}")
+        counted = groups[rows[split]] if split == "test" else None  # intervals of test results count groups
+        require_both_labels(labels[rows[split]], f"the {split} split of {paths_of(store, split)}", counted)
     sample_ids = store.column("sample_id").tolist()
     states = open_states(store, engine)
     if isinstance(states, TokenStates):  # streamed states are checked by their checksums and by every step's loss
@@ -59,7 +62,7 @@ def load_router_data(store: Store, engine: EngineSpec | None = None) -> RouterDa
         rows=rows,
         prompts=store.prompts,
         sample_ids=sample_ids,
-        groups=store.column("group"),
+        groups=groups,
         block=store.block,
         identity={"store": store.digest, "layer": store.layer},
     )
@@ -78,12 +81,12 @@ def vector_states(vectors: Float[np.ndarray, "samples d"]) -> TokenStates:
     return TokenStates(vectors, np.zeros((len(vectors), 1), np.int32), np.arange(len(vectors) + 1), vectors)
 
 
-def open_states(store: Store, engine: EngineSpec) -> StateSource:
+def open_states(store: ReadableStore, engine: EngineSpec) -> StateSource:
     """All states in memory when they will be resident on the device, else a view of the store."""
     return store.states() if agreed(engine.resident(device_bytes(store))) else StoreStates(store)
 
 
-def device_bytes(store: Store) -> int:
+def device_bytes(store: ReadableStore) -> int:
     """What the states of a store take on the device: hidden states, and the key cache of ReLope."""
     spec = store.block.spec
     tokens = int(store.column("n_tokens").sum())

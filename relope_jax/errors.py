@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import functools
+import io
+import os
+import signal
 import sys
 from collections.abc import Callable, Iterable
+
+from relope_jax.machine_errors import is_full, refusal
+
+SIGNALLED = 128  # exit status of a shell for a process that a signal ended, less the signal's number
 
 
 class ReLopeError(Exception):
@@ -36,14 +44,71 @@ def require_range(field: str, value: float, low: float, high: float = float("inf
         raise ReLopeError(f"{field} is {value}; it must be {limit}")
 
 
-def exit_on_error(main: Callable[[list[str]], None]) -> Callable[[list[str]], None]:
-    """Wrap a command's main so that a ReLopeError becomes one line on stderr and exit status 1."""
+def line_of(error: BaseException) -> str | None:
+    """The one line that a command prints about an error; None for a bug, which keeps its traceback."""
+    if isinstance(error, ReLopeError):
+        return str(error)
+    if is_full(error):
+        said = refusal(error) or first_line(error)
+        return f"a disk is full ({said}): make space and run the same command again, what is finished is kept"
+    return refusal(error)
 
+
+def exit_on_error(main: Callable[[list[str]], None]) -> Callable[[list[str]], None]:
+    """Wrap a command's main, so that what a user can act on becomes one line on stderr.
+
+    Exit status 1 for an error; 130 for Ctrl-C; 141, without a word, when the reader of the output has gone (`| head`).
+    """
+
+    @functools.wraps(main)
     def wrapped(argv: list[str]) -> None:
+        write_any_text()
         try:
             main(argv)
-        except ReLopeError as error:
-            print(f"error: {error}", file=sys.stderr)
+            flush_output()
+        except BrokenPipeError:
+            _forget_output()
+            sys.exit(SIGNALLED + signal.SIGPIPE)
+        except KeyboardInterrupt:
+            print("interrupted; the same command continues", file=sys.stderr)
+            sys.exit(SIGNALLED + signal.SIGINT)
+        except Exception as error:
+            line = line_of(error)
+            if line is None:
+                raise
+            print(f"error: {line}", file=sys.stderr)
             sys.exit(1)
 
     return wrapped
+
+
+def write_any_text() -> None:
+    """Let stdout and stderr write every text: what the locale's encoding lacks, and half a surrogate pair, becomes an
+    escape such as \\u2014."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def flush_output() -> None:
+    """Write what is printed so far.
+
+    Raises:
+      BrokenPipeError: its reader has gone.
+      ReLopeError: it cannot be written, as on a full disk.
+    """
+    try:
+        if sys.stdout is not None:  # closed, by `>&-`
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _forget_output()
+        raise ReLopeError(f"cannot write the output: {error.strerror}") from error
+
+
+def _forget_output() -> None:
+    """Drop what could not be written, which Python would try again at its end."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)

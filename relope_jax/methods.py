@@ -104,7 +104,8 @@ METHODS: dict[str, Method] = {
         Baseline("oracle", "Oracle", oracle_baseline, QUERY),
     )
 }
-SANITY = ("question_only", "random", "oracle")  # rows of every table
+BLIND = "question_only"  # what every method is compared with
+SANITY = (BLIND, "random", "oracle")  # rows of every table
 
 
 def get_method(name: str) -> Method:

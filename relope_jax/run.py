@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,10 @@ from relope_jax.models.params import load_block
 from relope_jax.models.peft_format import save_peft
 from relope_jax.models.probes import ReLope
 from relope_jax.models.spec import ReLopeSpec
+from relope_jax.paths import absolute, is_url, local_path
+from relope_jax.states.files import explaining, read_json
 from relope_jax.states.ragged import TokenStates
+from relope_jax.states.store import Store
 from relope_jax.training.assembly import stack
 from relope_jax.training.checkpoints import Restored, load_member
 from relope_jax.training.mesh import make_mesh
@@ -82,15 +87,15 @@ class Router:
         matrices = {name: (np.asarray(a[name].get_value()), np.asarray(b[name].get_value())) for name in a}
         model = self._run.config.get("model", {})
         name, below = model.get("name", ""), model.get("adapter", "")
-        save_peft(Path(folder), self._run.block, spec.lora, matrices, base_model=name, below=below)
+        save_peft(local_path(folder), self._run.block, spec.lora, matrices, base_model=name, below=below)
 
 
 class Run:
     """Read access to a run directory."""
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
-        if not (self.path / CONFIG).exists():
+        self.path = local_path(path)
+        if not self._has(CONFIG):
             raise ReLopeError(f"{self.path} is not a run: make one with `python -m experiments.run --config=...`")
 
     @property
@@ -101,7 +106,7 @@ class Run:
     @property
     def record(self) -> dict[str, Any]:
         """config.json: the resolved config, the store it was trained on, and library versions."""
-        return json.loads((self.path / CONFIG).read_text())
+        return read_json(self.path / CONFIG)
 
     @property
     def results(self) -> list[dict[str, Any]]:
@@ -114,19 +119,28 @@ class Run:
         return self._finished(SUMMARY)
 
     def _finished(self, name: str) -> Any:
-        if not (self.path / RESULTS).exists():
+        if not self._has(RESULTS):
             raise ReLopeError(f"the run {self.path} is unfinished: run the same command again to go on")
-        return json.loads((self.path / name).read_text())
+        return read_json(self.path / name)
+
+    def _has(self, name: str) -> bool:
+        with explaining(self.path):
+            return (self.path / name).exists()
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
         """metrics.jsonl: one record a method, seed and epoch."""
-        return [json.loads(line) for line in (self.path / METRICS).read_text().splitlines()]
+        with explaining(self.path):
+            return [json.loads(line) for line in (self.path / METRICS).read_text(encoding="utf-8").splitlines()]
 
     @property
     def scores(self) -> pa.Table:
         """scores.parquet: `sample_id, dataset, split, method, seed, score, label`."""
-        return pq.read_table(self.path / SCORES)
+        return self._table(SCORES)
+
+    def _table(self, name: str) -> pa.Table:
+        with explaining(self.path):
+            return pq.read_table(self.path / name)
 
     @property
     def samples(self) -> pa.Table:
@@ -135,9 +149,32 @@ class Run:
         Raises:
           ReLopeError: an older version made the run, without it.
         """
-        if not (self.path / SAMPLES).exists():
+        if not self._has(SAMPLES):
             raise ReLopeError(f"{self.path} has no {SAMPLES}: delete its {RESULTS} and run the same command again")
-        return pq.read_table(self.path / SAMPLES)
+        return self._table(SAMPLES)
+
+    @functools.cached_property
+    def store(self) -> Store:
+        """The store whose test prompts the run was tested on, found from any working directory.
+
+        It is looked for where it was, then by its way from the run's folder: both may have moved together.
+
+        Raises:
+          ReLopeError: it is at neither place, or it is another one by now.
+        """
+        recorded, layer = self.record["store"], self.config["extract"]["layer"]
+        known = recorded.get("digests") or [recorded["manifest_sha256"]]
+        reasons = []
+        for path in store_paths(self.path, recorded):
+            try:
+                store = Store(path, layer)
+            except ReLopeError as error:
+                reasons.append(str(error))
+                continue
+            if store.digest in known:
+                return store
+            reasons.append(f"{path} is not the store that {self.path} was trained on: it was extracted again since")
+        raise ReLopeError("; ".join(reasons))
 
     @property
     def block(self) -> Block:
@@ -156,3 +193,23 @@ def restore(run_dir: str | Path, method: str, seed: int = 0) -> Router:
       ReLopeError: there is no such run, method or seed.
     """
     return Run(run_dir).restore(method, seed)
+
+
+def store_record(run_dir: Path, store: str) -> dict[str, str]:
+    """What a run's config.json says of where its store is: the whole path, and the way to it from the run's folder
+    when they have a folder in common."""
+    if is_url(store):
+        return {"path": store}
+    whole, run = absolute(store), os.path.realpath(run_dir)
+    record = {"path": whole}
+    if os.path.commonpath([os.path.realpath(whole), run]) != os.path.sep:
+        record["from_run"] = os.path.relpath(os.path.realpath(whole), run)
+    return record
+
+
+def store_paths(run_dir: Path, record: dict[str, Any]) -> list[str]:
+    """Where the store of a run may be, the likeliest place first."""
+    paths = [record["path"]]
+    if "from_run" in record:
+        paths.append(os.path.normpath(os.path.join(os.path.realpath(run_dir), record["from_run"])))
+    return list(dict.fromkeys(paths))

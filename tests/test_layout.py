@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ FORBIDDEN = {"relope_jax": {"torch", "transformers", "extract", "experiments"}, 
 
 def imports(path: Path) -> set[str]:
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -35,3 +36,63 @@ def test_the_library_loads_without_torch():
 
     code = "import sys, relope_jax; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+NO_TEXT = {"Image", "ts", "KvStore", "os"}  # whose `open` opens no text file
+
+
+def opens_text_unnamed(call: ast.Call) -> bool:
+    """Whether a call reads or writes text in the encoding of the locale."""
+    keywords = {keyword.arg: keyword.value for keyword in call.keywords}
+    if "encoding" in keywords:
+        return False
+    if isinstance(call.func, ast.Name):
+        return call.func.id == "open" and _is_text(keywords.get("mode"), call.args[1:2])
+    name = getattr(call.func, "attr", "")
+    owner = getattr(call.func.value, "id", getattr(call.func.value, "attr", "")) if name else ""
+    if owner == "subprocess" and {"text", "universal_newlines"} & keywords.keys():
+        return True
+    if name == "fdopen":
+        return _is_text(keywords.get("mode"), call.args[1:2])
+    if name == "open" and owner not in NO_TEXT:
+        return _is_text(keywords.get("mode"), call.args[:1])  # Path.open(mode)
+    return name in ("read_text", "TextIOWrapper") or (name == "write_text" and owner != "files")
+
+
+def _is_text(mode: ast.expr | None, positional: list[ast.expr]) -> bool:
+    given = mode or next(iter(positional), None)
+    return not (isinstance(given, ast.Constant) and "b" in str(given.value))
+
+
+@pytest.mark.parametrize("package", ["relope_jax", "extract", "experiments"])
+def test_text_files_name_their_encoding(package):
+    """C41: otherwise the locale decides how a file is read."""
+    unnamed = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in sorted((ROOT / package).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and opens_text_unnamed(node)
+    ]
+    assert not unnamed
+
+
+@pytest.mark.parametrize(
+    ("code", "unnamed"),
+    [
+        ("open(p)", True), ("open(p, 'w')", True), ("open(p, 'rb')", False), ("open(p, mode='xb')", False),
+        ("open(p, encoding='utf-8')", False), ("p.open()", True), ("p.open('wb')", False), ("p.open('a')", True),
+        ("p.read_text()", True), ("p.write_text(x)", True), ("p.write_text(x, encoding='utf-8')", False),
+        ("subprocess.run(c, text=True)", True), ("Image.open(p)", False), ("ts.open(s)", False),
+        ("ts.KvStore.open(s)", False), ("os.fdopen(d, 'w')", True), ("write_text(p, x)", False),
+        ("self._open(n)", False), ("prompt(text=x)", False),
+    ],
+)  # fmt: skip
+def test_unnamed_encodings_are_found(code, unnamed):
+    assert opens_text_unnamed(ast.parse(code).body[0].value) == unnamed
+
+
+def test_no_figure_needs_a_backend():
+    """C40: pyplot would load one, and matplotlib is imported in one place, without the one that MPLBACKEND names."""
+    for path in (ROOT / "experiments").rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"import .*pyplot|matplotlib\.use\(", text), path

@@ -177,7 +177,7 @@ def _write_questions(model: RandomModel, folder: Path, count: int) -> Path:
         Image.new("RGB", (IMAGE_SIZE, IMAGE_SIZE), (i % 256, i // 256, 0)).save(folder / f"{i}.png")
         lines.append(json.dumps({"question": text, "answer": "x", "image": f"{i}.png"}))
     path = folder / f"{count}.jsonl"
-    path.write_text("\n".join(lines))
+    path.write_text("\n".join(lines), encoding="utf-8")
     return path
 
 

@@ -141,13 +141,13 @@ def peak_memory(function: Callable[..., Any], *args: str) -> float:
         f"import sys; sys.path.insert(0, '{ROOT}'); from {module} import {name}; from {__name__} import high_water; "
         f"{name}(*sys.argv[1:]); print(high_water())"
     )
-    done = subprocess.run([sys.executable, "-c", code, *args], stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code, *args], stdout=subprocess.PIPE, encoding="utf-8", check=True)
     return float(done.stdout.split()[-1])
 
 
 def high_water() -> float:
     """Peak resident MB of this process; getrusage would count its parent's, too."""
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
     return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) / 1e3
 
 

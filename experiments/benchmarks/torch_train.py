@@ -86,7 +86,7 @@ class Standardize(nn.Module):
     def __init__(self, moments: Moments):
         super().__init__()
         self.register_buffer("offset", torch.from_numpy(moments.mean))
-        self.register_buffer("inv_std", 1 / torch.from_numpy(moments.std).clamp(min=1e-6))
+        self.register_buffer("inv_std", torch.from_numpy(moments.inverse_std()))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return (x - self.offset) * self.inv_std

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.studies import paper
-from experiments.studies.rows import SIGNIFICANT, corrected, standard_error
+from experiments.studies.rows import SIGNIFICANT, corrected
 from relope_jax.methods import METHODS
-from relope_jax.metrics.auc import Z_95
+from relope_jax.metrics.intervals import Z_95
 from relope_jax.run import Run
 
 
@@ -22,7 +22,7 @@ def mean_difference(runs: Sequence[Run], first: str, second: str) -> tuple[float
     for run in runs:
         sign, found = _difference(run, first, second)
         values.append(sign * found["difference"])
-        errors.append(standard_error(found, "difference", "low", "high"))
+        errors.append((found["high"] - found["low"]) / (2 * Z_95))  # intervals of differences are symmetric
     return float(np.mean(values)), math.sqrt(sum(e * e for e in errors)) / len(runs)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,8 @@ from ml_collections import ConfigDict
 from experiments import pipeline, sweep
 from experiments.drawing import to_svg, write_pdf
 from experiments.page import Section, bullets, page, picture
-from experiments.rundir import recorded_config
+from experiments.recorded import SCRATCH, recorded_config, without_places
+from experiments.rundir import run_folder
 from experiments.studies import get_studies
 from experiments.studies.study import Done, Job, Outcome, Study
 from experiments.tables import to_html, to_text, write_tables
@@ -21,9 +21,10 @@ from extract.settings import plan_from_config
 from extract.source import dataset_source, model_source
 from relope_jax.errors import ReLopeError
 from relope_jax.run import CONFIG, RESULTS, Run
-from relope_jax.states.files import write_text
+from relope_jax.states.files import read_json, require_writable, write_text
 
 PAGE, PDF = "report.html", "report.pdf"
+DIGESTED = (*SCRATCH, "dataset.path", "dataset.captions")  # places, and what `dataset_source` has digests of
 
 
 def run(config: ConfigDict) -> Path:
@@ -34,7 +35,8 @@ def run(config: ConfigDict) -> Path:
     """
     if jax.process_count() > 1:
         raise ReLopeError("a study runs in one process: start it without a coordinator")
-    studies, folder = get_studies(config.study), Path(config.runs) / config.name
+    studies, folder = get_studies(config.study), run_folder(config)
+    require_writable(folder)
     work = {study.name: study.jobs(config) for study in studies}
     worker = Worker([job for jobs in work.values() for job in jobs])
     outcomes, failed = [], []
@@ -80,7 +82,7 @@ class Worker:
                 else:
                     pipeline.run(job.config)
                 self._waiting.remove(job.name)
-        runs = {job.name: Run(Path(job.config.runs) / job.name) for job in jobs if not job.grid}
+        runs = {job.name: Run(run_folder(job.config)) for job in jobs if not job.grid}
         return Done(runs, {job.name: self._sweeps[job.name] for job in jobs if job.grid})
 
     def _announce(self, job: Job) -> None:
@@ -95,11 +97,11 @@ def is_finished(config: ConfigDict) -> bool:
 
     One of others is not, and says itself what differs when it is opened. The store may be gone.
     """
-    path = Path(config.runs) / config.name
+    path = run_folder(config)
     if not (path / RESULTS).exists():
         return False
-    record = json.loads((path / CONFIG).read_text())
-    if record["config"] != recorded_config(config):
+    record = read_json(path / CONFIG)
+    if without_places(record["config"], DIGESTED) != without_places(recorded_config(config), DIGESTED):
         return False
     plan, store = plan_from_config(config), record["store"]
     wanted = {"source": model_source(plan.model)} | dataset_source(plan.dataset)

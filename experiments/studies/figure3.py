@@ -67,7 +67,7 @@ def outcome(config: ConfigDict, done: Done) -> Outcome:
 
 def read(folder: Path) -> list[dict[str, str]]:
     """results.csv of a sweep."""
-    with (folder / "results.csv").open(newline="") as file:
+    with (folder / "results.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 

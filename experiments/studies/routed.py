@@ -10,8 +10,8 @@ import numpy as np
 from experiments.studies.rows import SIGNIFICANT
 from experiments.tested import RoutedSplit
 from relope_jax.methods import METHODS
-from relope_jax.metrics.auc import Z_95
 from relope_jax.metrics.holm import holm
+from relope_jax.metrics.intervals import Z_95
 from relope_jax.metrics.routing_bootstrap import bootstrap_routing
 from relope_jax.metrics.summary import Estimate
 

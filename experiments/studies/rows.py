@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.entries import Entry
-from relope_jax.metrics.auc import Z_95
 from relope_jax.metrics.holm import holm
+from relope_jax.metrics.intervals import Units, auc_interval, few_warning, two_sided_p
 from relope_jax.run import Run
 
 SIGNIFICANT = 0.05
@@ -22,22 +22,31 @@ def auc_entry(run: Run, method: str, paper: float | None = None, mark: str = "")
     return Entry(found["auc"], found["auc_low"], found["auc_high"], paper, mark)
 
 
-def standard_error(found: dict[str, Any], value: str = "auc", low: str = "auc_low", high: str = "auc_high") -> float:
-    """Of a value whose 95 % interval is known; that of an AUC ends at 1, where its lower half tells more."""
-    return max(found[high] - found[value], found[value] - found[low]) / Z_95
+class Measured(NamedTuple):
+    """An AUC, or the mean of some on different questions: its standard error, and the units that it was measured on."""
+
+    auc: float
+    error: float
+    units: Units
+
+    def entry(self, paper: float | None = None) -> Entry:
+        """With its 95% interval."""
+        low, high = auc_interval(np.array(self.auc), np.array(self.error**2), self.units)
+        return Entry(self.auc, float(low), float(high), paper)
 
 
-def entry_error(entry: Entry) -> float:
-    """Standard error of an entry with an interval."""
-    return max(entry.high - entry.value, entry.value - entry.low) / Z_95
+def mean_auc(runs: Sequence[Run], method: str) -> Measured:
+    """A method's mean AUC over datasets, whose questions are independent of each other. Its interval is as careful as
+    the dataset with the fewest answers of one kind needs it."""
+    rows = [run.summary["methods"][method] for run in runs]
+    value = sum(row["auc"] for row in rows) / len(rows)
+    error = math.sqrt(sum(row["auc_error"] ** 2 for row in rows)) / len(rows)
+    return Measured(value, error, min((units_of(run) for run in runs), key=lambda units: units.rarer))
 
 
-def mean_entry(entries: Sequence[Entry], paper: float | None = None) -> Entry:
-    """The mean over datasets, whose questions are independent of each other."""
-    errors = [entry_error(entry) for entry in entries]
-    error = math.sqrt(sum(e * e for e in errors)) / len(entries)
-    value = sum(entry.value for entry in entries) / len(entries)
-    return Entry(value, value - Z_95 * error, value + Z_95 * error, paper)
+def units_of(run: Run) -> Units:
+    """The independent units of a run's test split."""
+    return Units(**run.summary["units"])
 
 
 def marks(run: Run, methods: Sequence[str]) -> dict[str, str]:
@@ -50,12 +59,13 @@ def marks(run: Run, methods: Sequence[str]) -> dict[str, str]:
 
 
 def base_rates(runs: Sequence[Run], titles: Sequence[str]) -> str:
-    """How often the small model is right on each column's test questions."""
+    """How often the small model is right on each column's test questions, and where intervals are only approximate."""
     parts = []
     for run, title in zip(runs, titles, strict=True):
         row = run.results[0]
         parts.append(f"{title} {row['base_rate']:.0%} of {row['n_test']}")
-    return f"Small model right: {', '.join(parts)} test questions."
+    few = [f"{title}: {text}" for run, title in zip(runs, titles, strict=True) if (text := few_warning(units_of(run)))]
+    return " ".join([f"Small model right: {', '.join(parts)} test questions.", *few])
 
 
 class Comparison(NamedTuple):
@@ -70,7 +80,7 @@ class Comparison(NamedTuple):
 def sentences(comparisons: Sequence[Comparison]) -> list[str]:
     """What every comparison found, and whether it is more than sampling (Holm-corrected for all of them)."""
     differences = [found.one["auc"] - found.other["auc"] for found in comparisons]
-    errors = [math.hypot(standard_error(found.one), standard_error(found.other)) for found in comparisons]
+    errors = [math.hypot(found.one["auc_error"], found.other["auc_error"]) for found in comparisons]
     texts = []
     for found, difference, p in zip(comparisons, differences, corrected(differences, errors), strict=True):
         verdict = "a significant difference" if p < SIGNIFICANT else "no significant difference"
@@ -83,5 +93,4 @@ def sentences(comparisons: Sequence[Comparison]) -> list[str]:
 
 def corrected(values: Sequence[float], errors: Sequence[float]) -> list[float]:
     """Two-sided p-values of "this value is 0", Holm-corrected for all of them."""
-    p = [math.erfc(abs(v) / e / math.sqrt(2)) if e else 1.0 for v, e in zip(values, errors, strict=True)]
-    return holm(np.array(p)).tolist()
+    return holm(np.array([two_sided_p(*pair) for pair in zip(values, errors, strict=True)])).tolist()

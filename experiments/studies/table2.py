@@ -8,7 +8,7 @@ from experiments.entries import Table
 from experiments.studies import paper
 from experiments.studies.comparisons import compare_means
 from experiments.studies.jobs import Backbone, backbones, datasets, main_run, main_runs
-from experiments.studies.rows import auc_entry, base_rates, marks, mean_entry
+from experiments.studies.rows import auc_entry, base_rates, marks, mean_auc
 from experiments.studies.study import Done, Outcome, Study
 from relope_jax.methods import METHODS
 from relope_jax.run import Run
@@ -33,7 +33,7 @@ def table(backbone: Backbone, runs: dict[str, Run]) -> Table:
     rows = []
     for method in methods:
         entries = [auc_entry(run, method, mark=marked[dataset][method]) for dataset, run in runs.items()]
-        mean = mean_entry(entries, paper.share(paper.TABLE2_AVERAGE.get(method)))
+        mean = mean_auc(list(runs.values()), method).entry(paper.share(paper.TABLE2_AVERAGE.get(method)))
         rows.append((METHODS[method].title, (*entries, mean)))
     return Table(
         name=f"{backbone.prefix}table2",

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from experiments.entries import Entry, Table
+from experiments.entries import Table
 from experiments.studies.jobs import NO_LARGE, Backbone, Chosen, backbones, datasets, main_run, probed_runs, run_job
-from experiments.studies.rows import SIGNIFICANT, auc_entry, base_rates, corrected, entry_error, mean_entry
+from experiments.studies.rows import SIGNIFICANT, auc_entry, base_rates, corrected, mean_auc
 from experiments.studies.study import Done, Job, Outcome, Study
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import METHODS
+from relope_jax.run import Run
 
 
 def jobs(config: ConfigDict) -> list[Job]:
@@ -41,8 +42,8 @@ def outcome(config: ConfigDict, done: Done) -> Outcome:
         rows = []
         for method in shown:
             for runs, where in ((out, "trained on the others"), (within, "trained on it")):
-                entries = [auc_entry(run, method) for run in runs]
-                rows.append((f"{METHODS[method].title}, {where}", (*entries, mean_entry(entries))))
+                entries = (auc_entry(run, method) for run in runs)
+                rows.append((f"{METHODS[method].title}, {where}", (*entries, mean_auc(runs, method).entry())))
         tables.append(
             Table(
                 name=f"{backbone.prefix}table4",
@@ -56,21 +57,21 @@ def outcome(config: ConfigDict, done: Done) -> Outcome:
                 ),
             )
         )
-        findings += map(backbone.says, transfer(rows, shown))
+        findings += map(backbone.says, transfer(out, within, shown))
     return Outcome(tuple(tables), findings=tuple(findings))
 
 
-def transfer(rows: list[tuple[str, tuple[Entry, ...]]], methods: Sequence[str]) -> list[str]:
+def transfer(out: Sequence[Run], within: Sequence[Run], methods: Sequence[str]) -> list[str]:
     """How far each method's mean AUC on datasets it was not trained on is above chance, Holm-corrected for all."""
-    means = [entries[-1] for _, entries in rows]
-    out, within = means[::2], means[1::2]
+    means = [mean_auc(out, method) for method in methods]
     found = []
-    p_values = corrected([mean.value - 0.5 for mean in out], [entry_error(mean) for mean in out])
-    for method, there, here, p in zip(methods, out, within, p_values, strict=True):
+    p_values = corrected([mean.auc - 0.5 for mean in means], [mean.error for mean in means])
+    for method, mean, p in zip(methods, means, p_values, strict=True):
+        there, here = mean.entry(), mean_auc(within, method).auc
         chance = "above chance" if there.value > 0.5 and p < SIGNIFICANT else "not significantly above chance"
         found.append(
             f"{METHODS[method].title}: mean AUC {there.value:.3f} [{there.low:.3f}, {there.high:.3f}] on datasets it "
-            f"was not trained on ({chance}, Holm-corrected p = {p:.2g}), {here.value:.3f} on those it was."
+            f"was not trained on ({chance}, Holm-corrected p = {p:.2g}), {here:.3f} on those it was."
         )
     return found
 

@@ -11,12 +11,16 @@ from tqdm import tqdm
 from extract.answers.cache import Cache
 from extract.answers.content import Question
 from extract.answers.endpoint import Endpoint
+from extract.answers.failure import NoAnswer
 from extract.answers.request import Request, Response, requests_for
 from extract.images import LeftOut
 from extract.spec import AnswerSpec
+from extract.text import shortened
 from relope_jax.errors import ReLopeError
 
-ALL_REFUSED = 10  # refusals without a single answer after which asking on is pointless
+ALL_REFUSED = 100  # refusals without a single answer after which asking on is pointless
+ADVICE = "see that the server works, raise answers.retries or answers.timeout, or lower answers.concurrency"
+FEW = 10  # questions, about one image for example, that may fail in a row beyond those that are asked at a time
 
 Key = tuple[str, str, int]  # sample_id, style, index
 
@@ -47,6 +51,7 @@ class Collected:
     Attributes:
       left_out: sample_id and reason of every answer that could not be had, and which answer (empty for all).
       totals, paid: sums over all answers, and over those that did not come from the cache.
+      failing: the questions at which every try failed since the last answer.
     """
 
     spec: AnswerSpec
@@ -54,10 +59,12 @@ class Collected:
     left_out: list[dict[str, str]] = dataclasses.field(default_factory=list)
     totals: Totals = dataclasses.field(default_factory=Totals)
     paid: Totals = dataclasses.field(default_factory=Totals)
+    failing: set[str] = dataclasses.field(default_factory=set)
 
     def add(self, request: Request, response: Response, *, fresh: bool) -> None:
         """Take an answer in; `fresh` when it did not come from the cache."""
         self.responses[request.question.sample_id, request.style, request.index] = response
+        self.failing.clear()
         cost = cost_of(response, self.spec)
         self.totals.add(response, cost)
         if fresh:
@@ -69,15 +76,24 @@ class Collected:
         Raises:
           ReLopeError: there were only such, and enough of them to see that no other will do better.
         """
-        self.left_out.append({"sample_id": sample_id, "answer": which, "reason": str(reason)})
+        self.left_out.append({"sample_id": sample_id, "answer": which, "reason": shortened(reason)})
         if not self.responses and len(self.left_out) >= ALL_REFUSED:
             self.require_answers()
+        if isinstance(reason, NoAnswer):
+            self.failing.add(sample_id)
+        # Answers from the cache count too: a few bad questions among them must not end the command each time.
+        if len(self.failing) > 2 * self.spec.concurrency + FEW:
+            raise ReLopeError(
+                f"{len(self.failing)} questions in a row got no answer, the last, {sample_id}: {shortened(reason)}: "
+                f"{ADVICE}; what was answered is kept, the same command continues from there"
+            )
 
     def require_answers(self) -> None:
         """Raise ReLopeError when nothing was answered."""
         if not self.responses:
             first = self.left_out[0] if self.left_out else {"sample_id": "-", "reason": "the store has none"}
-            raise ReLopeError(f"no question was answered; the first, {first['sample_id']}: {first['reason']}")
+            advice = f"; {ADVICE}" if self.failing else ""
+            raise ReLopeError(f"no question was answered; the first, {first['sample_id']}: {first['reason']}{advice}")
 
 
 def cost_of(response: Response, spec: AnswerSpec) -> float | None:

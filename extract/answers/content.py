@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from extract.answers.encoding import encoded, png
 from extract.datasets import Dataset
-from extract.images import opened
+from extract.images import LeftOut, decode_image, read_image
 from extract.places import place_images
 from extract.sample import Sample
 from extract.variants import Variant
-
-SENT_AS_THEY_ARE = {"PNG", "JPEG", "WEBP", "GIF"}  # what vision servers read; everything else is sent as PNG
 
 Captions = Mapping[str, tuple[str, ...]]
 
@@ -34,11 +32,13 @@ class Question:
 
 
 def question_content(dataset: Dataset, sample: Sample, variant: Variant, captions: Captions) -> Question:
-    """A sample's prompt and images under a variant; raises LeftOut when an image cannot be read."""
+    """A sample's prompt and images under a variant; raises LeftOut when an image is missing or cannot be read."""
+    if sample.missing:
+        raise LeftOut(sample.missing)
     text = dataset.prompt(sample)
     if variant == Variant():
         return Question(sample.sample_id, text, tuple(_file_url(path) for path in sample.images))
-    images = tuple(_read(path) for path in sample.images)
+    images = tuple(read_image(path) for path in sample.images)
     text, images = variant.apply(text, images, key=sample.sample_id, captions=captions.get(sample.sample_id))
     return Question(sample.sample_id, text, tuple(image_url(image) for image in images))
 
@@ -54,30 +54,18 @@ def message(text: str, urls: Sequence[str], detail: str = "") -> dict[str, Any]:
 
 
 def image_url(image: Image.Image) -> str:
-    """A decoded image as a PNG data URL."""
-    buffer = io.BytesIO()
-    image.convert("RGB").save(buffer, "PNG")
-    return _data_url("image/png", buffer.getvalue())
+    """A picture as a PNG data URL."""
+    return _data_url("image/png", png(image))
 
 
 def decode(url: str) -> Image.Image:
     """The RGB image of a data URL."""
-    with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as image:
-        return image.convert("RGB")
+    return decode_image(base64.b64decode(url.partition(",")[2]))
 
 
 def _file_url(path: Path) -> str:
-    """The file's own bytes where servers read its format, so that nothing is lost or recompressed."""
-    image = _read(path)  # a torn file is left out here rather than refused by the server
-    if image.format not in SENT_AS_THEY_ARE:
-        return image_url(image)
-    return _data_url(Image.MIME[image.format], path.read_bytes())
-
-
-def _read(path: Path) -> Image.Image:
-    with opened(path) as image:
-        image.load()
-        return image
+    picture = read_image(path)  # first: a torn file is left out here rather than refused by the server
+    return _data_url(*encoded(path.read_bytes(), picture))
 
 
 def _data_url(mime: str, data: bytes) -> str:

@@ -13,11 +13,12 @@ from tqdm import tqdm
 from extract.answers.cache import Cache
 from extract.answers.collect import Collected, collect
 from extract.answers.content import Captions, Question, question_content
+from extract.answers.endings import count_endings, incomplete_line
 from extract.answers.endpoint import Endpoint
 from extract.answers.local import InProcess
-from extract.answers.request import styles_of
+from extract.answers.request import styles_of, token_limit
 from extract.answers.styles import CONFIDENCE, answer_text, stated_percent
-from extract.answers.table import Read, refuse_other_settings, settings_of, write_answers
+from extract.answers.table import Read, refuse_other_settings, require_writable, settings_of, write_answers
 from extract.datasets import Dataset, get_dataset
 from extract.images import LeftOut
 from extract.sample import Sample
@@ -41,8 +42,12 @@ def answer_from_config(config: ConfigDict) -> Answers:
     return answer(plan, spec, open_or_extract(plan))
 
 
-def answer(plan: Extraction, spec: AnswerSpec, store: Store) -> Answers:
-    """Ask the questions of `store`; see `answer_from_config`."""
+def answer(plan: Extraction, spec: AnswerSpec, store: Store, limit_setting: str = "answers.max_tokens") -> Answers:
+    """Ask the questions of `store`; see `answer_from_config`.
+
+    Args:
+      limit_setting: where `spec.max_tokens` was set, for what is said about answers that are cut off.
+    """
     place, dataset = open_place(store.path), get_dataset(plan.dataset.name)
     variant = parse_variant(plan.dataset.variant)
     require_model(spec)
@@ -50,7 +55,8 @@ def answer(plan: Extraction, spec: AnswerSpec, store: Store) -> Answers:
     spec = dataclasses.replace(spec, model=plan.model.name) if small else spec
     settings = settings_of(spec, small.source if small else spec.base_url, str(variant))
     refuse_other_settings(place, spec.name, settings)
-    samples = samples_of(store, dataset, plan.dataset, spec.splits)
+    require_writable(place, spec.name)
+    samples, read = samples_of(store, dataset, plan.dataset, spec.splits), reader(spec, dataset, store)
     captions = _captions(store, plan.dataset, samples) if variant.needs_captions else {}
     collected = Collected(spec)
     total = len(samples) * len(styles_of(spec)) * max(spec.samples, 1)
@@ -64,8 +70,8 @@ def answer(plan: Extraction, spec: AnswerSpec, store: Store) -> Answers:
             with Endpoint(spec) as endpoint:
                 collect(questions, endpoint, cache, collected, bar)
     collected.require_answers()
-    answers = write_answers(place, settings, reader(spec, dataset, store), samples, collected)
-    report(answers, collected)
+    answers = write_answers(place, settings, read, samples, collected)
+    report(answers, collected, limit_setting)
     return answers
 
 
@@ -94,7 +100,9 @@ def reader(spec: AnswerSpec, dataset: Dataset, store: Store) -> Read:
 
         def read(sample: Sample, style: str, response: str) -> tuple[str, int]:
             answer = answer_text(style, response)
-            return dataset.final_answer(sample, answer), int(dataset.grade(sample, answer))
+            if not (final := dataset.final_answer(sample, answer)):  # what it announces settles nothing: read all
+                answer, final = response, dataset.final_answer(sample, response)
+            return final, int(dataset.grade(sample, answer))
 
         return read
     labels = dict(zip(store.column("sample_id"), store.column("label"), strict=True))
@@ -125,15 +133,20 @@ def _questions(
             collected.leave_out(sample.sample_id, reason)
 
 
-def report(answers: Answers, collected: Collected) -> None:
-    """Print what was had, what was not, and what it cost."""
+def report(answers: Answers, collected: Collected, limit_setting: str) -> None:
+    """Print what was had, what was not, what is not whole, and what it cost."""
     totals, paid = collected.totals, collected.paid
     for entry in collected.left_out[:5]:
         print(f"left out {entry['sample_id']}: {entry['reason']}")
     if collected.left_out:
         print(f"{len(collected.left_out)} answers are left out; the same command tries them again")
+    endings = count_endings(
+        zip(*(answers.table[name].to_pylist() for name in ("finish_reason", "response")), strict=True)
+    )
+    if line := incomplete_line(endings, *token_limit(collected.spec, limit_setting)):
+        print(line)
     print(
-        f"answers '{answers.name}': accuracy {answers.settings['accuracy']:.3f} of {totals.answers} answers, "
+        f"answers '{answers.name}': accuracy {answers.settings['accuracy']:.3f} of {len(answers.table)} answers, "
         f"{totals.prompt_tokens} prompt and {totals.completion_tokens} answer tokens, {totals.cost:.4g} $; "
         f"this run paid for {paid.answers} of {totals.answers} answers: {paid.cost:.4g} $"
     )

@@ -11,9 +11,11 @@ from tqdm import tqdm
 from extract.answers.cache import Cache
 from extract.answers.collect import Collected
 from extract.answers.content import Question, decode
+from extract.answers.reply import log_probabilities
 from extract.answers.request import Request, Response, requests_for
 from extract.source import answering_model
 from extract.spec import ModelSpec
+from extract.text import shortened, without_surrogates
 from relope_jax.errors import ReLopeError, first_line
 
 
@@ -49,7 +51,7 @@ class InProcess:
             yield from zip(requests, self._responses(requests), strict=True)
         except ValueError as error:
             if len(requests) == 1:
-                why = f"the model's processor refuses it: {first_line(error)}"
+                why = f"the model's processor refuses it: {shortened(first_line(error))}"
                 collected.leave_out(requests[0].question.sample_id, why, f"{requests[0].style} {requests[0].index}")
                 return
             for request in requests:
@@ -96,8 +98,8 @@ class InProcess:
         lengths = inputs["attention_mask"].sum(dim=1).tolist()
         return [
             Response(
-                text=answer.text,
-                token_logprobs=answer.token_logprobs.tolist(),
+                text=without_surrogates(answer.text),
+                token_logprobs=log_probabilities(answer.token_logprobs.tolist()),
                 prompt_tokens=length,
                 completion_tokens=answer.n_tokens,
                 finish_reason="length" if answer.n_tokens == fields["max_tokens"] else "stop",

@@ -5,14 +5,18 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from typing import Any
 
 from extract.answers.content import Question, message
+from extract.answers.endings import FAILED, kind_of
 from extract.answers.styles import CONFIDENCE, DIRECT, STEPS, styled
 from extract.spec import AnswerSpec
+from extract.text import has_surrogate
 
-KEY_VERSION = 1  # raise it when the meaning of a cached response changes
+KEY_VERSION = 2  # raise it when the meaning of a cached response changes
+LARGEST_COUNT = 2**31 - 1  # of tokens, as the table stores them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,13 +51,16 @@ class Request:
 
 @dataclasses.dataclass(frozen=True)
 class Response:
-    """One answer as it came.
+    """One answer as it came; one that could be neither stored nor graded cannot be made.
 
     Attributes:
       token_logprobs: natural logarithms, one a token; None when the server gives none.
       prompt_tokens, completion_tokens: None when the server does not count.
       finish_reason: "stop", "length", "content_filter", ...
       model, fingerprint: what the server says it answered with.
+
+    Raises:
+      ValueError: a field has another type, or the answer ended with a failure.
     """
 
     text: str
@@ -64,13 +71,26 @@ class Response:
     model: str
     fingerprint: str
 
+    def __post_init__(self) -> None:
+        texts = (self.text, self.finish_reason, self.model, self.fingerprint)
+        if not all(isinstance(text, str) and not has_surrogate(text) for text in texts):
+            raise ValueError("a text of the response is none, or holds a lone surrogate")
+        counts = [count for count in (self.prompt_tokens, self.completion_tokens) if count is not None]
+        if not all(type(count) is int and 0 <= count <= LARGEST_COUNT for count in counts):
+            raise ValueError("a number of tokens of the response is no count")
+        numbers = [] if self.token_logprobs is None else self.token_logprobs
+        if not isinstance(numbers, list) or not all(isinstance(n, float) and math.isfinite(n) for n in numbers):
+            raise ValueError("a log-probability of the response is no finite number")
+        if kind_of(self.finish_reason) == FAILED:
+            raise ValueError(f"the answer ended with a failure: {self.finish_reason}")
+
     def dump(self) -> str:
         """As JSON, for the cache."""
         return json.dumps(dataclasses.asdict(self))
 
     @staticmethod
-    def parse(text: str) -> Response:
-        """The inverse of `dump`; raises ValueError or TypeError when it is none."""
+    def parse(text: str | bytes) -> Response:
+        """The inverse of `dump`; raises ValueError, TypeError or RecursionError when `text` is no response."""
         return Response(**json.loads(text))
 
 
@@ -98,3 +118,20 @@ def _fields(spec: AnswerSpec, index: int) -> dict[str, Any]:
         fields["logprobs"] = True
     fields |= spec.extra_fields or {}
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def token_limit(spec: AnswerSpec, setting: str) -> tuple[str, str]:
+    """What bounds the length of an answer, and how to raise it, for messages.
+
+    Args:
+      setting: where `spec.max_tokens` was set; empty when it is fixed.
+    """
+    extra = spec.extra_fields or {}
+    for name in ("max_completion_tokens", "max_tokens"):
+        if extra.get(name) is not None:
+            return f"{name}={extra[name]} of answers.extra", "raise it in --config.answers.extra"
+    if "max_tokens" in extra:
+        return "the server's own limit", "set one with --config.answers.extra"
+    if not setting:
+        return f"{spec.max_tokens} tokens", ""
+    return f"{setting}={spec.max_tokens}", f"raise it with --config.{setting}=..."

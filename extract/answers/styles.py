@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+from extract.grading.confidence import stated_percent
+from extract.grading.steps import answer_of_steps
+
 DIRECT, STEPS, CONFIDENCE = "direct", "steps", "confidence"
 STYLES = {
     DIRECT: "{prompt}",
@@ -12,13 +15,8 @@ STYLES = {
     "Reply with a number from 0 to 100 and nothing else.",
 }
 _FIELD = re.compile(r"\{(prompt|answer)\}")
-_SCALE = re.compile(r"\b0\s*(?:%\s*)?(?:to|-)\s*100\b", re.IGNORECASE)  # the question's own words
-_NUMBER = re.compile(
-    r"(?<![\d.,-])(?P<number>\d+(?:\.\d+)?)(?![\d,]*\d)"
-    r"(?:\s*(?:/|out\s+of)\s*(?P<whole>[1-9]\d*)|(?P<percent>\s*(?:%|percent)))?",
-    re.IGNORECASE,
-)
-_ANSWER = re.compile(r"answer\s*:[ \t*]*(?P<answer>[^\n]*)", re.IGNORECASE)
+
+__all__ = ["CONFIDENCE", "DIRECT", "STEPS", "STYLES", "answer_text", "stated_percent", "styled"]
 
 
 def styled(style: str, prompt: str, answer: str = "") -> str:
@@ -28,23 +26,5 @@ def styled(style: str, prompt: str, answer: str = "") -> str:
 
 
 def answer_text(style: str, response: str) -> str:
-    """The part of a response that is graded: under "steps" what follows the last `Answer:`, when there is one."""
-    found = list(_ANSWER.finditer(response)) if style == STEPS else []
-    answer = found[-1]["answer"].strip() if found else ""
-    return answer or response.strip()
-
-
-def stated_percent(response: str) -> str:
-    """The first number of a reply to "confidence", in percent; "" when there is none or it is above 100.
-
-    A fraction of 1 with a decimal point, such as 0.85, is taken for a probability; 8/10 and "8 out of 10" are 80.
-    """
-    found = _NUMBER.search(_SCALE.sub("", response))
-    if not found:
-        return ""
-    value = float(found["number"])
-    if found["whole"]:
-        value *= 100 / int(found["whole"])
-    elif "." in found["number"] and value <= 1 and not found["percent"]:
-        value *= 100
-    return f"{value:.10g}" if value <= 100 else ""
+    """The part of a response that is graded: under "steps" what it announces as its answer, else all of it."""
+    return answer_of_steps(response) if style == STEPS else response.strip()

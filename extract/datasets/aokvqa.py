@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from extract.datasets.base import Dataset, lettered
 from extract.datasets.published import Published, spellings
-from extract.datasets.tables import Row
+from extract.datasets.rows import Row
 from extract.grading import choices as grading
 from extract.sample import Sample
 
-PUBLISHED = Published("aokvqa", hub="HuggingFaceM4/A-OKVQA", split="validation", tables=("aokvqa_v1p0_{split}.json",))
+PUBLISHED = Published(
+    "aokvqa", hub="HuggingFaceM4/A-OKVQA", split="validation", tables=("aokvqa_v1p0_{split}.json",), needs_image=True
+)
 CHOICE = "{letter}. {choice}"
 PROMPT = "{question}\n{choices}\nAnswer with the option's letter from the given choices directly."
 COCO = ("{split}2017", "coco/{split}2017", "../coco/{split}2017", "coco", "images")  # where COCO's images may lie
@@ -17,27 +21,26 @@ COCO = ("{split}2017", "coco/{split}2017", "../coco/{split}2017", "coco", "image
 def parse(row: Row) -> Sample:
     """A row of the repository's JSON, which names a COCO image by its number, or of the hub's tables."""
     choices = row.texts("choices")
-    if row.fields.get("correct_choice_idx") is None:
+    if not row.has("correct_choice_idx"):
         raise row.unanswered(PUBLISHED.split)
-    images = row.image("image")
-    if not images:
-        short = spellings(str(row.fields.get("split", row.split)))[-1]
-        images = (row.find(f"{_number(row):012d}.jpg", *(folder.format(split=short) for folder in COCO)),)
     return Sample(
         sample_id=row.text("question_id"),
         group="",
         question=row.text("question"),
         answer=row.letter("correct_choice_idx", choices),
-        images=images,
+        images=row.image("image") or _coco(row),
         choices=choices,
     )
 
 
-def _number(row: Row) -> int:
-    number = row.get("image_id")
-    if not isinstance(number, int):
-        raise row.bad(f"'image_id' is {number!r}, not the number of a COCO image")
-    return number
+def _coco(row: Row) -> tuple[Path, ...]:
+    """The COCO image that the row numbers; none when it is a row of the hub, whose image is null."""
+    short = spellings(row.optional_text("split") or row.split)[-1]
+    folders = [folder.format(split=short) for folder in COCO]
+    if "image" in row.fields and (not row.has("image_id") or row.root(*folders) is None):
+        return ()
+    number = row.integer("image_id", "the number of a COCO image")
+    return (row.find(f"{number:012d}.jpg", *folders),)
 
 
 def prompt(sample: Sample) -> str:

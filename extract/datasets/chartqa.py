@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from extract.datasets.base import Dataset
 from extract.datasets.published import Published
-from extract.datasets.tables import Row
+from extract.datasets.rows import Row
 from extract.grading import chartqa
 from extract.sample import Sample
 
@@ -13,6 +15,7 @@ PUBLISHED = Published(
     hub="HuggingFaceM4/ChartQA",
     split="test",
     tables=("{split}/{split}_*.json", "ChartQA Dataset/{split}/{split}_*.json"),
+    needs_image=True,
 )
 ASKED_BY = {"0": "human", "human": "human", "1": "augmented", "machine": "augmented"}  # 0 and 1 on the hub
 PROMPT = "{question}\nAnswer the question using a single word or phrase."
@@ -20,27 +23,27 @@ PROMPT = "{question}\nAnswer the question using a single word or phrase."
 
 def parse(row: Row) -> Sample:
     """A row of the repository's JSON, of HuggingFaceM4/ChartQA or of lmms-lab/ChartQA."""
-    if isinstance(row.get("label", "answer"), list):
-        answers = row.texts("label", "answer")
-    else:
-        answers = (row.text("label", "answer"),)
-    if not answers:
-        raise row.bad("it has no answer")
+    answers = row.answers("label", "answer")
     return Sample(
         sample_id=f"{_kind(row)}-{row.number:05d}",
         group="",
         question=row.text("query", "question"),
         answer=answers[0],
-        images=row.image("image") if "image" in row.fields else (row.find(row.text("imgname"), "png"),),
+        images=row.image("image") if "image" in row.fields else _file(row),
         accepted=answers[1:],
     )
 
 
+def _file(row: Row) -> tuple[Path, ...]:
+    row.get("imgname")  # a table that has neither column is refused
+    return row.image("imgname", "png")
+
+
 def _kind(row: Row) -> str:
     """Who asked: "human" or "augmented", in the id, since results are reported for each; else the split."""
-    if "human_or_machine" in row.fields:
+    if row.has("human_or_machine"):
         return ASKED_BY.get(row.text("human_or_machine"), row.split)
-    named = row.text("type") if "type" in row.fields else row.table
+    named = row.optional_text("type") or row.table
     return next((kind for kind in ("human", "augmented") if kind in named), row.split)
 
 

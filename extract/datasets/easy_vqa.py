@@ -10,7 +10,7 @@ from pathlib import Path
 import easy_vqa
 
 from extract.datasets.base import Dataset
-from extract.grading import exact_match, normalise
+from extract.grading import exact
 from extract.sample import Sample
 from extract.spec import DatasetSpec
 
@@ -30,7 +30,7 @@ EASY_VQA = Dataset(
     name="easy_vqa",
     load=load,
     prompt=lambda sample: sample.question,
-    grade=lambda sample, response: exact_match(response, sample.answer),
-    final_answer=lambda sample, response: normalise(response),
+    grade=exact.grade,
+    final_answer=exact.final_answer,
     prompt_template="{question}",
 )

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -37,11 +38,20 @@ def _keys(sample: Sample, digests: dict[Path, str]) -> list[Key]:
     # Named by ids, not by what images hold, a group keeps its name (and its side) when a missing image is added.
     keys.append(("id", sample.sample_id))
     keys += [("image", digests[image]) for image in sample.images]
-    if not sample.images:
-        # Many questions read "Which of these is true?": only their choices, in whatever order, tell them apart.
-        text = json.dumps([sample.question, *sorted(sample.choices)])
-        keys.append(("question", hashlib.sha256(text.encode()).hexdigest()))
+    if not sample.images and not sample.missing:
+        keys.append(("question", _question_digest(sample)))
     return keys
+
+
+def contents(sample: Sample) -> list[str]:
+    """What no two sides of a split may share, across stores too: the SHA-256 of every image; without images, that of
+    the question and its choices."""
+    return [image_digest(image) for image in sample.images] or [_question_digest(sample)]
+
+
+def _question_digest(sample: Sample) -> str:
+    """Many questions read "Which of these is true?": only their choices, in any order, distinguish them."""
+    return hashlib.sha256(json.dumps([sample.question, *sorted(sample.choices)]).encode()).hexdigest()
 
 
 def _connect(lists: Iterable[list[Key]]) -> dict[Key, Key]:
@@ -72,9 +82,12 @@ def image_digest(image: Path) -> str:
     """SHA-256 of an image file; read once as long as the file stays as it is."""
     try:
         status = image.stat()
-        return _read_digest(image, status.st_size, status.st_mtime_ns)
-    except (OSError, ValueError):  # absent: the extraction will list it; until then it is what it is called
-        return hashlib.sha256(str(image).encode()).hexdigest()
+        if stat.S_ISREG(status.st_mode):
+            return _read_digest(image, status.st_size, status.st_mtime_ns)
+    except (OSError, ValueError):
+        pass
+    # Absent, or no file: the extraction will list it; until then it is what it is called.
+    return hashlib.sha256(str(image).encode()).hexdigest()
 
 
 @functools.cache

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from extract.datasets.rows import plain_fields
+from extract.text import shortened
 from relope_jax.errors import ReLopeError, first_line
 
 
 def hub_rows(name: str, hub: str, revision: str, splits: tuple[str, ...]) -> Iterator[tuple[str, Path, dict[str, Any]]]:
-    """`(where, file, fields)` of every row of all configurations, images as `{"bytes", "path"}`.
+    """`(where, file, fields)` of every row of all configurations, plain, images as `{"bytes", "path"}`.
 
     Args:
       splits: ways to write the split's name; the first that the repository knows is read.
@@ -27,12 +29,13 @@ def hub_rows(name: str, hub: str, revision: str, splits: tuple[str, ...]) -> Ite
         ) from error
     except Exception as error:  # the package and the libraries below it raise many kinds
         raise ReLopeError(
-            f"cannot load {name} from the hub as {hub}: {first_line(error)}; "
+            f"cannot load {name} from the hub as {hub}: {shortened(first_line(error), 200)}; "
             "name downloaded files with --config.dataset.path=... (docs/datasets.md)"
         ) from error
     for config, table in tables.items():
         for number, fields in enumerate(table, start=1):
-            yield f"{hub} {config}, row {number}", Path(hub), fields
+            where = f"{hub} {config}, row {number}"
+            yield where, Path(hub), plain_fields(where, fields)
 
 
 def _tables(hub: str, revision: str, splits: tuple[str, ...]) -> dict[str, Any]:

@@ -1,36 +1,112 @@
-"""Images embedded in a table become files, once, named by what they hold."""
+"""Images of a table's rows: paths, or embedded as bytes or base64; these become files, once, named by their digest."""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import os
+import re
+import urllib.parse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from extract.datasets.names import alike
+from extract.datasets.values import shown
+from extract.sample import Sample
+from extract.text import shortened
 from relope_jax.errors import ReLopeError
+from relope_jax.paths import local_path
 
-SUFFIXES = {b"\x89PNG": ".png", b"\xff\xd8": ".jpg", b"GIF8": ".gif", b"RIFF": ".webp", b"BM": ".bmp"}
+SUFFIXES = {
+    b"\x89PNG\r\n\x1a\n": ".png",
+    b"\xff\xd8\xff": ".jpg",
+    b"GIF8": ".gif",
+    b"RIFF": ".webp",
+    b"BM": ".bmp",
+    b"II*\0": ".tif",
+    b"MM\0*": ".tif",
+    b"\0\0\0\x0cjP  ": ".jp2",
+}
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_\s-]+={0,2}\s*")
+SHORTEST = 32  # characters of base64 that may be an image
 
 
-def unpack(fields: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The row with each embedded image replaced by the path of a file in `folder`.
+def embedded_or_path(value: Any) -> bytes | str | None:
+    """What an image field holds: an encoded image, a path, or None for no image.
 
-    An image that is only named (`bytes` is null) stays a path, relative to its table.
+    Args:
+      value: plain (extract/datasets/values.py): bytes, a path, a data URL, base64, or an object of `bytes` and `path`,
+        as the `datasets` package stores an image.
+
+    Raises:
+      ValueError: anything else; the message goes after "the field is".
     """
-    return {name: _as_file(value, folder) if _is_image(value) else value for name, value in fields.items()}
+    if isinstance(value, dict) and value and value.keys() <= {"bytes", "path"}:
+        data = value.get("bytes")
+        return embedded_or_path(data if data is not None else value.get("path"))
+    if isinstance(value, bytes):
+        return value or None
+    if isinstance(value, str):
+        return _from_text(value)
+    if value is not None:
+        raise ValueError(f"{shown(value)}, no image")
+    return None
 
 
-def _is_image(value: Any) -> bool:
-    """How the `datasets` package stores an image in Parquet."""
-    return isinstance(value, dict) and value.keys() == {"bytes", "path"}
+def _from_text(text: str) -> bytes | str | None:
+    if text[:5].lower() == "data:":
+        return _from_data_url(text)
+    if address := _ADDRESS.match(text):
+        if address[1].lower() == "file":
+            return urllib.parse.unquote(urllib.parse.urlsplit(text).path)
+        raise ValueError(f"the address {shown(text)}: download the image first, and name the file")
+    return _from_base64(text) or (text if text.strip() else None)
 
 
-def _as_file(image: dict[str, Any], folder: Path) -> Path | str | None:
-    data = image["bytes"]
-    if data is None:
-        return image["path"]
-    suffix = next((suffix for mark, suffix in SUFFIXES.items() if data.startswith(mark)), "")
-    return save_image(data, folder, suffix)
+def _from_data_url(text: str) -> bytes:
+    header, comma, data = text[5:].partition(",")
+    kind, *options = [part.strip().lower() for part in header.split(";")]
+    if not comma or not (kind.startswith("image/") or kind in ("", "application/octet-stream")):
+        raise ValueError(f"{shown(text)}, a data URL of no image")
+    if "base64" not in options:
+        return urllib.parse.unquote_to_bytes(data)
+    decoded = _decoded(urllib.parse.unquote(data))
+    if not decoded:
+        raise ValueError(f"{shown(text)}, a data URL whose base64 is damaged")
+    return decoded
+
+
+def _from_base64(text: str) -> bytes | None:
+    """The image in a text that is nothing but base64; None when it is a path, or of no known format."""
+    if len(text) < SHORTEST or not _suffix(_decoded(text[:SHORTEST]) or b"") or not _BASE64.fullmatch(text):
+        return None
+    data = _decoded(text)
+    if data and data.startswith(b"BM") and int.from_bytes(data[2:6], "little") != len(data):
+        return None  # two letters are no proof
+    return data
+
+
+def _decoded(text: str) -> bytes | None:
+    """Base64 of either alphabet, its padding optional; None for anything else."""
+    text = re.sub(r"\s", "", text).rstrip("=").translate(str.maketrans("-_", "+/"))
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _suffix(data: bytes) -> str:
+    if data[4:8] == b"ftyp":
+        return ".avif"
+    return next((suffix for mark, suffix in SUFFIXES.items() if data.startswith(mark)), "")
+
+
+def save_embedded(data: bytes, folder: Path) -> Path:
+    """The file in `folder` of an encoded image; see `save_image`."""
+    return save_image(data, folder, _suffix(data))
 
 
 def save_image(data: bytes, folder: Path, suffix: str) -> Path:
@@ -39,6 +115,7 @@ def save_image(data: bytes, folder: Path, suffix: str) -> Path:
     Raises:
       ReLopeError: it cannot be written.
     """
+    folder = local_path(folder)
     path = folder / f"{hashlib.sha256(data).hexdigest()}{suffix}"
     try:
         if not path.exists() or path.stat().st_size != len(data):  # absent, or torn by a power cut
@@ -52,3 +129,16 @@ def save_image(data: bytes, folder: Path, suffix: str) -> Path:
             "--config.dataset.image_cache=..."
         ) from error
     return path
+
+
+def report_missing(samples: Sequence[Sample]) -> None:
+    """Print, in a line each, how many samples lack an image in their row, and how many image files are not there."""
+    if lacking := [sample for sample in samples if sample.missing]:
+        first = f"the first {shortened(lacking[0].sample_id, 60)}: {lacking[0].missing}"
+        print(f"{len(lacking)} of {len(samples)} questions cannot be asked and are left out, {first}")
+    images = dict.fromkeys(image for sample in samples for image in sample.images)
+    if absent := [image for image in images if not os.path.isfile(image)]:
+        other = alike(absent[0])
+        hint = f" (there is {shortened(other, 60)})" if other else ""
+        first = f"the first {shortened(absent[0], 180)}{hint}"
+        print(f"{len(absent)} of {len(images)} image files are missing and their questions left out, {first}")

@@ -1,17 +1,22 @@
-"""Your own data: one JSON object a line with `question`, `answer` and optionally `image` (a path, relative
-to the file, or a list of them), `choices` (a list; `answer` is then a letter or a choice), `id` and `group`."""
+"""Your own data, one JSON object per line: `question` and `answer` (a text, or a list of right ones), and optionally
+`image` (a path relative to the file, an encoded image, or a list of them), `choices` (a list; `answer` is then a letter
+or a choice), `id` and `group`."""
 
 from __future__ import annotations
 
-import collections
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from extract.datasets.base import Dataset, lettered
+from extract.datasets.images import embedded_or_path, report_missing
+from extract.datasets.rows import Row, read_samples
 from extract.datasets.tables import json_lines
-from extract.grading import choice_index, exact_match, multiple_choice, normalise
+from extract.datasets.values import shown
+from extract.grading import choice_index, exact, multiple_choice
+from extract.places import unplaced
 from extract.sample import Sample
 from extract.spec import DatasetSpec
+from extract.text import shortened
 from relope_jax.errors import ReLopeError
 
 FIELDS = {"id", "group", "image", "question", "choices", "answer"}
@@ -25,47 +30,51 @@ def load(spec: DatasetSpec) -> list[Sample]:
     path = Path(spec.path)
     if not spec.path or not path.is_file():
         raise ReLopeError(f"no such file '{spec.path}': name your data with --config.dataset.path=data.jsonl")
-    samples = [_parse(raw, path, line) for line, raw in json_lines(path)]
-    counts = collections.Counter(sample.sample_id for sample in samples)
-    if twice := [sample_id for sample_id, count in counts.items() if count > 1]:
-        raise ReLopeError(f"{path}: the id '{twice[0]}' appears more than once: ids must be unique")
+    samples = read_samples(_rows(path, Path(spec.image_cache) / "jsonl"), _parse)
+    if not samples:
+        raise ReLopeError(f"{path} has no lines: write one JSON object a line")
+    report_missing(samples)
     return samples
 
 
-def _parse(raw: Any, path: Path, line: int) -> Sample:
-    _check(raw, f"{path}:{line}")
-    sample_id = str(raw.get("id", f"{path.stem}-{line:06d}"))
-    images = _listed(raw.get("image"))
-    group = raw.get("group")
+def _rows(path: Path, cache: Path) -> Iterator[Row]:
+    folder, table = path.parent, path.stem
+    for number, (where, fields) in enumerate(json_lines(path)):
+        yield Row(where, fields, folder, cache, number, table=table)
+
+
+def _parse(row: Row) -> Sample:
+    if not {"question", "answer"} <= row.fields.keys():
+        raise ReLopeError(f"{row.where} needs the fields 'question' and 'answer'")
+    if unknown := sorted(row.fields.keys() - FIELDS):
+        raise row.bad(f"unknown field '{shortened(unknown[0], 60)}'; known: {', '.join(sorted(FIELDS))}")
+    line = int(row.where.rpartition(":")[2])
+    sample_id = row.text("id") if row.has("id") else f"{row.table}-{line:06d}"
+    question, choices, images = row.text("question"), row.choices("choices"), row.images("image")
+    answers = row.answers("answer")
+    for answer in answers if choices else ():
+        if choice_index(answer, choices) is None:
+            letters = ", ".join(chr(ord("A") + i) for i in range(len(choices)))
+            raise row.bad(f"the answer {shown(row.get('answer'))} is neither a choice nor one of {letters}")
     return Sample(
         sample_id=sample_id,
-        group=str(group) if group is not None else images[0] if images else sample_id,
-        question=raw["question"],
-        answer=str(raw["answer"]),
-        images=tuple(path.parent / image for image in images),
-        choices=tuple(map(str, raw.get("choices") or ())),
+        group=row.optional_text("group") or _first_image(row, images) or sample_id,
+        question=question,
+        answer=answers[0],
+        images=images,
+        choices=choices,
+        accepted=answers[1:],
+        missing=unplaced((question, *choices), len(images)),
     )
 
 
-def _listed(image: str | list[str] | None) -> list[str]:
-    return image if isinstance(image, list) else [image] if image else []
-
-
-def _check(raw: Any, where: str) -> None:
-    """Raise ReLopeError with the line's number when a field is missing, unknown or of the wrong kind."""
-    if not isinstance(raw, dict) or not {"question", "answer"} <= raw.keys():
-        raise ReLopeError(f"{where} needs the fields 'question' and 'answer'")
-    if unknown := sorted(raw.keys() - FIELDS):
-        raise ReLopeError(f"{where} has an unknown field '{unknown[0]}'; known: {', '.join(sorted(FIELDS))}")
-    for field, kind in (("question", str), ("image", str | list | None), ("choices", list | None)):
-        if not isinstance(raw.get(field), kind):
-            raise ReLopeError(f"{where}: '{field}' is {raw[field]!r}; see docs/datasets.md for the format")
-    if not all(isinstance(image, str) for image in _listed(raw.get("image"))):
-        raise ReLopeError(f"{where}: 'image' is {raw['image']!r}; it must be a path or a list of paths")
-    choices = tuple(map(str, raw.get("choices") or ()))
-    if choices and choice_index(str(raw["answer"]), choices) is None:
-        letters = ", ".join(chr(ord("A") + i) for i in range(len(choices)))
-        raise ReLopeError(f"{where}: the answer {raw['answer']!r} is neither a choice nor one of {letters}")
+def _first_image(row: Row, images: tuple[Path, ...]) -> str:
+    """The first image as the line names it; an embedded one by its digest."""
+    if not images:
+        return ""
+    named = row.get("image")
+    path = embedded_or_path(named[0] if isinstance(named, list) else named)
+    return path if isinstance(path, str) else images[0].stem
 
 
 def prompt(sample: Sample) -> str:
@@ -78,14 +87,14 @@ def prompt(sample: Sample) -> str:
 def grade(sample: Sample, response: str) -> bool:
     """Multiple choice by letter or text, else exact match after normalisation."""
     if sample.choices:
-        return multiple_choice(response, sample.answer, sample.choices)
-    return exact_match(response, sample.answer)
+        return any(multiple_choice(response, a, sample.choices) for a in (sample.answer, *sample.accepted))
+    return exact.grade(sample, response)
 
 
 def final_answer(sample: Sample, response: str) -> str:
     """The letter of the choice that the response names, else its normalised text."""
     index = choice_index(response, sample.choices) if sample.choices else None
-    return chr(ord("A") + index) if index is not None else normalise(response)
+    return chr(ord("A") + index) if index is not None else exact.final_answer(sample, response)
 
 
 JSONL = Dataset("jsonl", load, prompt, grade, final_answer, prompt_template="|".join((PROMPT, CHOICE_PROMPT, CHOICE)))

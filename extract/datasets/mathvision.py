@@ -7,12 +7,16 @@ from pathlib import Path
 
 from extract.datasets.base import Dataset, lettered
 from extract.datasets.published import Published
-from extract.datasets.tables import Row
+from extract.datasets.rows import Row
 from extract.grading import mathvision
 from extract.sample import Sample
 
 PUBLISHED = Published(
-    "mathvision", hub="MathLLMs/MathVision", split="test", tables=("{split}.jsonl", "data/{split}.jsonl")
+    "mathvision",
+    hub="MathLLMs/MathVision",
+    split="test",
+    tables=("{split}.jsonl", "data/{split}.jsonl"),
+    needs_image=True,
 )
 CHOICE = "({letter}) {choice}"
 PROMPT = (
@@ -39,10 +43,16 @@ def _marked(text: str) -> str:
 
 
 def _images(row: Row) -> tuple[Path, ...]:
-    if row.fields.get("decoded_image") is not None:
+    if row.has("decoded_image"):
         return row.image("decoded_image")
-    folder, _, name = row.text("image").rpartition("/")
-    return (row.find(name, folder, f"../{folder}"),)
+    row.get("image")  # a table that has neither column is refused
+    if not (path := row.image_path("image").replace("\\", "/")):
+        return row.image("image")
+    folder, _, name = path.rpartition("/")
+    roots = (folder, f"../{folder}")
+    if "decoded_image" in row.fields and row.root(*roots) is None:
+        return ()  # a row of the hub, whose image is null
+    return (row.find(name, *roots),)
 
 
 def prompt(sample: Sample) -> str:

@@ -8,11 +8,13 @@ from typing import Any
 
 from extract.datasets.base import Dataset, lettered
 from extract.datasets.published import Published
-from extract.datasets.tables import Row
+from extract.datasets.rows import Row
+from extract.datasets.values import shown, text_of
 from extract.grading import mmmu
+from extract.places import unplaced
 from extract.sample import Sample
 
-PUBLISHED = Published("mmmu", hub="MMMU/MMMU", split="validation")
+PUBLISHED = Published("mmmu", hub="MMMU/MMMU", split="validation", one_folder=False, needs_image=True)
 CHOICE = "({letter}) {choice}"
 CHOICE_PROMPT = "{question}\n\n{choices}\n\nAnswer with the option's letter from the given choices directly."
 OPEN_PROMPT = "{question}\n\nAnswer the question using a single word or phrase."
@@ -23,19 +25,26 @@ def parse(row: Row) -> Sample:
     """A row of the hub's tables, which hold lists as Python source."""
     several = row.text("question_type") == "multiple-choice"
     choices = (_listed(row.get("options")) or ()) if several else ()
-    answers = _listed(row.get("answer")) or (row.text("answer"),)
-    if answers[0] in ("", "?"):
+    if row.get("answer") in ("", "?", [""], ["?"]):
         raise row.unanswered(PUBLISHED.split)
+    answers = _listed(row.get("answer")) or row.answers("answer")
+    if not all(answer.strip() for answer in answers):
+        raise row.bad("one of its answers is empty")
     if several and not {*answers} <= {chr(ord("A") + i) for i in range(len(choices))}:
-        raise row.bad(f"the answer {answers[0]!r} is the letter of none of its {len(choices)} choices")
+        problem = f"the answer {shown(answers[0])} is the letter of none of its {len(choices)} choices"
+        raise row.bad(problem)
+    question = row.text("question")
+    found = [row.image(name) for name in IMAGES]
+    images = tuple(image for images in found for image in images)
     return Sample(
         sample_id=row.text("id"),
         group="",
-        question=row.text("question"),
+        question=question,
         answer=answers[0],
-        images=_images(row),
+        images=images,
         choices=choices,
         accepted=answers[1:],
+        missing=_gap(found) or unplaced((question, *choices), len(images)),
     )
 
 
@@ -44,18 +53,18 @@ def _listed(value: Any) -> tuple[str, ...] | None:
     if isinstance(value, str) and value.startswith("["):
         try:
             value = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
             return None
-    return tuple(value) if isinstance(value, list) and all(isinstance(item, str) for item in value) else None
+        return tuple(value) if isinstance(value, list) and all(isinstance(item, str) for item in value) else None
+    texts = [text_of(item) for item in value] if isinstance(value, list) else [None]
+    return None if None in texts else tuple(text for text in texts if text is not None)
 
 
-def _images(row: Row) -> tuple[Path, ...]:
-    """All images; `<image k>` counts from the first, so that none may be missing in between."""
-    found = [row.image(name) for name in IMAGES]
+def _gap(found: list[tuple[Path, ...]]) -> str:
+    """Why the images of a row, `found` field by field, are not its first ones, as `<image k>` counts them; else ""."""
     count = sum(map(len, found))
-    if not all(found[:count]):
-        raise row.bad(f"it has {count} images, but not as {', '.join(IMAGES[:count])}")
-    return tuple(image for images in found for image in images)
+    gap = next((name for name, image in zip(IMAGES[:count], found, strict=False) if not image), "")
+    return f"its row has {count} images, but no {gap}" if gap else ""
 
 
 def prompt(sample: Sample) -> str:

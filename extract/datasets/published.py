@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from extract.datasets.hub import hub_rows
-from extract.datasets.images import unpack
-from extract.datasets.tables import Row, read_table
+from extract.datasets.images import report_missing
+from extract.datasets.rows import Row, read_samples
+from extract.datasets.shards import refuse_partial, report_single, tables_below
+from extract.datasets.tables import read_object, read_table
+from extract.datasets.values import shown, text_of
 from extract.sample import Sample
 from extract.spec import DatasetSpec
+from extract.text import shortened
 from relope_jax.errors import ReLopeError
 
 # Parquet as a clone of a hub repository has it, or as the hub converts it; then single tables of the same fields.
@@ -29,6 +32,8 @@ class Published:
       split: the split that is read when none is asked for.
       tables: where its own repository has the tables of `{split}`, as patterns below a folder.
       index: name of a file beside a table of several splits that lists the ids of each split.
+      one_folder: whether the tables of one split lie in one folder.
+      needs_image: whether every question is about an image; one whose row has none is left out.
     """
 
     name: str
@@ -36,6 +41,8 @@ class Published:
     split: str
     tables: tuple[str, ...] = ()
     index: str = ""
+    one_folder: bool = True
+    needs_image: bool = False
 
     def split_of(self, spec: DatasetSpec) -> str:
         """The published split to read."""
@@ -47,18 +54,18 @@ class Published:
         Raises:
           ReLopeError: there are no rows, one of them is bad, or two have the same id.
         """
-        samples: dict[str, Sample] = {}
-        for row in self.rows(spec):
-            sample = parse(row)
-            if sample.sample_id in samples:
-                raise row.bad(f"the id '{sample.sample_id}' appears more than once: ids must be unique")
-            samples[sample.sample_id] = sample
+        samples = [self._with_image(sample) for sample in read_samples(self.rows(spec), parse)]
         if not samples:
             raise ReLopeError(
                 f"no rows of the split '{self.split_of(spec)}' of {self.name} in {spec.path or self.hub}: "
                 "choose another with --config.dataset.benchmark_split=..."
             )
-        return list(samples.values())
+        report_missing(samples)
+        return samples
+
+    def _with_image(self, sample: Sample) -> Sample:
+        lacks = self.needs_image and not sample.images and not sample.missing
+        return dataclasses.replace(sample, missing="its row has no image") if lacks else sample
 
     def rows(self, spec: DatasetSpec) -> Iterator[Row]:
         """The rows of the split, embedded images unpacked, one at a time."""
@@ -66,22 +73,36 @@ class Published:
         cache = Path(spec.image_cache) / self.name
         found = self._in_files(spec) if spec.path else hub_rows(self.name, self.hub, spec.revision, spellings(split))
         for number, (where, file, fields) in enumerate(found):
-            yield Row(where, number, split, file.parent, file.stem, unpack(fields, cache))
+            yield Row(where, fields, file.parent, cache, number, split, file.stem)
 
     def _in_files(self, spec: DatasetSpec) -> Iterator[tuple[str, Path, dict[str, Any]]]:
-        for file in self.files(spec):
+        files = self.files(spec)
+        for file in files:
             chosen = self._chosen(file, self.split_of(spec))
+            seen, rows = set(), 0
             for where, fields in read_table(file):
-                if chosen is None or fields.get("id") in chosen:
+                rows += 1
+                sample_id = text_of(fields.get("id"))
+                if chosen is None or sample_id in chosen:
+                    seen.add(sample_id)
                     yield where, file, fields
+            if rows == 0 and len(files) > 1:
+                raise ReLopeError(f"{file} has no rows: download it again, or take it away")
+            if chosen and (absent := sorted(chosen - seen)):
+                count = f"{len(absent)} of the {len(chosen)} questions"
+                raise ReLopeError(f"{file} lacks {count} that {self.index} lists, such as '{shortened(absent[0], 60)}'")
 
     def files(self, spec: DatasetSpec) -> list[Path]:
         """The tables of the split at `spec.path`, a file or a folder.
 
         Raises:
-          ReLopeError: there is no such file or folder, or no table of the split in it.
+          ReLopeError: there is no such file or folder, no table of the split in it, or only a part of them.
         """
         if found := self._found(spec):
+            if found == [Path(spec.path)]:
+                report_single(found[0])
+            else:
+                refuse_partial(found, self.one_folder)
             return found
         if not Path(spec.path).is_dir():
             raise ReLopeError(f"no such file or folder '{spec.path}': docs/datasets.md says how to get {self.name}")
@@ -93,7 +114,7 @@ class Published:
 
     def sources(self, spec: DatasetSpec) -> list[Path]:
         """Every file that says what the rows are, for a digest; none when they are on the hub, or gone."""
-        files = self._found(spec)
+        files = [file for file in self._found(spec) if file.is_file()]
         return [*files, *sorted({index for file in files if (index := self._index(file))})]
 
     def _found(self, spec: DatasetSpec) -> list[Path]:
@@ -103,9 +124,9 @@ class Published:
         if path.is_file():
             return [path]
         for split in spellings(self.split_of(spec)):
-            for pattern in (*self.tables, *ANYWHERE):
-                if found := sorted(file for file in path.glob(pattern.format(split=split)) if file.is_file()):
-                    return found
+            patterns = [pattern.format(split=split) for pattern in (*self.tables, *ANYWHERE)]
+            if found := tables_below(path, patterns, split):
+                return found
         return []
 
     def _index(self, file: Path) -> Path | None:
@@ -118,11 +139,11 @@ class Published:
         index = self._index(file)
         if index is None:
             return None
-        try:
-            ids = json.loads(index.read_text(encoding="utf-8"))
-            return {str(sample_id) for spelling in spellings(split) for sample_id in ids.get(spelling, ())}
-        except (ValueError, AttributeError, TypeError) as error:
-            raise ReLopeError(f"{index} is no object of ids by split: {error}") from error
+        ids = read_object(index)
+        listed = [ids.get(spelling, []) for spelling in spellings(split)]
+        if not all(isinstance(names, list) for names in listed):
+            raise ReLopeError(f"{index} is no object of ids by split: '{split}' is {shown(listed[0])}")
+        return {text_of(name) or "" for names in listed for name in names}
 
 
 def spellings(split: str) -> tuple[str, ...]:

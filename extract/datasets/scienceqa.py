@@ -6,7 +6,7 @@ from pathlib import Path
 
 from extract.datasets.base import Dataset, lettered
 from extract.datasets.published import Published, spellings
-from extract.datasets.tables import Row
+from extract.datasets.rows import Row
 from extract.grading import choices as grading
 from extract.sample import Sample
 
@@ -25,9 +25,9 @@ PROMPT = "{question}\n{choices}\nAnswer with the option's letter from the given 
 def parse(row: Row) -> Sample:
     """A row of the repository's problems.json, or of the hub's tables, which have no ids."""
     choices = row.texts("choices")
-    question, hint = row.text("question"), row.get("hint")
+    question, hint = row.text("question"), row.optional_text("hint")
     return Sample(
-        sample_id=str(row.fields.get("id", f"{row.split}-{row.number:05d}")),
+        sample_id=row.text("id") if row.has("id") else f"{row.split}-{row.number:05d}",
         group="",
         question=CONTEXT.format(hint=hint, question=question) if hint else question,
         answer=row.letter("answer", choices),
@@ -38,10 +38,10 @@ def parse(row: Row) -> Sample:
 
 def _images(row: Row) -> tuple[Path, ...]:
     """None for a question that is text only; in the repository a file in the folder of its split and its id."""
-    if row.table != "problems" or not row.fields.get("image"):
+    if row.table != "problems" or not (name := row.image_path("image")):
         return row.image("image")
-    split = spellings(str(row.fields.get("split", row.split)))[-1]  # "minitest" lies among "test"
-    return (row.find(f"{row.text('id')}/{row.text('image')}", f"images/{split}", split),)
+    split = spellings(row.optional_text("split") or row.split)[-1]  # "minitest" lies among "test"
+    return (row.find(f"{row.text('id')}/{name}", f"images/{split}", split),)
 
 
 def prompt(sample: Sample) -> str:

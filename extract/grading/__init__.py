@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from extract.grading import chartqa, choices, mathvision, mmmu
+from extract.grading import chartqa, choices, exact, mathvision, mmmu
 from extract.grading.choices import choice_index, multiple_choice
 from extract.grading.text import exact_match, normalise
 
@@ -10,6 +10,7 @@ __all__ = [
     "chartqa",
     "choice_index",
     "choices",
+    "exact",
     "exact_match",
     "mathvision",
     "mmmu",

@@ -1,32 +1,50 @@
-"""ChartQA's relaxed accuracy: numbers within 5 % of the reference, anything else equal without regard to case."""
+"""ChartQA's relaxed accuracy: numbers within 5% of the reference, anything else equal without regard to case."""
+
+# ruff: noqa: RUF001 - models write typographic signs, in many alphabets
 
 from __future__ import annotations
 
 import re
 
 from extract.grading import maths
-from extract.grading.statements import readable, sentences, statements
+from extract.grading.characters import unified
+from extract.grading.expressions import first_words, opening
+from extract.grading.notation import bare, merged_thousands
+from extract.grading.reading import readable
+from extract.grading.statements import sentences, statements
 from extract.grading.text import exact_match, normalise
+from extract.grading.words import SCALES, in_digits
 from extract.sample import Sample
 
 TOLERANCE = 0.05
-# "12.5", "-3", "25%"; and what the benchmark does not read as numbers: "$1,234", "12.5 million", "3 cm"
-_NUMBER = re.compile(r"([-+]?)\s*[$€£]?\s*((?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d{1,2})?)\s*(%?)(?:\s*[A-Za-z]+)?")
+# "12.5", "-3", "25%", "1/3"; and what the benchmark does not read as numbers: "$1,234", "12.5 million", "about 3 cm"
+_NUMBER = re.compile(
+    r"(?:(?:about|approximately|approx\.?|around|roughly|nearly|almost)\b|[~≈∼])?\s*"
+    r"(?P<sign>[-+]?)\s*[$€£¥]?\s*(?P<number>\d[\d,]*\.?\d*(?:e[-+]?\d{1,2})?|\.\d+(?:e[-+]?\d{1,2})?)"
+    r"(?:/(?P<below>[1-9]\d*))?\s*(?P<percent>%?)\s*(?P<scale>(?:percent|hundred|thousand|million|billion|trillion)\b)?"
+    r"(?:\s*[a-z°][a-z°/^.]*\d?){0,2}",
+    re.IGNORECASE,
+)
+_MIXED = re.compile(r"\b(\d+) ([1-9])/([2-9])\b")  # "3 1/2"
+_SCALES = SCALES | {"percent": 0.01}
 _REASONS = re.compile(r"\s*(?:\(|,|;|\b(?:because|since|with|which|as)\b).*", re.IGNORECASE | re.DOTALL)
 _LINKED = re.compile(r".*(?:\b(?:is|are|was|were|be|equals)\s|=)\s*(.+)", re.DOTALL)  # "The value is 12.5"
+_BEFORE_SO = re.compile(r"^.*[,;]\s*(?:so|thus|hence|therefore)\b\s*(?=\S)", re.IGNORECASE | re.DOTALL)
+_AGREEMENT = re.compile(r"(?:yes|no)\b", re.IGNORECASE)
+_COMPARED = re.compile(r"\b(?:not|than|least|most|over|under|above|below|between)\b|n't\b|[<>≤≥]", re.IGNORECASE)
 
 
 def final_answer(sample: Sample, response: str) -> str:
     """The number or the words that the response settles on, or ""."""
     del sample
     text = _settled(response)
-    number = _number(text)
-    return normalise(text) if number is None else f"{number:.10g}"
+    numbers = _numbers(text)
+    return f"{numbers[0]:.10g}" if numbers else normalise(text)
 
 
 def grade(sample: Sample, response: str) -> bool:
     """Whether the response, or what it settles on, is relaxedly equal to a reference."""
-    candidates = (response.strip(), _settled(response))
+    candidates = (readable(response), _settled(response))
     return any(relaxed(reference, text) for reference in (sample.answer, *sample.accepted) for text in candidates)
 
 
@@ -35,45 +53,56 @@ def relaxed(reference: str, text: str) -> bool:
     references, texts = _elements(reference), _elements(text)
     if references is not None and texts is not None:
         return len(references) == len(texts) and all(map(relaxed, references, texts))
-    wanted, given = _number(reference), _number(text)
-    if wanted is None or given is None:
-        return bool(text) and (reference.strip().lower() == text.lower() or exact_match(text, reference))
-    return abs(given - wanted) <= TOLERANCE * abs(wanted)
+    wanted, given = _numbers(reference), _numbers(text)
+    if not wanted or not given:
+        return exact_match(text, reference)
+    return any(abs(value - exact) <= TOLERANCE * abs(exact) for exact in wanted for value in given)
 
 
 def _elements(text: str) -> list[str] | None:
     """The elements of "[a, b]", else None."""
-    inside = re.fullmatch(r"\[(.+)\]\.?", text.strip(), re.DOTALL)
+    inside = re.fullmatch(r"\[(.+)\]\.?", unified(text).strip(), re.DOTALL)
     return [part.strip(" '\"") for part in inside[1].split(",")] if inside else None
 
 
-def _number(text: str) -> float | None:
-    """The number that a text is, else None."""
-    match = _NUMBER.fullmatch(text.strip().rstrip("."))
+def _numbers(text: str) -> list[float]:
+    """The number that a text is; "5 million" may be 5 on an axis in millions, "5 percent" may be 5%; else nothing."""
+    text = in_digits(merged_thousands(bare(unified(text)).replace("\\", "")).lower()).strip().rstrip(".")
+    text = _MIXED.sub(lambda match: str(int(match[1]) + int(match[2]) / int(match[3])), text)
+    match = _NUMBER.fullmatch(text)
     if match is None:
-        return None
-    value = float(match[1] + match[2].replace(",", ""))
-    return value / 100 if match[3] else value
+        return []
+    value = float(match["sign"] + match["number"].replace(",", "")) / int(match["below"] or 1)
+    value = value / 100 if match["percent"] else value
+    return [value, value * _SCALES[match["scale"]]] if match["scale"] else [value]
 
 
 def _settled(response: str) -> str:
-    """What the response announces, else the whole of a short one, else what its last sentence says to be."""
+    """What the response announces, else the first words that it explains, else what its last sentence says."""
     text = readable(response)
     if announced := statements(text):
         return _answer((sentences(announced[0]) or [""])[0])
-    last = (sentences(text) or [""])[-1]
-    if re.match(r"(?:yes|no)\b", last, re.IGNORECASE):
-        return _answer(last)
+    if first := opening(text) or first_words(text):
+        return _answer(first)
+    last = _BEFORE_SO.sub("", (sentences(text) or [""])[-1])
+    if agreement := _AGREEMENT.match(last):
+        return agreement[0]
     if said := _LINKED.match(last):
         return _answer(said[1])
-    return text if len(text.split()) <= 4 else _answer(last)
+    return _short(text) if len(text.split()) <= 4 and "\n" not in text else _answer(last)
+
+
+def _short(text: str) -> str:
+    """The only number of a few words, as in "In 2010" and "~12 cm", or all of them."""
+    numbers = maths.spans(text)
+    return numbers[0] if len(numbers) == 1 and not _numbers(text) and not _COMPARED.search(text) else text
 
 
 def _answer(text: str) -> str:
     """The answer at the beginning of a text: a list, a number, yes or no, or words without their reasons."""
-    if _elements(text) is not None or _number(text) is not None:
+    if _elements(text) is not None or _numbers(text):
         return text
-    if agreement := re.match(r"(?:yes|no)\b", text, re.IGNORECASE):
+    if agreement := _AGREEMENT.match(text):
         return agreement[0]
     numbers = maths.spans(text)
     if numbers and (len(numbers) == 1 or re.match(r"\W*\d", text)):

@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterator
 
 from extract.grading import maths, naming
+from extract.grading.exact import said
 from extract.grading.expressions import announced, concluded
-from extract.grading.statements import IMAGE, readable, sentences, statements
+from extract.grading.reading import IMAGE, readable
+from extract.grading.statements import sentences, statements
 from extract.grading.text import exact_match
 from extract.sample import Sample
 
@@ -33,8 +35,9 @@ _BEFORE_BUT = re.compile(r"^(?!.*\bnot\b).*\b(?:but|however)\b", re.IGNORECASE)
 
 def choice_index(text: str, choices: tuple[str, ...]) -> int | None:
     """Which choice `text` names, or None. The very text of a choice goes before a letter."""
+    whole = said(text)
     for index, choice in enumerate(choices):
-        if exact_match(text, choice):
+        if exact_match(whole, choice):
             return index
     return pick(text, choices)
 
@@ -91,6 +94,7 @@ def _readings(text: str, choices: tuple[str, ...]) -> Iterator[set[int]]:
         yield _conclusion(text, choices)
     yield naming.at_start(text.split("\n")[0], choices)
     yield _conclusion(text, choices)
+    yield naming.by_lone_letter((sentences(text) or [""])[0], choices)
     yield naming.by_marked_letter(text, choices)
     yield naming.by_text(text, choices, shortest=4)
 

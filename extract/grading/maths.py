@@ -9,15 +9,23 @@ import dataclasses
 import functools
 import math
 import re
+from collections.abc import Sequence
 from fractions import Fraction
 
-from extract.grading.notation import in_digits, plain, squash, without_words
-from extract.grading.parser import MAX_LENGTH, Number, UnreadableError, Value, parse
+from extract.grading.arithmetic import Number, UnreadableError
+from extract.grading.notation import plain, squash, without_words
+from extract.grading.parser import MAX_LENGTH
+from extract.grading.values import Value, parse
+from extract.grading.words import in_digits
 
 # What could be a number inside a sentence; nothing that follows a letter or a sign without a space, as in x2 and a*3.
 _SPAN = re.compile(
     r"(?<![a-z0-9_.\\`*/^])(?<!\d:)(?:[-+(\[{.]\s*)*(?:\d|frac\b|sqrt\b|pi\b)(?:\d|[-+*/^(){}:!%.\s]|frac|sqrt|pi\b)*"
 )
+_LABELLED = re.compile(r"[a-e]`")  # "d\\sqrt{7}" may be a letter and the text of a choice
+# "x = 1" of "x = 1, y = 2" or of "x = 1 or x = 2"
+_ASSIGNMENT = re.compile(r"\s*([a-zα-ω](?:_?\{?\w+\}?)?)\s*=\s*([^=]+?)\s*")  # noqa: RUF001
+_BETWEEN_ASSIGNMENTS = re.compile(r",\s*and\b|[,;]|\band\b|\bor\b")
 _MARKS = " .:,;!+*/^-"
 
 
@@ -54,10 +62,18 @@ def spans(text: str) -> list[str]:
 
 def equal(reference: Value, response: Value) -> bool:
     """Mathematical equality; a decimal may be rounded to two digits or more after the point."""
-    if len(reference.parts) != len(response.parts):
+    if len(reference.parts) != len(response.parts) or reference.shape != response.shape:
         return False
-    unordered = reference.unordered or response.unordered
-    ours, theirs = (sorted(v.parts) if unordered else v.parts for v in (reference, response))
+    if len(reference.elsewhere) != len(response.elsewhere):  # only one of them holds variables
+        return False
+    points = zip((reference.parts, *reference.elsewhere), (response.parts, *response.elsewhere), strict=True)
+    return all(_equal_at(ours, theirs, reference, response) for ours, theirs in points)
+
+
+def _equal_at(ours: Sequence[Number], theirs: Sequence[Number], reference: Value, response: Value) -> bool:
+    """Equality of the parts where variables have certain values."""
+    if reference.unordered or response.unordered:
+        ours, theirs = sorted(ours), sorted(theirs)
     if all(_close(a, b, reference, response) for a, b in zip(ours, theirs, strict=True)):
         return True
     if not response.percent or reference.percent:
@@ -83,12 +99,24 @@ def _close(a: Number, b: Number, reference: Value, response: Value) -> bool:
 
 @functools.lru_cache(maxsize=10_000)
 def _sides(text: str) -> tuple[Value, ...]:
-    r"""What an equation says last: 5 of "x = 5", both sides of "A = 12\pi \approx 37.7"."""
+    r"""What an equation says last: 5 of "x = 5", both sides of "A = 12\pi \approx 37.7"; 1 and 2 of "x = 1, y = 2"."""
     if len(text) > MAX_LENGTH:
         return ()
-    last = plain(text).rstrip(" .,;:").rpartition("=")[2]
+    last = _assigned(plain(text).rstrip(" .,;:"))
+    if _LABELLED.match(last):
+        return ()
     values = [_value(side) for side in last.split("≈")]
     return tuple(value for value in values if value)
+
+
+def _assigned(text: str) -> str:
+    """What is right of the last "=", or of every one in a list of them."""
+    if text.count("=") > 1:
+        found = [_ASSIGNMENT.fullmatch(part) for part in _BETWEEN_ASSIGNMENTS.split(text)]
+        if len(found) > 1 and all(found):
+            names = {match[1] for match in found if match}
+            return (" and " if len(names) == 1 else ", ").join(match[2] for match in found if match)
+    return text.rpartition("=")[2]
 
 
 def _value(text: str) -> Value | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from extract.grading import choices, maths
 from extract.grading.expressions import settled
-from extract.grading.statements import readable
+from extract.grading.reading import readable
 from extract.sample import Sample
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 
 from extract.grading import choices, maths
-from extract.grading.expressions import settled
+from extract.grading.expressions import first_words, settled
 from extract.grading.notation import plain
-from extract.grading.statements import readable, sentences, statements
+from extract.grading.reading import readable
+from extract.grading.statements import sentences, statements
 from extract.grading.text import normalise
 from extract.sample import Sample
 
@@ -47,9 +48,10 @@ def _is_number(reference: str) -> bool:
 
 
 def _said(text: str) -> str:
-    """What the response announces, else its last sentence."""
-    announced = statements(text)[:1] or [text]
-    return (sentences(announced[0]) or [""])[0 if statements(text) else -1]
+    """What the response announces, else the few words that it begins with and explains, else its last sentence."""
+    if announced := statements(text):
+        return (sentences(announced[0]) or [""])[0]
+    return first_words(text) or (sentences(text) or [""])[-1]
 
 
 def _words(text: str) -> str:

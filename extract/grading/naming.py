@@ -7,6 +7,9 @@ import re
 from collections.abc import Callable
 
 from extract.grading import maths, notation
+from extract.grading.characters import unified
+from extract.grading.languages import lone_letter, rejects
+from extract.grading.notation import unwrapped
 from extract.grading.text import normalise
 
 Choices = tuple[str, ...]
@@ -15,9 +18,10 @@ MAX_LENGTH = 600  # of a sentence that is searched for names
 NOUN = r"(?:options?|choices?|answers?|letter|statement|figure|picture|image|diagram)"
 _LABEL = r"[A-Z](?![\w']|[-^_=+/]\w|\s*[=+])"  # a capital on its own: none of "AB", "A'", "A-frame", "C = 3"
 _SMALL_LABEL = r"[a-z](?=\s*[).:\]](?!\w)|\s*$)"  # "b)", "b."
+_AND = r"(?:and|or|y|e|o|ou|oder|und|et|en|of|и|или|和|或|と|か|및|또는|veya|atau)"
 # "A, E", "A or possibly B", "a, b, c"
 _MORE_LABELS = re.compile(
-    r"(?:\W{0,3}(?:,|\band\b|\bor\b|&|/)\W{0,3}(?:(?:possibly|maybe|perhaps|option)\s+)*"
+    rf"(?:\W{{0,3}}(?:,|\b{_AND}\b|&|/)\W{{0,3}}(?:(?:possibly|maybe|perhaps|option)\s+)*"
     r"(?:[A-Z]\b|[a-z](?=\W*(?:,|and\b|or\b|$))))*"
 )
 _HEDGES = re.compile(
@@ -26,7 +30,7 @@ _HEDGES = re.compile(
 )
 # "12 cm (C)", "12 cm, which is option C"
 _MARKED = re.compile(
-    rf"(?<![\w)])[(\[]([A-Za-z])[)\]]|\b(?i:option|choice|answer|letter)\s+[(\[\"']?({_LABEL})(?!\s*[-*/^])"
+    rf"(?<![A-Za-z0-9_)])[(\[]([A-Za-z])[)\]]|\b(?i:option|choice|answer|letter)\s+[(\[\"']?({_LABEL})(?!\s*[-*/^])"
 )
 # "is clearly C"; no letter of a formula or of a list
 _LOOSE = re.compile(
@@ -47,32 +51,41 @@ _TURN = re.compile(
 )
 # "not B but C", "A, no wait, C"
 _CORRECTED = re.compile(
-    r"\b(?:not|neither)\b[^.\n]{0,60}?\bbut\b(?:\s+rather)?\s*(?:is\s+)?|^.*\b(?:no,? wait|wait,? no|correction)\b\W*",
+    r"\b(?:not|neither)\b[^.\n]{0,60}?\bbut\b(?:\s+rather)?\s*(?:is\s+)?|(?:不|并非)[^。\n]{0,30}?而"
+    r"|^.*\b(?:no,? wait|wait,? no|correction)\b\W*",
     re.IGNORECASE | re.DOTALL,
 )
 # "It can't be A, ..."
 _REJECTED = re.compile(r"[^,;.]*(?:\b(?:not|cannot|neither)\b|n't\b)[^,;.]*[,;.]\s*", re.IGNORECASE)
 # After these words A is no article and I no pronoun: "A because ...", "I is ...".
 _AFTER_LETTER = {
-    "A": "because|since|as|is|and|or|with|which|due|based|given|would|seems|was",
+    "A": "because|since|as|is|and|or|with|which|due|based|given|would|seems|was|es|ist|est|é|è|är|jest|adalah",
     "I": "because|since|is|and|or",
 }
-_WRAPPER = re.compile(r"\\(?:text|mathrm|mathbf|textbf|mbox|boxed|rm|bf|textit|mathit)\s*\{([^{}]*)\}")
-_MATHS_SIGN = re.compile(r"\\[()\[\]]|\$|^[\s*]+|[\s*]+$|^\s*\{([^{}]*)\}\s*$")
+_FORMULA_AT_END = re.compile(r"(?:\$([^$]+)\$|\\\(((?:(?!\\\)).)+)\\\))\W*$")  # "The distance is $\frac{s}{2}$."
+_COMMANDS = {"frac", "sqrt", "sin", "cos", "tan", "log"}
 
 
 def held(text: str, choices: Choices, expression: Callable[[str], str]) -> set[int]:
     """The choices that a short text holds to be the answer; `expression` finds the number in it that counts."""
-    text = _unwrapped(text[:MAX_LENGTH])
+    formula = _FORMULA_AT_END.search(text[:MAX_LENGTH])
+    text = unwrapped(text[:MAX_LENGTH])
     if found := by_whole_text(text, choices):
         return found
     text = _CORRECTED.sub("", text)
+    if rejects(text):
+        return set()
     for part in (_TURN.split(text)[0], _TURN.split(_REJECTED.sub("", text))[0]):
-        for way in (by_first_letter, by_marked_letter, by_text):
-            if found := way(part, choices):
-                return found
+        found = by_first_letter(part, choices) or by_marked_letter(part, choices)
+        if not found and formula and not _TURN.search(text):
+            found = _by_variables(formula[1] or formula[2], choices)
+        found = found or by_text(part.rpartition("=")[2], choices) or by_text(part, choices)
+        if found:
+            return found
         if found := _by_value(expression(part), choices) or _by_loose_letter(part, choices):
             return found
+    if found := by_lone_letter(text, choices):
+        return found
     return {index for index in by_text(text, choices) if _TURN.search(choices[index])}  # "it is not possible"
 
 
@@ -88,12 +101,22 @@ def by_whole_text(text: str, choices: Choices) -> set[int]:
     letter = key.strip("()[].: ")
     if re.fullmatch(r"[a-z]", letter) and index_of(letter) < len(choices):
         return {index_of(letter)}
-    return {index for index, choice in enumerate(choices) if key and _key(choice) == key}
+    same = {index for index, choice in enumerate(choices) if key and _key(choice) == key}
+    return same or _by_expression(text, choices)
+
+
+def _by_expression(text: str, choices: Choices) -> set[int]:
+    """The choices that are this very expression, spaces and braces aside: "3ab" for "$3 a b$"."""
+    names = re.findall(r"[a-z]{3,}", notation.plain(text))
+    if not re.search(r"\d", text) or len(text) > maths.MAX_LENGTH or not _COMMANDS.issuperset(names):
+        return set()
+    squashed = notation.squash(text)
+    return {index for index, choice in enumerate(choices) if notation.squash(choice) == squashed}
 
 
 def by_first_letter(text: str, choices: Choices) -> set[int]:
     """ "B. dog", "(b)", "option B because", "A, E"; the article of "A big dog" is no letter."""
-    text = _HEDGES.sub("", _unwrapped(text).lstrip(" \"'([{:.*-"))
+    text = _HEDGES.sub("", unwrapped(text).lstrip(" \"'([{:.*-"))
     match = re.match(rf"{_LABEL}|{_SMALL_LABEL}", text)
     if match is None:
         return set()
@@ -108,7 +131,7 @@ def by_first_letter(text: str, choices: Choices) -> set[int]:
 
 def by_marked_letter(text: str, choices: Choices) -> set[int]:
     """Letters in brackets or after a word such as "option"."""
-    return _indices([first or second for first, second in _MARKED.findall(_unwrapped(text))], choices)
+    return _indices([first or second for first, second in _MARKED.findall(unwrapped(text))], choices)
 
 
 def by_text(text: str, choices: Choices, shortest: int = 2) -> set[int]:
@@ -125,9 +148,15 @@ def by_text(text: str, choices: Choices, shortest: int = 2) -> set[int]:
     return found
 
 
+def by_lone_letter(text: str, choices: Choices) -> set[int]:
+    """The one letter of a short answer in another language."""
+    letter = lone_letter(unwrapped(text))
+    return _indices([letter] if letter else [], choices)
+
+
 def lists_choices(text: str) -> bool:
     """Whether the text repeats the choices."""
-    return _LISTED.search(_unwrapped(text)) is not None
+    return _LISTED.search(unwrapped(text)) is not None
 
 
 def index_of(letter: str) -> int:
@@ -140,8 +169,14 @@ def _by_value(text: str, choices: Choices) -> set[int]:
     return {index for index, value in enumerate(values) if value and maths.same_value(value, text)}
 
 
+def _by_variables(text: str, choices: Choices) -> set[int]:
+    """The choices equal to an expression with variables, which cannot be told from the words around it later."""
+    value = maths.read(text)
+    return _by_value(text, choices) if value is not None and value.symbolic else set()
+
+
 def _by_loose_letter(text: str, choices: Choices) -> set[int]:
-    text = _unwrapped(text)
+    text = unwrapped(text)
     drawn = all(len(_key(choice).strip("()")) == 1 for choice in choices)  # choices without a text
     letters = [
         match[1]
@@ -164,6 +199,7 @@ def _is_number(key: str) -> bool:
 
 def _value(choice: str) -> maths.Value | None:
     """The value of a choice; "5-4-3" is an order, not a difference."""
+    choice = unified(choice)
     if re.fullmatch(r"\d+(?:-\d+)+", choice) or not re.search(r"\d|\\|pi", choice):
         return None
     return maths.read(choice)
@@ -173,14 +209,10 @@ def _indices(letters: list[str], choices: Choices) -> set[int]:
     return {index_of(letter) for letter in letters if index_of(letter) < len(choices)}
 
 
-def _unwrapped(text: str) -> str:
-    r"""Without LaTeX around words: "\text{(C)}" and "\( C \)" become "(C)" and "C"."""
-    return _MATHS_SIGN.sub(r" \1", _WRAPPER.sub(r"\1", text)).strip()
-
-
 @functools.lru_cache(maxsize=10_000)
 def _key(text: str) -> str:
     """What two texts of one choice have in common: no case, LaTeX wrapping, articles, or spaces around signs."""
-    text = notation.plain(_unwrapped(text)) if "\\" in text or "$" in text else _unwrapped(text)
+    text = unwrapped(normalise(text))
+    text = notation.plain(text) if "\\" in text or "$" in text else text
     text = re.sub(r"\s*([-+*/=^:;,])\s*", r"\1", normalise(text))
     return normalise(text.replace(";", ",").replace(",", ", "))

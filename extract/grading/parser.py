@@ -2,70 +2,35 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
-from collections.abc import Callable
 from fractions import Fraction
 
-Number = Fraction | float
+from extract.grading.arithmetic import (
+    FUNCTIONS,
+    INVERSES,
+    TRIGONOMETRY,
+    Number,
+    UnreadableError,
+    binomial,
+    factorial,
+    logarithm,
+    power,
+    variable,
+)
+
 MAX_LENGTH = 200
 _MAX_DEPTH = 25
-_MAX_BITS = 20_000  # of a power: 3^1009 is in an answer of MathVision, 9^9^9 would never end
-
-_FUNCTIONS: dict[str, Callable[[float], float]] = {
-    "sin": math.sin, "cos": math.cos, "tan": math.tan, "cot": lambda x: 1 / math.tan(x), "log": math.log10,
-    "ln": math.log, "arcsin": math.asin, "arccos": math.acos, "arctan": math.atan, "exp": math.exp,
-}  # fmt: skip
-_INVERSES = {"sin": "arcsin", "cos": "arccos", "tan": "arctan"}
 _CLOSING = {"(": ")", "[": "]", "{": "}", "|": "|"}
-_DIGITS = "0123456789."
-_TOKEN = re.compile(r"\s*(\d+(?:\.\d+)?(?:e[+-]?\d{1,3}(?![\da-z]))?|\.\d+|[a-z]+|[-+*/^()\[\]{}|,;:!%])")
+DIGITS = "0123456789."
+_TOKEN = re.compile(
+    r"[\s`]*(\d+(?:\.\d+)?(?:e[+-]?\d{1,3}(?![\da-z]))?|\.\d+|[a-z]+|[α-ω]|[-+*/^()\[\]{}|,;:!%°_<>≤≥])"  # noqa: RUF001
+)
 # "2 1/3", "2 frac{1}{3}", "2 frac13", as tokens with spaces between them
 _MIXED = re.compile(r"(\d+) (?:frac (?:\{ (\d+) \}|(\d)) (?:\{ (\d+) \}|(\d))|(\d+) / (\d+))(?= |$)")
 
 
-class UnreadableError(ValueError):
-    """The text is no expression that we know, or too large a one."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Value:
-    """What an answer is worth.
-
-    Attributes:
-      parts: one number, or several of a tuple or list.
-      decimals: digits after the point of a number written as a decimal, else 0.
-      percent: written with a percent sign; the parts are not divided by 100.
-      unordered: the parts may come in any order ("5 and 8").
-      symbolic: holds variables.
-    """
-
-    parts: tuple[Number, ...]
-    decimals: int = 0
-    percent: bool = False
-    unordered: bool = False
-    symbolic: bool = False
-
-
-def parse(text: str, letters: bool) -> Value:
-    """Compute an expression or a list of them; with `letters`, single letters are variables.
-
-    Raises UnreadableError. A variable stands for a fixed number of its own, so that equal expressions in it are equal.
-    """
-    tokens = _tokens(text)
-    parser = _Parser(["," if token == "and" else token for token in tokens], letters)
-    try:
-        parts = tuple(parser.list_of_values())
-    except (ArithmeticError, ValueError) as error:
-        raise UnreadableError(text) from error
-    if any(isinstance(part, float) and not math.isfinite(part) for part in parts):
-        raise UnreadableError(text)
-    places = [len(token.partition("e")[0].partition(".")[2]) for token in tokens if token[0] in _DIGITS]
-    return Value(parts, max(places, default=0), "%" in tokens, "and" in tokens, parser.symbolic)
-
-
-def _tokens(text: str) -> list[str]:
+def tokenised(text: str) -> list[str]:
     text, tokens, place = text.strip(), [], 0
     if not text or len(text) > MAX_LENGTH:
         raise UnreadableError(text)
@@ -79,46 +44,85 @@ def _tokens(text: str) -> list[str]:
     return tokens
 
 
-class _Parser:
-    """Recursive descent over the tokens of one expression."""
+class Parser:
+    """Recursive descent over the tokens of one answer; `read` fills `parts`, `shape` and what is known besides."""
 
-    def __init__(self, tokens: list[str], letters: bool):
+    def __init__(self, tokens: list[str], letters: bool, point: int):
         self.tokens = tokens
         self.letters = letters
+        self.point = point
+        self.parts: list[Number] = []
+        self.shape = ""
+        self.unordered = False
         self.symbolic = False
+        self.in_degrees = False
         self.place = 0
         self.depth = 0
 
-    def list_of_values(self) -> list[Number]:
-        """All tokens: values between commas, in one pair of brackets or in none."""
-        if self._is_bracketed_list():
-            self.tokens = self.tokens[1:-1]
-        values = [self.ratio()]
-        while self._accept(",", ";"):
+    def read(self) -> None:
+        """All tokens: values between commas, alone or in brackets; a union of intervals; a relation."""
+        if brackets := self._list_here():
+            self.unordered = brackets == "{}"
+            self._bracketed_list(brackets, whole=self._closing_place() == len(self.tokens) - 1)
+        else:
+            self.parts += self.relation()
+        while sign := self._accept(",", ";", "cup"):
+            self.shape += "u" if sign == "cup" else ""
             self._accept(",")  # ", and"
-            values.append(self.ratio())
+            if brackets := self._list_here():
+                self._bracketed_list(brackets, whole=False)
+            else:
+                self.parts += self.relation()
         if self._peek():
             raise UnreadableError
+
+    def _bracketed_list(self, brackets: str, whole: bool) -> None:
+        """Values in brackets; which brackets matters to half-open intervals and to several lists."""
+        self._next()
+        self.parts += self.relation()
+        while self._accept(",", ";"):
+            self.parts += self.relation()
+        self._expect(brackets[1])
+        if brackets in ("[)", "(]") or not whole:
+            self.shape += brackets
+
+    def _closing_place(self) -> int:
+        """Where the bracket closes that opens here; -1 when it does not."""
+        depth = 0
+        for i in range(self.place, len(self.tokens)):
+            depth += (self.tokens[i] in "([{") - (self.tokens[i] in ")]}")
+            if depth == 0:
+                return i
+        return -1
+
+    def _list_here(self) -> str:
+        """The brackets of a list that begins here and ends before a comma, a union or the end; "" when none does."""
+        end = self._closing_place() if self._peek() in ("(", "[", "{") else -1
+        if end < 0 or (self.tokens[end + 1 :] and self.tokens[end + 1] not in (",", ";", "cup")):
+            return ""
+        depth = 0
+        for token in self.tokens[self.place : end]:
+            depth += (token in "([{") - (token in ")]}")
+            if depth == 1 and token in ",;":
+                return self._peek() + self.tokens[end]
+        return ""
+
+    def relation(self) -> list[Number]:
+        """One value, or both sides of "x < 5", the smaller one first."""
+        values = self.ratio()
+        while sign := self._accept("<", "≤", ">", "≥"):
+            self.shape += {">": "<", "≥": "≤"}.get(sign, sign)
+            values = self.ratio() + values if sign in ">≥" else values + self.ratio()
         return values
 
-    def _is_bracketed_list(self) -> bool:
-        """Whether the first bracket closes with the last token and a comma lies directly in it."""
-        if self._peek() not in ("(", "[", "{"):
-            return False
-        depth, comma = 0, False
-        for i, token in enumerate(self.tokens):
-            depth += (token in "([{") - (token in ")]}")
-            comma |= depth == 1 and token in ",;"
-            if depth == 0:
-                return comma and i == len(self.tokens) - 1
-        return False
-
-    def ratio(self) -> Number:
-        """a : b is a quotient."""
-        value = self.sum()
+    def ratio(self) -> list[Number]:
+        """a : b is a quotient, a : b : c two of them."""
+        values = [self.sum()]
         while self._accept(":"):
-            value = value / self.sum()
-        return value
+            values.append(self.sum())
+        if len(values) == 2:
+            return [values[0] / values[1]]
+        return [value / values[0] for value in values[1:]] or values
 
     def sum(self) -> Number:
         self.depth += 1
@@ -151,9 +155,9 @@ class _Parser:
     def _starts_factor(self) -> bool:
         """Whether a factor follows without a sign: a name, a bracket, or a number after a bracket."""
         token = self._peek()
-        if token and token[0] in _DIGITS:
+        if token and token[0] in DIGITS:
             return self.tokens[self.place - 1] in (")", "]", "}")
-        return bool(token) and (token[0].isalpha() or token in "([{")
+        return bool(token) and token != "cup" and (token[0].isalpha() or token in "([{")
 
     def _mixed_number(self) -> Fraction | None:
         match = _MIXED.match(" ".join(self.tokens[self.place : self.place + 8]))
@@ -171,13 +175,14 @@ class _Parser:
     def power(self) -> Number:
         base = self.atom()
         while self._accept("!"):
-            base = _factorial(base)
+            base = factorial(base)
         self._accept("%")
-        return _power(base, self.signed()) if self._accept("^") else base
+        self.in_degrees |= bool(self._accept("°"))
+        return power(base, self.signed()) if self._accept("^") else base
 
     def atom(self) -> Number:
         token = self._next()
-        if token[0] in _DIGITS:
+        if token[0] in DIGITS:
             return Fraction(token)
         if token in _CLOSING:
             value = self.sum()
@@ -186,31 +191,73 @@ class _Parser:
         if token == "frac":
             top = self.atom()
             return top / self.atom()
+        if token == "binom":
+            n = self.atom()
+            return binomial(n, self.atom())
         if token == "sqrt":
             return self._root()
         if token == "pi":
             return math.pi
-        if token in _FUNCTIONS:
+        if token in FUNCTIONS:
             return self._function(token)
-        if self.letters and (len(token) == 1 or token == "infty"):
-            self.symbolic = True
-            return 1.3 + math.sqrt(sum(map(ord, token)))
+        if token == "e" and self._peek() == "^":
+            return math.e
+        if self.letters:
+            return self._variable(token)
         raise UnreadableError
 
+    def _variable(self, token: str) -> Number:
+        """A letter with or without an index, or infinity."""
+        self.symbolic = True
+        if token == "infty":
+            return variable(token, self.point)
+        if len(token) > 1:
+            raise UnreadableError
+        index = self._index() if self._accept("_") else ""
+        return variable(token + index, self.point)
+
+    def _index(self) -> str:
+        """What follows "_": one token, or those in braces."""
+        if not self._accept("{"):
+            return self._next()
+        tokens = []
+        while (token := self._next()) != "}":
+            tokens.append(token)
+        return "".join(tokens)
+
     def _root(self) -> Number:
-        degree = Fraction(2)
+        degree: Number = Fraction(2)
         if self._accept("["):
             degree = self.sum()
             self._expect("]")
-        return _power(self.atom(), 1 / degree)
+        return power(self.atom(), 1 / degree)
 
-    def _function(self, name: str) -> float:
+    def _function(self, name: str) -> Number:
+        base = self.atom() if name == "log" and self._accept("_") else None
+        exponent: Number = Fraction(1)
         if self._accept("^"):
-            exponent = self.atom()
-            if exponent == -1 and name in _INVERSES:
-                name, exponent = _INVERSES[name], Fraction(1)
-            return _FUNCTIONS[name](float(self.atom())) ** float(exponent)
-        return _FUNCTIONS[name](float(self.power()))
+            exponent = self.atom() if self._peek() != "-" else self.signed()
+            if exponent == -1 and name in INVERSES:
+                name, exponent = INVERSES[name], Fraction(1)
+        outside, self.in_degrees = self.in_degrees, False
+        argument = self._argument(name)
+        if self.in_degrees and name in TRIGONOMETRY:
+            argument = float(argument) * math.pi / 180
+        self.in_degrees = outside
+        if base is not None:
+            return logarithm(base, argument)
+        value = FUNCTIONS[name](float(argument))
+        return Fraction(value) if isinstance(value, int) else value ** float(exponent)
+
+    def _argument(self, name: str) -> Number:
+        """What a function is applied to: (x + 1), or 2x without brackets."""
+        bracketed = self._peek() in _CLOSING or self._peek() == "frac"
+        value = self.power()
+        while (
+            not bracketed and self._starts_factor() and self._peek() not in FUNCTIONS and self._peek() not in _CLOSING
+        ):
+            value = value * self.power()
+        return value
 
     def _peek(self) -> str:
         return self.tokens[self.place] if self.place < len(self.tokens) else ""
@@ -229,26 +276,3 @@ class _Parser:
     def _expect(self, wanted: str) -> None:
         if self._next() != wanted:
             raise UnreadableError
-
-
-def _factorial(number: Number) -> Fraction:
-    if not isinstance(number, Fraction) or number.denominator != 1 or not 0 <= number <= 200:
-        raise UnreadableError
-    return Fraction(math.factorial(int(number)))
-
-
-def _power(base: Number, exponent: Number) -> Number:
-    """Exact where both are rational and the result is; never a huge or a complex number."""
-    if isinstance(base, Fraction) and isinstance(exponent, Fraction):
-        bits = max(base.numerator.bit_length(), base.denominator.bit_length())
-        if bits * abs(exponent) > _MAX_BITS:
-            raise UnreadableError
-        if exponent.denominator == 1:
-            return base ** int(exponent)
-        if exponent == Fraction(1, 2) and base >= 0:
-            root = Fraction(math.isqrt(base.numerator), math.isqrt(base.denominator))
-            return root if root * root == base else math.sqrt(base)
-    result = float(base) ** float(exponent)
-    if isinstance(result, complex):
-        raise UnreadableError
-    return result

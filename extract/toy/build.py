@@ -31,6 +31,8 @@ from extract.source import toy_digest
 from extract.spec import TOY_MLLM, TOY_MODELS
 from extract.toy.vision import IMAGE_TOKENS, STRIDE, EfficientNetLiteConfig
 from extract.toy.weights import Trained
+from relope_jax.errors import exit_on_error
+from relope_jax.paths import local_path
 
 IMAGE_TOKEN = "<image>"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -116,7 +118,7 @@ def make_processor(tokenizer, vision_config: EfficientNetLiteConfig) -> LlavaPro
 
 def default_folder(name: str) -> Path:
     """Where an assembled toy MLLM is cached; named by what it is made from, so a changed one is rebuilt."""
-    return Path(os.environ.get("RELOPE_MODELS", "models")) / f"{name}-{toy_digest(name)}"
+    return local_path(os.environ.get("RELOPE_MODELS", "models")) / f"{name}-{toy_digest(name)}"
 
 
 def ensure_built(name: str, out: Path | None = None) -> Path:
@@ -136,9 +138,10 @@ def ensure_built(name: str, out: Path | None = None) -> Path:
     return out
 
 
-def main(_) -> None:
+@exit_on_error
+def main(_: list[str]) -> None:
     out = flags.FLAGS.out
-    print(ensure_built(flags.FLAGS.model, Path(out) if out else None))
+    print(ensure_built(flags.FLAGS.model, local_path(out) if out else None))
 
 
 if __name__ == "__main__":

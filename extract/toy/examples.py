@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import random
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import easy_vqa
@@ -15,6 +16,7 @@ from extract.datasets.suite.digits import DIGITS
 from extract.datasets.suite.places import PLACES
 from extract.datasets.suite.plots import PLOTS
 from extract.datasets.suite.scene import Question, Task, ask
+from extract.images import read_image
 
 SUITE = {"easy_vqa": 0.15, "vega_charts": 0.2, "digit_sums": 0.3, "us_places": 0.2, "vega_plots": 0.15}  # shares
 TASKS: dict[str, Task] = {task.name: task for task in (CHARTS, DIGITS, PLACES, PLOTS)}
@@ -64,6 +66,6 @@ def _easy_vqa(rng: random.Random) -> Callable[[], Example]:
 
     def draw() -> Example:
         question, answer, image = rng.choice(kinds[rng.choices(names, shares)[0]])
-        return Example(Image.open(paths[image]).convert("RGB"), question, answer)
+        return Example(read_image(Path(paths[image])), question, answer)
 
     return draw

@@ -31,6 +31,7 @@ from extract.toy.evaluate import accuracies
 from extract.toy.examples import SUITE, Example, examples
 from extract.toy.vision import IMAGE_TOKENS
 from extract.toy.weights import FOLDER, SCALE, Trained
+from relope_jax.errors import exit_on_error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,11 +189,12 @@ def trained(model, recipe: Recipe, start: Trained | None) -> Trained:
     return Trained(model.model.multi_modal_projector.state_dict(), vision, lora)
 
 
-def main(_) -> None:
+@exit_on_error
+def main(_: list[str]) -> None:
     name = flags.FLAGS.model
     recipe, path = RECIPES[name], FOLDER / f"{name}.json"
     if flags.FLAGS.measure:
-        seconds = json.loads(path.read_text())["training_seconds"]
+        seconds = json.loads(path.read_text(encoding="utf-8"))["training_seconds"]
     else:
         started = time.time()
         start = Trained.load(recipe.start) if recipe.start else None
@@ -204,7 +206,7 @@ def main(_) -> None:
         "training_seconds": seconds,
         "accuracy": accuracies(*assemble(Trained.load(name)), tuple(recipe.shares)),  # of what is shipped, rounded
     }
-    path.write_text(json.dumps(record, indent=2) + "\n")
+    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(record, indent=2))
 
 

@@ -8,10 +8,9 @@ import numpy as np
 from jaxtyping import Float, Int
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from relope_jax.metrics.auc import auc
+from relope_jax.states.statistics import Moments
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of sklearn's C, the inverse weight of the L2 penalty
 
@@ -26,14 +25,24 @@ def fitted_probability(
     Scores of the training split are in-sample, as those of every router here.
     """
     train, validation = rows["train"], rows["validation"]
-    best, best_auc = np.zeros(len(features)), -1.0
-    for strength in STRENGTHS:
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=1000))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # then it is stopped early, and validation decides
-            model.fit(features[train], labels[train])
-        scores = model.predict_proba(features)[:, 1]
-        reached = float(auc(scores[None, validation], labels[validation])[0])
-        if reached > best_auc:
-            best, best_auc = scores, reached
-    return best
+    x = standardized(features, train)
+    fits = [_fit(x[train], labels[train], strength) for strength in STRENGTHS]
+    # Log-odds: probabilities near 1 tie.
+    logits = np.stack([fit.decision_function(x) for fit in fits])
+    best = fits[int(np.argmax(auc(logits[:, validation], labels[validation])))]
+    return best.predict_proba(x)[:, 1]
+
+
+def standardized(
+    features: Float[np.ndarray, "samples k"], train: Int[np.ndarray, "rows"]
+) -> Float[np.ndarray, "samples k"]:
+    """Features with mean 0 and deviation 1 in the training split; 0 where they are constant there, as states are."""
+    x = features.astype(np.float64)
+    mean = x[train].mean(axis=0)
+    return (x - mean) * Moments(mean, x[train].std(axis=0)).inverse_std()
+
+
+def _fit(x: Float[np.ndarray, "n k"], labels: Int[np.ndarray, "n"], strength: float) -> LogisticRegression:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # then it is stopped early, and validation decides
+        return LogisticRegression(C=strength, max_iter=1000).fit(x, labels)

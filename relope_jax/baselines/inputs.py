@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import NoReturn
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
+from relope_jax.baselines.answered import UNKNOWN, Answered
 from relope_jax.errors import ReLopeError
-from relope_jax.states.answers import Answers, answer_names
+from relope_jax.states.answers import Answers
 from relope_jax.states.embeddings import QUESTION, QUESTION_ANSWER
-from relope_jax.states.store import Store
+from relope_jax.states.readable import ReadableStore
 
 # Inputs that a store need not have; the first three are names of tables of answers.
 LARGE, SAMPLES, CONFIDENCE, EMBEDDINGS, OUTPUT_EMBEDDING = (
@@ -20,12 +22,15 @@ LARGE, SAMPLES, CONFIDENCE, EMBEDDINGS, OUTPUT_EMBEDDING = (
 )  # fmt: skip
 TABLES = (LARGE, SAMPLES, CONFIDENCE)
 STYLES = ("direct", "steps")  # the two prompts of sampled answers
+# Settings in which the tables of joined stores must agree; who served them may differ.
+SAME = {LARGE: ("model",), SAMPLES: ("samples", "temperature", "top_p", "max_tokens"), CONFIDENCE: ("ask",)}
 
 
 class Inputs:
-    """Lazy columns of one store, row i for sample i. What is missing raises a ReLopeError that says how to make it."""
+    """Lazy columns of one store, or of several joined ones, row i for sample i. What is missing raises a ReLopeError
+    that says how to make it."""
 
-    def __init__(self, store: Store):
+    def __init__(self, store: ReadableStore):
         self.store = store
         self.sample_ids: list[str] = store.column("sample_id").tolist()
 
@@ -66,28 +71,24 @@ class Inputs:
         return self.store.text_embedding(QUESTION_ANSWER)
 
     @functools.cached_property
-    def large(self) -> Answers | None:
+    def large(self) -> Answered | None:
         """The large model's greedy answers; None when nobody asked it."""
-        return Answers.load(self.store.path, LARGE) if LARGE in answer_names(self.store.path) else None
+        return Answered.find(self.store, LARGE, SAME[LARGE])
 
     @functools.cached_property
     def large_labels(self) -> Int[np.ndarray, "samples"]:
         """1 where the large model is right, 0 where it is wrong, -1 where its answer is unknown."""
-        labels = np.full(len(self.sample_ids), -1, np.int64)
-        if self.large is not None:
-            known = np.flatnonzero(self.large.has(self.sample_ids))
-            labels[known] = self.large.labels([self.sample_ids[i] for i in known])
-        return labels
+        return self.large.labels() if self.large else np.full(len(self.sample_ids), UNKNOWN, np.int64)
 
     @functools.cached_property
-    def samples(self) -> Answers | None:
+    def samples(self) -> Answered | None:
         """Sampled answers of the small model; None when there are none."""
-        return Answers.load(self.store.path, SAMPLES) if SAMPLES in answer_names(self.store.path) else None
+        return Answered.find(self.store, SAMPLES, SAME[SAMPLES])
 
     @functools.cached_property
-    def confidence(self) -> Answers | None:
+    def confidence(self) -> Answered | None:
         """What the small model says about its own answers; None when it was not asked."""
-        return Answers.load(self.store.path, CONFIDENCE) if CONFIDENCE in answer_names(self.store.path) else None
+        return Answered.find(self.store, CONFIDENCE, SAME[CONFIDENCE])
 
     def sampled_answers(self, style: str) -> list[list[str]]:
         """Final answers of every sample's draws under one prompt; a training sample may have none.
@@ -95,27 +96,35 @@ class Inputs:
         Raises:
           ReLopeError: another sample lacks draws.
         """
-        answers = self.samples or Answers.load(self.store.path, SAMPLES)
-        self._require_all_but_training(answers)
-        return answers.sampled("final_answer", style, self.sample_ids)
+        return self._of_all_but_training(self.samples, SAMPLES).sampled("final_answer", style)
 
     @functools.cached_property
     def stated_confidence(self) -> list[str | None]:
         """The probability in percent that the small model states of each of its answers; "" where it states none, None
         for a training sample whose answer it was not asked about."""
-        answers = self.confidence or Answers.load(self.store.path, CONFIDENCE)
-        self._require_all_but_training(answers)
-        return [next(iter(stated), None) for stated in answers.sampled("final_answer", CONFIDENCE, self.sample_ids)]
+        answers = self._of_all_but_training(self.confidence, CONFIDENCE)
+        return [next(iter(stated), None) for stated in answers.sampled("final_answer", CONFIDENCE)]
 
-    def _require_all_but_training(self, answers: Answers) -> None:
-        """Methods that learn nothing need no training samples."""
-        there = answers.has(self.sample_ids) | (self.store.column("split") == "train")
-        if not there.all():
-            first = self.sample_ids[int(np.argmin(there))]
-            raise ReLopeError(
-                f"the answers '{answers.name}' of {self.store.path} lack {int((~there).sum())} of {len(there)} "
-                f"samples, the first '{first}': give the command that made them again"
-            )
+    def _of_all_but_training(self, answers: Answered | None, name: str) -> Answered:
+        """Methods that learn nothing need no training samples; the others must all have their answers."""
+        answers = answers or require_answers(self.store, name)
+        there = answers.has() | (self.store.column("split") == "train")
+        start = 0
+        for piece in self.store.pieces:
+            own = there[start : start + len(piece.rows)]
+            start += len(piece.rows)
+            if not own.all():
+                raise ReLopeError(
+                    f"the answers '{name}' of {piece.store.path} lack {int((~own).sum())} of {len(own)} samples, the "
+                    f"first '{piece.sample_ids[int(np.argmin(own))]}': give the command that made them again"
+                )
+        return answers
+
+
+def require_answers(store: ReadableStore, name: str) -> NoReturn:
+    """Raise the ReLopeError that says how answers which no store has are made."""
+    Answers.load(store.path, name)
+    raise AssertionError(f"{store.path} has the answers '{name}'")
 
 
 def require_inputs(inputs: Inputs, needs: tuple[str, ...]) -> None:
@@ -123,7 +132,7 @@ def require_inputs(inputs: Inputs, needs: tuple[str, ...]) -> None:
     that is there: a run sums up its tokens."""
     _ = inputs.large, inputs.samples, inputs.confidence
     checks: dict[str, Callable[[], object]] = {
-        LARGE: lambda: inputs.large or Answers.load(inputs.store.path, LARGE),
+        LARGE: lambda: inputs.large or require_answers(inputs.store, LARGE),
         SAMPLES: lambda: inputs.sampled_answers(STYLES[0]),
         CONFIDENCE: lambda: inputs.stated_confidence,
         EMBEDDINGS: lambda: (inputs.question_embedding, inputs.question_answer_embedding),

@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from relope_jax.baselines.inputs import LARGE, Inputs
 from relope_jax.data import RouterData
 from relope_jax.errors import ReLopeError
+from relope_jax.states.readable import paths_of
 
 CHUNK = 1024  # questions weighed at a time
 
@@ -57,7 +58,7 @@ def sw_ranking_scores(data: RouterData, inputs: Inputs, seed: int) -> Float[np.n
     if not len(train):
         raise ReLopeError(
             f"sw_ranking needs the large model's answers to training questions, and the answers '{LARGE}' of "
-            f"{inputs.store.path} hold none: make them with --config.answers.splits including 'train'"
+            f"{paths_of(inputs.store, 'train')} hold none: make them with --config.answers.splits including 'train'"
         )
     outcomes = battle_outcomes(data.labels[train], inputs.large_labels[train])
     embeddings = inputs.question_embedding

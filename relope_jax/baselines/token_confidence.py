@@ -39,8 +39,8 @@ def chow_average(logprobs: Ragged) -> Float[np.ndarray, "samples"]:
 
 
 def chow_quantiles(logprobs: Ragged, alphas: Sequence[float]) -> Float[np.ndarray, "samples alphas"]:
-    """Quantiles of the token probabilities."""
-    return np.exp(np.stack([np.quantile(row.astype(np.float64), alphas) for row in logprobs]))
+    """Quantiles of the token log-probabilities, in nats."""
+    return np.stack([np.quantile(row.astype(np.float64), alphas) for row in logprobs])
 
 
 def chow_sum_scores(data: RouterData, inputs: Inputs, seed: int) -> Float[np.ndarray, "samples"]:
@@ -55,7 +55,8 @@ def chow_quantile_scores(data: RouterData, inputs: Inputs, seed: int) -> Float[n
     """Chow-Quantile with the alpha of `ALPHAS` that has the best AUC on the validation split."""
     quantiles = chow_quantiles(inputs.token_logprobs, ALPHAS).T
     rows = data.rows["validation"]
-    return quantiles[int(np.argmax(auc(quantiles[:, rows], data.labels[rows])))]
+    # Log-probabilities choose: exp ties what is near 0 or far below it.
+    return np.exp(quantiles[int(np.argmax(auc(quantiles[:, rows], data.labels[rows])))])
 
 
 def first_token_entropy_scores(data: RouterData, inputs: Inputs, seed: int) -> Float[np.ndarray, "samples"]:

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from relope_jax.metrics.intervals import Units, auc_interval, count_units
 from relope_jax.metrics.ranking import Opponents, count, count_ranked
-
-Z_95 = 1.959963984540054  # 97.5 % quantile of the standard normal
+from relope_jax.precision import jit
 
 
 class AUC(NamedTuple):
@@ -23,14 +23,15 @@ class AUC(NamedTuple):
 
     auc: Float[np.ndarray, "m"]
     covariance: Float[np.ndarray, "m m"]
+    units: Units
 
     def interval(self) -> tuple[Float[np.ndarray, "m"], Float[np.ndarray, "m"]]:
-        """95 % interval of every AUC, clipped to [0, 1]."""
-        return _interval(self.auc, np.diag(self.covariance))
+        """95% interval of every AUC (`auc_interval`)."""
+        return auc_interval(self.auc, np.diag(self.covariance), self.units)
 
 
 class AUCInterval(NamedTuple):
-    """AUC of M score vectors and its 95 % DeLong interval, clipped to [0, 1]; NaN for a single class."""
+    """AUC of M score vectors and its 95% interval (`auc_interval`); NaN for a single class."""
 
     auc: Float[np.ndarray, "m"]
     low: Float[np.ndarray, "m"]
@@ -57,29 +58,35 @@ def auc_with_interval(scores: Float[np.ndarray, "m n"], labels: Int[np.ndarray, 
     require_finite(scores)
     with jax.enable_x64(True):
         value, variance = map(np.asarray, _auc_and_variance(*on_device(scores, labels)))
-    return AUCInterval(value, *_interval(value, variance))
+    return AUCInterval(value, *auc_interval(value, variance, count_units(labels)))
 
 
 def delong(scores: Float[np.ndarray, "m n"], labels: Int[np.ndarray, "n"], groups: np.ndarray | None = None) -> AUC:
     """AUC and its covariance: DeLong et al. 1988 by midranks, in O(n log n).
 
     Args:
-      groups: which samples belong together (several questions about one image). The covariance then sums
-        each group's influence (Obuchowski 1997); without groups it is DeLong's.
+      groups: which samples belong together (several questions about one image). The covariance is then that of
+        Obuchowski 1997 for clustered data. Where every group has one sample it is DeLong's.
+
+    The covariance is NaN where only one unit has a positive, or only one a negative.
 
     Raises:
       ValueError: a score is not finite.
     """
     require_finite(scores)
+    units = count_units(labels, groups)
+    index = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
     with jax.enable_x64(True):
         value, components = _delong(*on_device(scores, labels))
         positive = jnp.asarray(labels) == 1
-        if groups is None or len(np.unique(groups)) < 2:
-            covariance = _covariance(components, positive, value) + _covariance(components, ~positive, value)
-        else:
-            names, index = np.unique(groups, return_inverse=True)
-            covariance = _grouped_covariance(components, positive, value, jnp.asarray(index), len(names))
-        return AUC(np.asarray(value), np.asarray(covariance))
+        factors = np.array([_small_sample(size) for size in (units.positive, units.negative, units.all)])
+        covariance = _covariance(components, positive, value, jnp.asarray(index), factors, n_groups=units.all)
+        return AUC(np.asarray(value), np.asarray(covariance), units)
+
+
+def _small_sample(units: int) -> float:
+    """What makes a sum of squares of this many units unbiased; NaN for one unit."""
+    return units / (units - 1) if units > 1 else np.nan
 
 
 def require_finite(scores: Float[np.ndarray, "m n"]) -> None:
@@ -89,16 +96,19 @@ def require_finite(scores: Float[np.ndarray, "m n"]) -> None:
 
 
 def on_device(scores: np.ndarray, labels: np.ndarray) -> tuple[Float[Array, "m n"], Int[Array, "n"]]:
-    """Scores in float64 and labels in int64, within `jax.enable_x64`."""
-    return jnp.asarray(scores, jnp.float64), jnp.asarray(labels, jnp.int64)
+    """Scores in float64 and labels in int64, within `jax.enable_x64`.
+
+    numpy converts them: XLA would turn subnormal float32 scores into 0.
+    """
+    return jnp.asarray(np.asarray(scores, np.float64)), jnp.asarray(np.asarray(labels, np.int64))
 
 
-@jax.jit
+@jit
 def _auc(scores: Array, labels: Array) -> Array:
     return _auc_and_variance(scores, labels)[0]
 
 
-@jax.jit
+@jit
 def _auc_and_variance(scores: Array, labels: Array) -> tuple[Array, Array]:
     """AUC and DeLong's variance; the samples may stay sorted."""
     ranked_labels, opponents = count_ranked(scores, labels)
@@ -110,7 +120,7 @@ def _auc_and_variance(scores: Array, labels: Array) -> tuple[Array, Array]:
     return value, variance + jnp.sum(jnp.where(positive, 0.0, squares), axis=1) / (negatives * (negatives - 1))
 
 
-@jax.jit
+@jit
 def _delong(scores: Array, labels: Array) -> tuple[Array, Array]:
     """AUC and DeLong's components of the samples as they are stored."""
     _, opponents = count(scores, labels)
@@ -131,23 +141,31 @@ def _class_sizes(positive: Bool[Array, "n"]) -> tuple[Float[Array, ""], Float[Ar
     return positives, positive.shape[0] - positives
 
 
-@jax.jit
-def _covariance(components: Array, members: Array, value: Array) -> Array:
-    """Sample covariance of the components of one class, over its size."""
-    size = jnp.sum(members).astype(jnp.float64)
-    centred = jnp.where(members[None], components - value[:, None], 0.0)
-    return centred @ centred.T / ((size - 1) * size)
+@functools.partial(jit, static_argnames="n_groups")
+def _covariance(
+    components: Float[Array, "m n"],
+    positive: Bool[Array, "n"],
+    value: Float[Array, "m"],
+    groups: Int[Array, "n"],
+    factors: Float[Array, "3"],
+    *,
+    n_groups: int,
+) -> Float[Array, "m m"]:
+    """Covariance from the sums of influence of whole groups (Obuchowski 1997, with S10, S01 and S11).
 
-
-@functools.partial(jax.jit, static_argnames="n_groups")
-def _grouped_covariance(components: Array, positive: Array, value: Array, groups: Array, n_groups: int) -> Array:
-    """Covariance from the sums of influence of whole groups."""
+    Args:
+      factors: I / (I - 1) for the groups that have a positive, those that have a negative, and all.
+    """
     positives, negatives = _class_sizes(positive)
-    influence = (components - value[:, None]) / jnp.where(positive[None], positives, negatives)
-    sums = jax.ops.segment_sum(influence.T, groups, num_segments=n_groups)
-    return sums.T @ sums * (n_groups / (n_groups - 1))
+    centred = components - value[:, None]
 
+    def sums(members: Array, size: Array) -> Array:
+        return jax.ops.segment_sum(jnp.where(members[None], centred / size, 0.0).T, groups, num_segments=n_groups)
 
-def _interval(value: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    half = Z_95 * np.sqrt(np.maximum(variance, 0.0))
-    return np.clip(value - half, 0, 1), np.clip(value + half, 0, 1)
+    of_positives, of_negatives = sums(positive, positives), sums(~positive, negatives)
+    cross = of_positives.T @ of_negatives
+    return (
+        factors[0] * (of_positives.T @ of_positives)
+        + factors[1] * (of_negatives.T @ of_negatives)
+        + factors[2] * (cross + cross.T)
+    )

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from relope_jax.metrics.auc import on_device, require_finite
 from relope_jax.metrics.ranking import count
+from relope_jax.precision import jit
 
 TAILS = (0.025, 0.975)  # outside a 95 % percentile interval
 CHUNK = 2**18  # weights of samples in memory at a time
@@ -78,13 +79,13 @@ def draw(seed: int | Array, resamples: Int[Array, "r"], n_units: int) -> Int[Arr
     return jnp.zeros((n_units, len(resamples)), jnp.int32).at[jax.vmap(one)(resamples), columns].add(1)
 
 
-@jax.jit
+@jit
 def _ranked(scores: Array, labels: Array) -> tuple[Array, Array, Array]:
     order, opponents = count(scores, labels)
     return order, opponents.below, opponents.upto
 
 
-@functools.partial(jax.jit, static_argnames=("n_units", "n_resamples"))
+@functools.partial(jit, static_argnames=("n_units", "n_resamples"))
 def _resampled_auc(
     seed: int | Array,
     positives: Int[Array, "p"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -9,12 +10,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from relope_jax.metrics.auc import on_device
+from relope_jax.precision import jit
+
 
 def expected_calibration_error(
-    scores: Float[Array, "m n"], labels: Int[Array, "n"], bins: int = 15
-) -> Float[Array, "m"]:
+    scores: Float[np.ndarray, "m n"], labels: Int[np.ndarray, "n"], bins: int = 15
+) -> Float[np.ndarray, "m"]:
     """ECE over equal-width bins: mean over samples of |accuracy - confidence| of their bin."""
+    with jax.enable_x64(True):
+        return np.asarray(_calibration_error(*on_device(scores, labels), bins=bins))
 
+
+@functools.partial(jit, static_argnames="bins")
+def _calibration_error(scores: Float[Array, "m n"], labels: Int[Array, "n"], *, bins: int) -> Float[Array, "m"]:
     right = labels.astype(scores.dtype)
 
     def one(score: Float[Array, "n"]) -> Float[Array, ""]:
@@ -25,9 +34,21 @@ def expected_calibration_error(
     return jax.vmap(one)(scores)
 
 
-def brier_score(scores: Float[Array, "m n"], labels: Int[Array, "n"]) -> Float[Array, "m"]:
+def brier_score(scores: Float[np.ndarray, "m n"], labels: Int[np.ndarray, "n"]) -> Float[np.ndarray, "m"]:
     """Mean squared difference of score and label: 0 is perfect, 0.25 is what a constant 0.5 has."""
+    with jax.enable_x64(True):
+        return np.asarray(_brier_score(*on_device(scores, labels)))
+
+
+@jit
+def _brier_score(scores: Float[Array, "m n"], labels: Int[Array, "n"]) -> Float[Array, "m"]:
     return jnp.mean((scores - labels.astype(scores.dtype)[None]) ** 2, axis=1)
+
+
+def accuracy(scores: Float[np.ndarray, "m n"], labels: Int[np.ndarray, "n"]) -> Float[np.ndarray, "m"]:
+    """How often a router's own yes/no, score above 0.5, is correct: a count over n, equal to that of a constant with as
+    many correct answers."""
+    return np.count_nonzero((np.asarray(scores) > 0.5) == (np.asarray(labels) == 1), axis=1) / len(labels)
 
 
 class Reliability(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -19,12 +20,16 @@ READS = {
     "verbalised": ("confidence_prompt", "confidence"),
 }
 MILLION = 1e6
+ROUNDING = 1e-12  # of the largest cost: sums in another order
 
 
 @dataclasses.dataclass(frozen=True)
 class CostSpec:
-    """Prices in dollars for a million tokens. The defaults are round numbers of a usual shape, not a price list: output
-    costs four times input, and the large model ten times the small one."""
+    """Prices in dollars for a million tokens; 0 where they are free.
+
+    The defaults are round numbers of a usual shape, not a price list: output costs four times input, and the large
+    model ten times the small one.
+    """
 
     small_in: float = 0.1
     small_out: float = 0.4
@@ -33,7 +38,9 @@ class CostSpec:
 
     def __post_init__(self) -> None:
         for field, value in dataclasses.asdict(self).items():
-            require_range(f"costs.{field}", value, 0)
+            number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+            if not number or not 0 <= value < math.inf:
+                raise ReLopeError(f"costs.{field} is {value!r}; it must be a number of dollars, at least 0")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,12 +131,14 @@ def spent_before(spec: CostSpec, tokens: Tokens, reading: Reading) -> Float[np.n
 
 
 def cost_curve(scores: Float[np.ndarray, "m n"], costs: QueryCosts) -> Float[np.ndarray, "m n+1"]:
-    """Dollars a query, on average, when the k lowest scores are deferred, k = 0..n; ties as in `deferral_curve`.
+    """Dollars a query, on average, when the k lowest scores are deferred, k = 0..n; ties as in `deferral_curve`. Never
+    below 0, where rounding of sums would leave a free model.
 
     Raises:
       ValueError: a score is not finite.
     """
-    return (costs.keep.sum() + sums_of_lowest(scores, costs.defer - costs.keep)) / len(costs.keep)
+    total = costs.keep.sum() + sums_of_lowest(scores, costs.defer - costs.keep)
+    return np.maximum(total, 0.0) / len(costs.keep)
 
 
 def at_share(curve: Float[np.ndarray, "m n+1"], share: float) -> Float[np.ndarray, "m"]:
@@ -144,7 +153,7 @@ def at_share(curve: Float[np.ndarray, "m n+1"], share: float) -> Float[np.ndarra
 
 def share_at_budget(cost: Float[np.ndarray, "m n+1"], budget: float) -> Float[np.ndarray, "m"]:
     """The largest share k/n that costs at most `budget` dollars a query; NaN where none does."""
-    pays = cost <= budget * (1 + 1e-12)
+    pays = cost <= budget + ROUNDING * np.maximum(budget, cost.max(initial=0.0))
     last = cost.shape[1] - 1
     return np.where(pays.any(axis=1), 1 - pays[:, ::-1].argmax(axis=1) / last, np.nan)
 

@@ -8,17 +8,32 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from relope_jax.metrics.auc import require_finite
+from relope_jax.metrics.ranking import sort_keys
+from relope_jax.precision import jit
 
 
-def cumulative_lowest(scores: Float[Array, "n"], values: Float[Array, "n"]) -> Float[Array, "n"]:
-    """Sum of `values` over the k lowest scores, for k = 1..n.
+def sums_of_lowest(scores: Float[np.ndarray, "m n"], values: Float[np.ndarray, "n"]) -> Float[np.ndarray, "m n+1"]:
+    """Sum of `values` over the k lowest scores of every router, k = 0..n, in float64.
 
-    Inside a group of tied scores this is the expectation over a random order, so the order in which
-    samples happen to be stored never matters.
+    Inside a group of tied scores this is the expectation over a random order, so the order in which samples happen to
+    be stored never matters. Scores tie and are ordered exactly as the AUC ties and orders them.
+
+    Raises:
+      ValueError: a score is not finite.
     """
+    require_finite(scores)
+    with jax.enable_x64(True):
+        scores_, values_ = (jnp.asarray(np.asarray(array, np.float64)) for array in (scores, values))
+        sums = np.asarray(_sums_of_lowest(scores_, values_))
+    return np.pad(sums, ((0, 0), (1, 0)))
+
+
+def _sum_of_lowest(scores: Float[Array, "n"], values: Float[Array, "n"]) -> Float[Array, "n"]:
+    """Of one router, for k = 1..n."""
     n = scores.shape[0]
-    order = jnp.argsort(scores)
-    ranked = scores[order]
+    keys = sort_keys(scores)
+    order = jnp.argsort(keys)
+    ranked = keys[order]
     starts = jnp.concatenate([jnp.zeros(1, bool), ranked[1:] != ranked[:-1]])
     group = jnp.cumsum(starts)
     size = jax.ops.segment_sum(jnp.ones_like(values), group, num_segments=n)
@@ -26,27 +41,24 @@ def cumulative_lowest(scores: Float[Array, "n"], values: Float[Array, "n"]) -> F
     return jnp.cumsum((total / jnp.maximum(size, 1))[group])
 
 
-def caught_wrong(scores: Float[Array, "m n"], labels: Int[Array, "n"], share: float) -> Float[Array, "m"]:
-    """Share of the wrong answers that deferring the `share` lowest scores catches (random: `share`)."""
-    k = max(1, round(share * labels.shape[0]))
-    wrong = 1.0 - labels.astype(scores.dtype)
-    caught = jax.vmap(lambda score: cumulative_lowest(score, wrong)[k - 1])(scores)
-    return caught / jnp.sum(wrong)
+_sums_of_lowest = jit(jax.vmap(_sum_of_lowest, in_axes=(0, None)))
 
 
-def sums_of_lowest(scores: Float[np.ndarray, "m n"], values: Float[np.ndarray, "n"]) -> Float[np.ndarray, "m n+1"]:
-    """Sum of `values` over the k lowest scores of every router, k = 0..n, in float64; ties as in `cumulative_lowest`.
+def caught_wrong(
+    scores: Float[np.ndarray, "m n"], labels: Int[np.ndarray, "n"], share: float
+) -> Float[np.ndarray, "m"]:
+    """Share of the wrong answers that deferring the `share` lowest scores catches (random: `share`).
 
     Raises:
       ValueError: a score is not finite.
     """
-    require_finite(scores)
-    with jax.enable_x64(True):
-        sums = np.asarray(_sums_of_lowest(jnp.asarray(scores, jnp.float64), jnp.asarray(values, jnp.float64)))
-    return np.pad(sums, ((0, 0), (1, 0)))
+    return caught_at(sums_of_lowest(scores, 1 - np.asarray(labels)), share)
 
 
-_sums_of_lowest = jax.jit(jax.vmap(cumulative_lowest, in_axes=(0, None)))
+def caught_at(wrong: Float[np.ndarray, "m n+1"], share: float) -> Float[np.ndarray, "m"]:
+    """The same from the wrong answers among the k lowest scores (`sums_of_lowest`); NaN where none is wrong."""
+    k = max(1, round(share * (wrong.shape[1] - 1)))
+    return wrong[:, k] / np.where(wrong[:, -1] > 0, wrong[:, -1], np.nan)
 
 
 def risk_coverage(scores: Float[np.ndarray, "m n"], labels: Int[np.ndarray, "n"]) -> Float[np.ndarray, "m n"]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 from relope_jax.errors import ReLopeError
 from relope_jax.metrics.auc import AUC, delong
-from relope_jax.metrics.calibration import brier_score, expected_calibration_error
-from relope_jax.metrics.deferral import caught_wrong
+from relope_jax.metrics.calibration import accuracy, brier_score, expected_calibration_error
+from relope_jax.metrics.deferral import caught_at, sums_of_lowest
+from relope_jax.metrics.intervals import count_units
 from relope_jax.metrics.routing import apgr, audc, cpt, deferral_curve, prr
 
 DEFERRAL_SHARES = (0.1, 0.2, 0.3)
@@ -31,7 +30,7 @@ def evaluate(
     groups: np.ndarray | None = None,
     large: Int[np.ndarray, "n"] | None = None,
 ) -> Evaluation:
-    """AUC with 95 % interval, accuracy at 0.5, ECE, Brier score, PRR and the wrong answers caught at 10/20/30 %
+    """AUC with 95% interval, accuracy at 0.5, ECE, Brier score, PRR and the wrong answers caught at 10/20/30%
     deferral; with the large model's labels also APGR, CPT(50%), CPT(80%) and AUDC. What is undefined is NaN.
 
     Args:
@@ -41,15 +40,22 @@ def evaluate(
       large: whether the large model is right.
 
     Raises:
-      ReLopeError: all labels are equal, so no AUC exists.
+      ReLopeError: all labels are equal, so no AUC exists, or all of one class are in one group, so no interval does.
     """
-    require_both_labels(labels, "the evaluated split")
+    require_both_labels(labels, "the evaluated split", groups)
     auc = delong(scores, labels, groups)
     low, high = auc.interval()
-    with jax.enable_x64(True):
-        rest = _threshold_metrics(jnp.asarray(scores, jnp.float64), jnp.asarray(labels, jnp.int64))
-    values = {"auc": auc.auc, "auc_low": low, "auc_high": high}
-    values |= {name: np.asarray(value) for name, value in rest.items()} | {"prr": prr(scores, labels)}
+    wrong = sums_of_lowest(scores, 1 - labels)
+    values = {
+        "auc": auc.auc,
+        "auc_low": low,
+        "auc_high": high,
+        "accuracy": accuracy(scores, labels),
+        "ece": expected_calibration_error(scores, labels),
+        "brier": brier_score(scores, labels),
+        **{f"caught_{round(100 * share)}": caught_at(wrong, share) for share in DEFERRAL_SHARES},
+        "prr": prr(scores, labels),
+    }
     return Evaluation(auc, values | (routing_values(scores, labels, large) if large is not None else {}))
 
 
@@ -61,27 +67,24 @@ def routing_values(
     return {"apgr": apgr(curve), "cpt_50": cpt(curve, 0.5), "cpt_80": cpt(curve, 0.8), "audc": audc(curve)}
 
 
-@jax.jit
-def _threshold_metrics(scores: Array, labels: Array) -> dict[str, Array]:
-    caught = {f"caught_{share:.0%}".rstrip("%"): caught_wrong(scores, labels, share) for share in DEFERRAL_SHARES}
-    return {
-        "accuracy": jnp.mean((scores > 0.5) == (labels[None] == 1), axis=1),
-        "ece": expected_calibration_error(scores, labels),
-        "brier": brier_score(scores, labels),
-        **caught,
-    }
-
-
-def require_both_labels(labels: Int[np.ndarray, "n"], where: str) -> None:
-    """Raise ReLopeError when `labels` holds one class only (or nothing)."""
+def require_both_labels(labels: Int[np.ndarray, "n"], where: str, groups: np.ndarray | None = None) -> None:
+    """Raise ReLopeError when `labels` holds one class only (or nothing), or one class in a single sample or group: then
+    no interval exists."""
     if len(labels) == 0:
         raise ReLopeError(f"{where} is empty: extract more questions or change the split shares")
-    right = int(np.sum(labels))
-    if right in (0, len(labels)):
-        kind = "right" if right else "wrong"
+    units = count_units(labels, groups)
+    if units.rarer == 0:
+        kind = "right" if units.positive else "wrong"
         raise ReLopeError(
             f"all {len(labels)} labels of {where} are equal (every answer is {kind}): "
             "a router needs both; extract more questions or harder ones"
         )
-    if min(right, len(labels) - right) < 2:
+    if units.rarer > 1:
+        return
+    if min(np.sum(labels == 1), np.sum(labels != 1)) == 1:
         raise ReLopeError(f"{where} has only one right or one wrong answer: no interval exists; extract more questions")
+    kind = "right" if units.positive == 1 else "wrong"
+    raise ReLopeError(
+        f"all {kind} answers of {where} are in one group (about one image): no interval exists; extract questions "
+        "about more images"
+    )

@@ -40,19 +40,22 @@ def aiq(
     Args:
       between: the range, one for all routers; by default from the cheapest operating point of any of them to the
         dearest. Below its own cheapest point a router is given what the money pays for: it answers only a share of the
-        queries, so its accuracy falls on a straight line to 0 at no cost.
+        queries, so its accuracy falls on a straight line to 0 at no cost. Where the range is a single cost (all models
+        are free, or equally dear) it is the height of the envelope there: the best accuracy that this much buys.
 
     Raises:
-      ValueError: the range is empty.
+      ValueError: the range ends before it begins.
     """
     low, high = between or (float(cost.min()), float(cost.max()))
-    if not low < high:
+    if not low <= high:
         raise ValueError(f"no range of costs: {low} to {high}")
     return np.array([_mean_height(envelope(*router), low, high) for router in zip(cost, accuracy, strict=True)])
 
 
 def _mean_height(corners: Float[np.ndarray, "v 2"], low: float, high: float) -> float:
     x, y = (corners if corners[0, 0] <= 0 else np.concatenate([[(0.0, 0.0)], corners])).T
+    if high - low <= ROUNDING * high:
+        return float(np.interp(high, x, y))
     at = np.concatenate([[low], x[(x > low) & (x < high)], [high]])
     return float(np.trapezoid(np.interp(at, x, y), at) / (high - low))
 
@@ -65,9 +68,15 @@ def qnc(
     """Query-normalised cost: the smallest cost at which a router is as accurate as the best single model, over that
     model's cost; infinite if it never is. Actual operating points count, not the envelope.
 
+    Where the best model is free there is no such ratio: 1 for a router that is as accurate at no cost, as for the model
+    itself, and infinite for one that has to pay.
+
     Args:
       models: (cost, accuracy) of every single model; of equally accurate ones the cheapest is the best.
     """
     best = models[:, 1].max()
     price = models[models[:, 1] >= best - ROUNDING, 0].min()
-    return np.where(accuracy >= best - ROUNDING, cost, np.inf).min(axis=1) / price
+    reached = np.where(accuracy >= best - ROUNDING, cost, np.inf).min(axis=1)
+    if price == 0:
+        return np.where(reached <= ROUNDING * cost.max(), 1.0, np.inf)
+    return reached / price

@@ -27,7 +27,7 @@ class Opponents(NamedTuple):
 
 def count_ranked(scores: Float[Array, "m n"], labels: Int[Array, "n"]) -> tuple[Int[Array, "m n"], Opponents]:
     """Labels and opponents of the samples in ascending order of their scores (float64; labels int64)."""
-    image = _image(scores)
+    image = sort_keys(scores)
     labels = jnp.broadcast_to(labels[None], scores.shape)
     size = jnp.abs(image)
 
@@ -49,13 +49,13 @@ def count(scores: Float[Array, "m n"], labels: Int[Array, "n"]) -> tuple[Int[Arr
     """Which sample comes k-th in ascending order, negatives first among ties; and the opponents of sample i."""
     both = jnp.broadcast_to(labels[None], scores.shape)
     index = jnp.broadcast_to(jnp.arange(labels.shape[0])[None], scores.shape)
-    ranked, ranked_labels, order = jax.lax.sort((_image(scores), both, index), num_keys=2, is_stable=False)
+    ranked, ranked_labels, order = jax.lax.sort((sort_keys(scores), both, index), num_keys=2, is_stable=False)
     below, upto = _opponents(ranked, ranked_labels)
     return order, Opponents(_unsorted(below, order), _unsorted(upto, order))
 
 
-def _image(scores: Float[Array, "m n"]) -> Int[Array, "m n"]:
-    """Integers that order and tie as the scores do: the bits of the size, with the sign."""
+def sort_keys(scores: Float[Array, "*shape"]) -> Int[Array, "*shape"]:
+    """Integers that order and tie as the float64 scores do: the bits of the size, with the sign."""
     bits = jax.lax.bitcast_convert_type(scores, jnp.int64)
     return jnp.where(bits < 0, -(bits & LARGEST), bits)
 

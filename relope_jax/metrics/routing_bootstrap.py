@@ -14,6 +14,7 @@ from relope_jax.metrics.auc import require_finite
 from relope_jax.metrics.bootstrap import CHUNK, FEWEST, TAILS, draw
 from relope_jax.metrics.routing import apgr, audc, deferral_curve
 from relope_jax.metrics.summary import Estimate, weights_of
+from relope_jax.precision import jit
 
 ROUNDING = 1e-12  # equal areas, summed in another order
 
@@ -100,7 +101,7 @@ def _ties(scores: Float[np.ndarray, "n"]) -> tuple[np.ndarray, np.ndarray, np.nd
     return order, np.searchsorted(ranked, ranked, "left"), np.searchsorted(ranked, ranked, "right")
 
 
-@functools.partial(jax.jit, static_argnames=("n_units", "n_resamples"))
+@functools.partial(jit, static_argnames=("n_units", "n_resamples"))
 def _resampled(
     seed: int | Array,
     unit: Int[Array, "n"],

@@ -8,11 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from relope_jax.metrics.auc import AUC, Z_95
+from relope_jax.metrics.auc import AUC
+from relope_jax.metrics.intervals import Z_95, auc_interval, two_sided_p
 
 
 class Estimate(NamedTuple):
-    """A value with its 95 % interval; `p` (two-sided, paired) only for differences."""
+    """A value with its 95% interval; `p` (two-sided, paired) only for differences."""
 
     value: float
     low: float
@@ -21,21 +22,26 @@ class Estimate(NamedTuple):
 
 
 def mean_auc(auc: AUC, methods: list[str], method: str) -> Estimate:
-    """Mean AUC over a method's seeds. The interval is DeLong's for that mean: sampling of the test set,
-    given these trained routers.
+    """Mean AUC over a method's seeds. The interval is of that mean (`auc_interval`): sampling of the test set, given
+    these trained routers.
 
     Args:
       methods: the method of every row of `auc`.
     """
     value, error = _contrast(auc, weights_of(methods, method))
-    return Estimate(value, max(0.0, value - Z_95 * error), min(1.0, value + Z_95 * error))
+    low, high = auc_interval(np.array(value), np.array(error**2), auc.units)
+    return Estimate(value, float(low), float(high))
+
+
+def mean_auc_error(auc: AUC, methods: list[str], method: str) -> float:
+    """DeLong's standard error of a method's mean AUC. An interval of an AUC does not give it back."""
+    return _contrast(auc, weights_of(methods, method))[1]
 
 
 def auc_difference(auc: AUC, methods: list[str], first: str, second: str) -> Estimate:
     """Mean AUC of `first` minus that of `second` on the same samples (paired DeLong test, grouped as `auc` is)."""
     value, error = _contrast(auc, weights_of(methods, first) - weights_of(methods, second))
-    p = math.erfc(abs(value) / error / math.sqrt(2)) if error > 0 else float(abs(value) < 1e-12)
-    return Estimate(value, value - Z_95 * error, value + Z_95 * error, p)
+    return Estimate(value, value - Z_95 * error, value + Z_95 * error, two_sided_p(value, error))
 
 
 def weights_of(methods: list[str], method: str) -> Float[np.ndarray, "m"]:

@@ -51,8 +51,7 @@ def to_device(states: TokenStates) -> DeviceStates:
 def with_key_cache(states: DeviceStates, block: Block) -> DeviceStates:
     """The same states with the frozen block's key of every token, computed once and kept on the device."""
     weights = device_weights(block)
-    with jax.default_matmul_precision("highest"):
-        return states._replace(cache=build_key_cache(block.spec, weights, states.hidden, states.positions))
+    return states._replace(cache=build_key_cache(block.spec, weights, states.hidden, states.positions))
 
 
 def padded_length(states: TokenStates, multiple: int = 8) -> int:

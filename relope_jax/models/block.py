@@ -20,6 +20,7 @@ from relope_jax.models.block_spec import BlockSpec
 from relope_jax.models.key_cache import frozen_keys, project_normed
 from relope_jax.models.lora import Adapter, adapted
 from relope_jax.models.norm import rms_norm
+from relope_jax.models.pooling import pool_tokens
 from relope_jax.models.rope import rotate
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -93,9 +94,7 @@ def pool(
 ) -> Float[Array, "batch kv group d"]:
     """Weighted sums of the raw states, one a head."""
     size, kv, group, n = attention.shape
-    weights, states = attention.reshape(size, kv * group, n).astype(token_dtype), hidden.astype(token_dtype)
-    pooled = jnp.einsum("bhn,bnd->bhd", weights, states, preferred_element_type=jnp.float32)
-    return pooled.reshape(size, kv, group, -1)
+    return pool_tokens(attention.reshape(size, kv * group, n), hidden, token_dtype).reshape(size, kv, group, -1)
 
 
 def project_pooled(

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 from relope_jax.models.block_spec import BlockSpec
 from relope_jax.models.norm import inverse_rms
 from relope_jax.models.rope import Turn, turns
+from relope_jax.precision import jit
 
 CHUNK = 4096  # tokens projected at a time; bounds the float32 copy of bfloat16 states
 
@@ -53,7 +54,7 @@ def project_normed(
     return scale[..., None] * jnp.matmul(hidden.astype(token_dtype), weight.T, preferred_element_type=jnp.float32)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jit, static_argnums=0)
 def build_key_cache(
     spec: BlockSpec,
     weights: dict[str, Array],

@@ -35,7 +35,7 @@ def load_block(path: Path) -> Block:
             record = json.loads(file.metadata()["block"])
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         spec = BlockSpec(**record["spec"] | {"biases": tuple(record["spec"]["biases"])})
-    except (SafetensorError, KeyError, TypeError, FileNotFoundError) as error:
+    except (SafetensorError, KeyError, TypeError, OSError) as error:
         raise ReLopeError(f"{path} is not a decoder block dumped by this version: {error}") from error
     return Block(spec, weights, record["modules"])
 

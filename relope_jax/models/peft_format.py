@@ -17,21 +17,16 @@ from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from relope_jax.errors import ReLopeError
+from relope_jax.errors import ReLopeError, first_line
 from relope_jax.models.block_spec import Block, by_module, projection_shape
 from relope_jax.models.lora import Adapter
+from relope_jax.models.peft_plain import require_plain
 from relope_jax.models.spec import LoRASpec
-from relope_jax.states.files import publishing, write_json, write_text
+from relope_jax.states.files import explaining, publishing, write_json, write_text
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
 Matrices = tuple[Float[np.ndarray, "r fan_in"], Float[np.ndarray, "fan_out r"]]
-# What may be set in the config of a plain LoRA; any other setting that is on changes what the adapter computes.
-PLAIN = {
-    "peft_type", "peft_version", "task_type", "base_model_name_or_path", "revision", "auto_mapping", "inference_mode",
-    "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "lora_dropout", "bias", "init_lora_weights",
-    "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "megatron_core", "qalora_group_size",
-}  # fmt: skip
 
 
 def save_peft(
@@ -67,7 +62,7 @@ def save_peft(
             alphas[module] = spec.scale * (math.sqrt(a.shape[0]) if spec.rslora else a.shape[0])
     config = _config(spec, modules, base_model) | {"rank_pattern": ranks, "alpha_pattern": alphas}
 
-    with publishing(folder) as scratch:
+    with explaining(folder), publishing(folder) as scratch:
         save_file(tensors, scratch / WEIGHTS, metadata={"format": "pt"})
         write_json(scratch / CONFIG, config)
         write_text(scratch / "README.md", _card(block, base_model, below))
@@ -82,6 +77,7 @@ def load_peft(folder: Path, block: Block) -> dict[str, Adapter]:
       ReLopeError: it is no LoRA checkpoint, not a plain one, or it changes other modules than the block's.
     """
     config, tensors = _read(folder)
+    require_plain(config, str(folder))
     unread = set(tensors)
     adapters: dict[str, Adapter] = {}
     for module, names in by_module(block.modules).items():
@@ -94,6 +90,9 @@ def load_peft(folder: Path, block: Block) -> dict[str, Adapter]:
         fan_out, fan_in = sum(size[0] for size in sizes), sizes[0][1]
         if a.shape != (a.shape[0], fan_in) or b.shape != (fan_out, a.shape[0]):
             raise ReLopeError(f"{folder}: the adapter of '{module}' is {a.shape} and {b.shape}, another model's")
+        rank = _pattern(config.get("rank_pattern"), module, config["r"])
+        if rank != a.shape[0]:
+            raise ReLopeError(f"{folder}: its config says rank {rank} for '{module}', and its A has {a.shape[0]} rows")
         b = _scale(config, module) * b
         splits = np.cumsum([size[0] for size in sizes])[:-1]
         adapters |= {name: (a, rows) for name, rows in zip(names, jnp.split(b, splits), strict=True)}
@@ -144,14 +143,13 @@ def _card(block: Block, base_model: str, below: str) -> str:
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     try:
-        config = json.loads((folder / CONFIG).read_text())
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         tensors = load_file(folder / WEIGHTS)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise ReLopeError(f"{folder} is not a PEFT checkpoint: {error}") from error
-    if config.get("peft_type") != "LORA":
-        raise ReLopeError(f"{folder} is a {config.get('peft_type')} adapter; only LoRA can be read")
-    if special := sorted(name for name, value in config.items() if value and name not in PLAIN):
-        raise ReLopeError(f"{folder} uses {special[0]}; only plain LoRA can be read")
+    except (OSError, ValueError, TypeError, AttributeError, SafetensorError) as error:  # numpy lacks some dtypes
+        raise ReLopeError(f"{folder} is not a PEFT checkpoint: {first_line(error)}") from error
+    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
+        kind = config.get("peft_type") if isinstance(config, dict) else "unnamed"
+        raise ReLopeError(f"{folder} is a {kind} adapter; only LoRA can be read")
     return config, tensors
 
 

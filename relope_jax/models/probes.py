@@ -6,7 +6,6 @@ model's greedy answer being right. `key=None` is inference: no dropout, and z' =
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from typing import NamedTuple
@@ -21,6 +20,7 @@ from relope_jax.models.block import last_token_block
 from relope_jax.models.block_spec import Block
 from relope_jax.models.lora import LoRA
 from relope_jax.models.params import device_weights
+from relope_jax.models.pooling import pool_tokens
 from relope_jax.models.setting import Setting
 from relope_jax.models.spec import AttentionProbeSpec, ProbeSpec, ReLopeSpec
 from relope_jax.states.statistics import Moments, TokenStatistics
@@ -64,7 +64,7 @@ def split_module(module: nnx.Module) -> Parts:
 
 
 class Standardize(nnx.Module):
-    """(x - mean) / std with statistics of the training split.
+    """(x - mean) / std with statistics of the training split; 0 in dimensions that were constant there.
 
     Hidden states have a few massive dimensions; on raw states an MLP trains badly and a softmax over
     q.z saturates.
@@ -72,7 +72,7 @@ class Standardize(nnx.Module):
 
     def __init__(self, moments: Moments):
         self.mean = Statistics(jnp.asarray(moments.mean))
-        self.inv_std = Statistics(1.0 / jnp.maximum(jnp.asarray(moments.std), 1e-6))
+        self.inv_std = Statistics(jnp.asarray(moments.inverse_std()))
 
     def __call__(self, x: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
         mean, inv_std = self.mean.get_value(), self.inv_std.get_value()
@@ -133,10 +133,9 @@ class AttentionProbe(nnx.Module):
         # the weights sum to 1, so the pooled raw states may be standardised instead.
         hidden = batch.hidden.astype(self.token_dtype)
         query = self.query.get_value() * self.standardize.inv_std.get_value() / math.sqrt(hidden.shape[-1])
-        product = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
-        scores = product("bnd,d->bn", hidden, query.astype(self.token_dtype))
+        scores = jnp.einsum("bnd,d->bn", hidden, query.astype(self.token_dtype), preferred_element_type=jnp.float32)
         attention = jax.nn.softmax(jnp.where(batch.mask, scores, -jnp.inf), axis=-1)
-        pooled = product("bn,bnd->bd", attention.astype(self.token_dtype), hidden)
+        pooled = pool_tokens(attention[:, None], hidden, self.token_dtype)[:, 0]
         return RouterOutput(self.mlp(self.standardize(pooled), key), attention=attention)
 
 

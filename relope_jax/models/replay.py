@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -13,6 +12,7 @@ from relope_jax.models.batch import gather, padded_length, to_device
 from relope_jax.models.block import last_token_block
 from relope_jax.models.block_spec import Block
 from relope_jax.models.params import device_weights
+from relope_jax.precision import full_precision
 from relope_jax.states.ragged import StateSource
 
 # Allowed relative error of the block's update z_n^(l) - z_n^(l-1), which the residual stream would hide.
@@ -45,7 +45,7 @@ def replay_block(block: Block, states: StateSource, model_dtype: str, max_sample
     rows = jnp.arange(len(sample), dtype=jnp.int32)
     batch = gather(to_device(sample), rows, padded_length(sample))
     weights = device_weights(block)
-    with jax.default_matmul_precision("highest"):
+    with full_precision():
         z = np.asarray(last_token_block(block.spec, weights, {}, batch))
     before = np.asarray(batch.hidden[:, -1])
     error = np.linalg.norm(z - sample.last_hidden, axis=1) / np.linalg.norm(sample.last_hidden - before, axis=1)

@@ -1,21 +1,24 @@
-"""Small file helpers: checksums and publishing by atomic rename."""
+"""Small file helpers: checksums, publishing by atomic rename, and one line for what a disk refuses."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import errno
 import hashlib
 import json
 import os
-import re
 import secrets
 import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from relope_jax.errors import ReLopeError
+from relope_jax.machine_errors import is_full, refusal
+
+CANNOT_FLUSH = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF}  # not faults of the disk
+CLAIM_SECONDS = 10.0  # after which a claim belongs to a process that was killed
 
 
 def sha256(path: Path) -> str:
@@ -35,10 +38,18 @@ def tree_checksums(folder: Path) -> dict[str, str]:
 
 
 def fsync(path: Path) -> None:
-    """Flush a file or a directory to disk, so that a rename after it is durable."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Flush a file or a directory to disk, so that a rename after it is durable; a disk that cannot is left alone."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        if path.is_dir():  # some network disks open no directory
+            return
+        raise
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in CANNOT_FLUSH and not (path.is_dir() and error.errno in (errno.EACCES, errno.EPERM)):
+            raise
     finally:
         os.close(descriptor)
 
@@ -48,40 +59,6 @@ def fsync_tree(folder: Path) -> None:
     for path in folder.rglob("*"):
         fsync(path)
     fsync(folder)
-
-
-class Locked(ReLopeError):
-    """Another process holds a lock."""
-
-    def __init__(self, what: str):
-        super().__init__(f"another process is writing {what}: wait for it, or stop it")
-
-
-def lock_folder(folder: Path, name: str = ".lock") -> IO[str]:
-    """Take a lock of the folder until the returned file is closed or the process ends.
-
-    Raises:
-      Locked: another process holds it.
-    """
-    lock = open(folder / name, "w")  # noqa: SIM115 - held open on purpose
-    for wait in (0.1, 0.2, 0.4, 0.0):  # a process that asks `is_locked` holds it for a moment
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return lock
-        except OSError:
-            time.sleep(wait)
-    lock.close()
-    raise Locked(str(folder))
-
-
-def is_locked(path: Path) -> bool:
-    """Whether another process holds the lock file `path`."""
-    with open(path, "a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        return False
 
 
 def publish(scratch: Path, target: Path) -> None:
@@ -106,16 +83,42 @@ def publishing(folder: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def explaining_full_disk(place: object) -> Iterator[None]:
-    """Turn every library's way of saying that the disk is full into one ReLopeError."""
+def explaining(place: object) -> Iterator[None]:
+    """Turn what the operating system refuses in the block, in every library's way of saying it, into one ReLopeError.
+
+    Args:
+      place: what cannot be used then: a folder, a file, a store.
+    """
     try:
         yield
     except Exception as error:
-        if not re.search("No space left on device|Disk quota exceeded", str(error)):
+        if isinstance(error, ReLopeError):
             raise
-        raise ReLopeError(
-            f"the disk of {place} is full: make space and run the same command again, what is finished is kept"
-        ) from error
+        if is_full(error):
+            raise ReLopeError(
+                f"the disk of {place} is full: make space and run the same command again, what is finished is kept"
+            ) from error
+        if line := refusal(error):
+            raise ReLopeError(f"cannot use {place}: {line}") from error
+        raise
+
+
+def require_writable(folder: Path) -> None:
+    """Raise ReLopeError when a file cannot be made in `folder`, which need not exist yet; nothing is left behind."""
+    made = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
+    probe = folder / f".{secrets.token_hex(4)}.tmp"
+    with explaining(folder):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with open(probe, "xb") as file:
+                file.write(b"relope")  # a full disk may still make an empty file
+            probe.unlink()
+        finally:
+            with contextlib.suppress(OSError):
+                probe.unlink(missing_ok=True)
+            for path in made:
+                with contextlib.suppress(OSError):  # another process may use it by now
+                    path.rmdir()
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -137,16 +140,59 @@ def create_bytes(path: Path, data: bytes) -> None:
     try:
         scratch.write_bytes(data)
         fsync(scratch)
-        with contextlib.suppress(FileExistsError):
+        try:
             os.link(scratch, path)
-            fsync(path.parent)
+        except FileExistsError:
+            return
+        except OSError:  # no hard links on this disk: exFAT, SMB, FUSE and others each say it in another way
+            _create_by_claim(path, scratch)
+        fsync(path.parent)
     finally:
-        scratch.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            scratch.unlink(missing_ok=True)
+
+
+def _create_by_claim(path: Path, scratch: Path) -> None:
+    """Rename `scratch` to `path` unless that is there. Whoever makes the claim file may rename; the content is whole
+    before it has its name, so a process that is killed here leaves a claim at most, which ages."""
+    claim = path.with_name(f".{path.name}.claim")
+    deadline = time.monotonic() + CLAIM_SECONDS
+    while not path.exists():
+        try:
+            os.close(os.open(claim, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        except FileExistsError:
+            if time.monotonic() > deadline:
+                claim.unlink(missing_ok=True)
+                deadline = time.monotonic() + CLAIM_SECONDS
+            time.sleep(0.05)
+            continue
+        try:
+            if not path.exists():
+                os.replace(scratch, path)
+        finally:
+            claim.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
-    write_bytes(path, text.encode())
+    """Write a text file atomically, in UTF-8; half a surrogate pair, as in odd file names, becomes an escape."""
+    write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file of ours holds.
+
+    Raises:
+      FileNotFoundError: there is none.
+      ReLopeError: it cannot be read, or is damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ReLopeError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ReLopeError(f"{path} is damaged ({error}): restore it, or delete it and run the same command") from error
 
 
 def to_json(value: Any) -> str:

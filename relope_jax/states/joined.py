@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import collections
 import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +16,10 @@ from jaxtyping import Float, Int
 from relope_jax.errors import ReLopeError
 from relope_jax.models.block_spec import Block
 from relope_jax.states.manifest import Identity
-from relope_jax.states.ragged import TokenStates, concatenate
+from relope_jax.states.ragged import TokenStates
+from relope_jax.states.readable import Piece, ReadableStore
+from relope_jax.states.reader import read_rows
+from relope_jax.states.sides import connected_rows, names_of, on_one_side
 from relope_jax.states.store import Store
 from relope_jax.states.tables import prompts_of, stack_tables
 from relope_jax.states.writer import block_name
@@ -25,21 +30,42 @@ Rows = Int[np.ndarray, "rows"]
 class JoinedStore:
     """The training and validation prompts of `sources` and the test prompts of `target`, read like one `Store`.
 
+    Prompts of different stores that share an image (or, without images, the question and its choices) are on one side
+    of the split: the test split keeps its prompts, then the validation split; the others are left out.
+
+    Ids and groups of a source follow its store's name, `NAME/ID`, so that equal ids of two stores stay two samples.
+    Those of the target stay as they are. Tables of answers call samples by the ids of their own store: see `pieces`.
+
+    Attributes:
+      pieces: the rows of every store that stay, the target's last.
+      samples: those rows of the stores' sample tables, back to back.
+      left_out: how many prompts of a split ("train", "validation") were left out.
+
     Raises:
-      ReLopeError: the stores are of different models or layers, or have questions of one dataset in common.
+      ReLopeError: the stores are of different models, layers or dtypes, have questions of one dataset in common, or
+        do not say what their images are.
     """
 
     def __init__(self, target: Store, sources: Sequence[Store]):
         for source in sources:
             _require_same_model(target, source)
-        self._pieces = [(source, _rows(source, ("train", "validation"))) for source in sources]
-        self._pieces.append((target, _rows(target, ("test",))))
-        self.target = target
-        self.path, self.place, self.manifest = target.path, target.place, target.manifest
-        origins = [(_origin(store), name) for store, rows in self._pieces for name in store.column("sample_id")[rows]]
-        if len(set(origins)) < len(origins):
-            raise ReLopeError(f"{target.path} and the stores trained on have questions in common: are they the same?")
-        self._ambiguous = len({name for _, name in origins}) < len(origins)  # datasets that both number from 1
+        pieces = [Piece(source, _rows(source, ("train", "validation"))) for source in sources]
+        pieces.append(Piece(target, _rows(target, ("test",))))
+        _require_different_questions(target, pieces)
+        self.target, self.path = target, target.path
+
+        owner = np.repeat(np.arange(len(pieces)), [len(piece.rows) for piece in pieces])
+        table = stack_tables(list(map(_named, pieces, [*(f"{name}/" for name in _names(sources)), ""])))
+        split, groups = table["split"].to_pylist(), table["group"].to_pylist()
+        connected = connected_rows(list(zip(owner, groups, strict=True)), table["contents"].to_pylist())
+        kept = on_one_side(split, connected)
+        self.left_out = dict(collections.Counter(name for name, stays in zip(split, kept, strict=True) if not stays))
+        self.pieces = [Piece(store, rows[kept[owner == i]]) for i, (store, rows) in enumerate(pieces)]
+        # The target's groups keep their names: they are the same whatever was trained on.
+        groups = np.where(owner == len(sources), groups, names_of(groups, connected))
+        self.samples = _with_column(table, "group", groups.tolist()).filter(pa.array(kept))
+        if len(set(self.samples["sample_id"].to_pylist())) < len(self.samples):
+            raise ReLopeError(f"ids of the stores trained on are ids of {target.path}, too: rename a store's folder")
 
     @property
     def layer(self) -> int:
@@ -61,27 +87,12 @@ class JoinedStore:
     @property
     def digests(self) -> list[str]:
         """Of every store, the target's last."""
-        return [store.digest for store, _ in self._pieces]
-
-    @property
-    def members(self) -> list[Store]:
-        """The stores themselves, the target last."""
-        return [store for store, _ in self._pieces]
+        return [store.digest for store, _ in self.pieces]
 
     @functools.cached_property
     def digest(self) -> str:
         """Of all stores, in their order."""
         return hashlib.sha256("".join(self.digests).encode()).hexdigest()
-
-    @functools.cached_property
-    def samples(self) -> pa.Table:
-        """The chosen rows of every store, back to back. Ids that two datasets share are told apart: those trained on
-        follow their store's name."""
-        tables = [store.samples.take(rows) for store, rows in self._pieces]
-        if self._ambiguous:
-            sources = [store for store, _ in self._pieces[:-1]]
-            tables = [*map(_renamed, tables[:-1], sources), tables[-1]]
-        return stack_tables(tables)
 
     def column(self, name: str) -> np.ndarray:
         """A column of the sample table as numpy."""
@@ -97,18 +108,12 @@ class JoinedStore:
         return np.flatnonzero(self.column("split") == split)
 
     def states(self, rows: Rows | None = None) -> TokenStates:
-        """States of the given rows, in that order, or of all."""
-        rows = np.arange(self._starts[-1]) if rows is None else np.asarray(rows)
-        order = np.argsort(rows, kind="stable")  # a store at a time
-        asked, cuts = rows[order], np.searchsorted(rows[order], self._starts)
-        read = [
-            store.states(chosen[asked[begin:end] - start])
-            for (store, chosen), start, begin, end in zip(
-                self._pieces, self._starts[:-1], cuts[:-1], cuts[1:], strict=True
-            )
-            if end > begin
-        ]
-        return concatenate(read).select(np.argsort(order, kind="stable"))
+        """States of the given rows, in that order, or of all; read into one array, as those of one store are."""
+        numbers = self._numbers if rows is None else self._numbers[np.asarray(rows)]
+        readers = [reader for store, _ in self.pieces for reader in store.readers]
+        starts = [store.starts[:-1] + first for (store, _), first in zip(self.pieces, self._firsts, strict=False)]
+        lengths = np.concatenate([store.column("n_tokens") for store, _ in self.pieces])
+        return read_rows(readers, np.concatenate([*starts, self._firsts[-1:]]), lengths, numbers)
 
     def last_hidden(self) -> Float[np.ndarray, "samples d"]:
         """z_n^(l) of all samples."""
@@ -123,26 +128,60 @@ class JoinedStore:
         return self._vectors(lambda store: store.text_embedding(name))
 
     def _vectors(self, read: Callable[[Store], np.ndarray]) -> Float[np.ndarray, "samples d"]:
-        return np.concatenate([read(store)[rows] for store, rows in self._pieces])
+        return np.concatenate([read(store)[rows] for store, rows in self.pieces])
 
     @functools.cached_property
-    def _starts(self) -> Int[np.ndarray, "pieces_plus_1"]:
-        return np.cumsum([0, *(len(rows) for _, rows in self._pieces)])
+    def _firsts(self) -> Int[np.ndarray, "stores_plus_1"]:
+        """Where every store's rows begin when all rows of all stores are numbered."""
+        return np.cumsum([0, *(len(store.samples) for store, _ in self.pieces)])
+
+    @functools.cached_property
+    def _numbers(self) -> Rows:
+        """The chosen rows in that numbering."""
+        return np.concatenate([rows + first for (_, rows), first in zip(self.pieces, self._firsts, strict=False)])
+
+
+if TYPE_CHECKING:
+    _READABLE: list[type[ReadableStore]] = [Store, JoinedStore]  # mypy holds both to the protocol
 
 
 def _rows(store: Store, splits: Sequence[str]) -> Rows:
     return np.sort(np.concatenate([store.rows(split) for split in splits]))
 
 
+def _names(sources: Sequence[Store]) -> list[str]:
+    """What the sources are called: their folders, numbered where two have one name."""
+    names = [Path(source.path).name for source in sources]
+    return [name if names.count(name) == 1 else f"{name}-{names[:i].count(name) + 1}" for i, name in enumerate(names)]
+
+
+def _named(piece: Piece, prefix: str) -> pa.Table:
+    """The rows of a piece, their ids and groups after `prefix`."""
+    table = piece.store.samples.take(piece.rows)
+    if "contents" not in table.column_names or table["contents"].null_count:
+        raise ReLopeError(
+            f"{piece.store.path} does not say which images its questions share with other stores (an older version "
+            "made it): delete it and extract it again"
+        )
+    for name in ("sample_id", "group"):
+        table = _with_column(table, name, [f"{prefix}{text}" for text in table[name].to_pylist()])
+    return table
+
+
+def _with_column(table: pa.Table, name: str, values: list[str]) -> pa.Table:
+    return table.set_column(table.schema.get_field_index(name), name, pa.array(values, pa.string()))
+
+
+def _require_different_questions(target: Store, pieces: list[Piece]) -> None:
+    origins = [(_origin(piece.store), name) for piece in pieces for name in piece.sample_ids]
+    if len(set(origins)) < len(origins):
+        raise ReLopeError(f"{target.path} and the stores trained on have questions in common: are they the same?")
+
+
 def _origin(store: Store) -> tuple[str, str]:
     """Which dataset, and which file of it."""
     dataset = store.identity.dataset
     return dataset["name"], dataset.get("sha256") or dataset.get("path", "")  # the path is only a name
-
-
-def _renamed(table: pa.Table, store: Store) -> pa.Table:
-    ids = [f"{Path(store.path).name}/{name}" for name in table["sample_id"].to_pylist()]
-    return table.set_column(table.schema.get_field_index("sample_id"), "sample_id", pa.array(ids))
 
 
 def _require_same_model(target: Store, source: Store) -> None:
@@ -152,4 +191,9 @@ def _require_same_model(target: Store, source: Store) -> None:
         raise ReLopeError(
             f"{source.path} and {target.path} hold states of different models or layers: "
             "extract both with the same config.model and extract.layer"
+        )
+    if source.identity.state_dtype != target.identity.state_dtype:
+        raise ReLopeError(
+            f"{source.path} holds states in {source.identity.state_dtype}, {target.path} in "
+            f"{target.identity.state_dtype}: extract both with the same extract.state_dtype"
         )

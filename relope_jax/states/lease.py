@@ -12,7 +12,7 @@ from typing import Any
 import tensorstore as ts
 
 from relope_jax.errors import ReLopeError
-from relope_jax.states.files import Locked
+from relope_jax.states.locks import Locked
 
 EXPIRES = 60.0  # seconds after which a lease that is not renewed belongs to nobody
 RENEWS = 15.0  # seconds between two renewals

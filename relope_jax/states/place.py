@@ -7,21 +7,23 @@ that is uploaded last.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import tensorstore as ts
 
 from relope_jax.errors import ReLopeError, first_line
+from relope_jax.paths import local_path
 from relope_jax.states import files
 from relope_jax.states.lease import Lease
+from relope_jax.states.locks import is_locked, lock_folder
 
+Content = TypeVar("Content")
 BUCKETS = {"s3": "s3", "gs": "gcs"}  # URL scheme: TensorStore driver
 RETRIES = {"max_retries": 5, "initial_delay": "200ms", "max_delay": "3s"}  # else a wrong address is tried for minutes
 
@@ -60,9 +62,9 @@ class Place(Protocol):
         """TensorStore's spec of folder `name`."""
 
     def lock(self, name: str) -> contextlib.AbstractContextManager[Callable[[], None]]:
-        """Hold the lock `name`; raises files.Locked when another process holds it.
+        """Hold the lock `name`; raises Locked when another process holds it.
 
-        What it yields raises files.Locked when the lock was lost since: call it before what must not be done twice.
+        What it yields raises Locked when the lock was lost since: call it before what must not be done twice.
         """
 
     def locks(self) -> list[str]:
@@ -73,16 +75,16 @@ def open_place(url: str | Path) -> Place:
     """The place that a path or an `s3://bucket/prefix` or `gs://bucket/prefix` URL names.
 
     S3 reads the environment that every S3 tool reads: credentials, AWS_REGION, and AWS_ENDPOINT_URL for a server of
-    one's own; GCS uses Google's application default credentials.
+    one's own; GCS uses Google's application default credentials. A `~` is the home folder.
 
     Raises:
       ReLopeError: the URL has another scheme, or names no bucket.
     """
     scheme, separator, rest = str(url).partition("://")
     if not separator:
-        return LocalPlace(Path(url))
+        return LocalPlace(local_path(url))
     if scheme == "file":
-        return LocalPlace(Path(rest))
+        return LocalPlace(local_path(rest))
     bucket, _, prefix = rest.partition("/")
     if scheme not in BUCKETS or not bucket:
         raise ReLopeError(f"{url} is no place for a store: give a folder, s3://bucket/prefix or gs://bucket/prefix")
@@ -97,34 +99,45 @@ class LocalPlace:
         self.url = str(folder)
 
     def exists(self, name: str) -> bool:
-        return (self.folder / name).exists()
+        with files.explaining(self.url):
+            return (self.folder / name).exists()
 
     def read(self, name: str) -> bytes:
-        with self._one_line_errors():
-            return (self.folder / name).read_bytes()
+        return self._of_file(name, Path.read_bytes)
 
     def sha256(self, name: str) -> str:
-        return files.sha256(self.folder / name)
+        return self._of_file(name, files.sha256)
+
+    def _of_file(self, name: str, read: Callable[[Path], Content]) -> Content:
+        """What `read` gives of a file; that there is none is the caller's concern."""
+        try:
+            with files.explaining(self.url):
+                return read(self.folder / name)
+        except ReLopeError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                raise error.__cause__ from None
+            raise
 
     def names(self, prefix: str = "") -> list[str]:
-        found = (self.folder / prefix).rglob("*")
-        names = (path.relative_to(self.folder).as_posix() for path in found if path.is_file())
-        return sorted(name for name in names if not name.startswith(".") and "/." not in name)
+        with files.explaining(self.url):
+            found = (self.folder / prefix).rglob("*")
+            names = (path.relative_to(self.folder).as_posix() for path in found if path.is_file())
+            return sorted(name for name in names if not name.startswith(".") and "/." not in name)
 
     def write(self, name: str, data: bytes) -> None:
         path = self.folder / name
-        with self._one_line_errors():
+        with files.explaining(self.url):
             path.parent.mkdir(parents=True, exist_ok=True)
             files.write_bytes(path, data)
 
     def create(self, name: str, data: bytes) -> None:
-        with self._one_line_errors():
+        with files.explaining(self.url):
             self.folder.mkdir(parents=True, exist_ok=True)
             files.create_bytes(self.folder / name, data)
 
     def delete(self, prefix: str) -> None:
         path = self.folder / prefix
-        with self._one_line_errors():
+        with files.explaining(self.url):
             if path.is_dir():
                 shutil.rmtree(path)
             else:
@@ -132,7 +145,7 @@ class LocalPlace:
 
     @contextlib.contextmanager
     def publishing(self, name: str, last: str) -> Iterator[Path]:
-        with self._one_line_errors(), files.publishing(self.folder / name) as scratch:
+        with files.explaining(self.url), files.publishing(self.folder / name) as scratch:
             yield scratch
             self.delete(name)  # a folder without a good `last` would be in the way
 
@@ -145,26 +158,15 @@ class LocalPlace:
 
     @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[Callable[[], None]]:
-        with self._one_line_errors():
+        with files.explaining(self.url):
             self.folder.mkdir(parents=True, exist_ok=True)
-            held = files.lock_folder(self.folder, name)
+            held = lock_folder(self.folder, name)
         with held:
             yield lambda: None  # the kernel holds it as long as this process lives
 
-    @contextlib.contextmanager
-    def _one_line_errors(self) -> Iterator[None]:
-        """A file in the way of a folder, no permission, a read-only disk; a full one is explained elsewhere."""
-        try:
-            yield
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            if error.errno is None or error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise ReLopeError(f"cannot use {self.url}: {error.strerror} ({error.filename})") from error
-
     def locks(self) -> list[str]:
-        return [path.name for path in self.folder.glob(".lock*") if files.is_locked(path)]
+        with files.explaining(self.url):
+            return [path.name for path in self.folder.glob(".lock*") if is_locked(path)]
 
 
 class BucketPlace:

@@ -9,9 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from relope_jax.precision import jit
 from relope_jax.states.ragged import StateSource, chunks
 
 SMALLEST = 4096  # rows of a compiled block; others are doublings, so that few shapes are compiled
+
+
+# A standard deviation this small, relative to the dimension's own mean or to the size of a typical dimension, is the
+# rounding of float32 sums (about 1e-7 for one, more after many layers); bfloat16 states that differ, differ by 4e-3.
+ROUNDING = 1e-5
 
 
 class Moments(NamedTuple):
@@ -19,6 +25,14 @@ class Moments(NamedTuple):
 
     mean: Float[np.ndarray, "d"]
     std: Float[np.ndarray, "d"]
+
+    def inverse_std(self) -> Float[np.ndarray, "d"]:
+        """1 / std; 0 for a dimension that is constant up to rounding. It carries no information, and scaled to
+        deviations of 1 its rounding, or one new prompt's other value, would drown all others."""
+        mean, std = self.mean.astype(np.float64), self.std.astype(np.float64)
+        typical = np.median(np.sqrt(mean**2 + std**2))
+        varies = std > ROUNDING * np.maximum(np.abs(mean), typical)
+        return np.divide(1.0, std, out=np.zeros_like(std), where=varies).astype(np.float32)
 
 
 class TokenStatistics(NamedTuple):
@@ -66,7 +80,7 @@ class MomentSums:
         return Moments(np.asarray(mean + self._shift, np.float32), np.asarray(std, np.float32))
 
 
-@jax.jit
+@jit
 def _sums(x: Float[Array, "rows d"], shift: Float[Array, "d"], count: Int[Array, ""]) -> tuple[Array, Array]:
     within = jnp.arange(x.shape[0]) < count
     centred = jnp.where(within[:, None], x.astype(jnp.float64) - shift[None], 0.0)

@@ -21,6 +21,7 @@ from relope_jax.states.files import to_json
 from relope_jax.states.manifest import IDENTITY, MANIFEST, PART, Identity, Manifest, Part
 from relope_jax.states.place import open_place
 from relope_jax.states.ragged import TokenStates
+from relope_jax.states.readable import Piece, ReadableStore
 from relope_jax.states.reader import PartReader, read_rows
 from relope_jax.states.tables import parse_table, prompts_of, stack_tables
 from relope_jax.states.writer import STATE_DTYPES, Shard, block_name
@@ -81,9 +82,9 @@ class Store:
         return [self.digest]
 
     @property
-    def members(self) -> list[Store]:
-        """The store alone; a `JoinedStore` has several."""
-        return [self]
+    def pieces(self) -> list[Piece]:
+        """All rows of the store; a `JoinedStore` has some of several."""
+        return [Piece(self, np.arange(len(self.samples)))]
 
     @functools.cached_property
     def samples(self) -> pa.Table:
@@ -127,8 +128,8 @@ class Store:
 
         Only what the rows need is read; chunk checksums are verified while reading.
         """
-        rows = np.arange(self._starts[-1]) if rows is None else np.asarray(rows)
-        return read_rows(self._readers, self._starts, self.column("n_tokens"), rows)
+        rows = np.arange(self.starts[-1]) if rows is None else np.asarray(rows)
+        return read_rows(self.readers, self.starts, self.column("n_tokens"), rows)
 
     @property
     def token_bytes(self) -> int:
@@ -137,7 +138,7 @@ class Store:
 
     def last_hidden(self) -> Float[np.ndarray, "samples d"]:
         """z_n^(l) of all samples: all that the Probe reads."""
-        return np.concatenate([reader.read(f"layer-{self.layer}/last_hidden") for reader in self._readers])
+        return np.concatenate([reader.read(f"layer-{self.layer}/last_hidden") for reader in self.readers])
 
     def output_embedding(self) -> Float[np.ndarray, "samples d"]:
         """The small model's last layer averaged over its answer, for Post-Hoc Embed.
@@ -147,7 +148,7 @@ class Store:
         """
         if self.identity.labels_from:
             raise ReLopeError(f"{self.path} holds no output embedding: its labels come from another store")
-        return np.concatenate([reader.read("output_embedding") for reader in self._readers])
+        return np.concatenate([reader.read("output_embedding") for reader in self.readers])
 
     def text_embedding(self, name: str) -> Float[np.ndarray, "samples d"]:
         """The sentence embeddings `name` ("question" or "question_answer") of all samples.
@@ -162,11 +163,12 @@ class Store:
         return store_texts(name, self.prompts, self.column("response").tolist())
 
     @functools.cached_property
-    def _readers(self) -> list[PartReader]:
+    def readers(self) -> list[PartReader]:
+        """Of every part with samples."""
         return [PartReader(self, part) for part in self.manifest.parts if part.n_samples]
 
     @functools.cached_property
-    def _starts(self) -> Int[np.ndarray, "parts_plus_1"]:
+    def starts(self) -> Int[np.ndarray, "parts_plus_1"]:
         """Row at which every part with samples begins."""
         return np.cumsum([0, *(part.n_samples for part in self.manifest.parts if part.n_samples)])
 
@@ -229,7 +231,7 @@ class Store:
 class StoreStates:
     """The states of a store, read as they are asked for; the other `StateSource` beside `TokenStates`."""
 
-    def __init__(self, store: Store):
+    def __init__(self, store: ReadableStore):
         self._store = store
         self.lengths: Int[np.ndarray, "samples"] = store.column("n_tokens").astype(np.int64)
 

@@ -19,7 +19,8 @@ from relope_jax.errors import ReLopeError
 from relope_jax.models.block_spec import Block
 from relope_jax.models.params import block_bytes
 from relope_jax.states.arrays import write_array
-from relope_jax.states.files import Locked, explaining_full_disk, to_json, tree_checksums
+from relope_jax.states.files import explaining, to_json, tree_checksums
+from relope_jax.states.locks import Locked
 from relope_jax.states.manifest import (
     IDENTITY,
     MANIFEST,
@@ -52,6 +53,7 @@ SAMPLE_SCHEMA = pa.schema(
         ("first_token_entropy", pa.float32()),  # of the response's first token, in nats
         ("n_tokens", pa.int32()),  # of the prompt
         ("images", pa.list_(pa.string())),  # paths of the images, for reports
+        ("contents", pa.list_(pa.string())),  # SHA-256 of every image; of question and choices where there is none
         ("caption", pa.string()),  # what stood in place of the image, in that variant
         ("image_start", pa.int32()),  # first image token in the prompt, -1 without an image
         ("image_tokens", pa.int32()),
@@ -114,7 +116,7 @@ class StoreWriter(contextlib.AbstractContextManager["StoreWriter"]):
     def __init__(self, url: str | Path, identity: Identity, shard: Shard | None = None):
         self.place, self.identity = open_place(url), identity
         self.shard = shard or Shard()
-        with contextlib.ExitStack() as stack, explaining_full_disk(self.place.url):
+        with contextlib.ExitStack() as stack, explaining(self.place.url):
             self._require_lock = stack.enter_context(self.place.lock(self.shard.lock))
             if any(self.shard.conflicts(lock) for lock in self.place.locks()):
                 raise Locked(self.place.url)
@@ -168,7 +170,7 @@ class StoreWriter(contextlib.AbstractContextManager["StoreWriter"]):
           token_budget: what batches were formed with at the end of the part; the identity's when not given.
         """
         with (
-            explaining_full_disk(self.place.url),
+            explaining(self.place.url),
             self.place.publishing(part_name(index), last=PART) as folder,
         ):
             for layer in self.identity.layers if rows else ():
@@ -189,7 +191,7 @@ class StoreWriter(contextlib.AbstractContextManager["StoreWriter"]):
                 files=tree_checksums(folder),
             )
             self._require_lock()
-            (folder / PART).write_text(part.to_json())
+            (folder / PART).write_text(part.to_json(), encoding="utf-8")
 
     def _write_layer(self, folder: Path, states: TokenStates, rows: list[dict[str, Any]]) -> None:
         states.require_finite([row["sample_id"] for row in rows])
@@ -208,7 +210,7 @@ class StoreWriter(contextlib.AbstractContextManager["StoreWriter"]):
 
     def finish(self, n_parts: int, blocks: Mapping[int, Block]) -> Manifest:
         """Write the frozen blocks, then the manifest over all parts; from now on the store can be opened."""
-        with explaining_full_disk(self.place.url):
+        with explaining(self.place.url):
             self._require_lock()
             digests = {}
             for layer, block in blocks.items():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +15,7 @@ import orbax.checkpoint.experimental.v1 as ocp
 
 from relope_jax.errors import ReLopeError, first_line
 from relope_jax.states.files import publishing
+from relope_jax.states.locks import is_ordinary
 from relope_jax.training.mesh import barrier, is_primary, to_host
 
 Tree = TypeVar("Tree")
@@ -34,7 +37,13 @@ def publishing_together(folder: Path) -> Iterator[Path]:
 
 def save_arrays(folder: Path, tree: object) -> None:
     """Write the arrays of `tree`, PRNG keys included, to a new folder; every process calls it."""
-    ocp.save(folder.absolute(), {name: _on_host(_data(leaf)) for name, leaf in _named(tree)})
+    arrays = {name: _on_host(_data(leaf)) for name, leaf in _named(tree)}
+    if jax.process_count() > 1 or is_ordinary(folder.parent):
+        ocp.save(folder.absolute(), arrays)
+        return
+    with tempfile.TemporaryDirectory(prefix="relope-") as scratch:  # orbax locks and flushes, and cannot be told not to
+        ocp.save(Path(scratch) / "arrays", arrays)
+        shutil.copytree(Path(scratch) / "arrays", folder)
 
 
 def load_arrays(folder: Path, like: Tree) -> Tree:

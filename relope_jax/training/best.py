@@ -11,25 +11,29 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
+from relope_jax.precision import jit
+
 
 class Best(NamedTuple):
-    """Parameters (leading member axis), their AUC, the epoch they were reached after, and how many dimensions of the
-    bottleneck were active then (infinite without a bottleneck)."""
+    """Parameters (leading member axis), their AUC and the epoch they were reached after; beta in its last step, and how
+    many dimensions of the bottleneck were active then (infinite without a bottleneck)."""
 
     params: nnx.State
     auc: Float[np.ndarray, "members"]
     epoch: Int[np.ndarray, "members"]
+    beta: Float[np.ndarray, "members"]
     active: Float[np.ndarray, "members"]
 
     @staticmethod
     def start(params: nnx.State, n_members: int) -> Best:
         """Before the first epoch: nothing is worse."""
         never = np.full(n_members, np.inf)
-        return Best(jax.tree.map(jnp.copy, params), -never, np.zeros(n_members, np.int64), never)
+        return Best(jax.tree.map(jnp.copy, params), -never, np.zeros(n_members, np.int64), np.zeros(n_members), never)
 
-    def running(self, epoch: int, patience: int) -> Bool[np.ndarray, "members"]:
-        """Which members still train in `epoch`."""
-        return epoch - self.epoch <= patience
+    def running(self, epoch: int, patience: int, scheduled: Int[np.ndarray, "members"]) -> Bool[np.ndarray, "members"]:
+        """Which members still train in `epoch`: patience counts from the end of a member's schedule, after `scheduled`
+        epochs, since its objective changes until then."""
+        return epoch - np.maximum(self.epoch, scheduled) <= patience
 
     def update(
         self,
@@ -37,6 +41,7 @@ class Best(NamedTuple):
         auc: Float[np.ndarray, "members"],
         epoch: int,
         running: Bool[np.ndarray, "members"],
+        beta: Float[np.ndarray, "members"],
         active: Float[np.ndarray, "members"],
     ) -> Best:
         """With the members that improved in `epoch`."""
@@ -45,11 +50,12 @@ class Best(NamedTuple):
             _chosen(self.params, params, better) if better.any() else self.params,
             np.where(better, auc, self.auc),
             np.where(better, epoch, self.epoch),
+            np.where(better, beta, self.beta),
             np.where(better, active, self.active),
         )
 
 
-@functools.partial(jax.jit, donate_argnums=0)
+@functools.partial(jit, donate_argnums=0)
 def _chosen(old: nnx.State, new: nnx.State, better: Bool[Array, "members"]) -> nnx.State:
     def choose(old: Array, new: Array) -> Array:
         return jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old)

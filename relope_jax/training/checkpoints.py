@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from relope_jax.methods import TrainedMethod, get_method
 from relope_jax.models.block_spec import Block
 from relope_jax.models.probes import Parts, Statistics
 from relope_jax.models.spec import LoRASpec, ProbeSpec
-from relope_jax.states.files import write_json
+from relope_jax.states.files import read_json, write_json
 from relope_jax.states.statistics import Moments, TokenStatistics
 from relope_jax.training.arrays import load_arrays, publishing_together, save_arrays
 from relope_jax.training.assembly import build_all, member, stack
@@ -44,6 +43,7 @@ def save_router(folder: Path, method: TrainedMethod, members: Sequence[Member], 
         "seeds": [m.seed for m in members],
         "best_epoch": fitted.best_epoch.tolist(),
         "best_validation_auc": fitted.best_auc.tolist(),
+        "beta_at_best": fitted.best_beta.tolist(),
         "members": [m.record() for m in members],
     }
     with publishing_together(folder) as scratch:
@@ -55,7 +55,7 @@ def save_router(folder: Path, method: TrainedMethod, members: Sequence[Member], 
 def read_record(folder: Path) -> dict[str, Any]:
     """The JSON beside a checkpoint; raises ReLopeError when there is none."""
     try:
-        return json.loads((folder / ROUTER).read_text())
+        return read_json(folder / ROUTER)
     except FileNotFoundError as error:
         have = sorted(p.name for p in folder.parent.glob("[!.]*"))
         raise ReLopeError(
@@ -77,8 +77,8 @@ def load_ensemble(folder: Path, block: Block) -> tuple[TrainedMethod, list[Membe
     method, members, singles = _singles(folder, block)
     parts = _stored(folder, stack(singles))
     record = read_record(folder)
-    best_epoch, best_auc = np.array(record["best_epoch"]), np.array(record["best_validation_auc"])
-    return method, members, Fitted(parts, best_epoch, best_auc)
+    kept = (np.array(record[name]) for name in ("best_epoch", "best_validation_auc", "beta_at_best"))
+    return method, members, Fitted(parts, *kept)
 
 
 def load_member(folder: Path, block: Block, seed: int) -> Restored:

@@ -4,11 +4,9 @@ other values."""
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
-
-import jax
 
 from relope_jax.errors import require_choice, require_range
+from relope_jax.training.memory import free_memory
 
 STATES = ("auto", "resident", "streamed")
 SHARE = 0.5  # of the free memory that resident states may take; parameters and activations need the rest
@@ -20,7 +18,7 @@ class EngineSpec:
 
     Attributes:
       states: "resident" keeps all states on the device, "streamed" reads every batch from the store, "auto" keeps
-        them resident when they take no more than half of the free memory.
+        them resident when they take no more than half of the free memory, a container's limit included.
       devices: of all hosts together, that share every batch; 0 means all there are.
       key_cache: keep the frozen block's key of every token on the device (ReLope on resident states only): less
         work a step for 4 * (n_kv_heads + 1) * head_dim bytes a token.
@@ -45,13 +43,3 @@ class EngineSpec:
         if self.states != "auto":
             return self.states == "resident"
         return state_bytes <= SHARE * free_memory()
-
-
-def free_memory() -> int:
-    """Bytes free on the first local device and on the host, whichever are fewer: resident states are on both."""
-    fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    host = int(fields["MemAvailable"].split()[0]) * 1024
-    stats = jax.local_devices()[0].memory_stats()
-    if stats and "bytes_limit" in stats:
-        return min(host, stats["bytes_limit"] - stats["bytes_in_use"])
-    return host

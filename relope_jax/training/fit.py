@@ -20,13 +20,14 @@ from relope_jax.errors import ReLopeError
 from relope_jax.methods import TrainedMethod
 from relope_jax.metrics.auc import auc as area
 from relope_jax.models.probes import Parts
+from relope_jax.models.spec import ReLopeSpec
 from relope_jax.training import mesh as meshes
 from relope_jax.training.assembly import assemble
 from relope_jax.training.best import Best
 from relope_jax.training.buckets import Batches, shuffled_batches
 from relope_jax.training.feed import Feed
-from relope_jax.training.members import Member, ensembles, hyper
-from relope_jax.training.scoring import scores
+from relope_jax.training.members import Member, ensembles, hyper, scheduled_epochs
+from relope_jax.training.scoring import log_odds
 from relope_jax.training.snapshots import Snapshot, load_snapshot, save_snapshot
 from relope_jax.training.step import EpochPlan, start
 
@@ -40,6 +41,14 @@ class Fitted:
     parts: Parts
     best_epoch: Int[np.ndarray, "members"]
     best_auc: Float[np.ndarray, "members"]
+    best_beta: Float[np.ndarray, "members"]  # in the last step of that epoch
+
+    def record(self, i: int, member: Member) -> dict[str, Any]:
+        """The epoch of member i that is kept, as JSON; `beta_at_best` is None for a method without a KL term."""
+        beta = float(self.best_beta[i]) if isinstance(member.spec, ReLopeSpec) else None
+        return {
+            "best_epoch": int(self.best_epoch[i]), "validation_auc": float(self.best_auc[i]), "beta_at_best": beta,
+        }  # fmt: skip
 
 
 class NonFiniteLoss(ReLopeError):
@@ -87,8 +96,9 @@ def fit(
         at = load_snapshot(folder, identity, at)
         at = at._replace(ensemble=meshes.everywhere(feed.mesh, at.ensemble))
     saved = time.monotonic()
+    scheduled = scheduled_epochs(members)
     for epoch in range(at.epoch + 1, train.epochs + 1):
-        running = at.best.running(epoch, train.patience)
+        running = at.best.running(epoch, train.patience, scheduled)
         if not running.any():
             break
         started = time.perf_counter()
@@ -102,7 +112,7 @@ def fit(
         require_finite_loss(method, done.terms["loss"], running, batches, at.step, members, data.sample_ids)
         auc = validation_auc(method, parts._replace(params=done.ensemble.params), feed, data, running)
         active = done.terms.get("active_dimensions", np.full((1, len(members)), np.inf))[-1]
-        best = at.best.update(done.ensemble.params, auc, epoch, running, active)
+        best = at.best.update(done.ensemble.params, auc, epoch, running, done.terms["beta"][-1], active)
         at = Snapshot(epoch, at.step + n_steps, done.ensemble, best)
         speed = {
             "samples_per_second": len(data.rows["train"]) * len(members) / seconds,
@@ -116,7 +126,8 @@ def fit(
             save_snapshot(folder, identity, at)
             saved = time.monotonic()
     warn_if_collapsed(method, members, at.best)
-    return Fitted(parts._replace(params=at.best.params), at.best.epoch, at.best.auc)
+    warn_of_lower_beta(method, members, at.best)
+    return Fitted(parts._replace(params=at.best.params), at.best.epoch, at.best.auc, at.best.beta)
 
 
 def begin(parts: Parts, members: Sequence[Member], feed: Feed) -> Snapshot:
@@ -130,9 +141,9 @@ def begin(parts: Parts, members: Sequence[Member], feed: Feed) -> Snapshot:
 def validation_auc(
     method: TrainedMethod, parts: Parts, feed: Feed, data: RouterData, running: np.ndarray
 ) -> Float[np.ndarray, "members"]:
-    """AUC of every member on the validation split; 0 for a stopped one that scores no more."""
+    """AUC of every member's log-odds on the validation split; 1/2 for a stopped one whose log-odds are not finite."""
     rows = data.rows["validation"]
-    predicted = scores(parts, feed, rows)
+    predicted = log_odds(parts, feed, rows)
     finite = np.isfinite(predicted).all(axis=1)
     if not finite[running].all():
         raise ReLopeError(
@@ -170,6 +181,17 @@ def warn_if_collapsed(method: TrainedMethod, members: Sequence[Member], best: Be
             "%s: the posterior has collapsed onto the prior (no active dimension; seeds %s): "
             "lower --config.relope.beta or use --config.relope.kl_reduction=mean",
             method.name, ", ".join(collapsed),
+        )  # fmt: skip
+
+
+def warn_of_lower_beta(method: TrainedMethod, members: Sequence[Member], best: Best) -> None:
+    """Say so when a member's kept epoch is one in which beta was still rising."""
+    early = [int(i) for i in np.flatnonzero(best.epoch < scheduled_epochs(members))]
+    if early:
+        kept = ", ".join(f"seed {members[i].seed}: {best.beta[i]:.2g} in epoch {best.epoch[i]}" for i in early)
+        logging.warning(
+            "%s: the best validation AUC came before beta had reached its final value (%s): lower --config.%s.beta, or "
+            "--config.%s.beta_warmup to reach it sooner", method.name, kept, method.name, method.name,
         )  # fmt: skip
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
 
 from relope_jax.models.spec import LoRASpec, ProbeSpec, ReLopeSpec
 from relope_jax.training.spec import TrainSpec
@@ -76,8 +78,16 @@ def hyper(members: Sequence[Member]) -> Hyper:
     )
 
 
+def scheduled_epochs(members: Sequence[Member]) -> Int[np.ndarray, "members"]:
+    """After how many epochs beta of every member has reached its final value; 0 where it never changes."""
+    return np.array([math.ceil(_warmup(m.spec) * m.train.epochs) for m in members], np.int64)
+
+
 def _warmup(spec: ProbeSpec) -> float:
-    return spec.beta_warmup if isinstance(spec, ReLopeSpec) and spec.beta_schedule == "linear" else 0.0
+    """Share of the longest possible training in which beta rises; 0: it is constant."""
+    if not isinstance(spec, ReLopeSpec) or spec.beta_schedule != "linear" or spec.beta == 0:
+        return 0.0
+    return spec.beta_warmup
 
 
 def _floats(values: list[float]) -> Float[Array, "members"]:

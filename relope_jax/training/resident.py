@@ -17,6 +17,7 @@ from relope_jax.methods import TrainedMethod
 from relope_jax.models.batch import DeviceStates, gather, with_key_cache
 from relope_jax.models.block_spec import Block
 from relope_jax.models.probes import Parts
+from relope_jax.precision import jit
 from relope_jax.states.ragged import TokenStates
 from relope_jax.training import mesh as meshes
 from relope_jax.training.buckets import sorted_batches
@@ -96,7 +97,7 @@ def last_token_feed(
     return ResidentFeed(here, truth, np.ones(n, np.int64), mesh, block, key_cache=False)
 
 
-@functools.partial(jax.jit, static_argnames=("graphdef", "widths", "mesh"), donate_argnums=0)
+@functools.partial(jit, static_argnames=("graphdef", "widths", "mesh"), donate_argnums=0)
 def run_epoch(
     ensemble: Ensemble,
     settings: nnx.State,
@@ -128,11 +129,10 @@ def run_epoch(
         ensemble = update(ensemble, gradient, terms["gradient_norm"], hyper, running)
         return meshes.replicate(mesh, (ensemble, terms))
 
-    with jax.default_matmul_precision("highest"):
-        return jax.lax.scan(step, ensemble, (rows, weights, bucket, progress))
+    return jax.lax.scan(step, ensemble, (rows, weights, bucket, progress))
 
 
-@functools.partial(jax.jit, static_argnames=("graphdef", "widths", "mesh"))
+@functools.partial(jit, static_argnames=("graphdef", "widths", "mesh"))
 def score_batches(
     params: nnx.State,
     settings: nnx.State,
@@ -156,8 +156,7 @@ def score_batches(
 
         return jax.lax.switch(bucket, [functools.partial(at_width, n) for n in widths])
 
-    with jax.default_matmul_precision("highest"):
-        logits = jnp.moveaxis(jax.lax.map(one_batch, (rows, bucket)), 0, 1)
+    logits = jnp.moveaxis(jax.lax.map(one_batch, (rows, bucket)), 0, 1)
     return meshes.replicate(mesh, logits.reshape(logits.shape[0], -1))
 
 

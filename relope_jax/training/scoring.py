@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import functools
 
-import jax
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from relope_jax.models.batch import DeviceStates, gather
 from relope_jax.models.probes import Parts, RouterOutput
+from relope_jax.precision import jit
 from relope_jax.training.feed import Feed
 
 
 def scores(parts: Parts, feed: Feed, rows: Int[np.ndarray, "samples"]) -> Float[np.ndarray, "members samples"]:
-    """P(Y = 1) of the samples `rows`; `parts` are those of an ensemble."""
-    return probability(feed.logits(parts, rows))
+    """P(Y = 1) of the samples `rows`; `parts` are those of an ensemble. To rank samples, take `log_odds`."""
+    return probability(log_odds(parts, feed, rows))
+
+
+def log_odds(parts: Parts, feed: Feed, rows: Int[np.ndarray, "samples"]) -> Float[np.ndarray, "members samples"]:
+    """Log-odds of Y = 1, which rank samples without ties: probabilities are all 1 above log-odds of 36.7."""
+    return feed.logits(parts, rows).astype(np.float64)
 
 
 def probability(logits: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
     """Log-odds as probabilities, in float64: float32 would tie all scores near 1."""
-    return 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
+    with np.errstate(over="ignore"):  # exp of a large number is infinite, and the probability 0
+        return 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
 
 
 def single_output(parts: Parts, states: DeviceStates, rows: Int[Array, "batch"], n: int) -> RouterOutput:
@@ -29,7 +35,7 @@ def single_output(parts: Parts, states: DeviceStates, rows: Int[Array, "batch"],
     return _output(parts.params, parts.settings, parts.rest, states, rows, graphdef=parts.graphdef, n=n)
 
 
-@functools.partial(jax.jit, static_argnames=("graphdef", "n"))
+@functools.partial(jit, static_argnames=("graphdef", "n"))
 def _output(
     params: nnx.State,
     settings: nnx.State,

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from relope_jax.errors import ReLopeError
-from relope_jax.states.files import write_json
+from relope_jax.states.files import read_json, write_json
 from relope_jax.training.arrays import load_arrays, publishing_together, save_arrays
 from relope_jax.training.best import Best
 from relope_jax.training.mesh import from_primary, is_primary
@@ -37,8 +37,9 @@ def save_snapshot(folder: Path, identity: dict[str, Any], snapshot: Snapshot) ->
         "epoch": snapshot.epoch,
         "step": snapshot.step,
         "best_epoch": snapshot.best.epoch.tolist(),
-        "best_auc": [float(auc).hex() for auc in snapshot.best.auc],
-        "best_active": [float(active).hex() for active in snapshot.best.active],
+        "best_auc": _hex(snapshot.best.auc),
+        "best_beta": _hex(snapshot.best.beta),
+        "best_active": _hex(snapshot.best.active),
         "identity": identity,
     }
     with publishing_together(folder / name) as scratch:
@@ -67,10 +68,11 @@ def load_snapshot(folder: Path, identity: dict[str, Any], start: Snapshot) -> Sn
     found = _snapshots(folder)
     if not found:
         return start
-    record = json.loads((found[-1] / STATE).read_text())
+    record = read_json(found[-1] / STATE)
     require_same(record["identity"], identity, found[-1])
     ensemble, params = load_arrays(found[-1] / "arrays", (start.ensemble, start.best.params))
-    best = Best(params, _floats(record["best_auc"]), np.array(record["best_epoch"]), _floats(record["best_active"]))
+    auc, beta, active = (_floats(record[f"best_{name}"]) for name in ("auc", "beta", "active"))
+    best = Best(params, auc, np.array(record["best_epoch"]), beta, active)
     return Snapshot(record["epoch"], record["step"], ensemble, best)
 
 
@@ -101,6 +103,11 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 def _snapshots(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"{PREFIX}*"))
+
+
+def _hex(values: Float[np.ndarray, "members"]) -> list[str]:
+    """To the bit, infinities included."""
+    return [float(value).hex() for value in values]
 
 
 def _floats(values: list[str]) -> Float[np.ndarray, "members"]:

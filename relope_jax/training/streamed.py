@@ -20,6 +20,7 @@ from relope_jax.methods import TrainedMethod
 from relope_jax.models.batch import TokenBatch, pad, widened
 from relope_jax.models.block_spec import Block
 from relope_jax.models.probes import Parts
+from relope_jax.precision import jit
 from relope_jax.states.store import StoreStates
 from relope_jax.training import mesh as meshes
 from relope_jax.training.buckets import Batches, sorted_batches
@@ -123,7 +124,7 @@ class Clock:
             yield item
 
 
-@functools.partial(jax.jit, static_argnames=("graphdef", "mesh"), donate_argnums=0)
+@functools.partial(jit, static_argnames=("graphdef", "mesh"), donate_argnums=0)
 def run_step(
     ensemble: Ensemble,
     settings: nnx.State,
@@ -139,18 +140,16 @@ def run_step(
 ) -> tuple[Ensemble, Terms]:
     """One step on a batch that was read; compiled once a width."""
     parts = Parts(graphdef, ensemble.params, settings, rest)
-    with jax.default_matmul_precision("highest"):
-        gradient, terms = gradients(ensemble, parts, hyper, widened(batch), examples, progress)
-        ensemble = update(ensemble, gradient, terms["gradient_norm"], hyper, running)
+    gradient, terms = gradients(ensemble, parts, hyper, widened(batch), examples, progress)
+    ensemble = update(ensemble, gradient, terms["gradient_norm"], hyper, running)
     return meshes.replicate(mesh, (ensemble, terms))
 
 
-@functools.partial(jax.jit, static_argnames=("graphdef", "mesh"))
+@functools.partial(jit, static_argnames=("graphdef", "mesh"))
 def score_batch(
     params: nnx.State, settings: nnx.State, rest: nnx.State, batch: TokenBatch, *, graphdef: nnx.GraphDef, mesh: Mesh
 ) -> Float[Array, "members batch"]:
     """Log-odds of every member for one batch."""
     batch = widened(batch)
-    with jax.default_matmul_precision("highest"):
-        logits = jax.vmap(lambda p, s: nnx.merge(graphdef, p, s, rest)(batch).logit)(params, settings)
+    logits = jax.vmap(lambda p, s: nnx.merge(graphdef, p, s, rest)(batch).logit)(params, settings)
     return meshes.replicate(mesh, logits)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from experiments.results import Scored, summarise
 from experiments.sample_table import COUNTS
 from relope_jax.methods import SANITY
 from relope_jax.metrics.evaluate import evaluate
-from relope_jax.metrics.holm import holm
-from relope_jax.metrics.summary import auc_difference, mean_auc
 from relope_jax.run import Run
 
 N = 240
@@ -22,12 +21,19 @@ TOKENS = tuple(COUNTS.values())
 
 
 def made_run(
-    folder: Path, methods: Sequence[str], seeds: Sequence[int] = (0, 1), *, large: bool = True, older: bool = False
+    folder: Path,
+    methods: Sequence[str],
+    seeds: Sequence[int] = (0, 1),
+    *,
+    large: bool = True,
+    older: bool = False,
+    right: float = 0.6,
+    costs: Mapping[str, float] | None = None,
 ) -> Run:
     """The first methods are the better ones. `large`: the large model was asked; `older`: as runs were written before
-    it could be."""
+    it could be; `right`: share of the small model's answers; `costs`: prices."""
     rng = np.random.default_rng(0)
-    labels = (rng.random(N) < 0.6).astype(np.int64)
+    labels = (rng.random(N) < right).astype(np.int64)
     large_labels = np.where(labels == 1, rng.random(N) < 0.9, rng.random(N) < 0.6).astype(np.int64)
     names, scores, used = [], [], []
     for k, name in enumerate((*methods, *SANITY)):
@@ -43,14 +49,16 @@ def made_run(
         pq.write_table(
             _sample_table(rng, ids, labels, large_labels if large else None).take(shuffled), folder / "samples.parquet"
         )
-    summary = _summary(names, np.stack(scores), labels, large_labels if large and not older else None, methods)
+    summary = _summary(names, used, np.stack(scores), labels, large_labels if large and not older else None, methods)
     if older:
+        del summary["units"]
         for row in summary["methods"].values():
-            del row["prr"], row["brier"]
+            del row["prr"], row["brier"], row["auc_error"]
         for row in summary["differences"]:
             del row["p_holm"]
     first = {"model": "m", "dataset": "d", "layer": 3, "n_test": N, "n_train": 9, "base_rate": float(labels.mean())}
     config = {"name": "made <script>alert(1)</script>", "methods": list(methods), "seeds": list(seeds)}
+    config |= {"costs": dict(costs)} if costs is not None else {}
     record = {"config": config | {"relope": {"learning_rate": 1e-3}}, "store": {"path": "none"}}
     for name, value in (("summary", summary), ("results", [first]), ("config", record)):
         (folder / f"{name}.json").write_text(json.dumps(value))
@@ -80,24 +88,10 @@ def _sample_table(rng, ids, labels, large_labels) -> pa.Table:
     return pa.table(known | {"large_label": asked} | counts)
 
 
-def _summary(names, scores, labels, large, methods) -> dict:
-    evaluation = evaluate(scores, labels, None, large)
-    rows = {}
-    for name in dict.fromkeys(names):
-        mine = [i for i, other in enumerate(names) if other == name]
-        auc = mean_auc(evaluation.auc, names, name)
-        rows[name] = {metric: float(np.mean(values[mine])) for metric, values in evaluation.values.items()} | {
-            "auc": auc.value, "auc_low": auc.low, "auc_high": auc.high, "n_seeds": len(mine),
-            "auc_seed_range": float(np.ptp(evaluation.values["auc"][mine])),
-        }  # fmt: skip
-    pairs = [(a, b) for i, a in enumerate(methods) for b in (*methods[i + 1 :], "question_only")]
-    found = [auc_difference(evaluation.auc, names, a, b) for a, b in pairs]
-    differences = [
-        {"first": a, "second": b, "difference": d.value, "low": d.low, "high": d.high, "p": d.p, "p_holm": float(p)}
-        for (a, b), d, p in zip(pairs, found, holm(np.array([d.p for d in found])), strict=True)
-    ]
+def _summary(names, seeds, scores, labels, large, methods) -> dict:
+    scored = [Scored(*entry) for entry in zip(names, seeds, scores, strict=True)]
     record = None if large is None else {"model": "big", "accuracy": float(large.mean())}
-    return {"methods": rows, "differences": differences, "large": record}
+    return summarise(scored, evaluate(scores, labels, None, large), methods) | {"large": record}
 
 
 def _training(methods, seeds) -> list[dict]:

@@ -157,6 +157,46 @@ def test_share_and_budget(tmp_path):
         assert result["prices"]["large_out"] == 100
 
 
+def test_a_budget_assumes_that_no_query_is_dearer(tmp_path):
+    """The bets hold for costs up to the dearest of the training and validation splits, kept or deferred."""
+    write_run(tmp_path / "run")
+    table = pq.read_table(tmp_path / "run" / "samples.parquet").to_pydict()
+    for split, tokens in (("train", 3000), ("test", 9000)):
+        table["large_answer_tokens"][table["split"].index(split)] = tokens
+    pq.write_table(pa.table(table).cast(SCHEMA), tmp_path / "run" / "samples.parquet")
+    result, said = calibrated(tmp_path / "run", budget=1.0)
+    dearest = (3000 * 4.0 + 100 * 1.0 + 100 * 0.1) / 1e6  # the training question's, deferred after a prefill
+    line = f"no new query costs more than ${dearest:.4g}, as the dearest of the training and validation questions does"
+    assert line in result["assumptions"]
+    assert f"  assuming that {line}\n" in said
+    for goal in ({"target_accuracy": 0.88}, {"deferral": 0.3}):
+        assert "costs more" not in calibrated(tmp_path / "run", **goal)[1]
+
+
+@pytest.mark.parametrize("goal", [{"target_accuracy": 0.88}, {"deferral": 0.3}, {"budget": 1.0}])
+def test_every_promise_is_for_one_look(tmp_path, goal):
+    write_run(tmp_path / "run")
+    assert "assuming that this is the one promise made with these validation" in calibrated(tmp_path / "run", **goal)[1]
+
+
+@pytest.mark.parametrize("free", [["small_in", "small_out"], ["large_in", "large_out"]])
+def test_a_budget_where_one_model_is_free(tmp_path, free):
+    """The other one's queries are what the budget limits."""
+    write_run(tmp_path / "run")
+    prices = CostSpec(**dict.fromkeys(free, 0.0))
+    result, _ = calibrated(tmp_path / "run", budget=0.05, prices=prices)
+    assert 0 <= result["validation"]["dollars_per_1000"] < 0.05
+    assert 0 < result["validation"]["deferred"] <= 1
+
+
+def test_a_budget_where_everything_is_free_is_refused(tmp_path):
+    write_run(tmp_path / "run")
+    with pytest.raises(ReLopeError, match="every query is free at these prices") as error:
+        calibrated(tmp_path / "run", budget=1.0, prices=CostSpec(0, 0, 0, 0))
+    assert "\n" not in str(error.value)
+    assert calibrated(tmp_path / "run", deferral=0.3, prices=CostSpec(0, 0, 0, 0))[0]["threshold"] is not None
+
+
 def test_a_budget_for_everything_defers_everything(tmp_path):
     write_run(tmp_path / "run")
     result, _ = calibrated(tmp_path / "run", budget=1000.0)
@@ -193,6 +233,9 @@ def test_what_the_split_was_used_for_costs_confidence(tmp_path):
     [
         ({"target_accuracy": 0.94}, {"validation": 100}, r"100 .* cannot show .* about \d+ more like them"),
         ({"target_accuracy": 0.995}, {"large": False}, "impossible: .* answers that are kept are right"),
+        ({"budget": float("inf")}, {}, "--budget"),
+        ({"budget": float("nan")}, {}, "--budget"),
+        ({"target_accuracy": float("nan")}, {}, "--target_accuracy"),
         ({"budget": 1e-6}, {}, "without deferring any, which is not below"),
         ({"deferral": 0.01}, {"validation": 100}, "more like them would be needed"),
         ({"budget": 1.0}, {"drop": ["large_prompt_tokens"]}, r"\(large_prompt_tokens\)"),

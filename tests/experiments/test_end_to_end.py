@@ -28,7 +28,7 @@ from extract.prefill import prefill
 from relope_jax.errors import ReLopeError
 from relope_jax.models.batch import gather, padded_length, to_device
 from relope_jax.models.block import last_token_block
-from relope_jax.states.files import lock_folder
+from relope_jax.states.locks import lock_folder
 from relope_jax.training.checkpoints import load_member
 from relope_jax.training.snapshots import saved_epoch
 

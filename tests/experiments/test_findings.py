@@ -14,10 +14,14 @@ from scipy import stats
 from experiments.studies import figure3
 from experiments.studies.comparisons import compare_means
 from experiments.studies.routed import above_chance, gains, gap, has_gap
-from experiments.studies.rows import marks
+from experiments.studies.rows import base_rates, corrected, marks, mean_auc
 from experiments.tested import RoutedSplit
-from relope_jax.metrics.auc import Z_95
+from relope_jax.metrics.auc import AUC
 from relope_jax.metrics.holm import holm
+from relope_jax.metrics.intervals import Z_95, Units, auc_interval
+from relope_jax.metrics.summary import auc_difference
+
+UNITS = Units(300, 200, 500, 500)
 
 
 def summary_of(auc: dict[str, float], error: float) -> SimpleNamespace:
@@ -56,6 +60,48 @@ def test_the_opposite_of_the_papers_claim_is_said():
     said = compare_means([summary_of({"relope": 0.7, "probe": 0.8}, error=0.01)], ["relope", "probe"], "suite")
     assert "ReLope is better than Probe (-0.100" in said[2]
     assert said[2].endswith("the opposite is found here.")
+
+
+@pytest.mark.parametrize(("value", "error"), [(0.1, 0.0), (-0.1, 0.0), (0.0, 0.0), (0.0, 0.1), (0.05, 0.02)])
+def test_studies_and_summaries_have_the_same_p_value(value, error):
+    """Also of a difference without variance, which is certain, and of no difference, which never is."""
+    found = AUC(np.array([0.5 + value, 0.5]), np.diag([error**2, 0.0]), UNITS)
+    assert corrected([value], [error])[0] == pytest.approx(auc_difference(found, ["a", "b"], "a", "b").p)
+
+
+def measured(auc: float, error: float, units: Units = UNITS) -> SimpleNamespace:
+    low, high = auc_interval(np.array(auc), np.array(error**2), units)
+    row = {"auc": auc, "auc_low": float(low), "auc_high": float(high), "auc_error": error}
+    found = [{"base_rate": units.positive / units.samples, "n_test": units.samples}]
+    return SimpleNamespace(summary={"methods": {"probe": row}, "units": units._asdict()}, results=found)
+
+
+def test_a_mean_over_datasets_has_the_error_of_independent_questions():
+    """Not what the intervals' widths say, which are on another scale: one near 1 is narrow upwards."""
+    runs = [measured(0.97, 0.02), measured(0.7, 0.04)]
+    mean = mean_auc(runs, "probe")
+    assert (mean.auc, mean.error) == pytest.approx((0.835, math.hypot(0.02, 0.04) / 2))
+    entry = mean.entry(paper=0.8)
+    assert entry.low < 0.835 < entry.high
+    assert entry.high - entry.low == pytest.approx(2 * Z_95 * mean.error, rel=0.02)
+    one = mean_auc(runs[:1], "probe").entry()
+    row = runs[0].summary["methods"]["probe"]
+    assert (one.value, one.low, one.high) == pytest.approx((row["auc"], row["auc_low"], row["auc_high"]))
+
+
+def test_a_mean_is_as_careful_as_its_smallest_dataset():
+    few = measured(0.7, 0.04, Units(300, 5, 305, 305))
+    mean = mean_auc([measured(0.7, 0.04), few], "probe")
+    assert mean.units.rarer == 5
+    assert mean.entry().high > mean_auc([measured(0.7, 0.04)] * 2, "probe").entry().high
+
+
+def test_tables_say_where_intervals_are_only_approximate():
+    few = measured(0.7, 0.04, Units(300, 5, 305, 305))
+    note = base_rates([measured(0.7, 0.04), few], ["plenty", "scarce"])
+    assert note.startswith("Small model right: plenty 60% of 500, scarce 98% of 305 test questions.")
+    assert "scarce: Only 5 test answers are wrong, fewer than 20" in note
+    assert "plenty: " not in note
 
 
 def routed(n: int, small: float, large: float, seed: int = 0) -> RoutedSplit:

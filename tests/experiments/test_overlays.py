@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -80,6 +81,27 @@ def test_prompts_without_an_image_and_images_that_are_gone():
     assert "no image in this prompt" in to_html(attention)
     gone = attention_overlays(*made("/none/<i>.png"), seed=0)
     assert "the image /none/&lt;i&gt;.png is not on this machine" in to_html(gone)
+
+
+def test_the_picture_is_the_one_that_the_model_saw(tmp_path):  # C16 and C14
+    path = tmp_path / "image.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (120, 60), "red").save(path, exif=exif)
+    (tmp_path / "torn.jpg").write_bytes(path.read_bytes()[:300])
+    sample = {"images": [str(path)], "grid_height": 2, "grid_width": 2}
+    turned = overlays._picture(sample, np.ones(4))
+    Image.new("RGB", (60, 120), "red").save(tmp_path / "upright.png")
+    upright = overlays._picture(sample | {"images": [str(tmp_path / "upright.png")]}, np.ones(4))
+    Image.new("RGB", (120, 60), "red").save(tmp_path / "flat.png")
+    flat = overlays._picture(sample | {"images": [str(tmp_path / "flat.png")]}, np.ones(4))
+    assert sizes_of_images(turned) == sizes_of_images(upright) != sizes_of_images(flat)
+    torn = overlays._picture(sample | {"images": [str(tmp_path / "torn.jpg")]}, np.ones(4))
+    assert torn.startswith("<p>unreadable image ")
+
+
+def sizes_of_images(svg: str) -> list[tuple[str, ...]]:
+    return [tuple(re.findall(r'(?:width|height)="([^"]+)"', tag)) for tag in re.findall(r"<image [^>]*>", svg)]
 
 
 def test_a_missing_partner_leaves_its_place_empty():

@@ -25,6 +25,7 @@ from tests.experiments.made_runs import N, made_run
 from tests.experiments.test_tables import Balanced
 
 ROUTERS = tuple(name for name in METHODS if name not in SANITY)
+FIELDS = ("small_in", "small_out", "large_in", "large_out")
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
 
@@ -217,6 +218,28 @@ def test_it_renders_in_a_browser(full, tmp_path, width):
     assert seen["content"] <= seen["visible"] == pytest.approx(width, abs=20), "nothing sticks out sideways"
     assert (seen["tables"], seen["figures"], seen["drawn"]) == (3, 5, 5)
     assert seen["requests"] == 0
+
+
+@pytest.mark.parametrize("free", [("small_in", "small_out"), ("large_in", "large_out"), FIELDS])
+def test_free_models_have_a_report(tmp_path, free):
+    """Numbers where there were none, or an error after the training; all free: nothing costs anything."""
+    run = made_run(tmp_path / "run", ("probe", "chow_sum"), costs=dict.fromkeys(free, 0.0))
+    report.write_report(run, None)
+    with (run.path / "tables" / "metrics.csv").open() as file:
+        rows = {row["method"]: row for row in csv.DictReader(file)}
+    for title in ("Probe", "Chow-Sum", "Random", "Oracle"):
+        assert 0 < float(rows[title]["AIQ"]) <= 1
+    if free == FIELDS:
+        assert rows["Oracle"]["QNC"] == "1.0"
+        split = read_test_split(run)
+        assert float(rows["Probe"]["AIQ"]) == pytest.approx(split.deferral("probe").max(axis=1).mean())
+
+
+def test_few_wrong_answers_are_warned_of_in_report_and_terminal(tmp_path):
+    run = made_run(tmp_path / "run", ("probe", "chow_sum"), large=False, right=0.95)
+    report.write_report(run, None)
+    assert (run.path / "report.html").read_text().count("fewer than 20: intervals") == 1
+    assert report.terminal_table(run).count("fewer than 20: intervals") == 1
 
 
 def test_made_runs_have_as_many_rows_as_they_say(full):

@@ -27,7 +27,7 @@ from experiments.grid import EXAMPLE, Axis, parse_axes
 from experiments.sweep_results import FIRST, LAST, cell_id, summary_text, table_rows, table_text
 from relope_jax.data import load_router_data
 from relope_jax.errors import ReLopeError
-from relope_jax.states.files import lock_folder
+from relope_jax.states.locks import lock_folder
 from relope_jax.states.store import Store
 from relope_jax.states.writer import StoreWriter
 from relope_jax.training.checkpoints import load_ensemble

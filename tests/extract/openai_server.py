@@ -2,17 +2,18 @@
 
 Prints its port. It names the colour in the middle of the first image, or repeats what follows "Say" in a question
 without an image; with a temperature, odd seeds answer "purple". POST /control sets faults and resets the counters,
-GET /stats reads them.
+GET /stats reads them. /openai/deployments/NAME is Azure's address of the same: with an api-version in the query and the
+key in the header "api-key".
 """
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 import sys
 import threading
 import time
+from base64 import b64decode
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from PIL import Image
@@ -31,9 +32,17 @@ FAULTS = {
     "key": None,  # the key that is asked for
     "echo": False,  # errors repeat the key
     "body": None,  # what is sent instead of a completion
+    "raw": None,  # the same byte for byte: {"status", "headers", "text" or "base64", "cut": bytes after which it ends}
+    "patch": None,  # what replaces fields of a completion: {"reply", "choice", "message"}; REMOVED removes one
+    "only": "",  # raw and patch hit questions with this text alone
+    "times": None,  # so many times
     "logprobs": True,
     "usage": True,
 }
+
+
+AZURE = "/openai/deployments/"
+REMOVED = "__removed__"
 
 
 class Server(ThreadingHTTPServer):
@@ -53,7 +62,8 @@ class Server(ThreadingHTTPServer):
     def reset(self, faults: dict) -> None:
         with self.lock:
             self.faults = json.loads(json.dumps(FAULTS | faults))
-            self.stats = {"requests": 0, "answered": 0, "in_flight": 0, "max_in_flight": 0, "bodies": [], "keys": []}
+            self.stats = {"requests": 0, "answered": 0, "in_flight": 0, "max_in_flight": 0, "bodies": [], "keys": [],
+                          "paths": [], "api_keys": []}  # fmt: skip
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -76,7 +86,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/control":
             self.server.reset(body)
             self.reply(200, {})
-        elif self.path == "/v1/chat/completions":
+        elif self.is_chat():
             stats = self.count(body)
             try:
                 self.complete(body, stats)
@@ -86,6 +96,17 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.reply(404, {"detail": "Not Found"})
 
+    def is_chat(self) -> bool:
+        path, _, query = self.path.partition("?")
+        if path.startswith(AZURE):
+            return path.endswith("/chat/completions") and "api-version=" in query
+        return path == "/v1/chat/completions"
+
+    def has_key(self, key: str) -> bool:
+        if self.path.startswith(AZURE):
+            return self.headers["api-key"] == key
+        return self.headers["Authorization"] == f"Bearer {key}"
+
     def count(self, body: dict) -> dict:
         with self.server.lock:
             stats = self.server.stats
@@ -94,6 +115,8 @@ class Handler(BaseHTTPRequestHandler):
             stats["max_in_flight"] = max(stats["max_in_flight"], stats["in_flight"])
             stats["bodies"].append(body)
             stats["keys"].append(self.headers["Authorization"])
+            stats["paths"].append(self.path)
+            stats["api_keys"].append(self.headers["api-key"])
             return stats
 
     def take(self, fault: str) -> bool:
@@ -105,7 +128,7 @@ class Handler(BaseHTTPRequestHandler):
     def complete(self, body: dict, stats: dict) -> None:
         faults = self.server.faults
         text, images = read(body["messages"][0]["content"])
-        if faults["key"] and self.headers["Authorization"] != f"Bearer {faults['key']}":
+        if faults["key"] and not self.has_key(faults["key"]):
             return self.fail(401, f"Incorrect API key provided: {self.headers['Authorization']}")
         if body["model"] not in MODELS:
             return self.fail(404, f"The model `{body['model']}` does not exist.")
@@ -125,7 +148,10 @@ class Handler(BaseHTTPRequestHandler):
             return self.fail(500, "internal error")
         if faults["body"] is not None:
             return self.reply(200, faults["body"])
-        self.reply(200, completion(body, answer(body, text, images), faults))
+        odd = faults["only"] in text and (faults["times"] is None or self.take("times"))
+        if odd and faults["raw"] is not None:
+            return self.reply_raw(**faults["raw"])
+        self.reply(200, patched(completion(body, answer(body, text, images), faults), faults["patch"] if odd else None))
         with self.server.lock:
             stats["answered"] += 1
 
@@ -138,6 +164,23 @@ class Handler(BaseHTTPRequestHandler):
             status, {"error": {"message": message, "type": "error", "code": self.server.faults["code"]}}, headers
         )
 
+    def reply_raw(
+        self, text="", base64="", status=200, headers: dict | None = None, cut: int | None = None, drip=0.0
+    ) -> None:
+        """Anything; headers of value null are not sent. With `drip` a space comes first every so many seconds."""
+        data = b64decode(base64) if base64 else text.encode()
+        self.send_response(status)
+        headers = {"Content-Type": "application/json", "Content-Length": len(data), **(headers or {})}
+        for name, value in headers.items():
+            if value is not None:
+                self.send_header(name, str(value))
+        self.end_headers()
+        for _ in range(100 if drip else 0):
+            self.wfile.write(b" ")
+            time.sleep(drip)
+        self.wfile.write(data[:cut])
+        self.close_connection = cut is not None or headers["Content-Length"] is None
+
     def reply(self, status: int, value: object, headers: dict | None = None) -> None:
         data = json.dumps(value).encode()
         self.send_response(status)
@@ -147,13 +190,24 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
 
+def patched(reply: dict, patch: dict | None) -> dict:
+    """A completion with other fields."""
+    places = {"message": reply["choices"][0]["message"], "choice": reply["choices"][0], "reply": reply}
+    for name, fields in (patch or {}).items():
+        for field, value in fields.items():
+            places[name][field] = value
+            if value == REMOVED:
+                del places[name][field]
+    return reply
+
+
 def read(content: str | list) -> tuple[str, list[Image.Image]]:
     """A message's text and its decoded images."""
     if isinstance(content, str):
         return content, []
     text = "".join(piece["text"] for piece in content if piece["type"] == "text")
     urls = [piece["image_url"]["url"] for piece in content if piece["type"] == "image_url"]
-    return text, [Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) for url in urls]
+    return text, [Image.open(io.BytesIO(b64decode(url.partition(",")[2]))) for url in urls]
 
 
 def answer(body: dict, text: str, images: list[Image.Image]) -> str:

@@ -3,119 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
-import http.client
-import json
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-from PIL import Image
 
-from extract import backbone, generation, prompts
-from extract.answers import endpoint
-from extract.answers.job import answer
-from extract.settings import Extraction
-from extract.source import dataset_source, model_source
-from extract.spec import AnswerSpec, DatasetSpec, ExtractSpec, ModelSpec
 from relope_jax.errors import ReLopeError
 from relope_jax.states.answers import Answers, answer_names
-from relope_jax.states.manifest import Identity
-from relope_jax.states.store import SPLITS, Store
-from relope_jax.states.writer import StoreWriter
-from tests.builders import make_block, make_states
+from tests.extract.asking import ask, made_ready, make_plan, running_server
 
 ROOT = Path(__file__).parents[2]
 KEY = "sk-very-secret-0123456789"
-COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
-
-
-class Server:
-    """The server process, with its control."""
-
-    def __init__(self, port: int):
-        self.port, self.url = port, f"http://127.0.0.1:{port}/v1"
-
-    def _call(self, method: str, path: str, body: dict | None = None) -> dict:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port)
-        try:
-            connection.request(method, path, json.dumps(body) if body is not None else None)
-            return json.loads(connection.getresponse().read())
-        finally:
-            connection.close()
-
-    def control(self, **faults) -> None:
-        self._call("POST", "/control", faults)
-
-    @property
-    def stats(self) -> dict:
-        return self._call("GET", "/stats")
 
 
 @pytest.fixture(scope="module")
 def process():
-    script = Path(__file__).with_name("openai_server.py")
-    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as child:
-        yield Server(int(child.stdout.readline()))
-        child.kill()
+    with running_server() as server:
+        yield server
 
 
 @pytest.fixture
 def server(process, monkeypatch):
-    monkeypatch.setattr(endpoint, "FIRST_WAIT", 0.02)
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    process.control()
-    return process
+    return made_ready(process, monkeypatch)
 
 
 @pytest.fixture
-def plan(tmp_path) -> Extraction:
-    """A store of nine questions about coloured images and one without an image."""
-    lines = []
-    for i in range(9):
-        colour = list(COLOURS)[i % 3]
-        Image.new("RGB", (8 + i, 8), COLOURS[colour]).save(tmp_path / f"{i}.png")
-        lines.append(
-            {"id": f"q{i}", "question": f"Which colour is it, number {i}?", "answer": colour, "image": f"{i}.png"}
-        )
-    lines[8]["answer"] = "red"  # which it is not: one wrong label
-    lines.append({"id": "q9", "question": "Say yes.", "answer": "yes"})
-    (tmp_path / "data.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    dataset = DatasetSpec(name="jsonl", path=str(tmp_path / "data.jsonl"))
-    plan = Extraction(ModelSpec(device="cpu"), dataset, ExtractSpec(), tmp_path / "store")
-    write_store(plan, [f"q{i}" for i in range(10)], seed=0)
-    return plan
-
-
-def write_store(plan: Extraction, ids: list[str], seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    identity = Identity(
-        model=plan.model.name, source=model_source(plan.model), commit="", adapter="", layers=plan.extract.all_layers,
-        hidden_size=16, model_dtype="float32", state_dtype=plan.extract.state_dtype, attention="sdpa", device="cpu",
-        device_map="", prompt_hash="h", dataset=dataset_source(plan.dataset), graders="g", questions="q", samples="x",
-        labels_from="",
-        max_new_tokens=plan.extract.max_new_tokens, part_size=20, token_budget=100, versions={},
-    )  # fmt: skip
-    rows = [
-        {"sample_id": name, "split": SPLITS[i % 3], "label": 1, "n_tokens": 2, "caption": f"what {name} shows"}
-        for i, name in enumerate(ids)
-    ]
-    with StoreWriter(plan.store, identity) as writer:
-        writer.write_part(0, {plan.extract.layer: make_states(rng, [2] * len(ids))}, rows, [])
-        writer.finish(1, {plan.extract.layer: make_block(rng)})
-
-
-def ask(plan: Extraction, server: Server, **changes) -> Answers:
-    return answer(plan, spec_of(plan, server, **changes), Store(plan.store))
-
-
-def spec_of(plan: Extraction, server: Server, **changes) -> AnswerSpec:
-    cache = str(plan.store.parent / "cache" / "answers.sqlite")
-    spec = AnswerSpec(model="toy-large", base_url=server.url, cache=cache, retries=3, timeout=5.0)
-    return dataclasses.replace(spec, **changes)
+def plan(tmp_path):
+    return make_plan(tmp_path)
 
 
 def test_answers_grades_and_costs(plan, server, capsys):
@@ -187,15 +103,19 @@ def test_retry_after_is_honoured(plan, server):
 @pytest.mark.parametrize(
     ("faults", "changes", "message"),
     [
-        ({"statuses": [503] * 99}, {}, r"failed 4 times in a row, the last time with 'made to fail with 503'"),
-        ({"statuses": [429] * 99}, {}, r"made to fail with 429'.*lower answers.concurrency.*goes on from there"),
+        (
+            {"statuses": [503] * 99},
+            {},
+            r"no question was answered.*no answer after 4 tries: made to fail with 503; see that",
+        ),
+        ({"statuses": [429] * 99}, {}, r"made to fail with 429'.*lower answers.concurrency.*continues from there"),
         ({"statuses": [429] * 99, "retry_after": 9999}, {}, "asks to wait 9999 seconds"),
         (
             {"statuses": [429], "code": "insufficient_quota"},
             {},
             "made to fail with 429; what was answered is kept, run",
         ),
-        ({"drop": 99}, {}, "failed 4 times in a row.*see that the server is running"),
+        ({"drop": 99}, {}, "no answer after 4 tries: .*disconnected.*see that the server works"),
         ({"hang": 99}, {"timeout": 0.1, "retries": 1}, "no answer within 0.1 seconds"),
         ({"key": KEY}, {}, r"asks for a key \(status 401\): set the environment variable OPENAI_API_KEY"),
         ({"key": KEY}, {"key_env": ""}, "name an environment variable with answers.key_env"),
@@ -207,9 +127,9 @@ def test_retry_after_is_honoured(plan, server):
         ({}, {"model": ""}, "name the model with --config.answers.model=...; .* offers: toy-large, toy-small"),
         ({"statuses": [400] * 99}, {}, r"no question was answered; the first, q\d: refused \(400\): made to fail"),
         ({"statuses": [418] * 99}, {}, "answers with status 418: made to fail"),
-        ({"body": {}}, {}, "failed 4 times in a row.*the reply holds no answer"),
-        ({"body": "<html>"}, {}, "is no OpenAI-compatible server"),
-        ({"body": {"choices": [1]}}, {}, "failed 4 times in a row.*no chat completion"),
+        ({"body": {}}, {}, "no answer after 4 tries: the reply holds no answer"),
+        ({"body": "<html>"}, {}, r"no chat completion \(does answers.base_url end in /v1\?\) but says: <html>"),
+        ({"body": {"choices": [1]}}, {}, "no answer after 4 tries: the reply holds no answer"),
     ],
 )
 def test_a_server_that_cannot_be_used_gives_one_line(plan, server, faults, changes, message):
@@ -361,63 +281,6 @@ def test_command_gives_one_line_for_what_a_user_can_mend(server, command):
     assert "set the environment variable OPENAI_API_KEY" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert KEY not in done.stdout + done.stderr
-
-
-def test_small_model_answers_in_process(plan, server, toy, monkeypatch):
-    loads = []
-    monkeypatch.setattr(backbone, "load_backbone", lambda spec: loads.append(spec) or toy)
-    test = {"base_url": "", "splits": ("test",), "concurrency": 3}
-    answers = ask(plan, server, max_tokens=3, **test)
-    rows = answers.table.to_pylist()
-    assert [row["sample_id"] for row in rows] == ["q2", "q5", "q8"]
-    assert all(row["response"] for row in rows)
-    assert all(len(row["token_logprobs"]) == row["completion_tokens"] <= 3 for row in rows)
-    assert all(max(row["token_logprobs"]) <= 0 < row["prompt_tokens"] for row in rows)
-    assert answers.settings["model"] == "toy-mllm"
-    passes = []
-    hook = toy.decoder.register_forward_hook(lambda *_: passes.append(1))
-    sampled = ask(plan, server, max_tokens=1, samples=2, temperature=3.0, name="votes", **test)
-    hook.remove()
-    assert len(passes) == 2  # one a style: both draws share it
-    assert len(sampled.table) == 3 * 2 * 2
-    assert len(set(sampled.table["response"].to_pylist())) > 3
-    assert len(loads) == 2
-    assert ask(plan, server, max_tokens=3, **test).table == answers.table
-    assert len(loads) == 2  # all from the cache
-    assert server.stats["requests"] == 0
-
-
-def test_small_model_without_enough_memory_gives_one_line(plan, server, toy, monkeypatch):
-    def fail(*_, **__):
-        raise torch.OutOfMemoryError
-
-    monkeypatch.setattr(backbone, "load_backbone", lambda spec: toy)
-    monkeypatch.setattr(generation, "generate", fail)
-    with pytest.raises(ReLopeError, match="out of memory with 10 prompts a batch: lower"):
-        ask(plan, server, base_url="")
-
-
-def test_question_that_the_small_models_processor_refuses_is_left_out(plan, server, toy, monkeypatch):
-    build_inputs = prompts.build_inputs
-
-    def picky(model, queries):
-        if any("number 5" in text for text, _ in queries):
-            raise ValueError("too wide")
-        return build_inputs(model, queries)
-
-    monkeypatch.setattr(backbone, "load_backbone", lambda spec: toy)
-
-    def quick(model, inputs, max_tokens, *, sampling, shared):
-        n = len(inputs["input_ids"])
-        return generation.Generated([generation.Answer("blue", np.zeros(1), 0.0)] * n, np.zeros((n, 1)))
-
-    monkeypatch.setattr(prompts, "build_inputs", picky)
-    monkeypatch.setattr(generation, "generate", quick)
-    answers = ask(plan, server, base_url="", max_tokens=1, splits=("test",))
-    assert answers.table["sample_id"].to_pylist() == ["q2", "q8"]
-    assert answers.settings["left_out"] == [
-        {"sample_id": "q5", "answer": "direct 0", "reason": "the model's processor refuses it: too wide"}
-    ]
 
 
 @pytest.mark.parametrize("variant", ["noise:1", "question_only", "caption"])

@@ -52,10 +52,10 @@ def test_message_interleaves_and_passes_detail_on():
     ]
 
 
-@pytest.mark.parametrize(("format", "mime"), [("PNG", "png"), ("JPEG", "jpeg"), ("WEBP", "webp"), ("GIF", "gif")])
+@pytest.mark.parametrize(("format", "mime"), [("PNG", "png"), ("JPEG", "jpeg"), ("WEBP", "webp")])
 def test_image_file_is_sent_as_it_is(tmp_path, format, mime):
     path = tmp_path / "image.dat"  # the contents decide, not the name
-    Image.new("RGB", (9, 5), "red").save(path, format)
+    Image.new("RGB", (90, 50), "red").save(path, format)
     url = content_of(path).urls[0]
     assert url == f"data:image/{mime};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
@@ -161,10 +161,6 @@ def test_unusable_cache_gives_one_line(tmp_path):
         Cache(path)
     with pytest.raises(ReLopeError, match="cannot use the answer cache"):
         Cache(path / "below")
-    with Cache(tmp_path / "b.sqlite") as cache:
-        cache._rows.execute("INSERT INTO responses VALUES ('k', '{\"text\": 1}')")
-        with pytest.raises(ReLopeError, match="cannot use the answer cache"):
-            cache.get("k")
 
 
 @pytest.mark.parametrize(
@@ -186,6 +182,8 @@ def test_unusable_cache_gives_one_line(tmp_path):
         ({"top_p": 1.5}, "answers.top_p"),
         ({"extra": "{"}, "answers.extra"),
         ({"extra": "[1]"}, "answers.extra"),
+        ({"extra": '{"top_k": NaN}'}, "answers.extra"),
+        ({"extra": "[" * 100_000}, "answers.extra"),
     ],
 )
 def test_wrong_settings_are_refused(changes, message):

@@ -18,7 +18,7 @@ import pytest
 from extract import extraction
 from extract.cluster import Cluster, Progress, extract_on_cluster, extract_shard
 from relope_jax.errors import ReLopeError
-from relope_jax.states.files import Locked
+from relope_jax.states.locks import Locked
 from relope_jax.states.manifest import PART
 from relope_jax.states.place import LocalPlace
 from relope_jax.states.writer import Shard, part_name

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import hashlib
 import random
 from pathlib import Path
 
 import pytest
 
 from extract.datasets import get_dataset
-from extract.datasets.grouping import regroup
+from extract.datasets.grouping import contents, regroup
 from extract.sample import Sample
 from extract.spec import DatasetSpec
 from extract.splits import draw, group_split
@@ -55,6 +56,15 @@ def test_given_groups_keep_their_names_and_tie_too(image):
 def test_questions_without_an_image_group_by_question_and_choices():
     first = ask("1", choices=("x", "y"))
     assert groups(first, ask("2", choices=("y", "x")), ask("3", choices=("x", "z"))) == ["1", "1", "3"]
+
+
+def test_contents_are_what_samples_of_two_stores_may_share(image):
+    one, two = image("1", "x"), image("2", "y")
+    assert contents(ask("a", one, two)) == [hashlib.sha256(text).hexdigest() for text in (b"x", b"y")]
+    assert contents(ask("a", image("3", "x"), question="q")) == contents(ask("b", one, question="other"))
+    assert contents(ask("1", choices=("x", "y"))) == contents(ask("2", choices=("y", "x")))
+    assert contents(ask("1", choices=("x", "y"))) != contents(ask("1", choices=("x", "z")))
+    assert contents(ask("1", question="p")) != contents(ask("1", question="q"))
 
 
 def test_missing_files_fall_back_to_their_path(image, tmp_path):

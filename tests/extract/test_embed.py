@@ -72,6 +72,8 @@ def write_store(path, prompts, dataset="d") -> Store:
     rows = [
         {
             "sample_id": f"s{i}",
+            "group": f"s{i}",
+            "contents": [f"{dataset} {i}"],
             "split": SPLITS[i % 3],
             "question": "is it?",
             "prompt": text,

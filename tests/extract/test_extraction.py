@@ -20,7 +20,7 @@ from extract.source import toy_digest
 from extract.spec import TOY_MLLM, DatasetSpec, ExtractSpec, ModelSpec
 from relope_jax.errors import ReLopeError
 from relope_jax.models.replay import replay_block
-from relope_jax.states.files import tree_checksums
+from relope_jax.states.files import sha256, tree_checksums
 from tests.extract import tiny_models
 
 SPEC = ExtractSpec(token_budget=256, part_size=6)
@@ -75,6 +75,7 @@ def test_store_holds_what_the_model_did(toy_plan):
     assert states.hidden.shape[1] == states.last_hidden.shape[1] == 576
     replay = replay_block(store.block, states, "float32")
     assert replay.largest < replay.tolerance
+    assert [s["contents"] for s in samples] == [[sha256(Path(s["images"][0]))] for s in samples]
     store.verify()
 
 

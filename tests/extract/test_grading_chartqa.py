@@ -1,5 +1,7 @@
 """ChartQA's relaxed accuracy on direct answers and on sentences."""
 
+# ruff: noqa: RUF001 - models write typographic signs
+
 from __future__ import annotations
 
 import pytest
@@ -40,6 +42,35 @@ def grade(reference: str, response: str, *accepted: str) -> bool:
         ("Blue", "Answer: Blue (the highest bar)", True), ("14", "There are 14 bars.", True),
         ("Germany", "Not sure", False), ("5", "<think>The answer is 7.</think>5", True),
         ("18", "The total is 10 + 8 = 18.", True),
+        # short responses
+        pytest.param("12", "about 12", True, id="C28-1"), pytest.param("12", "~12", True, id="C28-2"),
+        pytest.param("12", "≈12", True, id="C28-3"), pytest.param("12", "$12$", True, id="C28-4"),
+        pytest.param("12", "\\(12\\)", True, id="C28-5"), pytest.param("12%", "$12\\%$", True, id="C28-6"),
+        pytest.param("2010", "In 2010", True, id="C28-7"), pytest.param("2010", "The year 2010.", True, id="C28-8"),
+        ("1234", "1 234", True), ("1234", "1\u00a0234", True), ("1234", "1\u202f234", True), ("-5", "–5", True),
+        ("12", "twelve", True), ("5", "5°C", True), ("1/3", "0.333", True), ("0.333", "1/3", True),
+        ("3", "3 (2010, 2011, 2012)", True), ("12", "12 people", True), ("12", "12 cm", True),
+        ("12%", "12 percent", True), ("12", "12 percent", True), ("5000000", "5 million", True),
+        ("5", "5 million", True), ("12", "Approximately 12", True), ("12", "12 units", True),
+        ("São Paulo", "Sa\u0303o Paulo", True), ("18-29", "18–29", True), ("18–29", "18-29", True),
+        ("12.5", "١٢٫٥", True), ("12", "１２", True), ("12", "**12**", True), ("12", "12<|im_end|>", True),
+        ("Germany", "Germany\n\nExplanation: Germany has the highest bar at 20.", True),
+        ("Yes", "Yes.\n\nThe blue line is above.", True), ("Yes", "Yes. The blue line is above the red line.", True),
+        ("No", "No, it isn't.", True), ("12", "`12`", True), ("12", "\\boxed{12}", True),
+        ("12", "$\\boxed{12}$", True), ("12", "around 12", True), ("2010", "Year 2010", True),
+        ("2010", "year: 2010", True), ("12", "Value: 12", True), ("12", "= 12", True), ("-12", "-12", True),
+        ("12", "+12", True), ("12000", "12,000", True), ("1234.5", "1,234.5", True), ("12", "Twelve.", True),
+        ("23", "twenty-three", True), ("0.5", "1/2", True), ("Jan", "Jan", True),
+        ("12", "12 (approximately)", True), ("25%", "25 %", True), ("25%", "0.25", True), ("12", "€12", True),
+        ("12", "12€", True), ("12", "USD 12", True), ("12", "12 USD", True), ("3.5", "3½", True),
+        ("12", "The value is 12.", True), ("1.5 million", "1.5 million", True), ("12", "≈ 12 units", True),
+        ("12", "roughly 12 units", True),
+        ("2", "2%", False), ("2%", "2", False), ("12", "not 12", False),
+        ("12", "more than 12", False), ("12", "less than 12", False), ("12", "11 or 12", False),
+        ("12", "A12", False), ("12", "Q12", False),
+        ("12", "1 2", False), ("5", "5-10", False), ("12", "12-15", False),
+        ("Germany", "France\n\nGermany is lower than France here.", False), ("12", "13", False),
+        ("1234", "1 23", False), ("12", "<think>12", False),
     ],
 )  # fmt: skip
 def test_relaxed_accuracy(reference, response, right):

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from extract.grading import mathvision, mmmu
+from extract.grading import chartqa, mathvision, mmmu
 from extract.sample import Sample
 
 NUMBERS = [
@@ -161,3 +161,36 @@ def test_a_response_that_loops_is_graded_quickly(loop, options):
     start = time.perf_counter()
     assert not mathvision.grade(sample, loop * (20_000 // len(loop)))
     assert time.perf_counter() - start < 3
+
+
+FIRST = [
+    pytest.param("18\n\nExplanation: there are 20 in total.", id="C27-paragraph"),
+    pytest.param("18\nThere are 20 circles.", id="C27-line"),
+    pytest.param("18. There are 20 circles and 2 are red.", id="C27-sentence"),
+    "18 circles\n\nThere are 20 circles in the picture and 2 are red.", "18 cm. The side is 20 minus 2.",
+    "**18**\n\nThe total is 20 circles.", "$18$\n\nThe number of circles is 20.", "18 (there are 20 in total)",
+    "18, because 20 minus 2.", "18 because 20 - 2 = 18", "18 - there are 20 circles",
+    "\\(18\\)\n\nWe counted 20 circles.",
+    "Eighteen\n\nThere are 20 circles.", "18\n\n解释：一共有20个圆。", "18.\n\nReason: 20 circles minus 2.",
+    "18!\nThere are 20 circles.", "18 triangles, 3 of them small", "18.0\n\nExplanation: there are 20 in total.",
+]  # fmt: skip
+LAST = [
+    "20\nTherefore 20 - 2 = 18", "20 circles minus 2 is 18", "x = 20\ny = 2\nThe difference is 18.",
+    "20 + 2 = 22\nThe result minus 4 equals 18.", "20 circles.\nSo 18", "2 circles are red, so 18", "20\n18",
+    "16\n\n17\n\n18\n\nThe number 18 comes next, so 18.",
+    "10 red, 8 blue, so 18", "1. There are 20 circles.\n2. Two are red.\n3. The rest is 18.",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("grader", [mathvision, mmmu, chartqa])
+@pytest.mark.parametrize("response", FIRST + LAST)
+def test_a_number_before_its_explanation_or_after_its_steps(grader, response):
+    assert grader.grade(Sample("s", "", "", "18"), response)
+    assert not grader.grade(Sample("s", "", "", "71"), response)
+
+
+@pytest.mark.parametrize("grader", [mmmu, chartqa])
+@pytest.mark.parametrize("response", ["Germany\n\nExplanation: France is lower.", "Germany.\nIt lies above France."])
+def test_words_before_their_explanation(grader, response):
+    assert grader.grade(Sample("s", "", "", "Germany"), response)
+    assert not grader.grade(Sample("s", "", "", "France"), response)

@@ -41,7 +41,7 @@ PUBLISHED_WRONG = {  # right answers that were published as wrong
         lambda sample, row: maths.same(reference(sample), row["model_answer"]), 61, 68,
     ),
     "letter together with the text of its option": (
-        lambda sample, row: re.match(rf"(?:\W|text)*{sample.answer}\W", row["response"]), 1, 77,
+        lambda sample, row: re.match(rf"(?:\W|text)*{sample.answer}\W", row["response"]), 0, 77,
     ),
     r"\textbf{(A)}, extracted as bfa": (
         lambda sample, row: row["model_answer"].startswith("bf" + sample.answer.lower()), 0, 14,

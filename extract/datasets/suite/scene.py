@@ -16,7 +16,7 @@ from PIL import Image
 from extract.datasets.base import Dataset
 from extract.datasets.images import save_image
 from extract.grading import choices as multiple_choice
-from extract.grading import exact_match, normalise
+from extract.grading import exact
 from extract.sample import Sample
 from extract.spec import DatasetSpec
 from relope_jax.states.files import write_text
@@ -129,12 +129,12 @@ def ask(question: str, choices: Sequence[str]) -> str:
 
 def grade(sample: Sample, response: str) -> bool:
     """By choice where there are choices, else the same words."""
-    return multiple_choice.grade(sample, response) if sample.choices else exact_match(response, sample.answer)
+    return multiple_choice.grade(sample, response) if sample.choices else exact.grade(sample, response)
 
 
 def final_answer(sample: Sample, response: str) -> str:
     """The choice's letter, or the normalised words."""
-    return multiple_choice.final_answer(sample, response) if sample.choices else normalise(response)
+    return multiple_choice.final_answer(sample, response) if sample.choices else exact.final_answer(sample, response)
 
 
 def dataset(task: Task[Material]) -> Dataset:

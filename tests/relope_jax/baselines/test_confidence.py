@@ -9,7 +9,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from relope_jax.baselines.classifier import STRENGTHS, fitted_probability
+from relope_jax.baselines.classifier import STRENGTHS, fitted_probability, standardized
 from relope_jax.baselines.mixture_of_thought import majority, verify, vote_share
 from relope_jax.baselines.token_confidence import (
     ALPHAS,
@@ -30,7 +30,7 @@ def test_chow_by_hand():
     np.testing.assert_allclose(chow_sum(LOGPROBS), [0.0625, 0.9], rtol=1e-6)
     np.testing.assert_allclose(chow_average(LOGPROBS), [0.0625 ** (1 / 3), 0.9], rtol=1e-6)
     # Sorted: 1/4, 1/2, 1/2; the 0.25-quantile is half way between the first two, in logarithms.
-    got = chow_quantiles(LOGPROBS, (0.0, 0.25, 0.5, 1.0))
+    got = np.exp(chow_quantiles(LOGPROBS, (0.0, 0.25, 0.5, 1.0)))
     np.testing.assert_allclose(got, [[0.25, 0.125**0.5, 0.5, 0.5], [0.9] * 4], rtol=1e-6)
 
 
@@ -53,7 +53,7 @@ def test_quantile_is_chosen_on_the_validation_split():
         logprobs.append(row)
     data, inputs = types.SimpleNamespace(rows=rows, labels=labels), types.SimpleNamespace(token_logprobs=logprobs)
     scores = chow_quantile_scores(data, inputs, 0)
-    np.testing.assert_array_equal(scores, chow_quantiles(logprobs, ALPHAS)[:, 0])
+    np.testing.assert_array_equal(scores, np.exp(chow_quantiles(logprobs, ALPHAS)[:, 0]))
     assert roc_auc_score(labels[:200], scores[:200]) == 1.0
 
 
@@ -139,3 +139,44 @@ def test_registry_says_what_methods_read_and_need():
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.reads == "verbalised"])
 def test_only_a_stated_confidence_needs_one(name):
     assert METHODS[name].needs == ("confidence",)
+
+
+def test_a_feature_that_is_constant_in_training_says_nothing():
+    """The surest token of a long answer is always near 0; one short answer's must not outweigh all else."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 300)
+    x = np.stack([labels + rng.normal(size=300), -1e-7 * rng.random(300), np.full(300, 2.0)], axis=1)
+    rows = {"train": np.arange(150), "validation": np.arange(150, 250), "test": np.arange(250, 300)}
+    before = fitted_probability(x, labels, rows)
+    x[260:, 1:] -= 0.5
+    np.testing.assert_array_equal(fitted_probability(x, labels, rows), before)
+
+
+def test_the_penalty_is_chosen_by_log_odds():
+    """A weak penalty finds how noise cancels and ranks the validation split perfectly, with probabilities that are all
+    1 in float64."""
+    rng = np.random.default_rng(0)
+    labels, noise = np.tile([0, 1], 200), 3 * rng.normal(size=400)
+    x = np.stack([labels + 0.2 * rng.normal(size=400) + noise, noise], axis=1)
+    rows = {"train": np.arange(100), "validation": np.arange(100, 400), "test": np.arange(100, 400)}
+    x[100:, 0] += 400  # all of it far on the side of right answers
+    scores = fitted_probability(x, labels, rows)
+    z = standardized(x, rows["train"])
+    fits = [LogisticRegression(C=c, max_iter=1000).fit(z[:100], labels[:100]) for c in STRENGTHS]
+    by_log_odds = [roc_auc_score(labels[100:], fit.decision_function(z[100:])) for fit in fits]
+    by_probability = [roc_auc_score(labels[100:], fit.predict_proba(z[100:])[:, 1]) for fit in fits]
+    best = int(np.argmax(by_log_odds))
+    assert best != int(np.argmax(by_probability))
+    np.testing.assert_array_equal(scores, fits[best].predict_proba(z)[:, 1])
+
+
+@pytest.mark.parametrize("level", [-1e-17, -800.0])
+def test_the_quantile_is_chosen_by_log_probabilities(level):
+    """exp is 1 for all of the first and 0 for all of the second, where no alpha would be better than another."""
+    labels = np.tile([0, 1], 50)
+    # The least sure token predicts the label, the surest one its opposite.
+    logprobs = [np.array([(3.0 - y) * level, (1.0 + 0.5 * y) * level]) for y in labels]
+    logprobs = [np.sort(row) for row in logprobs]
+    rows = {"validation": np.arange(60), "test": np.arange(60, 100)}
+    data, inputs = types.SimpleNamespace(rows=rows, labels=labels), types.SimpleNamespace(token_logprobs=logprobs)
+    np.testing.assert_array_equal(chow_quantile_scores(data, inputs, 0), np.exp(chow_quantiles(logprobs, ALPHAS)[:, 0]))

@@ -51,10 +51,12 @@ def test_the_cheaper_ways_equal_delong(seed, levels, scale):
     np.testing.assert_allclose((interval.low, interval.high), result.interval(), atol=1e-12)
 
 
-def test_perfect_scores_have_no_width():
+def test_perfect_scores_are_not_certain():
     labels = np.array([0, 0, 0, 1, 1])
-    assert auc_with_interval(labels[None], labels) == (1.0, 1.0, 1.0)
-    assert auc_with_interval(-labels[None], labels) == (0.0, 0.0, 0.0)
+    least = 0.025 ** (1 / 2)  # both of two independent pairs
+    for scores, expected in ((labels, (1.0, least, 1.0)), (-labels, (0.0, 0.0, 1 - least))):
+        assert auc_with_interval(scores[None], labels) == pytest.approx(expected)
+        assert tuple(limit[0] for limit in delong(scores[None], labels).interval()) == pytest.approx(expected[1:])
 
 
 def test_one_sample_of_a_class_has_an_auc_but_no_interval():
@@ -102,14 +104,62 @@ def test_interval_covers_as_often_as_it_says():
     assert 0.91 <= covered / 400 <= 0.98
 
 
-def test_groups_of_one_are_delong():
-    """With one sample a group the grouped covariance is DeLong's up to the small-sample factors."""
-    rng = np.random.default_rng(4)
-    labels = rng.integers(0, 2, 2000)
-    scores = rng.normal(size=(2, 2000)) + labels
-    plain, grouped = delong(scores, labels), delong(scores, labels, np.arange(2000))
-    np.testing.assert_allclose(grouped.auc, plain.auc)
-    np.testing.assert_allclose(grouped.covariance, plain.covariance, rtol=5e-3)
+def clustered_by_definition(scores: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Obuchowski 1997: S10, S01 and S11 written out over all clusters."""
+    names = np.unique(groups)
+    value, sums = [], {0: [], 1: []}
+    for row in scores:
+        x, y = row[labels == 1], row[labels == 0]
+        psi = (x[:, None] > y[None, :]) + 0.5 * (x[:, None] == y[None, :])
+        value.append(psi.mean())
+        for label, component in ((1, psi.mean(axis=1)), (0, psi.mean(axis=0))):
+            owner = groups[labels == label]
+            sums[label].append([np.sum(component[owner == name] - psi.mean()) for name in names])
+    v10, v01 = np.array(sums[1]), np.array(sums[0])
+    m, n = np.sum(labels == 1), np.sum(labels == 0)
+    i10, i01, i = (len(np.unique(chosen)) for chosen in (groups[labels == 1], groups[labels == 0], groups))
+    s10, s01 = i10 / ((i10 - 1) * m) * v10 @ v10.T, i01 / ((i01 - 1) * n) * v01 @ v01.T
+    s11 = i / (i - 1) * v10 @ v01.T
+    return s10 / m + s01 / n + (s11 + s11.T) / (m * n)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**16), levels=st.sampled_from([2, 3, 10, 10**6]), n_groups=st.sampled_from([3, 9, 25]))
+def test_clustered_delong_equals_its_definition(seed, levels, n_groups):
+    rng = np.random.default_rng(seed)
+    labels = np.concatenate([[0, 0, 1, 1], rng.random(36) < 0.8]).astype(int)  # one class is rarer
+    groups = np.concatenate([[0, 1, 0, 1], rng.integers(0, n_groups, 36)]) * 7
+    scores = rng.integers(0, levels, (3, 40)) / levels
+    found = delong(scores, labels, groups)
+    np.testing.assert_allclose(found.covariance, clustered_by_definition(scores, labels, groups), atol=1e-12)
+    assert np.linalg.eigvalsh(found.covariance).min() > -1e-12, "a variance of a difference is never negative"
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**16), levels=st.sampled_from([2, 10, 10**6]), rarer=st.sampled_from([2, 5, 20]))
+def test_groups_of_one_are_delong(seed, levels, rarer):
+    """Covariances, and so paired differences; whatever the names of the groups and however few are wrong."""
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.repeat([0, 1], [rarer, 40 - rarer]))
+    scores = rng.integers(0, levels, (3, 40)) / levels
+    value, covariance = delong_by_definition(scores, labels)
+    grouped = delong(scores, labels, rng.permutation([f"image {i}" for i in range(40)]))
+    np.testing.assert_allclose(grouped.auc, value, atol=1e-12)
+    np.testing.assert_allclose(grouped.covariance, covariance, atol=1e-12)
+    np.testing.assert_allclose(grouped.covariance, delong(scores, labels).covariance, atol=1e-12)
+    np.testing.assert_allclose(grouped.auc, [roc_auc_score(labels, row) for row in scores], atol=1e-12)
+    methods, contrast = ["a", "b", "c"], np.array([1.0, -1.0, 0.0])
+    difference = auc_difference(grouped, methods, "a", "b")
+    error = np.sqrt(max(contrast @ covariance @ contrast, 0.0))
+    assert difference.high - difference.low == pytest.approx(2 * 1.959963984540054 * error, abs=1e-7)
+
+
+def test_one_group_with_all_wrong_answers_has_no_interval():
+    found = delong(np.array([[0.3, 0.1, 0.5, 0.2]]), np.array([1, 0, 1, 0]), np.array([0, 1, 2, 1]))
+    assert found.auc[0] == 1.0
+    assert np.isnan(found.covariance[0, 0])
+    middling = delong(np.array([[0.3, 0.1, 0.5, 0.4]]), np.array([1, 0, 1, 0]), np.array([0, 1, 2, 1]))
+    assert np.isnan(middling.interval()).all()
 
 
 def test_repeated_samples_add_no_information():

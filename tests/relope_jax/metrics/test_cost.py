@@ -66,8 +66,19 @@ def test_bad_settings_are_refused():
         Reading("prefil")
     with pytest.raises(ReLopeError, match="depth"):
         Reading("prefill", depth=0.0)
-    with pytest.raises(ReLopeError, match=r"costs\.small_in"):
-        CostSpec(small_in=-1)
+
+
+@pytest.mark.parametrize("bad", [-1, -1e-12, np.nan, np.inf, -np.inf, None, "1.0", True, [1.0]])
+@pytest.mark.parametrize("field", ["small_in", "small_out", "large_in", "large_out"])
+def test_prices_are_numbers_from_0_on(field, bad):
+    with pytest.raises(ReLopeError, match=rf"costs\.{field} is ") as error:
+        CostSpec(**{field: bad})
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("price", [0, 0.0, 3, np.float64(0.5), np.float32(2)])
+def test_free_and_whole_prices_are_prices(price):
+    assert CostSpec(large_in=price).large_in == price
 
 
 @pytest.mark.parametrize(("kind", "count"), [(kind, count) for kind, counts in READS.items() for count in counts])
@@ -152,7 +163,59 @@ def test_aiq_equals_a_fine_sum_over_one_range_for_all():
         assert value == pytest.approx(np.mean(heights), abs=1e-4)
     np.testing.assert_allclose(aiq(cost[:1], accuracy[:1], between=(9.0, 12.0)), 0.9)
     with pytest.raises(ValueError, match="range"):
-        aiq(cost[:, :1] * 0, accuracy[:, :1])
+        aiq(cost, accuracy, between=(3.0, 2.0))
+
+
+@pytest.mark.parametrize("price", [0.0, 0.3])
+def test_one_price_for_everything_buys_the_best_accuracy(price):
+    """No range of costs; rounding of sums makes one of 1e-17."""
+    accuracy = np.array([[0.5, 0.9, 0.7], [0.5, 0.6, 0.7]])
+    noise = price * np.array([[0, 1e-16, -1e-16], [2e-16, 0, 0]])
+    np.testing.assert_array_equal(aiq(price + noise, accuracy), [0.9, 0.7])
+
+
+FREE = {
+    "all free": CostSpec(0, 0, 0, 0),
+    "small free": CostSpec(0, 0, 1.0, 4.0),
+    "large free": CostSpec(0.1, 0.4, 0, 0),
+    "input free": CostSpec(0, 0.4, 0, 4.0),
+}
+
+
+@pytest.mark.parametrize("better", ["small", "large"])
+@pytest.mark.parametrize("reading", ["query", "prefill", "answer"])
+@pytest.mark.parametrize("name", FREE)
+def test_free_models_have_aiq_and_qnc(name, reading, better):
+    """QNC: 1 where a free model's accuracy is had for nothing, infinite where a router pays for it; never NaN."""
+    rng = np.random.default_rng(0)
+    weak, strong = (rng.uniform(size=50) < 0.5).astype(int), np.ones(50, int)
+    small, large = (strong, weak) if better == "small" else (weak, strong)
+    tokens = Tokens(*(rng.integers(1, 200, 50) for _ in range(4)))
+    scores = np.stack([np.zeros(50), rng.uniform(size=50)])  # tied ones reach the better model at the end alone
+    costs = query_costs(FREE[name], tokens, Reading(reading))
+    cost, accuracy = cost_curve(scores, costs), deferral_curve(scores, small, large)
+    assert (cost >= 0).all()
+    found = model_costs(FREE[name], tokens)
+    models = np.array([(one.mean(), right.mean()) for one, right in zip(found, (small, large), strict=True)])
+    quality, normalised = aiq(cost, accuracy), qnc(cost, accuracy, models)
+    assert ((quality >= 0) & (quality <= 1 + 1e-12)).all()
+    best = 0 if better == "small" else 1
+    paid = costs.keep.mean() if better == "small" else costs.defer.mean()
+    if models[best, 0] > 0:
+        assert normalised[0] == pytest.approx(paid / models[best, 0])
+        assert np.isfinite(normalised).all()
+    else:
+        np.testing.assert_array_equal(normalised, 1.0 if paid == 0 else np.inf)
+
+
+def test_a_budget_of_nothing_pays_for_what_is_free():
+    """Deferring costs something, keeping nothing: only k = 0 is free, though sums are rounded."""
+    scores = np.random.default_rng(0).uniform(size=(1, 200))
+    tokens = Tokens(*(np.random.default_rng(i).integers(1, 200, 200) for i in range(4)))
+    paid = cost_curve(scores, query_costs(FREE["small free"], tokens, Reading("answer")))
+    assert share_at_budget(paid, 0.0).tolist() == [0.0]
+    free = cost_curve(scores, query_costs(FREE["large free"], tokens, Reading("query")))
+    assert share_at_budget(free, 0.0).tolist() == [1.0]
 
 
 def test_qnc_is_the_first_operating_point_as_good_as_the_best_model():

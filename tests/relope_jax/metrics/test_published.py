@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
+from scipy.special import expit, logit
 
 from relope_jax.metrics.auc import auc_with_interval, delong
+from relope_jax.metrics.intervals import Z_95
 from relope_jax.metrics.summary import auc_difference
 
 # The 43 complete patients of DeLong, DeLong & Clarke-Pearson (Biometrics 44, 1988), with ovarian cancer and an
@@ -28,12 +31,17 @@ LABELS = PATIENTS[:, 3].astype(int)
 
 
 def test_areas_and_limits():
+    """SAS gives linear limits, which fix the standard errors; ours are on the logit scale (12 patients are the rarer
+    class)."""
     result = delong(SCORES, LABELS)
     np.testing.assert_allclose(result.auc, [0.7366, 0.6478, 0.7258], atol=5e-5)
-    np.testing.assert_allclose(np.sqrt(np.diag(result.covariance)), [0.0927, 0.1000, 0.1028], atol=5e-5)
+    error = np.sqrt(np.diag(result.covariance))
+    np.testing.assert_allclose(error, [0.0927, 0.1000, 0.1028], atol=5e-5)
+    np.testing.assert_allclose(result.auc - Z_95 * error, [0.5549, 0.4518, 0.5243], atol=5e-5)
+    np.testing.assert_allclose(result.auc + Z_95 * error, [0.9182, 0.8439, 0.9273], atol=5e-5)
     for low, high in (result.interval(), auc_with_interval(SCORES, LABELS)[1:]):
-        np.testing.assert_allclose(low, [0.5549, 0.4518, 0.5243], atol=5e-5)
-        np.testing.assert_allclose(high, [0.9182, 0.8439, 0.9273], atol=5e-5)
+        centre, half = logit(result.auc), stats.t(11).ppf(0.975) * error / (result.auc * (1 - result.auc))
+        np.testing.assert_allclose([low, high], [expit(centre - half), expit(centre + half)], atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -56,12 +64,15 @@ def test_all_areas_are_equal():
 
 
 def test_ratings_with_many_ties():
-    """Hanley & McNeil (Radiology 143, 1982): 109 tomograms rated 1 to 5; area and DeLong's limits as in the Stata
-    manual, [R] roctab."""
+    """Hanley & McNeil (Radiology 143, 1982): 109 tomograms rated 1 to 5; area and DeLong's linear limits as in the
+    Stata manual, [R] roctab."""
     normal, abnormal = [33, 6, 6, 11, 2], [3, 2, 2, 11, 33]
     ratings = np.repeat([1.0, 2, 3, 4, 5, 1, 2, 3, 4, 5], normal + abnormal)[None]
     labels = np.repeat([0, 1], [58, 51])
-    auc, low, high = auc_with_interval(ratings, labels)
-    assert auc[0] == pytest.approx(0.8932, abs=5e-5)
-    assert np.sqrt(delong(ratings, labels).covariance[0, 0]) == pytest.approx(0.0307, abs=5e-5)
-    assert (low[0], high[0]) == pytest.approx((0.83295, 0.95339), abs=5e-6)
+    auc, low, high = (found[0] for found in auc_with_interval(ratings, labels))
+    error = np.sqrt(delong(ratings, labels).covariance[0, 0])
+    assert auc == pytest.approx(0.8932, abs=5e-5)
+    assert error == pytest.approx(0.0307, abs=5e-5)
+    assert (auc - Z_95 * error, auc + Z_95 * error) == pytest.approx((0.83295, 0.95339), abs=5e-6)
+    half = stats.t(50).ppf(0.975) * error / (auc * (1 - auc))
+    assert (low, high) == pytest.approx((expit(logit(auc) - half), expit(logit(auc) + half)), abs=1e-12)

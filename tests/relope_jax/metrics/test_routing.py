@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, brier_score_loss, roc_auc_score
 
 from relope_jax.errors import ReLopeError
-from relope_jax.metrics.calibration import expected_calibration_error, reliability
+from relope_jax.metrics.calibration import accuracy, brier_score, expected_calibration_error, reliability
 from relope_jax.metrics.deferral import caught_wrong, risk_coverage
 from relope_jax.metrics.evaluate import evaluate
 
@@ -31,18 +29,14 @@ def ece_by_loop(scores, labels, bins=15):
 def test_ece_equals_a_loop_over_bins():
     rng = np.random.default_rng(0)
     scores, labels = rng.uniform(size=(2, 300)), rng.integers(0, 2, 300)
-    with jax.enable_x64(True):
-        result = np.asarray(expected_calibration_error(jnp.asarray(scores), jnp.asarray(labels)))
+    result = expected_calibration_error(scores, labels)
     np.testing.assert_allclose(result, [ece_by_loop(row, labels) for row in scores], atol=1e-12)
 
 
 def test_calibrated_scores_have_no_ece():
     scores = np.array([[0.25] * 4 + [0.75] * 4])
     labels = np.array([1, 0, 0, 0, 1, 1, 1, 0])
-    with jax.enable_x64(True):
-        assert float(expected_calibration_error(jnp.asarray(scores), jnp.asarray(labels))[0]) == pytest.approx(
-            0.0, abs=1e-12
-        )
+    assert expected_calibration_error(scores, labels)[0] == pytest.approx(0.0, abs=1e-12)
 
 
 def test_reliability_is_what_the_ece_sums():
@@ -75,9 +69,7 @@ def test_ties_count_as_the_mean_over_all_orders(scores, labels):
     for order in itertools.permutations(range(6)):
         order = sorted(order, key=lambda i: scores[i])  # a stable sort keeps the permutation inside ties
         caught.append((1 - labels)[order[:2]].sum() / (1 - labels).sum())
-    with jax.enable_x64(True):
-        result = float(caught_wrong(jnp.asarray(scores[None]), jnp.asarray(labels), 2 / 6)[0])
-    assert result == pytest.approx(np.mean(caught))
+    assert caught_wrong(scores[None], labels, 2 / 6)[0] == pytest.approx(np.mean(caught))
 
 
 def test_risk_coverage():
@@ -101,8 +93,59 @@ def test_evaluate_against_sklearn():
     assert set(values) == {"auc", "auc_low", "auc_high", "accuracy", "ece", "brier", "prr"} | shares
 
 
+def test_accuracy_is_a_count():
+    """Exactly as large as that of a constant that is correct as often, in every size."""
+    for n in range(4, 60):
+        scores, labels, right = counted(n)
+        assert accuracy(scores, labels).tolist() == [count / n for count in right]
+
+
+@pytest.mark.parametrize("n", [7, 23, 41])
+def test_the_evaluation_counts_too(n):
+    """A float32 mean differs in these sizes."""
+    scores, labels, right = counted(n)
+    assert evaluate(scores, labels).values["accuracy"].tolist() == [count / n for count in right]
+
+
+def counted(n):
+    """Two constants and a random router, and how often each is correct."""
+    rng = np.random.default_rng(n)
+    labels = np.concatenate([[0, 0, 1, 1], rng.integers(0, 2, n - 4)])
+    scores = np.stack([np.full(n, 0.9), np.full(n, 0.1), rng.uniform(size=n)])
+    return scores, labels, [int(labels.sum()), n - int(labels.sum()), int(((scores[2] > 0.5) == labels).sum())]
+
+
+def test_means_over_many_samples_are_float64():
+    """Of a million samples, in the caller's default precision; a float32 sum is off by 1e-5 and more."""
+    rng = np.random.default_rng(7)
+    n = 10**6
+    labels, scores = rng.integers(0, 2, n), rng.uniform(size=(1, n)).astype(np.float32)
+    exact = scores[0].astype(np.float64)
+    values = evaluate(scores, labels).values
+    assert brier_score(scores, labels)[0] == pytest.approx(np.mean((exact - labels) ** 2), abs=1e-13)
+    assert accuracy(scores, labels)[0] == np.sum((exact > 0.5) == labels) / n
+    assert expected_calibration_error(scores, labels)[0] == pytest.approx(ece_by_loop(exact, labels), abs=1e-12)
+    order = np.argsort(exact, kind="stable")
+    caught = (1 - labels)[order[:200_000]].sum() / (1 - labels).sum()
+    assert caught_wrong(scores, labels, 0.2)[0] == pytest.approx(caught, abs=1e-5)  # float32 scores tie by chance
+    for name, value in {"brier": brier_score, "ece": expected_calibration_error}.items():
+        assert values[name][0] == value(scores, labels)[0]
+    kept = np.cumsum(labels[order[::-1]])[::-1] / np.arange(n, 0, -1)
+    oracle = np.mean(np.minimum(1.0, labels.sum() / np.arange(1, n + 1)))
+    assert values["prr"][0] == pytest.approx((kept.mean() - labels.mean()) / (oracle - labels.mean()), abs=1e-5)
+
+
 def test_equal_labels_are_refused():
     with pytest.raises(ReLopeError, match="every answer is right"):
         evaluate(np.ones((1, 3)), np.ones(3, int))
     with pytest.raises(ReLopeError, match="only one right or one wrong"):
         evaluate(np.ones((1, 3)), np.array([1, 1, 0]))
+
+
+@pytest.mark.parametrize(("labels", "kind"), [([0, 0, 1, 1, 1], "wrong"), ([1, 1, 0, 0, 0], "right")])
+def test_one_class_in_one_group_is_refused(labels, kind):
+    groups = np.array(["a", "a", "b", "c", "d"])
+    with pytest.raises(ReLopeError, match=f"all {kind} answers of the evaluated split are in one group") as error:
+        evaluate(np.ones((1, 5)), np.array(labels), groups)
+    assert "\n" not in str(error.value)
+    evaluate(np.ones((1, 5)), np.array(labels))

@@ -13,9 +13,9 @@ from flax import nnx
 from relope_jax.methods import METHODS
 from relope_jax.models.batch import gather, padded_length, to_device
 from relope_jax.models.block import last_token_block
-from relope_jax.models.probes import split_module
+from relope_jax.models.probes import Standardize, split_module
 from relope_jax.models.spec import AttentionProbeSpec, LoRASpec, ProbeSpec, ReLopeSpec
-from relope_jax.states.statistics import token_statistics
+from relope_jax.states.statistics import MomentSums, token_statistics
 from tests.builders import make_block, make_states
 
 WIDTHS = (8, 8, 4, 4)
@@ -111,3 +111,74 @@ def test_classifier_input_hidden_ignores_the_bottleneck(states):
     before = module(batch, jax.random.key(0)).logit
     module.mean.kernel.set_value(module.mean.kernel.get_value() + 1.0)
     np.testing.assert_array_equal(before, module(batch, jax.random.key(5)).logit)
+
+
+def dimensions(kind: str, n: int) -> np.ndarray:
+    """Values of one dimension of n training tokens that says nothing."""
+    noise = np.random.default_rng(7).normal(size=n)
+    return {
+        "zero": np.zeros(n),
+        "constant": np.full(n, 3.7),
+        "massive constant": np.full(n, -4096.0),
+        "constant with float32 rounding": 3.7 * (1 + 1e-7 * noise),
+        "massive with float32 rounding": 4000 * (1 + 1e-6 * noise),
+        "rounding around zero": 1e-8 * noise,
+        "subnormal": 1e-40 * noise,
+    }[kind].astype(np.float32)
+
+
+KINDS = (
+    "zero", "constant", "massive constant", "constant with float32 rounding", "massive with float32 rounding",
+    "rounding around zero", "subnormal",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_dimension_that_is_constant_in_training_is_zeroed(kind):
+    """A new prompt that differs there by little must not see it scaled by a million."""
+    x = np.random.default_rng(0).normal(size=(500, 16)).astype(np.float32)
+    x[:, 3] = dimensions(kind, 500)
+    sums = MomentSums()
+    sums.add(x)
+    standardize = Standardize(sums.moments())
+    new = x[:5].copy()
+    new[:, 3] += 1e-3
+    got = np.asarray(standardize(jnp.asarray(new)))
+    assert (got[:, 3] == 0.0).all()
+    others = np.delete(np.arange(16), 3)
+    expected = (new - x.mean(axis=0)) / np.maximum(x.std(axis=0), 1e-30)
+    np.testing.assert_allclose(got[:, others], expected[:, others], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("mean", "std"), [(0.0, 1e-3), (0.0, 1e3), (5.0, 1e-3), (3000.0, 1.0), (1e4, 0.5)])
+def test_a_dimension_that_varies_is_kept_however_little(mean, std):
+    """Small next to other dimensions, or next to its own mean: a massive activation varies by parts of a thousand."""
+    x = np.random.default_rng(0).normal(size=(500, 16))
+    x[:, 3] = mean + std * x[:, 3]
+    sums = MomentSums()
+    sums.add(x.astype(np.float32))
+    got = np.asarray(Standardize(sums.moments())(jnp.asarray(x, jnp.float32)))
+    assert got[:, 3].std() == pytest.approx(1.0, rel=0.01)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-7, 1e6])
+def test_the_scale_of_all_dimensions_means_nothing(scale):
+    x = np.random.default_rng(0).normal(size=(500, 16))
+    sums = MomentSums()
+    sums.add((scale * x).astype(np.float32))
+    got = np.asarray(Standardize(sums.moments())(jnp.asarray(scale * x, jnp.float32)))
+    np.testing.assert_allclose(got, (x - x.mean(axis=0)) / x.std(axis=0), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["probe", "attention_probe"])  # ReLope's block reads the states as they are
+def test_constant_dimensions_change_no_logit(name, states):
+    """Of any router: its output is the same whatever a new prompt holds there."""
+    for array in (states.hidden, states.last_hidden):
+        array[:, 3] = 2.0
+    module = build(name, states)
+    if name == "attention_probe":
+        module.query.set_value(jnp.ones(16))
+    before = module(batch_of(states)).logit
+    for array in (states.hidden, states.last_hidden):
+        array[:, 3] += 0.5
+    np.testing.assert_allclose(module(batch_of(states)).logit, before, atol=1e-6)

@@ -241,7 +241,9 @@ def test_unfinished_store_of_another_schema_is_not_continued(tmp_path):
     for other in (SCHEMA_VERSION - 1, SCHEMA_VERSION + 1, None):
         path.write_text(json.dumps(whole | {"schema_version": other}))
         for use in (lambda: StoreWriter(tmp_path, IDENTITY), lambda: Store(tmp_path)):
-            with pytest.raises(ReLopeError, match=rf"schema version {other}, this software .* {SCHEMA_VERSION} \(since"):
+            with pytest.raises(
+                ReLopeError, match=rf"schema version {other}, this software .* {SCHEMA_VERSION} \(since"
+            ):
                 use()
     for torn in (b"", b"[]", b'{"model'):
         path.write_bytes(torn)

@@ -8,21 +8,25 @@ import jax
 import numpy as np
 import optax
 import pytest
+from scipy.special import expit
+from sklearn.metrics import roc_auc_score
 
+from relope_jax.data import load_router_data
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import METHODS
 from relope_jax.metrics.auc import delong
 from relope_jax.models.spec import AttentionProbeSpec, LoRASpec, ProbeSpec, ReLopeSpec
 from relope_jax.training import resident
-from relope_jax.training.assembly import stack
+from relope_jax.training.assembly import assemble, stack
 from relope_jax.training.checkpoints import load_ensemble, load_member, save_router
 from relope_jax.training.engine import EngineSpec
 from relope_jax.training.feed import open_feed
-from relope_jax.training.fit import NonFiniteLoss, fit
-from relope_jax.training.members import Member, ensembles, hyper
-from relope_jax.training.scoring import scores
+from relope_jax.training.fit import NonFiniteLoss, fit, validation_auc
+from relope_jax.training.members import Member, ensembles, hyper, scheduled_epochs
+from relope_jax.training.scoring import log_odds, scores
 from relope_jax.training.spec import TrainSpec
 from relope_jax.training.step import Ensemble, start, update
+from tests.relope_jax.training.small import write_small_store
 
 WIDTHS = (16, 16, 8, 8)
 RATE = 3e-3
@@ -188,6 +192,81 @@ def test_early_stopping_keeps_the_best_epoch(router_data):
     validation = router_data.rows["validation"]
     again = delong(scores_of("probe", fitted.parts, router_data, validation), router_data.labels[validation]).auc
     np.testing.assert_allclose(again, fitted.best_auc, atol=1e-12)
+
+
+@pytest.mark.parametrize("shift", [0.0, 40.0, -800.0])
+@pytest.mark.parametrize("states", ["resident", "streamed"])
+def test_validation_auc_does_not_tie_what_the_log_odds_tell_apart(shift, states, tmp_path):
+    """Above log-odds of 36.7 every probability is 1, and below -745 it is 0: a router that is sure of everything may
+    still rank its answers."""
+    store = write_small_store(tmp_path / "store")
+    data = load_router_data(store, EngineSpec(states=states))
+    members, method = members_of("attention_probe", (0, 1)), METHODS["attention_probe"]
+    feed = open_feed(data).of(method)
+    parts = assemble(method, members, data.block, data.statistics)
+    last = parts.params["mlp"]["layers"][len(WIDTHS)]
+    last["bias"].set_value(last["bias"].get_value() + np.float32(shift))
+    found = validation_auc(method, parts, feed, data, np.array([True, True]))
+    rows = data.rows["validation"]
+    logits = log_odds(parts, feed, rows)
+    assert abs(logits.mean() - shift) < 5
+    assert min(len(set(row)) for row in logits) > 0.9 * len(rows)  # float32 itself is coarser far from 0
+    expected = [roc_auc_score(data.labels[rows], row) for row in logits]
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    predicted = scores(parts, feed, rows)
+    assert ((predicted >= 0) & (predicted <= 1)).all()
+    np.testing.assert_allclose(predicted, expit(logits), rtol=1e-9, atol=1e-300)
+
+
+def rising(beta_warmup, **changes):
+    """ReLope whose beta rises over a share of the epochs, next to one with a constant beta and one without."""
+    train_spec = dataclasses.replace(TRAIN, epochs=20, patience=2, **changes)
+    return [
+        *members_of("relope", (0, 1, 2), train_spec, beta=1.0, beta_warmup=beta_warmup, learning_rate=0.02),
+        *members_of("relope", (0, 1), train_spec, beta=1.0, beta_schedule="constant", learning_rate=0.02),
+        *members_of("relope", (0, 1), train_spec, beta=0.0, beta_warmup=beta_warmup, learning_rate=0.02),
+    ]
+
+
+@pytest.mark.parametrize(("warmup", "ends"), [(0.5, 10), (0.33, 7)])
+def test_patience_counts_from_the_end_of_betas_schedule(router_data, warmup, ends):
+    """While beta rises the objective changes, and a plateau is none of the objective that was asked for."""
+    records, members = [], rising(warmup)
+    fitted = train("relope", router_data, members, records)
+    assert scheduled_epochs(members).tolist() == [ends] * 3 + [0] * 4
+    for i in range(len(members)):
+        last = max(r["epoch"] for r in records if r["member"] == i)
+        assert last == min(max(fitted.best_epoch[i], ends if i < 3 else 0) + 2, 20)
+    assert (fitted.best_epoch[:3] + 2 < ends).any(), "one of them would have stopped in its warm-up"
+    assert max(r["epoch"] for r in records if r["member"] > 2) < 20
+
+
+def test_beta_of_the_kept_epoch_is_recorded(router_data, tmp_path, caplog):
+    from absl import logging
+
+    members = rising(0.5)
+    logging.use_absl_handler()
+    with caplog.at_level("WARNING", logger="absl"):
+        fitted = train("relope", router_data, members)
+    steps = -(-len(router_data.rows["train"]) // TRAIN.batch_size)
+    share = (fitted.best_epoch * steps - 1) / (20 * steps)  # of the longest training, before the epoch's last step
+    expected = np.where(np.arange(7) < 3, np.minimum(share / 0.5, 1.0), np.where(np.arange(7) < 5, 1.0, 0.0))
+    np.testing.assert_allclose(fitted.best_beta, expected, rtol=1e-6)
+    early = [i for i in range(3) if fitted.best_epoch[i] < 10]
+    assert early
+    for i in early:
+        assert f"seed {i}: {fitted.best_beta[i]:.2g} in epoch {fitted.best_epoch[i]}" in caplog.text
+    assert caplog.text.count("before beta had reached its final value") == 1
+    save_router(tmp_path / "relope", METHODS["relope"], members, fitted)
+    _, _, restored = load_ensemble(tmp_path / "relope", router_data.block)
+    for i, member in enumerate(members):
+        assert restored.record(i, member) == fitted.record(i, member)
+        assert fitted.record(i, member)["beta_at_best"] == fitted.best_beta[i]
+
+
+def test_a_method_without_a_kl_term_has_no_beta(router_data):
+    members = members_of("probe", (0,), dataclasses.replace(TRAIN, epochs=1))
+    assert train("probe", router_data, members).record(0, members[0])["beta_at_best"] is None
 
 
 def test_relope_reports_its_posterior(router_data):

@@ -48,7 +48,12 @@ def train(data, folder, epochs_until_stop=99, method="relope", members=None):
 
 def bits(fitted):
     leaves = jax.tree.leaves(fitted.parts.params)
-    return [np.asarray(x).tobytes() for x in leaves], fitted.best_auc.tobytes(), fitted.best_epoch.tolist()
+    return (
+        [np.asarray(x).tobytes() for x in leaves],
+        fitted.best_auc.tobytes(),
+        fitted.best_beta.tobytes(),
+        fitted.best_epoch.tolist(),
+    )
 
 
 def test_resumed_relope_ends_with_the_same_bits(router_data, tmp_path):

@@ -1,0 +1,62 @@
+"""What a run's config.json holds of its config, and which differences make another run."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from extract.spec import TOY_MODELS
+from relope_jax.paths import absolute_if_local
+
+NO_PART = ("answers", "engine", "stores")  # of the config, in what a run is: they change none of its results
+# Fields that may name something on this machine: config.json holds whole paths, for any working directory.
+PATHS = (
+    "dataset.path", "dataset.captions", "dataset.image_cache", "model.name", "model.adapter", "extract.labels_from",
+    "inputs.encoder", "large.name", "runs", "store",
+)  # fmt: skip
+SCRATCH = ("runs", "dataset.image_cache")  # places that shape nothing
+# Where things are that the store's digest identifies: the same contents elsewhere make the same run.
+PLACES = (
+    *SCRATCH, "dataset.path", "dataset.captions", "model.name", "model.adapter", "extract.labels_from", "train_on",
+    "store",
+)  # fmt: skip
+
+
+def recorded_config(config: ConfigDict) -> dict[str, Any]:
+    """What config.json holds of a config: all that a run is made of, with whole paths."""
+    recorded = {k: v for k, v in json.loads(config.to_json()).items() if k not in NO_PART}
+    for field in PATHS:
+        group, name = _owner(recorded, field)
+        if isinstance(group.get(name), str) and not _names_no_path(field, group):
+            group[name] = absolute_if_local(group[name])
+    return recorded
+
+
+def without_places(recorded: dict[str, Any], places: Sequence[str] = PLACES) -> dict[str, Any]:
+    """A recorded config but for where things are."""
+    kept = copy.deepcopy(recorded)
+    for field in places:
+        group, name = _owner(kept, field)
+        group.pop(name, None)
+    return kept
+
+
+def _owner(config: dict[str, Any], field: str) -> tuple[dict[str, Any], str]:
+    """The group that holds a field, and its name there; an empty group when the config has none."""
+    group, _, name = field.rpartition(".")
+    return (config.get(group, {}) if group else config), name
+
+
+def _names_no_path(field: str, group: dict[str, Any]) -> bool:
+    """Whether the field names a server's model or a toy, which are no paths even where a folder has that name."""
+    is_model = field in ("model.name", "large.name")
+    return is_model and (bool(group.get("base_url")) or group.get("name") in TOY_MODELS)
+
+
+def without_prices(config: dict[str, Any]) -> dict[str, Any]:
+    """The config but for `costs`: what routing costs is computed again for every report."""
+    return {name: value for name, value in config.items() if name != "costs"}

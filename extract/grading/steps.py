@@ -1,0 +1,35 @@
+"""The answer at the end of a chain of thought that was asked for, as in "Answer: red"."""
+
+from __future__ import annotations
+
+import re
+
+from extract.grading.notation import bare
+from extract.grading.reading import readable
+from extract.grading.statements import answer_line, marked, sentences, statements
+
+# "[red]", "{red}", "<red>", "(red)"; "[1, 2]" is a list, and so is what it says
+_IN_BRACKETS = re.compile(r"\[([^\[\],]+)\]|\{([^{},]+)\}|<([^<>,/]+)>|\(([^(),]{2,})\)")
+
+
+def answer_of_steps(response: str) -> str:
+    """What the last line "Answer: ..." says; without one, what the last sentence announces; else the whole response.
+
+    Thoughts, special tokens and markup are removed, and so are the brackets around a whole answer.
+    """
+    text = readable(response, keep_images=True)
+    if (found := answer_line(text)) is None:
+        last = (sentences(text) or [""])[-1]
+        found = marked(text) or next(iter(statements(last)), "")
+    if not found:
+        return text
+    inner = marked(found) or next(iter(statements(found)), found)
+    return _bare(inner) or text
+
+
+def _bare(answer: str) -> str:
+    """An answer without the brackets and the LaTeX around all of it."""
+    answer = answer.strip().strip("`").strip()
+    if in_brackets := _IN_BRACKETS.fullmatch(answer.rstrip(".")):
+        answer = next(filter(None, in_brackets.groups())).strip()
+    return bare(answer)

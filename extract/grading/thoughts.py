@@ -1,0 +1,121 @@
+"""Removes what a model thought before it answered, whichever signs its family puts around its thoughts.
+
+A sign is a bracket form with the name of a thought in it: <think>, </seed:think>, [THINK], <|begin_of_thought|>,
+<|START_THINKING|>, <|channel|>analysis<|message|>. What no closing sign follows is thought to its end.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+# Names of thoughts, as parts of a name such as "cot_budget_reflect".
+_NAMES = re.compile(
+    r"\w*(?P<think>think(?:s|ing)?|thoughts?)|reason(?:s|ing)?|rationales?|reflect(?:s|ion|ing)?|reflexion"
+    r"|analy[sz](?:is|e|ing)|scratch(?:pad)?|cot|\w*monolog(?:ue)?|deliberat(?:e|ion)|ponder(?:ing)?|contemplat\w*|inner"
+    r"|introspection|brainstorm(?:ing)?|plan(?:ning)?|critique|verif(?:y|ication)|explanations?|observations?"
+    r"|思考\w*|推理\w*|思维\w*|생각|추론|pensées?|raisonnement|razonamiento|pensamiento|raciocínio|рассуждени[ея]|мысли",
+    re.IGNORECASE,
+)
+_CLOSING = {"end", "stop", "close", "suffix"}
+_SIGN = re.compile(
+    r"<\|?\s*(?P<slash>/?)(?P<name>[^\W\d][\w.:-]{1,40})(?:\s[^<>\n/]{0,80})?(?P<empty>/?)\s*\|?>"
+    r"|\[(?P<slash2>/?)(?P<square>[^\W\d][\w.:-]{1,40})\]"
+    r"|◁(?P<slash3>/?)(?P<triangle>\w[\w.:-]{1,40})▷"
+)
+# Messages of gpt-oss, Gemma and others: <|channel|>analysis<|message|>...<|end|>, <|channel>thought ...<channel|>
+_MESSAGE = re.compile(
+    r"<\|channel\|?>\s*(?P<name>[a-z]+)(?:[^<\n]{0,80}(?:<\|constrain\|>[^<\n]{0,20})?<\|message\|>)?"
+    r"|<\|im_start\|>(?P<role>think|answer)\b|<channel\|>|<\|(?:end|content)\|>"
+)
+_THOUGHT_MESSAGES = {"analysis", "thought", "thoughts", "think", "thinking", "reasoning", "commentary"}
+_UNUSED = re.compile(r"(?P<opens><unused94>)(?:\s*thought\b)?|<unused95>")  # MedGemma
+_WHOLE = (  # what no pair of signs encloses
+    # gpt-oss where special tokens were dropped: "analysisThe user asks ...assistantfinalB"
+    re.compile(r"\A(?:.*assistantfinal|\s*analysis(?=[A-Z\"'(]).*)", re.DOTALL),
+    # Granite
+    re.compile(
+        r"\A\s*here(?:'s| is) my thought process:.*?(?:\n\s*here(?:'s| is) my (?:response|answer):|\Z)",
+        re.DOTALL | re.IGNORECASE,
+    ),
+    re.compile(
+        r"^```\s*(?:think(?:ing)?|thoughts?|reasoning)\s*\n.*?(?:^```|\Z)", re.DOTALL | re.MULTILINE | re.IGNORECASE
+    ),
+    re.compile(r"<details(?=[^/]{0,120}(?:reasoning|thought|thinking)).*?(?:</details>|\Z)", re.DOTALL | re.IGNORECASE),
+)
+_ESCAPED = re.compile(r"&lt;(/?[\w:|]{2,40})&gt;")
+_ANSWER_SECTION = re.compile(
+    r"^[ \t]*(?:<\|?(?:begin_of_)?(?:final_?)?(?:answer|solution|conclusion|response)\|?>|\[(?:final )?answer\])",
+    re.IGNORECASE | re.MULTILINE,
+)
+_HINT = re.compile(r"[<\[◁&]|```|\A\s*(?:analysis|here)|assistantfinal", re.IGNORECASE)
+
+
+class _Mark(NamedTuple):
+    """A sign in the text. A `soft` closing sign ends a thought where there is one, and is nothing without."""
+
+    start: int
+    end: int
+    stem: str
+    opens: bool
+    soft: bool = False
+
+
+def without_thoughts(text: str) -> str:
+    """The text outside of thoughts; "" for one that is a thought to its end.
+
+    A closing sign without an opening one ends a thought that the prompt began: everything before it goes.
+    """
+    if not _HINT.search(text):
+        return text
+    text = _ESCAPED.sub(r"<\1>", text)
+    for whole in _WHOLE:
+        text = whole.sub("", text)
+    kept: list[str] = []
+    stems: list[str] = []  # of the thoughts that are open
+    place = 0
+    for mark in _marks(text):
+        if not stems:
+            kept.append(text[place : mark.start])
+        place = mark.end
+        if mark.opens:
+            stems += [mark.stem] * (mark.stem not in stems)
+        elif stems:  # a closing sign of another kind closes all
+            del stems[stems.index(mark.stem) if mark.stem in stems else 0 :]
+        elif not mark.soft:
+            kept = []
+    rest = text[place:]
+    if stems:  # a model that forgot the closing sign may still have begun its answer
+        sections = list(_ANSWER_SECTION.finditer(rest))
+        rest = rest[sections[-1].start() :] if sections else ""
+    return "\n".join([*kept, rest])
+
+
+def _marks(text: str) -> list[_Mark]:
+    """All signs of thoughts, from left to right."""
+    marks = [_message(match) for match in _MESSAGE.finditer(text)]
+    marks += [_Mark(*match.span(), "unused", bool(match["opens"])) for match in _UNUSED.finditer(text)]
+    for match in _SIGN.finditer(text):
+        marks += _sign(match, text)
+    return sorted(marks)
+
+
+def _message(match: re.Match[str]) -> _Mark:
+    opens = (match["name"] or match["role"]) in _THOUGHT_MESSAGES
+    return _Mark(*match.span(), "message", opens, soft=True)
+
+
+def _sign(match: re.Match[str], text: str) -> list[_Mark]:
+    """The marks of a bracket form: none where its name is not that of a thought."""
+    name = match["name"] or match["square"] or match["triangle"]
+    parts = [part.lower() for part in re.split(r"[_.:-]+", name)]
+    named = [found for part in parts if (found := _NAMES.fullmatch(part))]
+    if not named or "no" in parts:
+        return []
+    stem = "-".join("think" if found["think"] else found[0] for found in named)
+    closes = bool(match["slash"] or match["slash2"] or match["slash3"] or _CLOSING.intersection(parts))
+    if match["square"] and not closes and not name.isupper() and f"[/{name}]" not in text:
+        return []  # "[Reasoning]" is a heading
+    if match["empty"]:
+        return [_Mark(match.start(), match.start(), stem, True), _Mark(*match.span(), stem, False)]
+    return [_Mark(*match.span(), stem, not closes)]

@@ -1,0 +1,92 @@
+"""Tables of answers as the samples of a store, or of several joined ones, see them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from relope_jax.errors import ReLopeError
+from relope_jax.states.answers import Answers, answer_names
+from relope_jax.states.readable import ReadableStore
+
+T = TypeVar("T")
+UNKNOWN = -1  # label of a sample without an answer
+
+
+@dataclasses.dataclass(frozen=True)
+class Answered:
+    """The answers of one name to all samples, each looked up in the table of its own store, by its id there.
+
+    Attributes:
+      tables: of every piece, its table of answers (None when its store has none of that name) and its samples' ids.
+    """
+
+    name: str
+    tables: tuple[tuple[Answers | None, list[str]], ...]
+
+    @staticmethod
+    def find(store: ReadableStore, name: str, same: Sequence[str] = ()) -> Answered | None:
+        """The answers `name`; None when no store has any.
+
+        Args:
+          same: settings in which the tables of several stores must agree.
+
+        Raises:
+          ReLopeError: a table is damaged or another store's, or two were asked for with other settings.
+        """
+        found = [
+            Answers.load(piece.store.path, name) if name in answer_names(piece.store.path) else None
+            for piece in store.pieces
+        ]
+        there = [(piece.store.path, table) for piece, table in zip(store.pieces, found, strict=True) if table]
+        for path, table in there[:-1]:
+            last_path, last = there[-1]
+            for field in same:
+                mine, theirs = table.settings.get(field), last.settings.get(field)
+                if mine != theirs:
+                    raise ReLopeError(
+                        f"the answers '{name}' of {path} and of {last_path} were asked for with other settings "
+                        f"({field}: {mine!r} != {theirs!r}): ask again with the same ones"
+                    )
+        ids = [piece.sample_ids for piece in store.pieces]
+        return Answered(name, tuple(zip(found, ids, strict=True))) if there else None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Of the last store that has a table: the one that is tested on, where it has."""
+        return [table for table, _ in self.tables if table][-1].settings
+
+    def each(self, read: Callable[[Answers, list[str]], Iterable[T]], missing: T) -> list[T]:
+        """What `read` gives for every sample, table by table; `missing` where a store has no table."""
+        return [
+            value
+            for table, ids in self.tables
+            for value in (read(table, ids) if table else [missing] * len(ids))
+        ]  # fmt: skip
+
+    def has(self) -> Bool[np.ndarray, "samples"]:
+        """For each sample whether all answers that were asked for are there."""
+        return np.array(self.each(lambda table, ids: table.has(ids), False), dtype=bool)
+
+    def labels(self) -> Int[np.ndarray, "samples"]:
+        """Whether the greedy answer to each sample is right, 0 or 1; UNKNOWN where there is none.
+
+        Raises:
+          ReLopeError: these are sampled answers.
+        """
+        return np.array(self.each(_labels, UNKNOWN), np.int64)
+
+    def sampled(self, column: str, style: str) -> list[list[Any]]:
+        """A column's values of each sample's answers under one style; empty where there are none."""
+        return self.each(lambda table, ids: table.sampled(column, style, ids), [])
+
+
+def _labels(table: Answers, ids: list[str]) -> Int[np.ndarray, "samples"]:
+    labels = np.full(len(ids), UNKNOWN, np.int64)
+    known = np.flatnonzero(table.has(ids))
+    labels[known] = table.labels([ids[i] for i in known])
+    return labels

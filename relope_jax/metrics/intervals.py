@@ -1,0 +1,99 @@
+"""95% intervals and p-values from a value and its variance, for AUCs and for their differences."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.special import expit, logit, stdtrit
+
+Z_95 = 1.959963984540054  # 97.5% quantile of the standard normal
+TAIL = 0.025  # probability on either side of a 95% interval
+FEW = 20  # below so many units of the rarer class an interval is only approximate
+SAME = 1e-12  # values that differ by less are equal; sums of float64 values in another order differ by less
+
+
+class Units(NamedTuple):
+    """How many independent units (groups, or samples without groups) have a positive, how many a negative, and how many
+    there are; and the number of samples."""
+
+    positive: int
+    negative: int
+    all: int
+    samples: int
+
+    @property
+    def rarer(self) -> int:
+        """Units of the rarer class."""
+        return min(self.positive, self.negative)
+
+    @property
+    def pairs(self) -> int:
+        """The largest number of disjoint pairs of units of which one has a positive and the other a negative."""
+        return min(self.positive, self.negative, self.all // 2)
+
+
+def count_units(labels: Int[np.ndarray, "n"], groups: np.ndarray | None = None) -> Units:
+    """The units of these samples.
+
+    Args:
+      groups: which samples belong together; without them every sample is a unit.
+    """
+    positive = np.asarray(labels) == 1
+    if groups is None:
+        return Units(int(positive.sum()), int((~positive).sum()), len(positive), len(positive))
+    groups = np.asarray(groups)
+    of_positives, of_negatives, of_all = (len(np.unique(x)) for x in (groups[positive], groups[~positive], groups))
+    return Units(of_positives, of_negatives, of_all, len(positive))
+
+
+def auc_interval(
+    value: Float[np.ndarray, "*m"], variance: Float[np.ndarray, "*m"], units: Units
+) -> tuple[Float[np.ndarray, "*m"], Float[np.ndarray, "*m"]]:
+    """95% interval of AUCs, or of mean AUCs of several routers on the same samples.
+
+    It is symmetric on the logit scale, with Student's t for as many degrees of freedom as the rarer class has units,
+    less one: with the normal quantile it covers too seldom below about 40 units.
+
+    An AUC of exactly 1 has no variance. Its lower limit is the true AUC with which all of `units.pairs` independent
+    pairs are ordered rightly in 2.5% of cases. An AUC of exactly 0 is the mirror image. Any other AUC without variance
+    has no width: all scores are equal, and the AUC is 0.5 whatever the samples. NaN where the variance is NaN.
+    """
+    value, variance = np.asarray(value, np.float64), np.asarray(variance, np.float64)
+    perfect, inverted = value > 1 - SAME / 10, value < SAME / 10
+    inside = np.where(perfect | inverted, np.nan, value)
+    quantile = stdtrit(units.rarer - 1, 1 - TAIL) if units.rarer > 1 else np.nan
+    half = quantile * np.sqrt(np.maximum(variance, 0.0)) / (inside * (1 - inside))
+    reached = TAIL ** (1 / units.pairs) if units.pairs else np.nan
+    low = np.where(perfect, reached, np.where(inverted, 0.0, expit(logit(inside) - half)))
+    high = np.where(perfect, 1.0, np.where(inverted, 1 - reached, expit(logit(inside) + half)))
+    return low, high
+
+
+def two_sided_p(value: float, error: float) -> float:
+    """P-value of "the true value is 0", from a value and its standard error.
+
+    No difference is never significant, whatever its error: p = 1. A difference without any error is certain: p = 0.
+    NaN where either is NaN.
+    """
+    if abs(value) < SAME:
+        return 1.0
+    return 0.0 if error == 0 else math.erfc(abs(value) / error / math.sqrt(2))
+
+
+def few_warning(units: Units) -> str | None:
+    """One line where the rarer class has so few units that intervals and p-values are only approximate, else None."""
+    if units.rarer >= FEW:
+        return None
+    kind = "right" if units.positive <= units.negative else "wrong"
+    one = units.rarer == 1
+    if units.all < units.samples:
+        counted = f"group{'' if one else 's'} (images) of test questions {'has' if one else 'have'} a {kind} answer"
+    else:
+        counted = f"test answer{' is' if one else 's are'} {kind}"
+    return (
+        f"Only {units.rarer} {counted}, fewer than {FEW}: intervals and p-values of AUC are only approximate. Test on "
+        "more questions."
+    )

@@ -1,0 +1,122 @@
+"""Locks of folders, which the kernel holds as long as their process lives."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from relope_jax.errors import ReLopeError
+from relope_jax.machine_errors import is_full
+
+HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}  # EACCES where a network disk emulates flock
+_UNPROTECTED: set[str] = set()  # folders on disks without locks that a line was printed about
+
+
+class Locked(ReLopeError):
+    """Another process holds a lock."""
+
+    def __init__(self, what: str):
+        super().__init__(f"another process is writing {what}: wait for it, or stop it")
+
+
+class Lock:
+    """A lock that is held until `close`, or until the process ends."""
+
+    def __init__(self, descriptor: int):
+        self.descriptor = descriptor
+
+    def __enter__(self) -> Lock:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the lock; more than once is no error."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+        self.descriptor = -1
+
+
+def lock_folder(folder: Path, name: str = ".lock") -> Lock:
+    """Take a lock of the folder. The lock file stays; its contents are never touched.
+
+    On a disk without file locks nothing is locked, and one line on stderr says so.
+
+    Raises:
+      Locked: another process holds it.
+      ReLopeError: the lock file is a symbolic link.
+      OSError: it cannot be made.
+    """
+    lock = Lock(_open(folder / name))
+    try:
+        for wait in (0.1, 0.2, 0.4, 0.0):  # a process that asks `is_locked` holds it for a moment
+            if _try_lock(lock.descriptor, fcntl.LOCK_EX, folder):
+                return lock
+            time.sleep(wait)
+    except BaseException:
+        lock.close()
+        raise
+    lock.close()
+    raise Locked(str(folder))
+
+
+def is_locked(path: Path) -> bool:
+    """Whether another process holds the lock file `path`; False where the disk has no locks."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:  # gone by now, a link, or another user's
+        return False
+    with Lock(descriptor):
+        return not _try_lock(descriptor, fcntl.LOCK_SH, path.parent)
+
+
+def is_ordinary(folder: Path) -> bool:
+    """Whether the disk of a folder has file locks and can flush folders, as TensorStore and orbax take for granted."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with Lock(os.open(folder, os.O_RDONLY)) as opened:
+            os.fsync(opened.descriptor)
+    except OSError as error:
+        return is_full(error)  # a fault of another kind, which whoever writes there meets itself
+    return True
+
+
+def _open(path: Path) -> int:
+    flags = os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(path, os.O_RDWR | flags, 0o666)
+    except PermissionError:
+        return os.open(path, os.O_RDONLY | flags, 0o666)  # a colleague's lock file, in a folder that is shared
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EMLINK):  # EMLINK on FreeBSD
+            raise ReLopeError(f"the lock {path} is a symbolic link: delete it") from error
+        raise
+
+
+def _try_lock(descriptor: int, kind: int, folder: Path) -> bool:
+    """Whether the lock is taken, or need not be, since the disk has none."""
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in HELD:
+            return False
+        _warn(folder, error)
+    return True
+
+
+def _warn(folder: Path, error: OSError) -> None:
+    if str(folder) not in _UNPROTECTED:
+        _UNPROTECTED.add(str(folder))
+        print(
+            f"warning: the disk of {folder} has no file locks ({error.strerror}): nothing keeps a second process from "
+            "writing there, so start only one",
+            file=sys.stderr,
+        )
