@@ -183,7 +183,7 @@ def make_identity(
         part_size=plan.extract.part_size,
         token_budget=plan.extract.token_budget,
         versions={package: _version(package) for package in PACKAGES},
-        image_reading=READING,
+        image_reading=READING if any(sample.images for sample in samples) else 0,
         min_pixels=plan.model.min_pixels,
         max_pixels=plan.model.max_pixels,
     )

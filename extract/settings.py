@@ -118,7 +118,7 @@ def mismatches(plan: Extraction, identity: Identity) -> list[str]:
         "model.adapter": (adapter_source(plan.model), identity.adapter),
         "model.min_pixels": (plan.model.min_pixels, identity.min_pixels),
         "model.max_pixels": (plan.model.max_pixels, identity.max_pixels),
-        "image_reading": (READING, identity.image_reading),
+        "image_reading": (READING if identity.image_reading else 0, identity.image_reading),
         "model.attention": (plan.model.attention, identity.attention),
         "model.device_map": (plan.model.device_map, identity.device_map),
         "extract.layers": (plan.extract.all_layers, [n for n in plan.extract.all_layers if n in identity.layers]),

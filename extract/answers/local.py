@@ -15,8 +15,8 @@ from extract.answers.reply import log_probabilities
 from extract.answers.request import Request, Response, requests_for
 from extract.source import answering_model
 from extract.spec import ModelSpec
-from extract.text import shortened, without_surrogates
-from relope_jax.errors import ReLopeError, first_line
+from extract.text import without_surrogates
+from relope_jax.errors import ReLopeError
 
 
 class InProcess:
@@ -44,24 +44,22 @@ class InProcess:
                 bar.update(len(requests))
 
     def _generate(self, requests: Sequence[Request], collected: Collected) -> Iterator[tuple[Request, Response]]:
-        """Responses of one batch; a request that the processor refuses is found by asking each alone."""
-        if not requests:
-            return
-        try:
-            yield from zip(requests, self._responses(requests), strict=True)
-        except ValueError as error:
-            if len(requests) == 1:
-                why = f"the model's processor refuses it: {shortened(first_line(error))}"
-                collected.leave_out(requests[0].question.sample_id, why, f"{requests[0].style} {requests[0].index}")
-                return
-            for request in requests:
-                yield from self._generate([request], collected)
+        """Responses of one batch; requests that the processor or the model fails on are found, named and left out."""
+        from extract.narrowing import narrowed  # torch and transformers load only when needed
+
+        for asked, responses, why in narrowed(requests, self._responses) if requests else ():
+            if responses is None:
+                collected.leave_out(asked[0].question.sample_id, why, f"{asked[0].style} {asked[0].index}")
+            else:
+                yield from zip(asked, responses, strict=True)
 
     def _inputs(self, requests: Sequence[Request]) -> Any:
+        from extract.narrowing import step
         from extract.prompts import build_inputs
 
         queries = [(request.text, [decode(url) for url in request.question.urls]) for request in requests]
-        return build_inputs(self._backbone, queries)
+        with step("the model's processor refuses it"):
+            return build_inputs(self._backbone, queries)
 
     def _prefilled(self, requests: Sequence[Request]) -> tuple[Any, Any]:
         """Inputs of prompts that are drawn from several times, one draw after the other, and their one prefill."""
@@ -74,9 +72,10 @@ class InProcess:
         return self._last[1:]
 
     def _responses(self, requests: Sequence[Request]) -> list[Response]:
-        from extract.backbone import load_backbone  # torch and transformers load only when needed
+        from extract.backbone import load_backbone
         from extract.batching import is_out_of_memory
         from extract.generation import Sampling, generate, stable_seed
+        from extract.narrowing import step
 
         self._backbone = self._backbone or load_backbone(self.spec)
         fields, sampling, shared = requests[0].fields, None, None
@@ -87,8 +86,9 @@ class InProcess:
         else:
             inputs = self._inputs(requests)
         try:
-            answers = generate(self._backbone, inputs, fields["max_tokens"], sampling=sampling, shared=shared).answers
-        except RuntimeError as error:
+            with step("the model fails on it"):
+                generated = generate(self._backbone, inputs, fields["max_tokens"], sampling=sampling, shared=shared)
+        except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             raise ReLopeError(
@@ -106,5 +106,5 @@ class InProcess:
                 model=self.spec.name,
                 fingerprint=self._backbone.commit,
             )
-            for answer, length in zip(answers, lengths, strict=True)
+            for answer, length in zip(generated.answers, lengths, strict=True)
         ]

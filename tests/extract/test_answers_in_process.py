@@ -82,8 +82,30 @@ def test_question_that_the_small_models_processor_refuses_is_left_out(plan, serv
     answers = ask(plan, server, base_url="", max_tokens=1, splits=("test",))
     assert answers.table["sample_id"].to_pylist() == ["q2", "q8"]
     assert answers.settings["left_out"] == [
-        {"sample_id": "q5", "answer": "direct 0", "reason": "the model's processor refuses it: too wide"}
+        {"sample_id": "q5", "answer": "direct 0", "reason": "the model's processor refuses it: ValueError: too wide"}
     ]
+
+
+@pytest.mark.parametrize("error", [IndexError, RuntimeError, ValueError])
+@pytest.mark.parametrize("samples", [0, 1])
+def test_question_that_the_small_model_fails_on_is_left_out(plan, server, toy, monkeypatch, error, samples):
+    """C47: found by halving the batch, whatever is raised; the others of its batch are answered."""
+    sizes, generate = [], generation.generate
+
+    def failing(model, inputs, max_tokens, **options):
+        sizes.append(len(inputs["input_ids"]))
+        if any("number 5" in text for text in model.tokenizer.batch_decode(inputs["input_ids"])):
+            raise error("split_with_sizes expects split_sizes to sum exactly to 32")
+        return generate(model, inputs, max_tokens, **options)
+
+    monkeypatch.setattr(backbone, "load_backbone", lambda spec: toy)
+    monkeypatch.setattr(generation, "generate", failing)
+    answers = ask(plan, server, base_url="", max_tokens=1, samples=samples, splits=SPLIT, concurrency=3)
+    styles = 2 if samples else 1
+    assert sorted(answers.table["sample_id"].to_pylist()) == sorted(["q2", "q8"] * styles)
+    assert sizes == [3, 1, 2, 1, 1] * styles
+    assert [entry["sample_id"] for entry in answers.settings["left_out"]] == ["q5"] * styles
+    assert answers.settings["left_out"][0]["reason"].startswith(f"the model fails on it: {error.__name__}: split_with")
 
 
 def test_answers_in_process_are_counted_alike(plan, server, toy, monkeypatch, capsys):

@@ -21,7 +21,7 @@ from extract.verify import verify
 from relope_jax.errors import ReLopeError
 from relope_jax.states.store import Store
 from relope_jax.states.writer import Shard
-from tests.extract.plans import contents, tiny_plan
+from tests.extract.plans import asking, contents, tiny_plan
 
 ROOT = Path(__file__).parents[2]
 
@@ -208,6 +208,16 @@ def test_other_reading_of_images_is_said(plan, made, tmp_path, monkeypatch):
     monkeypatch.setattr(extraction, "READING", made.identity.image_reading + 1)
     with pytest.raises(ReLopeError, match=rf"begun with other settings \(image_reading: config \d, store \d: {why}\)"):
         extraction.extract_store(begun, Shard(1, 2))
+
+
+def test_text_alone_does_not_depend_on_how_images_are_read(plan, tmp_path, monkeypatch):
+    rows = [json.loads(line) for line in Path(plan.dataset.path).read_text().splitlines()]
+    text = asking(
+        tmp_path, Path(plan.model.name), [{"question": f"{i} {row['question']}"} for i, row in enumerate(rows)]
+    )
+    assert open_or_extract(text).identity.image_reading == 0
+    monkeypatch.setattr(settings, "READING", 99)
+    open_or_extract(text)
 
 
 def test_store_of_schema_3_is_one_line_everywhere(copy_of):

@@ -160,7 +160,7 @@ def test_another_identity_is_refused_without_links_too(monkeypatch, tmp_path):
     refuse(monkeypatch, os, "link", errno.EOPNOTSUPP)
     StoreWriter(tmp_path / "s", IDENTITY).close()
     with pytest.raises(ReLopeError, match="was begun with other settings"):
-        StoreWriter(tmp_path / "s", dataclasses.replace(IDENTITY, model="other"), Shard(0, 1))
+        StoreWriter(tmp_path / "s", dataclasses.replace(IDENTITY, source="other"), Shard(0, 1))
 
 
 @pytest.fixture
