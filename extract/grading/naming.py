@@ -214,5 +214,6 @@ def _key(text: str) -> str:
     """What two texts of one choice have in common: no case, LaTeX wrapping, articles, or spaces around signs."""
     text = unwrapped(normalise(text))
     text = notation.plain(text) if "\\" in text or "$" in text else text
-    text = re.sub(r"\s*([-+*/=^:;,])\s*", r"\1", normalise(text))
+    # "a + b" is "a+b", but "Na+ here" stays
+    text = re.sub(r"((?<=[a-z])[-+] )(?=[a-z]{2})|\s*([-+*/=^:;,])\s*", r"\1\2", normalise(text))
     return normalise(text.replace(";", ",").replace(",", ", "))
