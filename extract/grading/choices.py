@@ -57,7 +57,7 @@ def reference_index(answer: str, choices: tuple[str, ...]) -> int | None:
     if (index := _letter_index(answer, choices)) is not None:
         return index
     found = {index for index, choice in enumerate(choices) if exact_match(answer, choice)}
-    found = found or naming.by_whole_text(unified(answer), choices)
+    found = found or naming.by_whole_text(unified(answer), choices) or naming.by_value(unified(answer), choices)
     if not found and re.match(r"\W*[A-Z]\s*[.):]", answer):  # "B. dog"
         found = naming.by_first_letter(unified(answer), choices)
     return found.pop() if len(found) == 1 else None

@@ -30,7 +30,7 @@ def grade(sample: Sample, response: str) -> bool:
     answers = (sample.answer, *sample.accepted)
     if any(same_text(response, answer) for answer in answers):
         return True
-    accepted = {_key(spelling) for answer in answers for spelling in _spellings(answer)} - {""}
+    accepted = {_key(bare(spelling)) for answer in answers for spelling in _spellings(answer)} - {""}
     return any(_key(said(spelling, answers)) in accepted for spelling in _spellings(response))
 
 

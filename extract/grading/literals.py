@@ -24,7 +24,7 @@ def read_with(clean: Callable[[str], str], text: str, keep: tuple[str, ...]) -> 
     pattern = _literals(clean, keep)
     if pattern is None:
         return clean(text)
-    start = _end_of_enclosed(text, pattern)
+    start = _end_of_enclosed(text, pattern, keep)
     letters: dict[str, str] = {}
 
     def letter(match: re.Match[str]) -> str:
@@ -58,10 +58,16 @@ def _literal(text: str) -> str:
     return before + re.escape(text) + after
 
 
-def _end_of_enclosed(text: str, pattern: re.Pattern[str]) -> int:
-    """Where the pair of tags ends that a response begins with, as in "<think>...</think>B"; 0 without one."""
+def _end_of_enclosed(text: str, pattern: re.Pattern[str], keep: tuple[str, ...]) -> int:
+    """Where a pair of tags ends that encloses the beginning of a response although its tag occurs in `keep`.
+
+    With the choices "<think>" and "<b>", "<think>A?</think>B" still begins with a thought; 0 for any other response.
+    """
     tag = re.compile(rf"\s*{_OPENING_TAG.pattern}(?=\s*[^\s<])").match(text)
     if tag is None:
+        return 0
+    signs = (tag[0].strip().casefold(), f"</{tag[1]}>".casefold())
+    if not any(sign in unified(literal).casefold() for literal in keep for sign in signs):
         return 0
     literal = pattern.match(text, text.index("<"))
     if literal and literal.end() > tag.end():  # the pair itself is a choice, as in "<h1>Title</h1>"

@@ -38,6 +38,7 @@ _ANSWER_SIGN = re.compile(
     re.IGNORECASE,
 )
 _ANSWER_IN_SQUARES = re.compile(rf"\[({_ANSWER})\]((?:(?!\[\1\]).)*?)\[/\1\]", re.DOTALL | re.IGNORECASE)
+_AFTER_ANSWER = re.compile(r"(?<=</answer>)(?![ \t]*(?:\n|\Z))")  # what follows is a line of its own
 _CLOSING_ANSWERS = re.compile(r"(?:</answer>\s*)+")
 # "[PLAN] look. [ANSWER] B": up to the next heading
 _ANSWER_HEADING = re.compile(
@@ -118,6 +119,7 @@ def _without_tokens(text: str) -> str:
     text = _ANSWER_IN_SQUARES.sub(r"<answer>\2</answer>", text)
     text = _ANSWER_HEADING.sub(r"<answer>\1</answer>", text)
     text = _ANSWER_SIGN.sub(lambda match: "</answer>" if match[1] or match[2] else "<answer>", text)
+    text = _AFTER_ANSWER.sub("\n", text)
     opening = text.find("<answer>") if "<answer>" in text else len(text)
     text = _CLOSING_ANSWERS.sub("\n", text[:opening]) + text[opening:]  # a closing sign alone, as in "red</answer>"
     text = _SPECIAL.sub("", without_sections(text))

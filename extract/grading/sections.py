@@ -27,6 +27,7 @@ _ENCLOSES_ANSWERS = (
 )
 _PLACES = "box bbox ref quad point points phrase object obj grounding"  # words with their place in an image
 _NO_SECTIONS = frozenset(f"{_HTML} {_ENCLOSES_ANSWERS} {_PLACES}".split())
+_PART = re.compile(r"(?:begin|start|(end))_(?:of_)?")  # "<|begin_of_plan|>", "<|end_of_plan|>"
 _ANSWERS = ("<answer>", "\\boxed")  # a section with the last of these says the answer
 
 
@@ -50,9 +51,11 @@ def _pairs(text: str) -> list[tuple[int, int]]:
     found = []
     for match in _TAG.finditer(text):
         name = (match["name"] or match["square"]).lower()
+        part = _PART.match(name)
+        name = name[part.end() :] if part else name
         if re.split(r"[_:.-]", name)[-1] in _NO_SECTIONS:
             continue
-        if not (match["slash"] or match["slash2"]):
+        if not (match["slash"] or match["slash2"] or (part and part[1])):
             opened.setdefault(name, []).append(match.start())
         elif opened.get(name):
             found.append((opened[name].pop(), match.end()))

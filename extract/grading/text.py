@@ -1,6 +1,6 @@
 """Plain comparison of short texts."""
 
-# ruff: noqa: RUF001 - Greek letters
+# ruff: noqa: RUF001, RUF003 - Greek letters
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ _CHARGE = re.compile(r"(?<=[A-Za-z\d)\]}])\^(\{)?\s*(\d?[+-])\s*(?(1)\})(?!\s*[\
 _DEGREES = re.compile(r"(?<=\d)\s+(?=°)")  # "10 °C" is "10°C"
 _GREEK_NAMES = dict(
     re.findall(
-        r"(\w+) (\w)",
-        "alpha α beta β gamma γ delta δ epsilon ε zeta ζ eta η theta θ iota ι kappa κ lambda λ mu μ nu ν xi ξ"
-        " rho ρ sigma σ tau τ upsilon υ phi φ chi χ psi ψ omega ω",
+        r"(\w) (\w+)",
+        "α alpha β beta γ gamma δ delta ε epsilon ζ zeta η eta θ theta ι iota κ kappa λ lambda μ mu ν nu ξ xi"
+        " ρ rho σ sigma τ tau υ upsilon φ phi χ chi ψ psi ω omega",
     )
 )
-_GREEK = re.compile(rf"\\(?:var)?({'|'.join(_GREEK_NAMES)})(?![a-zA-Z])", re.IGNORECASE)  # "\alpha"
+# "\alpha" and "α" are "alpha"; a letter of a Greek word stays
+_GREEK = re.compile(
+    rf"\\(?:var)?({'|'.join(_GREEK_NAMES.values())})(?![a-zA-Z])|(?<![^\W\d_])([{''.join(_GREEK_NAMES)}])(?![^\W\d_])",
+    re.IGNORECASE,
+)
 
 
 def normalise(text: str) -> str:
@@ -30,10 +34,20 @@ def normalise(text: str) -> str:
     """
     text = _DEGREES.sub("", _CHARGE.sub(r"\2", unified(text)))
     text = _POWER.sub(r"^\1", _INDEX.sub(r"\1", text))
-    if "\\" in text:
-        text = _GREEK.sub(lambda match: _GREEK_NAMES[match[1].lower()], text)
+    text = _GREEK.sub(_greek_name, text) if "\\" in text or not text.isascii() else text
     words = text.strip().casefold().strip(" \n\t!?;:,\"'*").rstrip(".。").strip(" \"'").split()
     return " ".join([word for word in words if word not in _ARTICLES] or words)
+
+
+def _greek_name(match: re.Match[str]) -> str:
+    """The name of a Greek letter, apart from a number or a letter next to it: "2α" is "2 alpha"."""
+    text, start, end = match.string, match.start(), match.end()
+    name = (match[1] or _GREEK_NAMES[match[2].casefold()]).lower()
+    return (
+        " " * text[start - 1 : start].isalnum()
+        + name
+        + " " * (text[end : end + 1].isalnum() or text[end : end + 1] == "\\")
+    )
 
 
 def same_text(text: str, answer: str) -> bool:

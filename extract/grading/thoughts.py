@@ -80,7 +80,7 @@ def without_thoughts(text: str) -> str:
     """
     if not _HINT.search(text):
         return text
-    text = _ESCAPED.sub(r"<\1>", text)
+    text = _ESCAPED.sub(lambda match: f"<{match[1]}>" if _stem(match[1].strip("/|")) else match[0], text)
     for whole in _WHOLE:
         text = whole.sub("", text)
     kept: list[str] = []
@@ -128,21 +128,32 @@ def _message(match: re.Match[str]) -> _Mark:
 def _sign(match: re.Match[str], text: str) -> list[_Mark]:
     """The marks of a bracket form: none where its name is not that of a thought."""
     name = match["name"] or match["square"] or match["triangle"]
-    parts = [part.lower() for part in re.split(r"[_.:-]+", name)]
-    named = [found for part in parts if (found := _NAMES.fullmatch(part))]
-    if not named or "no" in parts:
+    stem = _stem(name)
+    if not stem:
         return []
-    stem = "-".join("think" if found["think"] else found[0] for found in named)
-    closes = bool(match["slash"] or match["slash2"] or match["slash3"] or _CLOSING.intersection(parts))
+    closes = bool(match["slash"] or match["slash2"] or match["slash3"] or _CLOSING.intersection(_parts(name)))
     if match["empty"]:
         return [_Mark(match.start(), match.start(), stem, True), _Mark(*match.span(), stem, False)]
     return [_Mark(*match.span(), stem, not closes, doubtful=not closes and _is_doubtful(match, name, text))]
 
 
+def _parts(name: str) -> list[str]:
+    return [part.lower() for part in re.split(r"[_.:-]+", name)]
+
+
+def _stem(name: str) -> str:
+    """What the signs of one kind of thought have in common, such as "think"; "" for any other name."""
+    parts = _parts(name)
+    named = [found for part in parts if (found := _NAMES.fullmatch(part))]
+    return "" if "no" in parts else "-".join("think" if found["think"] else found[0] for found in named)
+
+
 def _is_doubtful(match: re.Match[str], name: str, text: str) -> bool:
-    """Whether an opening sign may be a heading, "[REASONING]", a type, "List<Thought>", or a mention."""
+    """Whether an opening sign may be a heading, "[REASONING]", a type, "List<Thought>", or a mention, "`<think>`"."""
     if match["square"]:
         return name != "THINK"  # Mistral's token
     before = text[max(match.start() - 20, 0) : match.start()]
+    if re.search(r"[`\"']\Z", before) and text[match.end() : match.end() + 1] == before[-1]:
+        return True  # in quotation marks
     is_type = re.search(r"\w\Z", before) and name[0].isupper() and not name.isupper()
     return bool(is_type or _MENTIONS.search(before))
