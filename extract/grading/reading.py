@@ -99,7 +99,7 @@ def _clean_with_images(text: str) -> str:
 def _cleaned(text: str, images: re.Pattern[str] | None) -> str:
     text = _own_turn(without_thoughts(text)[-_MAX_LENGTH:])
     if "<" in text or "[" in text:
-        text = _without_tokens(text)
+        text = _LOOP.sub(r"\1", _without_tokens(text))
     if len(text) > _START + _END:
         text = text[:_START] + "\n" + text[-_END:]
     text = images.sub("", text) if images else text
@@ -122,7 +122,7 @@ def _without_tokens(text: str) -> str:
     text = _AFTER_ANSWER.sub("\n", text)
     opening = text.find("<answer>") if "<answer>" in text else len(text)
     text = _CLOSING_ANSWERS.sub("\n", text[:opening]) + text[opening:]  # a closing sign alone, as in "red</answer>"
-    text = _SPECIAL.sub("", without_sections(text))
+    text = _SPECIAL.sub("", without_sections(text, _SPECIAL))
     return _HTML.sub("", _RAISED.sub(r"^{\1}", _PAIR.sub(r"\2", _BREAK.sub("\n", text))))
 
 

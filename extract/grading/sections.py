@@ -7,6 +7,7 @@ response says what it says. Names of thoughts are read by thoughts.py; they need
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 _TAG = re.compile(
     r"<\|?\s*(?P<slash>(?:\\?/)?)\s*(?P<name>[^\W\d][\w:.-]{1,60})(?:\s[^<>\n]{0,80})?\|?>"
@@ -31,23 +32,54 @@ _PART = re.compile(r"(?:begin|start|(end))_(?:of_)?")  # "<|begin_of_plan|>", "<
 _ANSWERS = ("<answer>", "\\boxed")  # a section with the last of these says the answer
 
 
-def without_sections(text: str) -> str:
-    """The text without the sections that other text follows."""
-    words = re.search(r"\w[^\w]*\Z", _TAG.sub(lambda match: " " * len(match[0]), text))
-    last_word = words.start() if words else -1
+class _Section(NamedTuple):
+    start: int
+    inside: int
+    inside_end: int
+    end: int
+
+
+def without_sections(text: str, tokens: re.Pattern[str]) -> str:
+    """The text without the sections that other text follows, and without the tags of the others.
+
+    What `tokens` matches is no text.
+    """
+    last_word = _last_word(text, tokens)
     answers = [text.rfind(sign) for sign in _ANSWERS]
+    cuts, place = [], 0
+    for section in _sections(text):
+        says_answer = any(section.start <= answer < section.end for answer in answers)
+        if section.start < place or not _begins_a_part(text, section.start):
+            continue
+        if section.end <= last_word and not says_answer:
+            cuts.append((section.start, section.end))
+            place = section.end
+        else:
+            cuts += [(section.start, section.inside), (section.inside_end, section.end)]
+    return _cut(text, sorted(cuts))
+
+
+def _cut(text: str, cuts: list[tuple[int, int]]) -> str:
+    """The text with a line break for each cut."""
     kept, place = [], 0
-    for start, end in _pairs(text):
-        says_answer = any(start <= answer < end for answer in answers)
-        if start >= place and end <= last_word and not says_answer and _begins_a_part(text, start):
+    for start, end in cuts:
+        if start >= place:  # tags may cross: "<a_b>...<c_d>...</a_b>...</c_d>"
             kept.append(text[place:start])
             place = end
-    return "\n".join([*kept, text[place:]]) if kept else text
+    return "\n".join([*kept, text[place:]])
 
 
-def _pairs(text: str) -> list[tuple[int, int]]:
-    """Start and end of each section, by their starts."""
-    opened: dict[str, list[int]] = {}
+def _last_word(text: str, tokens: re.Pattern[str]) -> int:
+    """Where the last letter or digit is that belongs to no tag or token; -1 without one."""
+    for pattern in (_TAG, tokens):
+        text = pattern.sub(lambda match: " " * len(match[0]), text)
+    word = re.search(r"\w\W*\Z", text)
+    return word.start() if word else -1
+
+
+def _sections(text: str) -> list[_Section]:
+    """All sections, by their starts."""
+    opened: dict[str, list[re.Match[str]]] = {}
     found = []
     for match in _TAG.finditer(text):
         name = (match["name"] or match["square"]).lower()
@@ -56,9 +88,9 @@ def _pairs(text: str) -> list[tuple[int, int]]:
         if re.split(r"[_:.-]", name)[-1] in _NO_SECTIONS:
             continue
         if not (match["slash"] or match["slash2"] or (part and part[1])):
-            opened.setdefault(name, []).append(match.start())
+            opened.setdefault(name, []).append(match)
         elif opened.get(name):
-            found.append((opened[name].pop(), match.end()))
+            found.append(_Section(*opened[name].pop().span(), *match.span()))
     return sorted(found)
 
 

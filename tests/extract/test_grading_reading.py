@@ -86,7 +86,8 @@ RED_RESPONSES = [
     "<|channel|>final<|message|>red", "<CONCLUSION> red </CONCLUSION>", "The <answer>red</answer>.", "\\(red\\)",
     "red</answer>", "red[UNUSED_TOKEN_145]", "red<EOS_TOKEN>", "red\nUser: next?", "red\n\n### Human: x",
     "assistant\nred",
-    "model\n\nred", "red\nHUMAN: x", "red\n\n### Instruction:\nx", "red</answer></answer>", "red<END_OF_TURN>",
+    "model\n\nred", "<colour>red</colour>", "<caption>A blue sea.</caption>\nred", "<caption>red</caption></s>",
+    "red\nHUMAN: x", "red\n\n### Instruction:\nx", "red</answer></answer>", "red<END_OF_TURN>",
     "[ANSWER] red", "[ANALYSIS] It is not blue. [FINAL ANSWER]: red [END]",
     "red<|eom_id|>", "red<eot>", "\ufeffred", "red\r\n", "{\"answer\": \"red\"}",
 ]  # fmt: skip
@@ -135,6 +136,8 @@ def test_sections_before_an_answer_are_none(name, form):
 @pytest.mark.parametrize(
     "form",
     ["<{0}>It flies, so B is right.</{0}>", "<{0}>It flies, so B is right.</{0}><|im_end|>", "<{0}>So the answer is B.",
+     "<{0}>B</{0}>",
+     "<{0}>It flies, so B is right.</{0}></s>", "<{0}>B is right</{0}><｜end▁of▁sentence｜>",
      "<look>A dog?</look><{0}>The answer is B.</{0}>", "<{0}>A bird: \\boxed{{B}}</{0}>\nI hope this helps."],
 )  # fmt: skip
 def test_a_section_that_nothing_follows_is_the_answer(name, form):
@@ -155,6 +158,11 @@ def test_a_section_that_nothing_follows_is_the_answer(name, form):
 )  # fmt: skip
 def test_headings_types_and_mentions_hide_nothing(response):
     assert get_dataset("aokvqa").final_answer(CHOICE, response) == "B"
+
+
+def test_sections_may_cross():
+    assert readable("<a_b>\\boxed{B} <look>x</a_b>y</look> z") == "\\boxed{B} <look>x\ny</look> z"
+    assert readable("<a_b>\\boxed{B}\n<look>x</a_b>y</look> z").split() == ["\\boxed{B}", "z"]
 
 
 def test_what_follows_a_type_stays():
