@@ -12,7 +12,7 @@ from extract.datasets.images import embedded_or_path, report_missing
 from extract.datasets.rows import Row, read_samples
 from extract.datasets.tables import json_lines
 from extract.datasets.values import shown
-from extract.grading import choice_index, exact, multiple_choice
+from extract.grading import choice_index, exact, multiple_choice, reference_index
 from extract.places import unplaced
 from extract.sample import Sample
 from extract.spec import DatasetSpec
@@ -53,7 +53,7 @@ def _parse(row: Row) -> Sample:
     question, choices, images = row.text("question"), row.choices("choices"), row.images("image")
     answers = row.answers("answer")
     for answer in answers if choices else ():
-        if choice_index(answer, choices) is None:
+        if reference_index(answer, choices) is None:
             letters = ", ".join(chr(ord("A") + i) for i in range(len(choices)))
             raise row.bad(f"the answer {shown(row.get('answer'))} is neither a choice nor one of {letters}")
     return Sample(

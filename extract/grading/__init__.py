@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from extract.grading import chartqa, choices, exact, mathvision, mmmu
-from extract.grading.choices import choice_index, multiple_choice
+from extract.grading.choices import choice_index, multiple_choice, reference_index
 from extract.grading.text import exact_match, normalise
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "mmmu",
     "multiple_choice",
     "normalise",
+    "reference_index",
 ]

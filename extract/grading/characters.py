@@ -38,6 +38,7 @@ _EM_DASH = re.compile(r"(?<=\d)[—―](?=\d)|([—―]+)")
 # Capitals of other alphabets that look like A, B, C, E, H, ... and stand alone, as the letter of a choice does.
 _LOOKALIKES = dict(zip("АВСЕНКМОРТХΑΒΕΗΙΚΜΝΟΡΤΧΖ", "ABCEHKMOPTXABEHIKMNOPTXZ", strict=True))
 _LOOKALIKE = re.compile(rf"(?<!\w)[{''.join(_LOOKALIKES)}](?!\w|\s+\w)")
+_NUMERALS = {sign: str(value) for value, sign in enumerate("〇一二三四五六七八九十")}
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _CACHED = 500  # characters: references and choices come back with every response
 
@@ -53,6 +54,8 @@ def unified(text: str) -> str:
 
 
 def _unified(text: str) -> str:
+    if numeral := _NUMERALS.get(text.strip().rstrip("。.")):  # alone; "五月" is May
+        return numeral
     text = without_surrogates(text).replace("\r\n", "\n").translate(_SQUARED_UNITS)
     text = _DEGREE.sub("°", text)
     text = _STACKED.sub(lambda match: f"{match[1]}{' ' * bool(match[1])}{_nfkc(match[2])}/{_nfkc(match[3])}", text)

@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterator
 
 from extract.grading import maths, naming
+from extract.grading.characters import unified
 from extract.grading.exact import said
 from extract.grading.expressions import announced, concluded
-from extract.grading.reading import IMAGE, readable
+from extract.grading.reading import readable
 from extract.grading.statements import sentences, statements
-from extract.grading.text import exact_match
+from extract.grading.text import exact_match, same_text
 from extract.sample import Sample
 
 # What announces a letter, besides the announcements of any answer; the letter must follow.
@@ -34,12 +35,32 @@ _BEFORE_BUT = re.compile(r"^(?!.*\bnot\b).*\b(?:but|however)\b", re.IGNORECASE)
 
 
 def choice_index(text: str, choices: tuple[str, ...]) -> int | None:
-    """Which choice `text` names, or None. The very text of a choice goes before a letter."""
-    whole = said(text)
+    """Which choice a response names, or None. The very text of a choice goes before a letter, case included."""
+    if (index := _verbatim(text, choices)) is not None:
+        return index
+    whole = said(text, choices)
+    if (index := _letter_index(whole, choices)) is not None:
+        return index
     for index, choice in enumerate(choices):
         if exact_match(whole, choice):
             return index
     return pick(text, choices)
+
+
+def reference_index(answer: str, choices: tuple[str, ...]) -> int | None:
+    """Which choice a reference means: the one with this very text, else this letter, else this text or value.
+
+    A reference is data, no response: nothing in it is markup, and only its characters are unified.
+    """
+    if (index := _verbatim(answer, choices)) is not None:
+        return index
+    if (index := _letter_index(answer, choices)) is not None:
+        return index
+    found = {index for index, choice in enumerate(choices) if exact_match(answer, choice)}
+    found = found or naming.by_whole_text(unified(answer), choices) or naming.by_value(unified(answer), choices)
+    if not found and re.match(r"\W*[A-Z]\s*[.):]", answer):  # "B. dog"
+        found = naming.by_first_letter(unified(answer), choices)
+    return found.pop() if len(found) == 1 else None
 
 
 def multiple_choice(response: str, answer: str, choices: tuple[str, ...]) -> bool:
@@ -47,7 +68,7 @@ def multiple_choice(response: str, answer: str, choices: tuple[str, ...]) -> boo
 
     `answer` is a letter or the text of a choice.
     """
-    return choice_index(response, choices) == choice_index(answer, choices) is not None
+    return choice_index(response, choices) == reference_index(answer, choices) is not None
 
 
 def final_answer(sample: Sample, response: str) -> str:
@@ -63,19 +84,41 @@ def grade(sample: Sample, response: str) -> bool:
 
 
 def _reference(answer: str, sample: Sample) -> int | None:
-    """The choice that a reference means, which is a letter or a text."""
-    if re.fullmatch(r"[A-Z]", answer) and naming.index_of(answer) < len(sample.choices):
-        return naming.index_of(answer)
-    return choice_index(answer, sample.choices)
+    """The choice that a benchmark's reference means, which is a letter rather than a text."""
+    index = _letter_index(answer, sample.choices)
+    return reference_index(answer, sample.choices) if index is None else index
+
+
+def _letter_index(answer: str, choices: tuple[str, ...]) -> int | None:
+    """The choice of a capital letter, or None."""
+    is_letter = re.fullmatch(r"[A-Z]", answer) and naming.index_of(answer) < len(choices)
+    return naming.index_of(answer) if is_letter else None
+
+
+def _verbatim(text: str, choices: tuple[str, ...]) -> int | None:
+    """The one choice that is this very text, or this text with its characters unified."""
+    found = [index for index, choice in enumerate(choices) if choice.strip() == text.strip()]
+    found = found or [index for index, choice in enumerate(choices) if same_text(text, choice)]
+    return found[0] if len(found) == 1 else None
 
 
 def pick(response: str, choices: tuple[str, ...]) -> int | None:
     """The one choice that a response settles on; None when it names none or several."""
-    shows_images = any(IMAGE.search(choice) for choice in choices)
-    for found in _readings(readable(response, keep_images=shows_images), choices):
+    is_letter = re.fullmatch(r"[\s()\[\].:]*[A-Za-z][\s()\[\].:]*", response)
+    if not is_letter and (index := _verbatim(response, choices)) is not None:
+        return index
+    for found in _readings(readable(response, choices), choices):
         if found:
             return found.pop() if len(found) == 1 else None
-    return None
+    return _last_sign(response, choices)
+
+
+def _last_sign(response: str, choices: tuple[str, ...]) -> int | None:
+    """The choice without words, such as "«", that a response ends with: "The answer is `«`."."""
+    last = (response.split() or [""])[-1]
+    signs = {last, last.rstrip("."), last.rstrip(".").strip("`*")}
+    found = [index for index, choice in enumerate(choices) if choice.strip() in signs and not re.search(r"\w", choice)]
+    return found[0] if len(found) == 1 else None
 
 
 def _readings(text: str, choices: tuple[str, ...]) -> Iterator[set[int]]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from extract.grading.notation import bare
+from extract.grading.notation import bare, merged_thousands
 from extract.grading.reading import readable
 from extract.grading.statements import marked
-from extract.grading.text import normalise
+from extract.grading.text import normalise, same_text
 from extract.grading.words import in_digits
 from extract.sample import Sample
 
@@ -22,24 +22,34 @@ _NUMBER = re.compile(r"[-+]?(?:0|[1-9]\d*|[1-9]\d{0,2}(?:,\d{3})+)(?:\.\d+)?|[-+
 
 def final_answer(sample: Sample, response: str) -> str:
     """The normalised words of the response, or of what it marks as its answer; "" when there are none."""
-    del sample
-    return _key(said(response))
+    return _key(said(response, (sample.answer, *sample.accepted)))
 
 
 def grade(sample: Sample, response: str) -> bool:
     """Whether the response is one of the sample's answers, case, articles and sentence marks aside."""
-    key = _key(said(response))
-    return bool(key) and key in map(_key, (sample.answer, *sample.accepted))
+    answers = (sample.answer, *sample.accepted)
+    if any(same_text(response, answer) for answer in answers):
+        return True
+    accepted = {_key(bare(spelling)) for answer in answers for spelling in _spellings(answer)} - {""}
+    return any(_key(said(spelling, answers)) in accepted for spelling in _spellings(response))
 
 
-def said(response: str) -> str:
-    """A response as it is read: only what it marks as its answer when it does, else all of it."""
-    text = readable(response)
+def said(response: str, keep: tuple[str, ...] = ()) -> str:
+    """A response as it is read: only what it marks as its answer when it does, else all of it.
+
+    `keep` are the choices or references, whose own tags and code marks stay.
+    """
+    text = readable(response, keep)
     return bare(marked(text) or text)
+
+
+def _spellings(text: str) -> set[str]:
+    """A soft hyphen is nothing, or a hyphen: "so\u00adft", "co\u00adop"."""
+    return {text, text.replace("\u00ad", "-")}
 
 
 def _key(text: str) -> str:
     """What equal answers have in common: their normalised words, or the value of a number in digits or words."""
     words = normalise(text)
-    number = in_digits(words)
+    number = merged_thousands(in_digits(words))  # "1 000"
     return str(Fraction(number.replace(",", ""))) if _NUMBER.fullmatch(number) else words

@@ -82,7 +82,7 @@ def held(text: str, choices: Choices, expression: Callable[[str], str]) -> set[i
         found = found or by_text(part.rpartition("=")[2], choices) or by_text(part, choices)
         if found:
             return found
-        if found := _by_value(expression(part), choices) or _by_loose_letter(part, choices):
+        if found := by_value(expression(part), choices) or _by_loose_letter(part, choices):
             return found
     if found := by_lone_letter(text, choices):
         return found
@@ -164,7 +164,8 @@ def index_of(letter: str) -> int:
     return ord(letter.upper()) - ord("A")
 
 
-def _by_value(text: str, choices: Choices) -> set[int]:
+def by_value(text: str, choices: Choices) -> set[int]:
+    """The choices with the value of a number or expression, units aside."""
     values = [_value(choice) for choice in choices]
     return {index for index, value in enumerate(values) if value and maths.same_value(value, text)}
 
@@ -172,7 +173,7 @@ def _by_value(text: str, choices: Choices) -> set[int]:
 def _by_variables(text: str, choices: Choices) -> set[int]:
     """The choices equal to an expression with variables, which cannot be told from the words around it later."""
     value = maths.read(text)
-    return _by_value(text, choices) if value is not None and value.symbolic else set()
+    return by_value(text, choices) if value is not None and value.symbolic else set()
 
 
 def _by_loose_letter(text: str, choices: Choices) -> set[int]:
@@ -214,5 +215,6 @@ def _key(text: str) -> str:
     """What two texts of one choice have in common: no case, LaTeX wrapping, articles, or spaces around signs."""
     text = unwrapped(normalise(text))
     text = notation.plain(text) if "\\" in text or "$" in text else text
-    text = re.sub(r"\s*([-+*/=^:;,])\s*", r"\1", normalise(text))
+    # "a + b" is "a+b", but "Na+ here" stays
+    text = re.sub(r"((?<=[a-z])[-+] )(?=[a-z]{2})|\s*([-+*/=^:;,])\s*", r"\1\2", normalise(text))
     return normalise(text.replace(";", ",").replace(",", ", "))

@@ -1,7 +1,9 @@
 """Removes what a model thought before it answered, whichever signs its family puts around its thoughts.
 
 A sign is a bracket form with the name of a thought in it: <think>, </seed:think>, [THINK], <|begin_of_thought|>,
-<|START_THINKING|>, <|channel|>analysis<|message|>. What no closing sign follows is thought to its end.
+<|START_THINKING|>, <|channel|>analysis<|message|>. What no closing sign follows is thought to its end, except after
+headings ("[REASONING]"), types ("List<Thought>") and mentions ("the tag <think>"). Sections such as <plan> and
+<explanation>, which may hold the answer, are read by sections.py.
 """
 
 from __future__ import annotations
@@ -13,15 +15,15 @@ from typing import NamedTuple
 _NAMES = re.compile(
     r"\w*(?P<think>think(?:s|ing)?|thoughts?)|reason(?:s|ing)?|rationales?|reflect(?:s|ion|ing)?|reflexion"
     r"|analy[sz](?:is|e|ing)|scratch(?:pad)?|cot|\w*monolog(?:ue)?|deliberat(?:e|ion)|ponder(?:ing)?|contemplat\w*|inner"
-    r"|introspection|brainstorm(?:ing)?|plan(?:ning)?|critique|verif(?:y|ication)|explanations?|observations?"
+    r"|introspection|brainstorm(?:ing)?"
     r"|思考\w*|推理\w*|思维\w*|생각|추론|pensées?|raisonnement|razonamiento|pensamiento|raciocínio|рассуждени[ея]|мысли",
     re.IGNORECASE,
 )
 _CLOSING = {"end", "stop", "close", "suffix"}
 _SIGN = re.compile(
-    r"<\|?\s*(?P<slash>/?)(?P<name>[^\W\d][\w.:-]{1,40})(?:\s[^<>\n/]{0,80})?(?P<empty>/?)\s*\|?>"
-    r"|\[(?P<slash2>/?)(?P<square>[^\W\d][\w.:-]{1,40})\]"
-    r"|◁(?P<slash3>/?)(?P<triangle>\w[\w.:-]{1,40})▷"
+    r"<\|?\s*(?P<slash>(?:\\?/)?)\s*(?P<name>[^\W\d][\w.:-]{1,80})(?:\s[^<>\n/]{0,80})?(?P<empty>/?)\s*\|?>"
+    r"|\[(?P<slash2>(?:\\?/)?)(?P<square>[^\W\d][\w.:-]{1,80})\]"
+    r"|◁\s*(?P<slash3>/?)\s*(?P<triangle>\w[\w.:-]{1,80})\s*▷"
 )
 # Messages of gpt-oss, Gemma and others: <|channel|>analysis<|message|>...<|end|>, <|channel>thought ...<channel|>
 _MESSAGE = re.compile(
@@ -29,7 +31,11 @@ _MESSAGE = re.compile(
     r"|<\|im_start\|>(?P<role>think|answer)\b|<channel\|>|<\|(?:end|content)\|>"
 )
 _THOUGHT_MESSAGES = {"analysis", "thought", "thoughts", "think", "thinking", "reasoning", "commentary"}
-_UNUSED = re.compile(r"(?P<opens><unused94>)(?:\s*thought\b)?|<unused95>")  # MedGemma
+_UNUSED = re.compile(r"(?P<opens><(?:unused|ctrl)94>)(?:\s*thought\b)?|<(?:unused|ctrl)95>")  # MedGemma, Gemini
+# Words before a sign that is only mentioned: "the tag <think>", "It uses `<think>`"
+_MENTIONS = re.compile(
+    r"\b(?:the|an?|tags?|tokens?|elements?|keywords?|uses?|like|called|named)\s+[`\"'(]?\Z", re.IGNORECASE
+)
 _WHOLE = (  # what no pair of signs encloses
     # gpt-oss where special tokens were dropped: "analysisThe user asks ...assistantfinalB"
     re.compile(r"\A(?:.*assistantfinal|\s*analysis(?=[A-Z\"'(]).*)", re.DOTALL),
@@ -45,20 +51,26 @@ _WHOLE = (  # what no pair of signs encloses
 )
 _ESCAPED = re.compile(r"&lt;(/?[\w:|]{2,40})&gt;")
 _ANSWER_SECTION = re.compile(
-    r"^[ \t]*(?:<\|?(?:begin_of_)?(?:final_?)?(?:answer|solution|conclusion|response)\|?>|\[(?:final )?answer\])",
+    r"^[ \t]*(?:<\|?(?:begin_of_)?(?:final_?)?(?:answer|solution|conclusion|response)\|?>|\[(?:final )?answer\])"
+    r"|<\|begin_of_box\|>|(?-i:\[(?:FINAL[ _])?(?:ANSWER|CONCLUSION)\])",
     re.IGNORECASE | re.MULTILINE,
 )
 _HINT = re.compile(r"[<\[◁&]|```|\A\s*(?:analysis|here)|assistantfinal", re.IGNORECASE)
 
 
 class _Mark(NamedTuple):
-    """A sign in the text. A `soft` closing sign ends a thought where there is one, and is nothing without."""
+    """A sign in the text.
+
+    A `soft` closing sign ends a thought where there is one, and is nothing without; a `doubtful` opening sign is one
+    only where a closing sign of its stem exists.
+    """
 
     start: int
     end: int
     stem: str
     opens: bool
     soft: bool = False
+    doubtful: bool = False
 
 
 def without_thoughts(text: str) -> str:
@@ -68,7 +80,7 @@ def without_thoughts(text: str) -> str:
     """
     if not _HINT.search(text):
         return text
-    text = _ESCAPED.sub(r"<\1>", text)
+    text = _ESCAPED.sub(lambda match: f"<{match[1]}>" if _stem(match[1].strip("/|")) else match[0], text)
     for whole in _WHOLE:
         text = whole.sub("", text)
     kept: list[str] = []
@@ -93,11 +105,19 @@ def without_thoughts(text: str) -> str:
 
 def _marks(text: str) -> list[_Mark]:
     """All signs of thoughts, from left to right."""
+    signs = [mark for match in _SIGN.finditer(text) for mark in _sign(match, text)]
+    closed = {mark.stem for mark in signs if not mark.opens}
+    signs = [mark for mark in signs if mark.stem in closed or not mark.doubtful]
     marks = [_message(match) for match in _MESSAGE.finditer(text)]
     marks += [_Mark(*match.span(), "unused", bool(match["opens"])) for match in _UNUSED.finditer(text)]
-    for match in _SIGN.finditer(text):
-        marks += _sign(match, text)
-    return sorted(marks)
+    return sorted(marks + _without_lost_slash(signs, text))
+
+
+def _without_lost_slash(signs: list[_Mark], text: str) -> list[_Mark]:
+    """The signs, where the second of "<think>...<think>B" closes the thought that the response begins with."""
+    if len(signs) != 2 or not all(mark.opens for mark in signs) or signs[0].stem != signs[1].stem:
+        return signs
+    return signs if text[: signs[0].start].strip() else [signs[0], signs[1]._replace(opens=False)]
 
 
 def _message(match: re.Match[str]) -> _Mark:
@@ -108,14 +128,32 @@ def _message(match: re.Match[str]) -> _Mark:
 def _sign(match: re.Match[str], text: str) -> list[_Mark]:
     """The marks of a bracket form: none where its name is not that of a thought."""
     name = match["name"] or match["square"] or match["triangle"]
-    parts = [part.lower() for part in re.split(r"[_.:-]+", name)]
-    named = [found for part in parts if (found := _NAMES.fullmatch(part))]
-    if not named or "no" in parts:
+    stem = _stem(name)
+    if not stem:
         return []
-    stem = "-".join("think" if found["think"] else found[0] for found in named)
-    closes = bool(match["slash"] or match["slash2"] or match["slash3"] or _CLOSING.intersection(parts))
-    if match["square"] and not closes and not name.isupper() and f"[/{name}]" not in text:
-        return []  # "[Reasoning]" is a heading
+    closes = bool(match["slash"] or match["slash2"] or match["slash3"] or _CLOSING.intersection(_parts(name)))
     if match["empty"]:
         return [_Mark(match.start(), match.start(), stem, True), _Mark(*match.span(), stem, False)]
-    return [_Mark(*match.span(), stem, not closes)]
+    return [_Mark(*match.span(), stem, not closes, doubtful=not closes and _is_doubtful(match, name, text))]
+
+
+def _parts(name: str) -> list[str]:
+    return [part.lower() for part in re.split(r"[_.:-]+", name)]
+
+
+def _stem(name: str) -> str:
+    """What the signs of one kind of thought have in common, such as "think"; "" for any other name."""
+    parts = _parts(name)
+    named = [found for part in parts if (found := _NAMES.fullmatch(part))]
+    return "" if "no" in parts else "-".join("think" if found["think"] else found[0] for found in named)
+
+
+def _is_doubtful(match: re.Match[str], name: str, text: str) -> bool:
+    """Whether an opening sign may be a heading, "[REASONING]", a type, "List<Thought>", or a mention, "`<think>`"."""
+    if match["square"]:
+        return name != "THINK"  # Mistral's token
+    before = text[max(match.start() - 20, 0) : match.start()]
+    if re.search(r"[`\"']\Z", before) and text[match.end() : match.end() + 1] == before[-1]:
+        return True  # in quotation marks
+    is_type = re.search(r"\w\Z", before) and name[0].isupper() and not name.isupper()
+    return bool(is_type or _MENTIONS.search(before))

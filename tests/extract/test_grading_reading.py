@@ -44,12 +44,28 @@ THOUGHTS = [  # {} is the thought; the answer is B
     "<inner_monologue>{}</inner_monologue>B", "<chain_of_thought>{}</chain_of_thought>B", "〈think〉{}〈/think〉B",
     "B<think>{}</think>", '<think budget="100">{}</think>B', "<|think_start|>{}<|think_end|>B", "<plan>{}</plan>B",
     "<think>{}</think><think>A again</think>B",
+    # long names, other families
+    *(f"<{long}>{{}}</{long}>B" for long in ["think_never_used_51bce0c785ca2f68081bfa7d91973934", "x_" * 38 + "think"]),
+    "<ctrl94>thought\n{}<ctrl95>B", "[THINKING]{}[/THINKING]B", "<|begin_of_plan|>{}<|end_of_plan|>B",
+    "[PLAN]{}[/PLAN]B",
+    # damaged signs
+    "<think>{}</ think>B", "<think>{}<\\/think>B", "<think>{}<think>B", "< think >{}</ think >B", "◁think▷{}◁think▷B",
+    "[THINK]{}[\\/THINK]B", "◁ think ▷{}◁/ think ▷B", "[THINK]{}[THINK]B",
+    # an answer after a thought that never ends
+    "<think>{}<|begin_of_box|>B<|end_of_box|>", "<think>{} [ANSWER] B", "<think>{} [CONCLUSION] B",
+]  # fmt: skip
+SECTIONS = [  # what may come before an answer, and may hold it when nothing follows
+    "self_check", "solution_process", "caption", "description", "perception", "summary", "look", "observe", "step",
+    "check", "review", "explanation", "observation", "plan", "verify", "critique", "SUMMARY", "step_1",
+    "image_description",
 ]  # fmt: skip
 UNENDED = [
     pytest.param("<think>It may be a cat. The answer could be B. But let me double-check the ears", id="C19"),
     "[THINK]The answer is B", "◁think▷ The answer is B", "<|channel|>analysis<|message|>The answer is B",
     "<|begin_of_thought|>The answer is B", "<unused94>thought\nThe answer is B", "analysisThe answer is B",
-    "<thinking>x<reflection>y</reflection> The answer is B", "<think>The answer is B<|im_end|>", "<thought>B",
+    "<think_never_used_51bce0c785ca2f68081bfa7d91973934>The answer is B", "<ctrl94>thought\nThe answer is B",
+    "<thinking>x<reflection>y</reflection> The answer is B", "<think>I put it in <answer> tags: B",
+    "<think>The answer is B<|im_end|>", "<thought>B",
     "<reasoning>The answer is B", "<|START_THINKING|>The answer is B", "<|channel>thought\nThe answer is B",
     "<think>The answer is B</think>", "Here is my thought process:\nThe answer is B", "```thinking\nThe answer is B",
 ]  # fmt: skip
@@ -68,6 +84,11 @@ RED_RESPONSES = [
     "red<0x0A>", "# red", "> red", "<final_answer>red</final_answer>", "[answer]red[/answer]", "<unused3>red",
     "red [EOS]",
     "<|channel|>final<|message|>red", "<CONCLUSION> red </CONCLUSION>", "The <answer>red</answer>.", "\\(red\\)",
+    "red</answer>", "red[UNUSED_TOKEN_145]", "red<EOS_TOKEN>", "red\nUser: next?", "red\n\n### Human: x",
+    "assistant\nred",
+    "model\n\nred", "<colour>red</colour>", "<caption>A blue sea.</caption>\nred", "<caption>red</caption></s>",
+    "red\nHUMAN: x", "red\n\n### Instruction:\nx", "red</answer></answer>", "red<END_OF_TURN>",
+    "[ANSWER] red", "[ANALYSIS] It is not blue. [FINAL ANSWER]: red [END]",
     "red<|eom_id|>", "red<eot>", "\ufeffred", "red\r\n", "{\"answer\": \"red\"}",
 ]  # fmt: skip
 SAME = [
@@ -82,6 +103,9 @@ SAME = [
     ("10:30", "10:30"), ("[x]", "[x]"), ("cm^2", "cm²"),
     ("cm²", "㎝²"), ("naïve", "nai\u0308ve"), ("Ω", "\u2126"), ("(a, b)", "(a, b)"), ("3 1/2", "3½"), ("B", "Ｂ"),
     ("ABC", "𝐀𝐁𝐂"), ("3.5%", "٣٫٥٪"), ("soft", "so\u00adft"), ("a b", "a\u00a0b"), ("30°", "30º"),
+    ("co-op", "co\u00adop"), ("co-op", "co-\u00adop"), ("10 °C", "10℃"), ("10 °C", "10°C"), ("5", "五"), ("5", "五。"),
+    ("1000", "1 000"), ("1000", "1\u202f000"), ("1,234,567", "1 234 567"), ("α", "\\alpha"), ("2β", "$2\\beta$"),
+    ("α-helix", "\\alpha-helix"), ("Na⁺", "Na+"), ("Ca²⁺", "Ca^{2+}"), ("Ca²⁺", "Ca2+"), ("Cl⁻", "$Cl^-$"),
 ]  # fmt: skip
 
 
@@ -94,6 +118,55 @@ def test_thoughts_are_no_answers(response):
 def test_a_thought_without_an_end_holds_no_answer(response):
     assert choices.final_answer(CHOICE, response) == ""
     assert not choices.grade(CHOICE, response)
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+@pytest.mark.parametrize(
+    "form",
+    ["<{0}>{1}</{0}>B", "<{0}>\n{1}\n</{0}>\nThe answer is B.", "<{0}>{1}</{0}>\n<{0}>{1}</{0}>\n<answer>B</answer>",
+     "<{0}>{1}</{0}>\n\n**B**<|im_end|>", "Let me see.\n<{0}>{1}</{0}>\nB", "[{0}]{1}[/{0}] B",
+     "<all><{0}>{1}</{0}>B</all>"],
+)  # fmt: skip
+def test_sections_before_an_answer_are_none(name, form):
+    response = form.format(name, THOUGHT)
+    assert get_dataset("aokvqa").final_answer(CHOICE, response) == "B"
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+@pytest.mark.parametrize(
+    "form",
+    ["<{0}>It flies, so B is right.</{0}>", "<{0}>It flies, so B is right.</{0}><|im_end|>", "<{0}>So the answer is B.",
+     "<{0}>B</{0}>",
+     "<{0}>It flies, so B is right.</{0}></s>", "<{0}>B is right</{0}><｜end▁of▁sentence｜>",
+     "<look>A dog?</look><{0}>The answer is B.</{0}>", "<{0}>A bird: \\boxed{{B}}</{0}>\nI hope this helps."],
+)  # fmt: skip
+def test_a_section_that_nothing_follows_is_the_answer(name, form):
+    assert get_dataset("aokvqa").final_answer(CHOICE, form.format(name)) == "B"
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        "The tag <explanation> encloses text. So the answer is B.", "List<Thought> answer B",
+        "The tag <think> starts a thought. So the answer is B.", "It starts with `<think>`. The answer is B.",
+        "The class Plan<Verification> is generic. The answer is B.", "Use a <reasoning> element: the answer is B.",
+        "[REASONING] flies. The answer is B.", "[PLAN] look. [ANSWER] B", "[THOUGHT] It flies.\n[ANSWER]\nB",
+        "[ANALYSIS] The animal flies. [CONCLUSION] B", "[Reasoning] A? [Answer] B", "**[ANSWER]** B",
+        "[OBSERVE] dog. [THINK] A? [ANSWER] B", "It is <ref>a bird</ref><box>(1,2),(3,4)</box>. Answer: B",
+        "<result>B</result> because A is no bird.", "<output>B</output>\nI hope this helps.",
+    ],
+)  # fmt: skip
+def test_headings_types_and_mentions_hide_nothing(response):
+    assert get_dataset("aokvqa").final_answer(CHOICE, response) == "B"
+
+
+def test_sections_may_cross():
+    assert readable("<a_b>\\boxed{B} <look>x</a_b>y</look> z") == "\\boxed{B} <look>x\ny</look> z"
+    assert readable("<a_b>\\boxed{B}\n<look>x</a_b>y</look> z").split() == ["\\boxed{B}", "z"]
+
+
+def test_what_follows_a_type_stays():
+    assert readable("class Plan<Verification> B") == "class Plan<Verification> B"
 
 
 @pytest.mark.parametrize("name", ["jsonl", "easy_vqa", "digit_sums"])
@@ -168,6 +241,14 @@ def test_signs_that_change_a_value_stay(answer, response):
         (("red", "blue"), "\u202ablue\u202c", "B"),
         (("1", "2", "3"), "③", "C"), (("a", "b"), "Ｂ", "B"), (("cat", "dog"), "🅱️", "B"),
         (("cat", "dog"), "Ответ: В", "B"),
+        *[(("Na⁺", "Na", "Cl⁻", "Cl"), *case) for case in [
+            ("Na+", "A"), ("Na", "B"), ("Cl-", "C"), ("Cl", "D"), ("Na^+", "A"), ("$Na^{+}$", "A"),
+            ("$\\text{Cl}^-$", "C"),
+            ("The answer is Na+.", "A"), ("It is Na+ here, I think", "A"), ("Na⁺", "A")]],
+        (("Fe³⁺", "Fe²⁺"), "$\\mathrm{Fe}^{2+}$", "B"), (("Fe³⁺", "Fe²⁺"), "Fe3+", "A"),
+        *[(("α", "β", "γ", "δ"), *case) for case in [
+            ("$\\alpha$", "A"), ("\\beta", "B"), ("\\(\\gamma\\)", "C"), ("The angle is $\\delta$.", "D"), ("α", "A")]],
+        (("$\\alpha$", "$\\beta$"), "The angle is β.", "B"), (("一", "二", "三"), "二", "B"),
     ],
 )  # fmt: skip
 def test_choices_in_other_characters(options, response, letter):
@@ -205,9 +286,14 @@ def test_reading_twice_changes_nothing():
 
 
 @pytest.mark.parametrize(
-    "loop", ["<think>", "</think>", "<|", "[", "◁think▷", "<a ", "&lt;think", "```thinking\n", "*a ", "²"]
-)
+    "loop",
+    ["<think>", "</think>", "<|", "[", "◁think▷", "<a ", "&lt;think", "```thinking\n", "*a ", "²", "[Reasoning]",
+     "[ANSWER]",
+     "[ANSWER] ", "<answer>", "</answer>", "<caption>", "<caption></caption>", "</caption>", "<b>", "`<b>`", "\nUser:",
+     "List<Thought>", "<|begin_of_box|>", "assistant\n"],
+)  # fmt: skip
 def test_a_loop_of_signs_is_read_quickly(loop):
-    start = time.perf_counter()
-    choices.grade(CHOICE, loop * (50_000 // len(loop)))
-    assert time.perf_counter() - start < 3
+    for options in (ANIMALS, ("<b>", "<think>")):
+        start = time.perf_counter()
+        choices.grade(Sample("s", "", "", "B", (), options), loop * (50_000 // len(loop)))
+        assert time.perf_counter() - start < 1.5
