@@ -8,8 +8,8 @@ import re
 
 from extract.grading import maths
 from extract.grading.characters import unified
-from extract.grading.expressions import first_words, opening
 from extract.grading.notation import bare, merged_thousands
+from extract.grading.opening import first_words, opening
 from extract.grading.reading import readable
 from extract.grading.statements import sentences, statements
 from extract.grading.text import exact_match, normalise
@@ -28,8 +28,12 @@ _NUMBER = re.compile(
 _MIXED = re.compile(r"\b(\d+) ([1-9])/([2-9])\b")  # "3 1/2"
 _SCALES = SCALES | {"percent": 0.01}
 _REASONS = re.compile(r"\s*(?:\(|,|;|\b(?:because|since|with|which|as)\b).*", re.IGNORECASE | re.DOTALL)
-_LINKED = re.compile(r".*(?:\b(?:is|are|was|were|be|equals)\s|=)\s*(.+)", re.DOTALL)  # "The value is 12.5"
-_BEFORE_SO = re.compile(r"^.*[,;]\s*(?:so|thus|hence|therefore)\b\s*(?=\S)", re.IGNORECASE | re.DOTALL)
+_LINKED = re.compile(  # "The value is 12.5"
+    r".*(?:\b(?:is|are|was|were|be|equals|gives|makes|leaves|yields|totals|shows)\s(?:\s*(?:clearly|probably|likely)\b)?|=)"
+    r"\s*(.+)",
+    re.DOTALL,
+)
+_BEFORE_SO = re.compile(r"^(?:.*[,;])?\s*(?:so|thus|hence|therefore)\b[\s,]*(?=\S)", re.IGNORECASE | re.DOTALL)
 _AGREEMENT = re.compile(r"(?:yes|no)\b", re.IGNORECASE)
 _COMPARED = re.compile(r"\b(?:not|than|least|most|over|under|above|below|between)\b|n't\b|[<>≤≥]", re.IGNORECASE)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from extract.grading import maths
-from extract.grading.notation import bare, plain
+from extract.grading.notation import plain
+from extract.grading.opening import opening
 from extract.grading.statements import boxes, sentences, statements
 from extract.grading.words import in_digits
 
@@ -20,27 +21,16 @@ _REFUSAL = re.compile(
 _NOT_BUT = re.compile(r"^\W*not\b.*?\bbut\s+(?:rather\s+)?", re.IGNORECASE)  # "not 5 but 6"
 _IN_MATHS = re.compile(r"\$\$?.+?\$\$?|\\\(.+?\\\)|\\\[.+?\\\]", re.DOTALL)
 # "... is 12", "we get 12", "= 12"
-# "18 (there are 20 in all)", "18, because 2 are red", "18 - 2 are red", "7 triangles, 3 of them small"
-_FIRST_NUMBER = re.compile(
-    r"\A(\W*\d[^\s,;()]*(?:\s[^\W\d]+)?)(?:\s*(?=\([^)]*[A-Za-z,])|[,;]?\s+(?=(?:because|since|as|due to)\b)"
-    r"|\s+[-:]\s+(?=[^\d\s])"
-    r"|,\s+(?=\d+ of (?:them|which)\b|(?:of which|including|which|with)\b))"
-)
-_DIRECT = re.compile(r"[^=<>≈A-Za-z]{1,30}(?:\s*(?!and\b|or\b|plus\b|minus\b|times\b)[A-Za-z°%/^]{1,12}\d?){0,2}[.!]?")
-_NUMBERED = re.compile(r"\A\W*1[.)]\s.*?(?:^|\s)\W{0,4}2[.)]\s", re.MULTILINE | re.DOTALL)
-_CONCLUSION = re.compile(
-    r"(?:so|thus|hence|therefore|finally|in total|altogether|this means|we (?:get|have))\b", re.IGNORECASE
-)
-_PROSE = re.compile(r"[^\W\d_]{2,}\W+[^\W\d_]{2,}|[\u0400-\uffff]{3,}")
-_AGREEMENT = re.compile(r"(?:yes|no)(?=[.,!\n])", re.IGNORECASE)
 _LINKED = re.compile(
-    r"(?:\b(?:is|are|be|was|equals?|get|gives?|yields?|have|need)\b|[=≈])\s*(?:(?:to|about|approximately)\s+)?$"
+    r"(?:\b(?:is|are|be|was|equals?|get|gives?|yields?|makes?|leaves?|totals|have|need)\b|[=≈])\s*(?:(?:to|about|approximately)\s+)?$"
 )
+_BRACKETED = re.compile(r"(?<![\w.])(\d[\d.,]*)((?:\s+[^\W\d]+)?)\s+(\([^()]*\d[^()]*\))")  # "18 (20 minus 2)"
 _NEGATED = re.compile(r"(?:\bnot|n't)\s+(?:\w+\s+)?$")  # "is not 60"
 
 
 def settled(text: str) -> str:
     """What a readable text settles on, as it is written there; "" when it settles on no number or expression."""
+    text = _BRACKETED.sub(_unexplained, text)
     for content in statements(text):
         if found := announced(content):
             return found
@@ -59,34 +49,9 @@ def settled(text: str) -> str:
     return ""
 
 
-def opening(text: str) -> str:
-    """The number that a response begins with and then explains: "18", "18 cm", "18." before other sentences; else "".
-
-    No number of a list ("1. Count the circles. 2. ..."), and none where the last sentence concludes something else.
-    """
-    first, *others = sentences(_FIRST_NUMBER.sub(r"\1\n", text, count=1)) or [""]
-    first = in_digits(bare(first).rstrip("!").lower())
-    if not others or not _DIRECT.fullmatch(first) or not maths.read(first):
-        return ""
-    explained = others[0].startswith("(") or any(map(_PROSE.search, others))
-    listed = any(_DIRECT.fullmatch(other) and maths.read(other) for other in others if not other.startswith("("))
-    return (
-        first if explained and not listed and not _NUMBERED.search(text) and not _CONCLUSION.match(others[-1]) else ""
-    )
-
-
-def first_words(text: str) -> str:
-    """The few words of a first line that other lines explain: "Germany", "Yes"; else "".
-
-    A heading is no answer, and no line is where the last sentence concludes something else.
-    """
-    first, _, rest = text.partition("\n")
-    others = sentences(rest)
-    if agreement := _AGREEMENT.match(text):
-        return agreement[0] if others or len(sentences(text)) > 1 else ""
-    explained = others and _PROSE.search(rest) and not _CONCLUSION.match(others[-1])
-    direct = 0 < len(first.split()) <= 4 and not re.search(r"[:,;=]\s*$|\d\W*$", first)
-    return first if explained and direct else ""
+def _unexplained(match: re.Match[str]) -> str:
+    """The number of "18 (20 minus 2)" and "18 (20 - 2)", which is no product: the brackets have its value."""
+    return match[1] + match[2] if maths.same(match[1], match[3]) else match[0]
 
 
 def announced(content: str) -> str:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 
 from extract.grading import choices, maths
-from extract.grading.expressions import first_words, settled
+from extract.grading.expressions import settled
 from extract.grading.notation import plain
+from extract.grading.opening import first_words
 from extract.grading.reading import readable
 from extract.grading.statements import sentences, statements
 from extract.grading.text import normalise

@@ -49,6 +49,22 @@ from relope_jax.errors import ReLopeError
         ("from 0 to 100: 55", "55"), ("My answer: 85", "85"), ("Probability: .9 (3 of 4)", "90"), ("١٠٠", "100"),
         ("8 / 10", "80"), ("8/10, since 3 are red", "80"), ("100%", "100"), ("0%", "0"), ("150%", ""),
         ("It is 2nd; 40", "40"),
+        # a colon without a space
+        ("Confidence:95", "95"), ("Likelihood:95%", "95"), ("Likelihood：95", "95"), ("Answer:95", "95"),
+        ("Probability:0.85", "85"), ('{"confidence":95}', "95"), ("置信度：85%", "85"), ("概率：95", "95"),
+        ("Confidence:.85", "85"), ("Likelihood:95 out of 100", "95"), ("95: it matches", "95"),
+        ("It is 12:30 in the image; 80", "80"), ('{"answer":"12:30","confidence":95}', "95"), ("12:30", ""),
+        # scales, margins, ranges
+        ("95 von 100", "95"), ("95 de 100", "95"), ("95 sur 100", "95"), ("95 of 100", "95"), ("3 in 4", "75"),
+        ("8 on a 10-point scale", "80"), ("4 on a 5-point scale", "80"), ("8 on a scale of 10", "80"), ("75±5", "75"),
+        ("75 ± 5%", "75"), ("75% +/- 5", "75"), ("60~70", "65"), ("60～70%", "65"), ("60 bis 70", "65"),
+        ("a 3 in 4 chance", "75"), ("50/50", "50"), ("It is 50/50.", "50"), ("fifty-fifty", "50"), ("50-50", "50"),
+        # a number as the last sentence or line
+        ("1. The shape is red.\n2. It is round.\n\n95", "95"), ("1) Red.\n2) Round.\n95%", "95"),
+        ("I am 100% sure that it's wrong. 0", "0"), ("5 dogs are visible so 5 is right: 99", "99"),
+        ("The proposed answer, 12%, matches the chart. 95", "95"), ("There is a 10% chance of an error.\n90", "90"),
+        ("2010-2012 was seen. 75", "75"), ("Option No. 5 is 90% likely", "90"), ("95\n\nThere are 5", "95"),
+        ("85. The shape has 3 sides", "85"), ("1. Red.\n2. Round.\nConfidence: 95", "95"),
     ],
 )  # fmt: skip
 def test_stated_percent(response, percent):

@@ -172,6 +172,13 @@ FIRST = [
     "18, because 20 minus 2.", "18 because 20 - 2 = 18", "18 - there are 20 circles",
     "\\(18\\)\n\nWe counted 20 circles.",
     "Eighteen\n\nThere are 20 circles.", "18\n\n解释：一共有20个圆。", "18.\n\nReason: 20 circles minus 2.",
+    pytest.param("18\n\n**Explanation:**\n1. Count 20\n2. Subtract 2", id="C27-list"),
+    pytest.param("18\nReason: 20 total", id="C27-reason"), pytest.param("18; there are 20 in all", id="C27-semicolon"),
+    pytest.param("18。一共有20个圆。", id="C27-chinese"), pytest.param("18 (20 minus 2)", id="C27-brackets"),
+    "18 (10 plus 8)", "18 cm (20 cm minus 2 cm)", "18\n\nBecause there are 20 circles.", "18: there are 20 circles",
+    "18\n\n**Reasoning**: 20 circles, 2 of which are red.", "18。总共20个，红色2个。", "18，因为一共有20个圆。",
+    "18\n\nReason:\n- 20 total\n- 2 red", "18\n\nStep 1: there are 20.\nStep 2: 2 are red.",
+    "18\n\nThere are 20 circles, so 2 of them are red.", "18\n\nExplanation: 20 minus 2 gives 18.",
     "18!\nThere are 20 circles.", "18 triangles, 3 of them small", "18.0\n\nExplanation: there are 20 in total.",
 ]  # fmt: skip
 LAST = [
@@ -189,8 +196,73 @@ def test_a_number_before_its_explanation_or_after_its_steps(grader, response):
     assert not grader.grade(Sample("s", "", "", "71"), response)
 
 
+@pytest.mark.parametrize("grader", [mathvision, mmmu])
+@pytest.mark.parametrize(
+    "response",
+    [
+        "10 V.\nAdding the 2 V source gives 12 V.", "2 cm.\nThe area of the shape is then 12 square centimetres.",
+        "3\nrows times 4 columns makes 12 cells.", "10 V\nTogether with the 2 V source this comes to 12 V.",
+        "3 m.\nThe volume equals 12 cubic metres.", "20.\nSubtracting 8 leaves 12.", "6\n6 * 2 = 12",
+        "5\nThe rows are 3 and the columns 4, which makes 12.", "8 apples\nAdd 4, thus twelve.",
+        "10 cm.\nThe sum is therefore 12 cm.",
+    ],
+)  # fmt: skip
+def test_a_later_result_outdoes_a_given_value_on_the_first_line(grader, response):
+    assert grader.grade(Sample("s", "", "", "12"), response)
+
+
+@pytest.mark.parametrize("grader", [mathvision, mmmu])
+def test_brackets_are_a_factor_unless_they_hold_the_same_value(grader):
+    assert grader.grade(Sample("s", "", "", "18"), "18 (20 - 2)")
+    assert grader.grade(Sample("s", "", "", "18"), "The total is 18 (20 minus 2).")
+    assert grader.grade(Sample("s", "", "", "18"), "2 (10 - 1)")
+
+
 @pytest.mark.parametrize("grader", [mmmu, chartqa])
-@pytest.mark.parametrize("response", ["Germany\n\nExplanation: France is lower.", "Germany.\nIt lies above France."])
+@pytest.mark.parametrize(
+    "response",
+    [
+        "Sure!\nThe country is Germany.", "Okay, let's see.\nThe country shown here is Germany.",
+        "This is a map.\nThe marked country must be Germany.", "Okay.\nIt is Germany.", "Hello!\nIt is Germany.",
+        "Map analysis\nThe country is Germany.", "Looking at the map.\nIt shows Germany.",
+        "Let me see.\nIt is Germany.",
+        "Map overview\nThe marked country is Germany.", "Step 1\nThe country is Germany.",
+        "Great question!\n\nThe country is Germany.", "European countries.\nIt is Germany.",
+        "Interesting map.\nThe country is clearly Germany.", "A map of Europe\nThe red country is Germany.",
+        "Yes, of course!\nThe country is Germany.",
+    ],
+)  # fmt: skip
+def test_a_greeting_a_heading_or_a_sentence_before_the_answer_is_none(grader, response):
+    assert grader.grade(Sample("s", "", "", "Germany"), response)
+
+
+def test_words_named_at_the_end_outdo_a_heading():
+    assert mmmu.grade(Sample("s", "", "", "Baroque"), "Style analysis\nThe light makes it Baroque.")
+
+
+@pytest.mark.parametrize("grader", [mmmu, chartqa])
+@pytest.mark.parametrize(
+    "response",
+    [
+        "Yes.\nThe blue bar is at 12.", "Yes\n\nThe blue bar is higher.", "Yes, it is. The blue bar is at 12.",
+        "No other bar matters.\nYes, it is.", "So we compare.\nYes, it is higher.", "No line is above.\nSo yes.",
+    ],
+)  # fmt: skip
+def test_yes_before_its_explanation_or_at_the_end(grader, response):
+    assert grader.grade(Sample("s", "", "", "Yes"), response)
+    assert not grader.grade(Sample("s", "", "", "No"), response)
+
+
+@pytest.mark.parametrize("grader", [mmmu, chartqa])
+@pytest.mark.parametrize(
+    "response",
+    [
+        "Germany\n\nExplanation: France is lower.", "Germany.\nIt lies above France.",
+        "Germany\n\nBecause its bar is higher than France's.", "Germany\nReason: France is lower",
+        "Germany\n\nGermany is higher than France.", "**Germany**\n\nExplanation:\nThe bar of France is lower.",
+        "Germany\n\nThis is because France is lower.",
+    ],
+)  # fmt: skip
 def test_words_before_their_explanation(grader, response):
     assert grader.grade(Sample("s", "", "", "Germany"), response)
     assert not grader.grade(Sample("s", "", "", "France"), response)
