@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -101,7 +102,7 @@ def test_the_answer_cache_is_made_in_the_home_folder(home):
 def test_trained_datasets_in_the_home_folder(home, monkeypatch):
     asked = []
     monkeypatch.setattr(pipeline, "open_or_extract", lambda plan: asked.append(plan.dataset.path))
-    monkeypatch.setattr(pipeline, "JoinedStore", lambda target, sources: None)
+    monkeypatch.setattr(pipeline, "JoinedStore", lambda target, sources: types.SimpleNamespace(left_out={}))
     pipeline.open_store(config_with(train_on=("jsonl=~/a.jsonl",), dataset__name="jsonl", dataset__path="~/b.jsonl"))
     assert asked == [str(home / "b.jsonl"), str(home / "a.jsonl")]
 

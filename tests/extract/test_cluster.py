@@ -97,9 +97,10 @@ def test_killed_worker_is_replaced_and_the_store_is_the_same(folder, ray_folder)
     assert (folder / "store" / part_name(1) / PART).stat().st_mtime_ns == published  # not made again
 
     plain = start(folder, "extract.run", "--config.store=plain")
-    closing, _ = plain.communicate(timeout=PATIENCE)
+    printed, _ = plain.communicate(timeout=PATIENCE)
+    closing = printed.splitlines()[-1]
     assert closing.startswith("plain: 24 prompts, ")
-    assert output.splitlines()[-1] == closing.strip().replace("plain", "store")
+    assert output.splitlines()[-1] == closing.replace("plain", "store")
     assert contents(folder / "store") == contents(folder / "plain")
 
 
