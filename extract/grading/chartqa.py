@@ -21,12 +21,15 @@ TOLERANCE = 0.05
 _NUMBER = re.compile(
     r"(?:(?:about|approximately|approx\.?|around|roughly|nearly|almost)\b|[~≈∼])?\s*"
     r"(?P<sign>[-+]?)\s*[$€£¥]?\s*(?P<number>\d[\d,]*\.?\d*(?:e[-+]?\d{1,2})?|\.\d+(?:e[-+]?\d{1,2})?)"
-    r"(?:/(?P<below>[1-9]\d*))?\s*(?P<percent>%?)\s*(?P<scale>(?:percent|hundred|thousand|million|billion|trillion)\b)?"
+    r"(?:/(?P<below>[1-9]\d*))?\s*(?P<percent>%?)\s*"
+    r"(?P<scale>(?:percent|per cent|pct|hundred|thousand|million|billion|trillion)\b)?"
     r"(?:\s*[a-z°][a-z°/^.]*\d?){0,2}",
     re.IGNORECASE,
 )
 _MIXED = re.compile(r"\b(\d+) ([1-9])/([2-9])\b")  # "3 1/2"
-_SCALES = SCALES | {"percent": 0.01}
+_SCALES = SCALES | dict.fromkeys(("percent", "per cent", "pct"), 0.01)
+_NEGATIVE = re.compile(r"^(?:negative|minus)\s+(?=[$€£¥]?\s*[\d.])")
+_DECIMAL_COMMA = re.compile(r"(\d+),(\d{1,2})")  # "12,0"; "1,234" has a thousands group
 _REASONS = re.compile(r"\s*(?:\(|,|;|\b(?:because|since|with|which|as)\b).*", re.IGNORECASE | re.DOTALL)
 _LINKED = re.compile(  # "The value is 12.5"
     r".*(?:\b(?:is|are|was|were|be|equals|gives|makes|leaves|yields|totals|shows)\s(?:\s*(?:clearly|probably|likely)\b)?|=)"
@@ -35,7 +38,18 @@ _LINKED = re.compile(  # "The value is 12.5"
 )
 _BEFORE_SO = re.compile(r"^(?:.*[,;])?\s*(?:so|thus|hence|therefore)\b[\s,]*(?=\S)", re.IGNORECASE | re.DOTALL)
 _AGREEMENT = re.compile(r"(?:yes|no)\b", re.IGNORECASE)
-_COMPARED = re.compile(r"\b(?:not|than|least|most|over|under|above|below|between)\b|n't\b|[<>≤≥]", re.IGNORECASE)
+# A bound, or the number of a name: "before 2010", "12+", "COVID-19"
+_COMPARED = re.compile(
+    r"\b(?:not|than|least|most|over|under|above|below|between|before|after|until|till|up to|beyond|since"
+    r"|more|less|fewer)\b"
+    r"|n't\b|[<>≤≥]|\d\+(?!\s*\d)|[a-z]-\d",
+    re.IGNORECASE,
+)
+# What a short answer adds to itself: "12 (2010)", "12 in 2010", "Germany with 12%"
+_ADDED = re.compile(
+    r"(?<=\S)(?:\s*\([^()]*\)|\s+(?:in|during|for|by)\s+[12]\d{3}|\s+(?:with|at)\s+\S*\d\S*)\.?$", re.IGNORECASE
+)
+_IN_BRACKETS = re.compile(r"\(([^()]+)\)\.?")
 
 
 def final_answer(sample: Sample, response: str) -> str:
@@ -72,11 +86,14 @@ def _elements(text: str) -> list[str] | None:
 def _numbers(text: str) -> list[float]:
     """The number that a text is; "5 million" may be 5 on an axis in millions, "5 percent" may be 5%; else nothing."""
     text = in_digits(merged_thousands(bare(unified(text)).replace("\\", "")).lower()).strip().rstrip(".")
-    text = _MIXED.sub(lambda match: str(int(match[1]) + int(match[2]) / int(match[3])), text)
+    text = _MIXED.sub(lambda match: str(int(match[1]) + int(match[2]) / int(match[3])), _NEGATIVE.sub("-", text))
     match = _NUMBER.fullmatch(text)
     if match is None:
         return []
-    value = float(match["sign"] + match["number"].replace(",", "")) / int(match["below"] or 1)
+    number = (
+        _DECIMAL_COMMA.sub(r"\1.\2", match["number"]) if _DECIMAL_COMMA.fullmatch(match["number"]) else match["number"]
+    )
+    value = float(match["sign"] + number.replace(",", "")) / int(match["below"] or 1)
     value = value / 100 if match["percent"] else value
     return [value, value * _SCALES[match["scale"]]] if match["scale"] else [value]
 
@@ -97,7 +114,10 @@ def _settled(response: str) -> str:
 
 
 def _short(text: str) -> str:
-    """The only number of a few words, as in "In 2010" and "~12 cm", or all of them."""
+    """The only number of a few words, as in "In 2010" and "~12 cm", or all of them; without what they add."""
+    text = _ADDED.sub("", text)
+    if in_brackets := _IN_BRACKETS.fullmatch(text):
+        text = in_brackets[1]
     numbers = maths.spans(text)
     return numbers[0] if len(numbers) == 1 and not _numbers(text) and not _COMPARED.search(text) else text
 

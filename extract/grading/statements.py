@@ -1,5 +1,7 @@
 """Where a response says what its answer is: boxes, tags, JSON fields and phrases such as "the answer is"."""
 
+# ruff: noqa: RUF001 - words of many languages
+
 from __future__ import annotations
 
 import json
@@ -20,7 +22,11 @@ ANNOUNCEMENTS = (
 # "Answer: red", "Final answer = red", "### Answer", "The answer: red" on a line of its own, or after a sentence
 _ANSWER_LINE = re.compile(
     r"(?:^\W*(?:(?:so|thus|hence|therefore|and|the|my|final|correct|short|direct)\W+)*|(?<=[.!?]\s)(?:final\s+)?)"
-    r"answer\b\s*(?:\([^()\n]*\)\s*)?(?:[:=\]]|->|=>|→|-\s|$)+",
+    r"answer\b\s*(?:\([^()\n]*\)\s*)?(?:[:=\]]|->|=>|→|-\s|$)+"
+    # With a colon, on a line of its own: "Ans: red", and "answer" in other languages
+    r"|^\W*(?:(?:la|el|il|a|die|het|final)\s+)?(?:ans|final|réponse|respuesta|resposta|antwort|antwoord|risposta|svar|vastaus"
+    r"|odpowiedź|odpověď|válasz|răspuns|cevap|yanıt|jawaban|đáp án|ответ|відповідь|απάντηση|回答|答案|答え|答|解答"
+    r"|정답|답|उत्तर|जवाब|الجواب|الإجابة|คำตอบ|תשובה)(?:\s+(?:finale?|definitiva|final))?\s*:",
     re.IGNORECASE | re.MULTILINE,
 )
 # What encloses an answer completely.

@@ -140,3 +140,12 @@ def test_steps_are_graded_by_what_they_announce_and_else_as_a_whole(name, choice
     sample = Sample("s", "", "", "red", (), choices)
     read = reader(AnswerSpec(samples=1), get_dataset(name), store=None)
     assert read(sample, "steps", response) == (final, 1)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["回答：red", "答案：red", "정답: red", "Réponse : red", "Respuesta: red", "Resposta: red", "Antwort: red",
+     "Ответ: red", "Risposta: red", "La respuesta final: red", "Ans: red", "Final: red", "**Antwort:** red"],
+)  # fmt: skip
+def test_steps_end_in_an_answer_line_of_any_language(line):
+    assert answer_text("steps", f"I look at it.\n{line}") == "red"

@@ -109,3 +109,22 @@ def test_final_answers_agree(responses, answer):
 )  # fmt: skip
 def test_a_first_line_that_is_no_answer_is_left_to_the_last_sentence(reference, response):
     assert grade(reference, response)
+
+
+@pytest.mark.parametrize(
+    ("reference", "response"),
+    [("2010", "before 2010"), ("2010", "after 2010"), ("12", "up to 12"), ("12", "until 12"), ("12", "beyond 12"),
+     ("12", "12+"), ("65", "65+"), ("19", "COVID-19"), ("120", "12,0")],
+)  # fmt: skip
+def test_a_bound_or_the_number_of_a_name_is_not_the_number(reference, response):
+    assert not chartqa.grade(Sample("s", "", "", reference), response)
+
+
+@pytest.mark.parametrize(
+    ("reference", "response"),
+    [("65+", "65+"), ("12", "12 (2010)"), ("12", "12 in 2010"), ("12", "12,0"), ("1234", "1,234"),
+     ("12%", "12 per cent"), ("12%", "12 pct"), ("-5", "negative 5"), ("-5", "minus 5"), ("12", "(12)"),
+     ("Germany", "Germany (12%)"), ("Germany", "Germany with 12%"), ("Sales (2010)", "Sales (2010)")],
+)  # fmt: skip
+def test_what_a_short_answer_adds_is_left_aside(reference, response):
+    assert chartqa.grade(Sample("s", "", "", reference), response)

@@ -73,3 +73,18 @@ def test_words_negations_and_pairs_name_no_letter(response):
 )
 def test_ten_choices(response, letter):
     assert choices.final_answer(Sample("s", "", "", "I", (), TEN), response) == letter
+
+
+@pytest.mark.parametrize(
+    "response",
+    ["B는 오답", "Bは間違い", "B错误", "B是错的", "B değil", "B 아님", "B неверно", "B est faux", "B ist falsch",
+     "B é errada", "B salah", "B yanlış", "B es incorrecta", "B è sbagliata", "B jest błędne", "B fel"],
+)  # fmt: skip
+def test_a_letter_that_is_called_wrong_is_no_answer(response):
+    assert not choices.grade(Sample("s", "", "", "B", (), ("dog", "cat", "bird", "fish")), response)
+
+
+def test_a_unit_is_no_letter():
+    sample = Sample("s", "", "", "C", (), ("perro", "gato", "casa", "pez"))
+    assert not choices.grade(sample, "Die Temperatur ist 5 °C")
+    assert choices.grade(sample, "Die Antwort ist C")
