@@ -212,6 +212,8 @@ def test_closed_streams_do_not_stop_a_command(closed, tmp_path):
 
 def test_ctrl_c_is_one_line():
     code = command("print('ready', flush=True); time.sleep(60)")
+    # Jobs in the background of a script inherit an ignored SIGINT.
+    code = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n{code}"
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen([sys.executable, "-c", code], stdout=-1, stderr=-1, env=env) as process:
         assert process.stdout.readline() == b"ready\n"
