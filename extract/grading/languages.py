@@ -36,7 +36,7 @@ _WRONG = (
     r"|mal|faux|fausse|mauvaise?|erronée?|inkorrekt\w*|unrichtig|verkehrt|sbagliat[ao]|scorrett[ao]|fout|onjuist|verkeerd"
     r"|fel|felaktig\w*|forkert|feil|galt|väär\w+|błędn\w+|niepoprawn\w+|nieprawidłow\w+|fałszyw\w+|zł[aey]|špatn\w+"
     r"|nesprávn\w+|chybn\w+|helytelen|hibás|rossz|gre[șş]it\w*|yanl[ıi][şs]\w*|hatal[ıi]|değil\w*|salah|keliru|bukan|tidak|sai"
-    r"|không|nicht|kein\w*|nem|nie|nej|inte|ikke|не|нет|неверн\w+|неправильн\w+|ошибочн\w+|невірн\w+|помилков\w+|λάθος"
+    r"|không|nicht|kein\w*|nem|nie|nej|inte|ikke|не|нет|невер(?:ен|н\w+)|неправил(?:ен|ьн\w+)|ошибоч(?:ен|н\w+)|невірн\w+|помилков\w+|λάθος"
     r"|λανθασμέν\w+|no\s+(?:es|era|est[áà])|non\s+è|não|n'est)(?!\w)"
 )
 _WRONG_ELSEWHERE = r"错|錯|误|誤|間違(?!い(?:な|あ))|오답|틀(?!림없)|خطأ|خاطئ|غلط|نادرست|اشتباه|गलत|ग़लत|ভুল|தவறு|ผิด|שגוי"
@@ -68,7 +68,8 @@ def rejects(text: str) -> bool:
 
 def rejects_letter(text: str) -> bool:
     """Whether a text names one letter and calls it wrong: "B est faux"; "B ist richtig, A falsch" names two."""
-    return len(set(_CAPITAL.findall(text))) == 1 and _REJECTED.search(text) is not None
+    named = {m[0] for m in _CAPITAL.finditer(text) if not (m[0] in "AEIOUY" and _WORD.match(text, m.end()))}
+    return len(named) == 1 and _REJECTED.search(text) is not None
 
 
 def lone_letter(text: str) -> str:

@@ -78,7 +78,8 @@ def test_ten_choices(response, letter):
 @pytest.mark.parametrize(
     "response",
     ["B는 오답", "Bは間違い", "B错误", "B是错的", "B değil", "B 아님", "B неверно", "B est faux", "B ist falsch",
-     "B é errada", "B salah", "B yanlış", "B es incorrecta", "B è sbagliata", "B jest błędne", "B fel"],
+     "B é errada", "B salah", "B yanlış", "B es incorrecta", "B è sbagliata", "B jest błędne", "B fel",
+     "Ответ B неверен", "Вариант B ошибочен", "A alternativa B está incorreta", "A resposta B é errada"],
 )  # fmt: skip
 def test_a_letter_that_is_called_wrong_is_no_answer(response):
     assert not choices.grade(Sample("s", "", "", "B", (), ("dog", "cat", "bird", "fish")), response)
