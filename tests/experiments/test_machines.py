@@ -161,8 +161,8 @@ def command(arguments: list[str], env: dict[str, str], **options) -> subprocess.
 @pytest.fixture
 def stored(tmp_path, monkeypatch) -> Store:
     """A store at work/stores/s, from the working directory `work`."""
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     write_store("stores/s")
     return Store("stores/s")
 
@@ -181,15 +181,15 @@ def finished_run(store: Store) -> Run:
 def test_a_run_is_reported_from_any_working_directory(stored, tmp_path, monkeypatch, capsys, elsewhere):
     run = finished_run(stored)
     monkeypatch.chdir(elsewhere)
-    report.main(["report", os.path.relpath(tmp_path / "work" / run.path)])
-    assert (tmp_path / "work" / "runs" / "r" / "report.html").exists()
+    report.main(["report", os.path.relpath(tmp_path / "here" / run.path)])
+    assert (tmp_path / "here" / "runs" / "r" / "report.html").exists()
     assert "test prompts" in capsys.readouterr().out
 
 
 def test_a_run_and_its_store_may_move_together(stored, tmp_path, monkeypatch):
     finished_run(stored)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "work").rename(tmp_path / "moved")
+    (tmp_path / "here").rename(tmp_path / "moved")
     (tmp_path / "link").symlink_to(tmp_path / "moved" / "runs")
     assert Run("moved/runs/r").store.digest == stored.digest
     assert Run("link/r").store.digest == stored.digest
@@ -202,8 +202,8 @@ def test_a_run_and_its_store_may_move_together(stored, tmp_path, monkeypatch):
 def test_another_store_at_the_recorded_place_is_passed_over(stored, tmp_path, monkeypatch):
     finished_run(stored)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "work").rename(tmp_path / "moved")
-    write_store(tmp_path / "work" / "stores" / "s", dataclasses.replace(IDENTITY, model="other"))
+    (tmp_path / "here").rename(tmp_path / "moved")
+    write_store(tmp_path / "here" / "stores" / "s", dataclasses.replace(IDENTITY, model="other"))
     assert Run("moved/runs/r").store.path == str(tmp_path / "moved" / "stores" / "s")
     (tmp_path / "moved" / "stores").rename(tmp_path / "lost")
     with pytest.raises(ReLopeError, match="is not the store that moved/runs/r was trained on"):
@@ -214,7 +214,7 @@ def test_a_run_continues_however_its_paths_are_spelled(stored, tmp_path, monkeyp
     config = config_with(runs="runs", store="stores/s", dataset__path="d.jsonl", model__name="m")
     open_run(config, stored).close()
     monkeypatch.chdir("/")
-    spelled = {"runs": str(tmp_path / "work/../work/runs"), "store": str(tmp_path / "work/stores/s")}
+    spelled = {"runs": str(tmp_path / "here/../here/runs"), "store": str(tmp_path / "here/stores/s")}
     again = config_with(**spelled, dataset__path="/elsewhere/d.jsonl", model__name="/models/m")
     open_run(again, Store(spelled["store"])).close()
     with pytest.raises(ReLopeError, match=r"another config \(seeds: \[0, 1, 2\] -> \[5\]"):
@@ -228,8 +228,8 @@ def test_a_run_continues_however_its_paths_are_spelled(stored, tmp_path, monkeyp
 def test_a_recorded_config_has_whole_paths_of_what_is_here(stored, tmp_path):
     Path("m").mkdir()
     recorded = recorded_config(config_with(store="stores/s", model__name="m", large__name="toy-large"))
-    assert recorded["model"]["name"] == str(tmp_path / "work" / "m")
-    assert recorded["store"] == str(tmp_path / "work" / "stores" / "s")
+    assert recorded["model"]["name"] == str(tmp_path / "here" / "m")
+    assert recorded["store"] == str(tmp_path / "here" / "stores" / "s")
     assert recorded["large"]["name"] == "toy-large"
     before = copy.deepcopy(recorded)
     assert "path" not in without_places(recorded)["dataset"]
