@@ -160,7 +160,7 @@ def command(arguments: list[str], env: dict[str, str], **options) -> subprocess.
 
 @pytest.fixture
 def stored(tmp_path, monkeypatch) -> Store:
-    """A store at work/stores/s, from the working directory `work`."""
+    """A store at here/stores/s, from the working directory `here`."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     write_store("stores/s")
