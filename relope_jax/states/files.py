@@ -9,21 +9,56 @@ import json
 import os
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from relope_jax.errors import ReLopeError
+from relope_jax import limits
+from relope_jax.errors import ReLopeError, first_line
 from relope_jax.machine_errors import is_full, refusal
 
 CANNOT_FLUSH = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF}  # not faults of the disk
 CLAIM_SECONDS = 10.0  # after which a claim belongs to a process that was killed
 
 
+def open_regular(path: str | Path) -> BufferedReader:
+    """Open a regular file for reading; a pipe, a device or a folder would hang or never end.
+
+    Raises:
+      OSError: it cannot be opened; EISDIR for a folder and EINVAL for a pipe, a device or a socket.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | getattr(os, "O_NOCTTY", 0))
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "a device or a pipe, not a file", str(path))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_bytes(path: str | Path, limit: limits.Limit | None = None) -> bytes:
+    """The bytes of a regular file.
+
+    Raises:
+      OSError: as `open_regular`.
+      ReLopeError: it is larger than the limit.
+    """
+    with open_regular(path) as file:
+        if limit:
+            limit.require(os.fstat(file.fileno()).st_size, path)
+        return file.read()
+
+
 def sha256(path: Path) -> str:
-    """Hex SHA-256 of a file, read in blocks."""
-    with open(path, "rb") as file:
+    """Hex SHA-256 of a regular file, read in blocks."""
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -178,21 +213,50 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
 
 
+def parse_json(data: bytes | str, what: object) -> Any:
+    """What JSON from elsewhere holds; `what` names it in messages.
+
+    Raises:
+      ValueError: it is no JSON, or no UTF-8, or nested more deeply than any file of ours.
+      ReLopeError: it is longer than `limits.JSON`.
+    """
+    limits.JSON.require(len(data), what)
+    try:
+        value = json.loads(data)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not _is_shallow(value):
+        raise ValueError("it is nested too deeply")
+    return value
+
+
+def _is_shallow(value: Any) -> bool:
+    level = [value]
+    for _ in range(limits.DEEPEST):
+        nested = (v.values() if isinstance(v, dict) else v for v in level if isinstance(v, dict | list))
+        level = [child for children in nested for child in children if isinstance(child, dict | list)]
+        if not level:
+            return True
+    return False
+
+
 def read_json(path: Path) -> Any:
     """What a JSON file of ours holds.
 
     Raises:
       FileNotFoundError: there is none.
-      ReLopeError: it cannot be read, or is damaged.
+      ReLopeError: it cannot be read, is damaged, or is larger than `limits.JSON`.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(read_bytes(path, limits.JSON), path)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise ReLopeError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
-        raise ReLopeError(f"{path} is damaged ({error}): restore it, or delete it and run the same command") from error
+        raise ReLopeError(
+            f"{path} is damaged ({first_line(error)}): restore it, or delete it and run the same command"
+        ) from error
 
 
 def to_json(value: Any) -> str:

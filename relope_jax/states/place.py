@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeVar
 import tensorstore as ts
 
 from relope_jax.errors import ReLopeError, first_line
+from relope_jax.inside import inside
 from relope_jax.paths import local_path
 from relope_jax.states import files
 from relope_jax.states.lease import Lease
@@ -92,18 +93,21 @@ def open_place(url: str | Path) -> Place:
 
 
 class LocalPlace:
-    """A folder on a disk of this machine."""
+    """A folder on a disk of this machine. No name leads out of it (`relope_jax/inside.py`)."""
 
     def __init__(self, folder: Path):
         self.folder = folder
         self.url = str(folder)
 
+    def _path(self, name: str) -> Path:
+        return inside(self.folder, name)
+
     def exists(self, name: str) -> bool:
         with files.explaining(self.url):
-            return (self.folder / name).exists()
+            return self._path(name).exists()
 
     def read(self, name: str) -> bytes:
-        return self._of_file(name, Path.read_bytes)
+        return self._of_file(name, files.read_bytes)
 
     def sha256(self, name: str) -> str:
         return self._of_file(name, files.sha256)
@@ -112,7 +116,7 @@ class LocalPlace:
         """What `read` gives of a file; that there is none is the caller's concern."""
         try:
             with files.explaining(self.url):
-                return read(self.folder / name)
+                return read(self._path(name))
         except ReLopeError as error:
             if isinstance(error.__cause__, FileNotFoundError):
                 raise error.__cause__ from None
@@ -120,12 +124,12 @@ class LocalPlace:
 
     def names(self, prefix: str = "") -> list[str]:
         with files.explaining(self.url):
-            found = (self.folder / prefix).rglob("*")
+            found = self._path(prefix).rglob("*")
             names = (path.relative_to(self.folder).as_posix() for path in found if path.is_file())
             return sorted(name for name in names if not name.startswith(".") and "/." not in name)
 
     def write(self, name: str, data: bytes) -> None:
-        path = self.folder / name
+        path = self._path(name)
         with files.explaining(self.url):
             path.parent.mkdir(parents=True, exist_ok=True)
             files.write_bytes(path, data)
@@ -133,10 +137,10 @@ class LocalPlace:
     def create(self, name: str, data: bytes) -> None:
         with files.explaining(self.url):
             self.folder.mkdir(parents=True, exist_ok=True)
-            files.create_bytes(self.folder / name, data)
+            files.create_bytes(self._path(name), data)
 
     def delete(self, prefix: str) -> None:
-        path = self.folder / prefix
+        path = self._path(prefix)
         with files.explaining(self.url):
             if path.is_dir():
                 shutil.rmtree(path)
@@ -145,21 +149,22 @@ class LocalPlace:
 
     @contextlib.contextmanager
     def publishing(self, name: str, last: str) -> Iterator[Path]:
-        with files.explaining(self.url), files.publishing(self.folder / name) as scratch:
+        with files.explaining(self.url), files.publishing(self._path(name)) as scratch:
             yield scratch
             self.delete(name)  # a folder without a good `last` would be in the way
 
     @contextlib.contextmanager
     def local_copy(self, name: str) -> Iterator[Path]:
-        yield self.folder / name
+        yield self._path(name)
 
     def kvstore(self, name: str) -> dict[str, Any]:
-        return {"driver": "file", "path": f"{self.folder / name}/"}
+        return {"driver": "file", "path": f"{self._path(name)}/"}
 
     @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[Callable[[], None]]:
         with files.explaining(self.url):
             self.folder.mkdir(parents=True, exist_ok=True)
+            self._path(name)  # refuses what is no name
             held = lock_folder(self.folder, name)
         with held:
             yield lambda: None  # the kernel holds it as long as this process lives
