@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart paper test setup lint format types bench toy clean
+.PHONY: quickstart paper test fuzz setup lint format types bench toy clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/python -m experiments.run --config=quickstart.py
@@ -14,6 +14,10 @@ paper: $(VENV)/.installed
 
 test: lint types $(VENV)/.installed-dev
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+
+# Hostile stores, runs, adapters, tables, images and replies: the long round, FUZZ_SECONDS (120) for each kind.
+fuzz: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest tests/fuzz -m long
 
 setup: $(VENV)/.installed-dev
 

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from experiments.drawing import to_svg
 from experiments.figures import attention_overlay
+from extract.datasets.grouping import image_digest
 from extract.images import LeftOut, read_image
 from extract.text import shortened
 from relope_jax.metrics.intervals import Z_95
@@ -128,6 +129,8 @@ def _picture(sample: dict, on_image: np.ndarray) -> str:
     path = sample["images"][0]
     if not os.path.isfile(path):
         return f"<p>the image {html.escape(shortened(path))} is not on this machine</p>"
+    if image_digest(Path(path)) != sample["contents"][0]:  # a store from elsewhere may name any picture
+        return f"<p>{html.escape(shortened(path))} is not the image that the store was made of</p>"
     try:
         image = read_image(Path(path))
     except LeftOut as reason:

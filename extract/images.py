@@ -7,9 +7,9 @@ A picture is the file's first frame, turned as its EXIF orientation says, compos
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
-import stat
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,10 +20,17 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from extract.containers import png_has_orientation, png_is_whole
 from extract.pixels import as_rgb, orientation
 from extract.text import is_lfs_pointer, shortened
+from relope_jax import limits
 from relope_jax.errors import first_line
+from relope_jax.states.files import open_regular
 
 READING = 2  # in every store's identity; raise it when the same file gives other pixels
 MAX_PIXELS = 2**28 // 3  # 256 MiB as RGB; Pillow only warns here and raises at twice as many
+# Not EPS, which Pillow gives to Ghostscript, nor formats that plug-ins of other programs read.
+FORMATS = {
+    "PNG", "JPEG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "JPEG2000", "AVIF", "PPM", "TGA", "ICO", "ICNS", "PCX", "PSD",
+    "QOI", "SGI", "DDS",
+}  # fmt: skip
 SIZE_IN_HEADER = {"JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP"}  # the size of other formats may change when decoded
 
 
@@ -51,6 +58,7 @@ def read_image(path: Path) -> Image.Image:
 def decode_image(data: bytes, name: str = "image") -> Image.Image:
     """The picture in an encoded image, RGB, without its metadata; raises LeftOut, whose message has the name."""
     with _blaming(name):
+        _check_bytes(len(data))
         return _picture(io.BytesIO(data))
 
 
@@ -59,10 +67,8 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
     """A regular file; anything else could hang, as a pipe does. Raises LeftOut."""
     with contextlib.ExitStack() as stack:
         with _blaming(path):
-            mode = os.stat(path).st_mode
-            if not stat.S_ISREG(mode):
-                raise ValueError("a folder" if stat.S_ISDIR(mode) else "a device or a pipe, not a file")
-            file = stack.enter_context(open(path, "rb"))
+            file = stack.enter_context(open_regular(path))
+            _check_bytes(os.fstat(file.fileno()).st_size)
             head = file.read(64)
             file.seek(0)
             if not head:
@@ -98,9 +104,16 @@ def _picture(file: BinaryIO) -> Image.Image:
     return _decoded(image)
 
 
+@functools.cache
+def formats() -> list[str]:
+    """The formats of `FORMATS` that this build of Pillow reads, in Pillow's order."""
+    Image.init()
+    return [name for name in Image.OPEN if name in FORMATS]
+
+
 def _identified(file: BinaryIO) -> Image.Image:
     """The image, not decoded yet; raises ValueError when it is empty or a decompression bomb."""
-    image = Image.open(file)
+    image = Image.open(file, formats=formats())
     _check_size(image)
     return image
 
@@ -114,6 +127,11 @@ def _decoded(image: Image.Image) -> Image.Image:
         ImageFile.LOAD_TRUNCATED_IMAGES = torn
     _check_size(picture)  # some formats say it only now
     return picture
+
+
+def _check_bytes(size: int) -> None:
+    if size > limits.IMAGE.bytes:
+        raise ValueError(f"{size} bytes are above the limit that {limits.IMAGE.variable} sets")
 
 
 def _check_size(image: Image.Image) -> None:

@@ -87,7 +87,7 @@ def dataset_source(spec: DatasetSpec) -> dict[str, Any]:
     """
     dataset = get_dataset(spec.name)
     source = dataclasses.asdict(spec) | {"prompt_template": dataset.prompt_template}
-    del source["image_cache"]  # a place; it shapes nothing
+    del source["image_cache"], source["outside"]  # where images are; what they hold counts
     source["path"] = folder_name(spec.path) if spec.path else ""  # the digest below says what is there
     captions = Path(spec.captions)
     source["captions"] = sha256(captions) if captions.is_file() else captions.name

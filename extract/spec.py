@@ -68,6 +68,7 @@ class DatasetSpec:
       path: the "jsonl" file; a benchmark's folder or table (docs/datasets.md); empty reads a benchmark from the hub.
       benchmark_split: the published split of a benchmark to read from a folder or the hub; empty: its default one.
       revision: branch, tag or commit of a benchmark on the hub.
+      outside: whether images may lie outside of the data's own folder; leave it off for data that you did not make.
       image_cache: folder where images that are embedded in a benchmark's tables are unpacked, once.
       variant: what is done to every query: "noise:25", "jpeg:20", "blur:2", "caption", "question_only"; empty: nothing.
       captions: JSONL file for the variant "caption"; empty lets the small model describe the images itself.
@@ -82,6 +83,7 @@ class DatasetSpec:
     path: str = ""
     benchmark_split: str = ""
     revision: str = "main"
+    outside: bool = False
     image_cache: str = "data/images"
     variant: str = ""
     captions: str = ""

@@ -6,7 +6,9 @@ import codecs
 import re
 from pathlib import Path
 
+from relope_jax import limits
 from relope_jax.errors import ReLopeError
+from relope_jax.states.files import read_bytes
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 REPLACEMENT = "\ufffd"
@@ -19,10 +21,11 @@ def read_text(path: Path) -> str:
     """The text of a user's file: UTF-8, with or without a byte order mark, whatever the locale.
 
     Raises:
-      ReLopeError: the file cannot be read, is not UTF-8, or is a Git LFS pointer.
+      ReLopeError: the file cannot be read, is larger than `limits.TABLE`, is not UTF-8, or is a Git LFS pointer.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        # A line ends as Python's text files have it: \n, \r\n or \r.
+        text = re.sub("\r\n?", "\n", read_bytes(path, limits.TABLE).decode("utf-8-sig"))
     except OSError as error:
         raise ReLopeError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

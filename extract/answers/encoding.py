@@ -7,6 +7,7 @@ import io
 from PIL import Image
 
 from extract.containers import picture_alone
+from extract.images import formats
 
 OPAQUE = {"1", "L", "P", "RGB"}  # modes that every reader shows alike
 
@@ -36,7 +37,7 @@ def png(picture: Image.Image) -> bytes:
 def _shows(data: bytes, picture: Image.Image) -> bool:
     """Whether a reader that knows nothing of orientation, transparency or frames shows `picture`."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=formats()) as image:
             plain = image.mode in OPAQUE and not image.has_transparency_data
             return plain and image.size == picture.size and image.convert("RGB").tobytes() == picture.tobytes()
     except Exception:  # what was taken away was needed; Pillow raises many kinds

@@ -11,7 +11,12 @@ from extract.grading import choices as grading
 from extract.sample import Sample
 
 PUBLISHED = Published(
-    "aokvqa", hub="HuggingFaceM4/A-OKVQA", split="validation", tables=("aokvqa_v1p0_{split}.json",), needs_image=True
+    "aokvqa",
+    hub="HuggingFaceM4/A-OKVQA",
+    split="validation",
+    tables=("aokvqa_v1p0_{split}.json",),
+    needs_image=True,
+    beside=("../coco",),
 )
 CHOICE = "{letter}. {choice}"
 PROMPT = "{question}\n{choices}\nAnswer with the option's letter from the given choices directly."

@@ -7,6 +7,7 @@ import binascii
 import hashlib
 import os
 import re
+import stat
 import urllib.parse
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from extract.sample import Sample
 from extract.text import shortened
 from relope_jax.errors import ReLopeError
 from relope_jax.paths import local_path
+from relope_jax.states.files import write_bytes
 
 SUFFIXES = {
     b"\x89PNG\r\n\x1a\n": ".png",
@@ -118,17 +120,24 @@ def save_image(data: bytes, folder: Path, suffix: str) -> Path:
     folder = local_path(folder)
     path = folder / f"{hashlib.sha256(data).hexdigest()}{suffix}"
     try:
-        if not path.exists() or path.stat().st_size != len(data):  # absent, or torn by a power cut
+        if not _is_whole(path, len(data)):
             folder.mkdir(parents=True, exist_ok=True)
-            scratch = folder / f".{path.name}.{os.getpid()}"
-            scratch.write_bytes(data)
-            os.replace(scratch, path)
+            write_bytes(path, data)
     except OSError as error:
         raise ReLopeError(
             f"cannot unpack images to {folder}: {error.strerror}; name another folder with "
             "--config.dataset.image_cache=..."
         ) from error
     return path
+
+
+def _is_whole(path: Path, size: int) -> bool:
+    """Whether the file is there, as we wrote it: neither torn by a power cut, nor a link that somebody else made."""
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size == size
 
 
 def report_missing(samples: Sequence[Sample]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from extract.datasets.base import Dataset, lettered
+from extract.datasets.fence import Fence
 from extract.datasets.images import embedded_or_path, report_missing
 from extract.datasets.rows import Row, read_samples
 from extract.datasets.tables import json_lines
@@ -30,17 +31,18 @@ def load(spec: DatasetSpec) -> list[Sample]:
     path = Path(spec.path)
     if not spec.path or not path.is_file():
         raise ReLopeError(f"no such file '{spec.path}': name your data with --config.dataset.path=data.jsonl")
-    samples = read_samples(_rows(path, Path(spec.image_cache) / "jsonl"), _parse)
+    fence = Fence.around(path.parent, outside=spec.outside)
+    samples = read_samples(_rows(path, Path(spec.image_cache) / "jsonl", fence), _parse)
     if not samples:
         raise ReLopeError(f"{path} has no lines: write one JSON object a line")
     report_missing(samples)
     return samples
 
 
-def _rows(path: Path, cache: Path) -> Iterator[Row]:
+def _rows(path: Path, cache: Path, fence: Fence) -> Iterator[Row]:
     folder, table = path.parent, path.stem
     for number, (where, fields) in enumerate(json_lines(path)):
-        yield Row(where, fields, folder, cache, number, table=table)
+        yield Row(where, fields, folder, cache, number, table=table, fence=fence)
 
 
 def _parse(row: Row) -> Sample:

@@ -8,23 +8,32 @@ import re
 import unicodedata
 from pathlib import Path
 
+from extract.datasets.fence import Fence
 from extract.datasets.values import shown
 
 LONGEST, DEEPEST = 255, 4095  # characters that file systems take at most as a name, and as a path
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
-def find_file(folder: Path, name: str) -> Path:
+def find_file(folder: Path, name: str, fence: Fence) -> Path:
     r"""The file called `name` in `folder`; the path as it is named when there is none.
 
     The exact name counts first. Else `sub\x.png` is `sub/x.png`, and letters with accents match in either of Unicode's
     forms. Upper and lower case always count: x.png and X.png may be two images.
 
     Raises:
-      ValueError: an absolute path of Windows, or a text that is no path; the message goes after "the field is".
+      ValueError: an absolute path of Windows, a text that is no path, or a file outside of the fence; the message goes
+        after "the field is".
     """
+    path = _find(folder, name, fence)
+    if problem := fence.problem(path):
+        raise ValueError(f"{shown(name)}, {problem}")
+    return path
+
+
+def _find(folder: Path, name: str, fence: Fence) -> Path:
     path = folder / name
-    if os.path.exists(path):
+    if "\0" not in name and os.path.exists(path):
         return path
     if _DRIVE.match(name):
         raise ValueError(f"{shown(name)}, an absolute path of Windows: write it relative to the table")
@@ -33,7 +42,8 @@ def find_file(folder: Path, name: str) -> Path:
     longest = max(map(len, re.split(r"[\\/]", name)))
     if "\0" in name or len(name) > DEEPEST or longest > LONGEST:
         raise ValueError(f"{shown(name)}, neither a path nor an encoded image")
-    return path if name.isascii() or os.path.exists(path) else _recomposed(path)
+    as_named = name.isascii() or os.path.exists(path) or not fence.allows(path)
+    return path if as_named else _recomposed(path)
 
 
 def _recomposed(path: Path) -> Path:

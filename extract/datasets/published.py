@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from extract.datasets.fence import Fence
 from extract.datasets.hub import hub_rows
 from extract.datasets.images import report_missing
 from extract.datasets.rows import Row, read_samples
@@ -34,6 +35,7 @@ class Published:
       index: name of a file beside a table of several splits that lists the ids of each split.
       one_folder: whether the tables of one split lie in one folder.
       needs_image: whether every question is about an image; one whose row has none is left out.
+      beside: folders of the benchmark's images, relative to that of its tables, that may lie outside of it.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Published:
     index: str = ""
     one_folder: bool = True
     needs_image: bool = False
+    beside: tuple[str, ...] = ()
 
     def split_of(self, spec: DatasetSpec) -> str:
         """The published split to read."""
@@ -73,7 +76,17 @@ class Published:
         cache = Path(spec.image_cache) / self.name
         found = self._in_files(spec) if spec.path else hub_rows(self.name, self.hub, spec.revision, spellings(split))
         for number, (where, file, fields) in enumerate(found):
-            yield Row(where, fields, file.parent, cache, number, split, file.stem)
+            yield Row(where, fields, file.parent, cache, number, split, file.stem, self._fence(spec, file))
+
+    def _fence(self, spec: DatasetSpec, file: Path) -> Fence:
+        """The folders that a row of `file` may name files in."""
+        if Path(spec.path).is_dir():
+            folder = Path(spec.path)
+        else:  # a table that was named by itself: its folder, or its repository's where that has it in a folder
+            depth = max((pattern.count("/") for pattern in self.tables if file.match(_any_split(pattern))), default=0)
+            folder = file.absolute().parents[depth]
+        beside = (file.parent / path for path in self.beside)
+        return Fence.around(folder, *beside, outside=spec.outside)
 
     def _in_files(self, spec: DatasetSpec) -> Iterator[tuple[str, Path, dict[str, Any]]]:
         files = self.files(spec)
@@ -99,6 +112,7 @@ class Published:
           ReLopeError: there is no such file or folder, no table of the split in it, or only a part of them.
         """
         if found := self._found(spec):
+            self._require_inside(spec, found)
             if found == [Path(spec.path)]:
                 report_single(found[0])
             else:
@@ -117,6 +131,13 @@ class Published:
         files = [file for file in self._found(spec) if file.is_file()]
         return [*files, *sorted({index for file in files if (index := self._index(file))})]
 
+    def _require_inside(self, spec: DatasetSpec, files: list[Path]) -> None:
+        """Raise ReLopeError when a table below the folder that the user named, or its index, leads out of it."""
+        fence = _tables_fence(spec)
+        indices = filter(None, map(self._index, files))
+        for file in (*(file for file in files if file != Path(spec.path)), *indices):
+            fence.require(file)
+
     def _found(self, spec: DatasetSpec) -> list[Path]:
         if not spec.path:
             return []
@@ -125,7 +146,7 @@ class Published:
             return [path]
         for split in spellings(self.split_of(spec)):
             patterns = [pattern.format(split=split) for pattern in (*self.tables, *ANYWHERE)]
-            if found := tables_below(path, patterns, split):
+            if found := tables_below(path, patterns, split, _tables_fence(spec)):
                 return found
         return []
 
@@ -144,6 +165,16 @@ class Published:
         if not all(isinstance(names, list) for names in listed):
             raise ReLopeError(f"{index} is no object of ids by split: '{split}' is {shown(listed[0])}")
         return {text_of(name) or "" for names in listed for name in names}
+
+
+def _tables_fence(spec: DatasetSpec) -> Fence:
+    """Where tables, and indices next to them, may be."""
+    path = Path(spec.path)
+    return Fence.around(path if path.is_dir() else path.parent, outside=spec.outside)
+
+
+def _any_split(pattern: str) -> str:
+    return pattern.format(split="*")
 
 
 def spellings(split: str) -> tuple[str, ...]:

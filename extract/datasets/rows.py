@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from extract.datasets.fence import Fence
 from extract.datasets.images import embedded_or_path, save_embedded
 from extract.datasets.names import find_file
 from extract.datasets.values import plain, shown, text_of
@@ -29,6 +30,7 @@ class Row:
       number: its position in the whole split, from 0.
       split: the published split that is being read.
       table: name of the file, without its suffix.
+      fence: the folders that files named by the row may be in.
     """
 
     where: str
@@ -38,6 +40,7 @@ class Row:
     number: int = 0
     split: str = ""
     table: str = ""
+    fence: Fence = dataclasses.field(default_factory=Fence)  # an empty one allows no file
 
     def bad(self, problem: str) -> ReLopeError:
         """An error that names the row."""
@@ -153,13 +156,17 @@ class Row:
         return next((folder for folder in (self.folder / root for root in roots) if folder.is_dir()), None)
 
     def find(self, name: str, *roots: str, field: str = "image") -> Path:
-        """The path of a file below `root(*roots)`, or where the table is."""
+        """The path of a file below `root(*roots)`, or where the table is; it need not exist.
+
+        Raises:
+          ReLopeError: it is no path, or lies outside of the data set's folder.
+        """
         root = self.root(*roots) if roots else self.folder
         if root is None:
             looked_for = shortened(" or ".join(str(self.folder / root) for root in roots), 200)
             raise self.bad(f"no folder of images {looked_for}: put the benchmark's images there")
         try:
-            return find_file(root, name)
+            return find_file(root, name, self.fence)
         except ValueError as error:
             raise self.bad(f"'{field}' is {error}") from error
 

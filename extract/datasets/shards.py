@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from extract.datasets.fence import Fence
 from extract.text import shortened
 from relope_jax.errors import ReLopeError
 
@@ -15,17 +16,20 @@ _SHARD = re.compile(r"(?P<split>.*?)-?(?P<index>\d+)-of-(?P<count>\d+)(?:[-_.].*
 _NUMBERED = re.compile(r"\d{4,}")  # 0000.parquet, 0001.parquet: as the hub converts tables
 
 
-def tables_below(folder: Path, patterns: Sequence[str], split: str) -> list[Path]:
+def tables_below(folder: Path, patterns: Sequence[str], split: str, fence: Fence) -> list[Path]:
     """What the first pattern with any match finds, sorted; broken links too.
 
     Args:
       patterns: relative to `folder`; one that starts with `**/` is looked for in all folders below it, those behind
         links too, hidden ones not.
+
+    Raises:
+      ReLopeError: a folder in which tables are looked for is a link out of the fence.
     """
     below: list[Path] | None = None
     for pattern in patterns:
         if pattern.startswith("**/"):
-            below = list(_walk(folder)) if below is None else below
+            below = list(_walk(folder, fence)) if below is None else below
             found = [path for path in below if path.match(pattern[3:])]
         else:  # glob finds no broken link by its full name
             found = list(folder.glob(pattern)) or [path for path in (folder / pattern,) if path.is_symlink()]
@@ -34,7 +38,7 @@ def tables_below(folder: Path, patterns: Sequence[str], split: str) -> list[Path
     return []
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: Path, fence: Fence) -> Iterator[Path]:
     """Everything below a folder that is no folder, or called like a table; folders that links lead to once."""
     seen = set()
     for top, folders, files in os.walk(folder, followlinks=True):
@@ -45,6 +49,8 @@ def _walk(folder: Path) -> Iterator[Path]:
         seen.add((status.st_dev, status.st_ino))
         yield from (Path(top, name) for name in [*files, *(name for name in folders if name.endswith(".parquet"))])
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in folders:  # one that is passed over in silence may hold a part of the split
+            fence.require(Path(top, name))
 
 
 def _is_of_another_split(path: Path, split: str) -> bool:

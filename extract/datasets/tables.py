@@ -13,7 +13,9 @@ import pyarrow.parquet as pq
 
 from extract.datasets.rows import plain_fields
 from extract.text import is_lfs_pointer, read_text, shortened
+from relope_jax import limits
 from relope_jax.errors import ReLopeError, first_line
+from relope_jax.states.files import open_regular
 
 BATCH = 16  # Parquet rows held at a time: a row may carry megabytes of images
 BUFFER = 1 << 20  # bytes read at a time
@@ -66,6 +68,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def _parsed(text: str, where: str) -> Any:
+    limits.JSON.require(len(text), where)
     try:
         return _DECODER.decode(text)
     except _Twice as error:
@@ -105,7 +108,7 @@ def _parquet(path: Path) -> Iterator[dict[str, Any]]:
 
 def _is_pointer(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return is_lfs_pointer(file.read(64))
     except OSError:
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from experiments import overlays
 from experiments.overlays import Attention, Overlay, attention_overlays, choose, to_html
+from extract.datasets.grouping import image_digest
 
 LENGTH = 10  # tokens a prompt
 N = 40
@@ -23,6 +25,7 @@ def made(image: str | None):
     samples = pa.table({
         "sample_id": [f"s{i}" for i in range(N)], "question": ["<script>alert(1)</script> " + "long " * 400] * N,
         "answer": ["a"] * N, "response": ["<b>r</b>"] * N, "images": [[image] if image else []] * N,
+        "contents": [[image_digest(Path(image))] if image else ["q"]] * N,
         "image_start": [2] * N, "image_tokens": [tokens] * N, "grid_height": [2 if image else 0] * N,
         "grid_width": [2 if image else 0] * N, "n_tokens": [LENGTH] * N,
     })  # fmt: skip
@@ -89,15 +92,29 @@ def test_the_picture_is_the_one_that_the_model_saw(tmp_path):  # C16 and C14
     exif[0x0112] = 6
     Image.new("RGB", (120, 60), "red").save(path, exif=exif)
     (tmp_path / "torn.jpg").write_bytes(path.read_bytes()[:300])
-    sample = {"images": [str(path)], "grid_height": 2, "grid_width": 2}
-    turned = overlays._picture(sample, np.ones(4))
+    turned = picture(path)
     Image.new("RGB", (60, 120), "red").save(tmp_path / "upright.png")
-    upright = overlays._picture(sample | {"images": [str(tmp_path / "upright.png")]}, np.ones(4))
+    upright = picture(tmp_path / "upright.png")
     Image.new("RGB", (120, 60), "red").save(tmp_path / "flat.png")
-    flat = overlays._picture(sample | {"images": [str(tmp_path / "flat.png")]}, np.ones(4))
+    flat = picture(tmp_path / "flat.png")
     assert sizes_of_images(turned) == sizes_of_images(upright) != sizes_of_images(flat)
-    torn = overlays._picture(sample | {"images": [str(tmp_path / "torn.jpg")]}, np.ones(4))
+    torn = picture(tmp_path / "torn.jpg")
     assert torn.startswith("<p>unreadable image ")
+
+
+def test_a_picture_that_the_store_was_not_made_of_is_not_shown(tmp_path):
+    """A report is passed on, and a store from elsewhere may name any file of its reader."""
+    path = tmp_path / "private.png"
+    Image.new("RGB", (3, 3), "red").save(path)
+    assert picture(path).count("<svg") == 1
+    refused = picture(path, contents="0" * 64)
+    assert refused == f"<p>{path} is not the image that the store was made of</p>"
+    assert "is not on this machine" in picture(Path("/dev/zero"), contents="0" * 64)
+
+
+def picture(path: Path, contents: str | None = None) -> str:
+    sample = {"images": [str(path)], "contents": [contents or image_digest(path)], "grid_height": 2, "grid_width": 2}
+    return overlays._picture(sample, np.ones(4))
 
 
 def sizes_of_images(svg: str) -> list[tuple[str, ...]]:

@@ -10,6 +10,7 @@ import unicodedata
 import pyarrow as pa
 import pytest
 
+from extract.datasets.fence import Fence
 from extract.datasets.images import embedded_or_path
 from extract.datasets.names import find_file
 from extract.images import LeftOut, read_image
@@ -80,14 +81,14 @@ def test_the_exact_name_goes_before_another_form(tmp_path):
     (tmp_path / composed).write_bytes(picture(1))
     (tmp_path / decomposed).write_bytes(picture(2))
     for name, shade in ((composed, 1), (decomposed, 2)):
-        assert find_file(tmp_path, name).read_bytes() == picture(shade)
+        assert find_file(tmp_path, name, Fence.around(tmp_path)).read_bytes() == picture(shade)
 
 
 def test_a_file_that_appears_later_is_found(tmp_path):
-    assert not find_file(tmp_path, "\u00e9.png").exists()
+    assert not find_file(tmp_path, "\u00e9.png", Fence.around(tmp_path)).exists()
     (tmp_path / "e\u0301.png").write_bytes(b"x")
     os.utime(tmp_path, ns=(0, 0))
-    assert find_file(tmp_path, "\u00e9.png").exists()
+    assert find_file(tmp_path, "\u00e9.png", Fence.around(tmp_path)).exists()
 
 
 @pytest.mark.parametrize("name", ["sub\\x.png", ".\\sub\\x.png", "sub/x.png", "sub\\..\\sub\\x.png", "sub\\\\x.png"])
@@ -101,7 +102,7 @@ def test_windows_separators(tmp_path, name):  # C12
 
 def test_a_name_with_a_backslash_that_exists_is_that_file(tmp_path):
     (tmp_path / "sub\\x.png").write_bytes(picture(2))
-    assert find_file(tmp_path, "sub\\x.png").read_bytes() == picture(2)
+    assert find_file(tmp_path, "sub\\x.png", Fence.around(tmp_path)).read_bytes() == picture(2)
 
 
 @pytest.mark.parametrize("name", ["C:\\photos\\x.png", "d:/photos/x.png", "\\\\server\\share\\x.png"])
@@ -283,7 +284,16 @@ def test_missing_image_files_are_counted_when_the_table_is_read(tmp_path, capsys
 
 def test_groups_of_odd_files_are_formed_without_hanging(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
-    samples = jsonl(tmp_path, ASKED | {"image": "pipe.png"}, ASKED | {"image": "/dev/zero"}, ASKED | {"image": "."})
+    samples = load(
+        "jsonl",
+        lines(
+            tmp_path / "data.jsonl",
+            ASKED | {"image": "pipe.png"},
+            ASKED | {"image": "/dev/zero"},
+            ASKED | {"image": "."},
+        ),
+        outside=True,
+    )
     assert len({sample.group for sample in draw(samples, DatasetSpec())}) == 3
 
 

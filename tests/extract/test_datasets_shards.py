@@ -100,10 +100,13 @@ def test_links_to_files_and_folders_are_followed(tmp_path):
     (tmp_path / "set").mkdir()
     (tmp_path / "set/data").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere/loop").symlink_to(tmp_path / "elsewhere")
-    assert len(load("chartqa", tmp_path / "set")) == 2
+    assert len(load("chartqa", tmp_path / "set", outside=True)) == 2
     (tmp_path / "linked").mkdir()
     (tmp_path / "linked/test.parquet").symlink_to(tmp_path / "elsewhere/test-00000-of-00001.parquet")
-    assert len(load("chartqa", tmp_path / "linked")) == 2
+    assert len(load("chartqa", tmp_path / "linked", outside=True)) == 2
+    for folder in ("set", "linked"):
+        with pytest.raises(ReLopeError, match=r"outside of the data set's folder .* --config\.dataset\.outside=true"):
+            load("chartqa", tmp_path / folder)
 
 
 def test_a_subject_behind_a_link_is_not_passed_over(tmp_path):
@@ -112,7 +115,10 @@ def test_a_subject_behind_a_link_is_not_passed_over(tmp_path):
         path = tmp_path / subject / "validation-00000-of-00001.parquet"
         parquet(path, [mmmu_row(id=subject)], **columns)
     (tmp_path / "mmmu/Math").symlink_to(tmp_path / "disk2/Math")
-    assert [sample.sample_id for sample in load("mmmu", tmp_path / "mmmu")] == ["mmmu/Art", "disk2/Math"]
+    samples = load("mmmu", tmp_path / "mmmu", outside=True)
+    assert [sample.sample_id for sample in samples] == ["mmmu/Art", "disk2/Math"]
+    with pytest.raises(ReLopeError, match=r"mmmu/Math is outside of the data set's folder"):
+        load("mmmu", tmp_path / "mmmu")
 
 
 def test_hidden_folders_are_not_read(tmp_path):

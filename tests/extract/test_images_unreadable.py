@@ -102,7 +102,7 @@ def test_what_is_no_image_file_is_refused_without_hanging(tmp_path):
     expected = {
         tmp_path / "pipe": "a device or a pipe",
         Path("/dev/zero"): "a device or a pipe",
-        tmp_path: "a folder",
+        tmp_path: "Is a directory",
         tmp_path / "empty.png": "the file is empty",
         tmp_path / "page.jpg": "in no format that Pillow reads",
         tmp_path / "pointer.png": "a Git LFS pointer.*git lfs pull",

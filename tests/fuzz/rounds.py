@@ -1,0 +1,34 @@
+"""How often something hostile is made up: a short round, always the same, in every test run; a long one, `make fuzz`.
+
+The environment variable FUZZ_SECONDS bounds the long round of each test; it is 120 by default.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+SHORT, LONG = 40, 100_000
+ROUNDS = [pytest.param(SHORT, id="short"), pytest.param(LONG, id="long", marks=pytest.mark.long)]
+
+
+def repeated(attempt: Callable[[random.Random], None], examples: int) -> None:
+    """Call `attempt` so often, with choices that hypothesis makes and repeats when one fails."""
+    end = time.monotonic() + float(os.environ.get("FUZZ_SECONDS", "120"))
+
+    @settings(
+        max_examples=examples, deadline=None, derandomize=examples == SHORT, database=None,
+        suppress_health_check=list(HealthCheck), print_blob=True,
+    )  # fmt: skip
+    @given(st.integers(0, 2**64 - 1))
+    def run(seed: int) -> None:
+        if examples == SHORT or time.monotonic() < end:
+            attempt(random.Random(seed))
+
+    run()

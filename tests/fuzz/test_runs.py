@@ -1,0 +1,103 @@
+"""Runs from strangers: whatever was changed in one, reading it costs a line at most."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.calibrate import prices_of
+from experiments.calibration import calibrate, splits_of
+from experiments.calibration_words import Request
+from relope_jax.data import load_router_data
+from relope_jax.methods import METHODS
+from relope_jax.metrics.cost import Reading
+from relope_jax.models.params import save_block
+from relope_jax.run import BLOCK, CHECKPOINTS, CONFIG, Run
+from relope_jax.states.ragged import TokenStates
+from relope_jax.states.store import Store
+from relope_jax.training.checkpoints import save_router
+from relope_jax.training.feed import open_feed
+from relope_jax.training.fit import fit
+from relope_jax.training.members import Member
+from relope_jax.training.spec import TrainSpec
+from tests.experiments.made_runs import made_run
+from tests.fuzz.mutations import fresh_copy, mutate_file
+from tests.fuzz.rounds import ROUNDS, repeated
+from tests.fuzz.subjects import refusable
+from tests.fuzz.watch import make_canary, watched
+from tests.relope_jax.training.small import SPECS, write_small_store
+
+REPORTED = 0.05  # share of the runs that are also reported: a report draws for seconds
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """A run with three trained methods, and its store."""
+    folder = tmp_path_factory.mktemp("whole")
+    store = write_small_store(folder / "store", parts=2, part_size=24)
+    data, run = load_router_data(store), made_run(folder / "run", list(SPECS))
+    for name, spec in SPECS.items():
+        members = [Member(spec, TrainSpec(batch_size=16, epochs=1, patience=1), seed) for seed in (0, 1)]
+        fitted = fit(METHODS[name], members, data, open_feed(data), lambda record: None)
+        save_router(run.path / CHECKPOINTS / name, METHODS[name], members, fitted)
+    save_block(run.path / BLOCK, store.block)
+    record = run.record
+    record["config"] |= {"train": {"epochs": 1}, "extract": {"layer": 2}, "model": {"name": "m"}}
+    record["store"] = {"path": str(folder / "store"), "manifest_sha256": store.digest, "digests": [store.digest]}
+    (run.path / CONFIG).write_text(json.dumps(record))
+    assert use_run(run.path, few(store)) == []  # also compiles
+    return folder
+
+
+def few(store: Store) -> TokenStates:
+    return store.states(np.arange(5))
+
+
+def use_run(path: Path, states: TokenStates) -> list[str]:
+    """Read a run in every way there is, each of which may be refused; what was refused."""
+    opened = refusable(lambda: Run(path))
+    if not opened.done:
+        return [opened.line]
+    return [line for act in _readings(opened.result, states) if (line := refusable(act).line)]
+
+
+def _readings(run: Run, states: TokenStates) -> list[Callable[[], object]]:
+    request = Request("relope", 0, 0.6, target_accuracy=None, budget=None, deferral=0.9)
+    out = run.path.parent / "exported"
+
+    def export() -> None:
+        shutil.rmtree(out, ignore_errors=True)
+        run.restore("relope").export_peft(out)
+
+    return [
+        *(lambda name=name: getattr(run, name) for name in
+          ("config", "results", "summary", "metrics", "scores", "samples", "store", "block")),
+        *(lambda name=name: run.restore(name, 1)(states) for name in SPECS),
+        lambda: run.restore("attention_probe").attention(states),
+        export,
+        lambda: splits_of(run, request, prices_of(run), Reading("query")),
+        lambda: calibrate(run, request, splits_of(run, request, prices_of(run), Reading("query"))),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("examples", ROUNDS)
+def test_a_changed_run_costs_a_line(whole, tmp_path, examples):
+    outside, states = make_canary(tmp_path), few(Store(whole / "store"))
+
+    def attempt(rng: random.Random) -> None:
+        path = tmp_path / "inside" / "runs" / "run"
+        fresh_copy(whole / "run", path)
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        for file in rng.sample(files, rng.choice([1, 1, 2])):
+            if file.is_file():
+                mutate_file(file, rng, outside)
+        with watched(outside):
+            use_run(path, states)
+
+    repeated(attempt, examples)
