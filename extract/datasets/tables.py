@@ -1,4 +1,4 @@
-"""Rows of a table in JSONL, JSON or Parquet; Parquet is read as a stream."""
+"""Rows of a table in JSONL, JSON or Parquet, within limits; Parquet is read as a stream."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from relope_jax.errors import ReLopeError, first_line
 from relope_jax.states.files import open_regular
 
 BATCH = 16  # Parquet rows held at a time: a row may carry megabytes of images
+ROW = 1000  # bytes that a row takes as Python objects, besides its columns
 BUFFER = 1 << 20  # bytes read at a time
 
 
@@ -99,11 +100,23 @@ def _parquet(path: Path) -> Iterator[dict[str, Any]]:
             names = file.schema_arrow.names
             if len({*names}) < len(names):
                 raise ReLopeError(f"{path} has several columns of one name: {shortened(', '.join(names), 150)}")
-            for batch in file.iter_batches(batch_size=BATCH):
+            size = 0
+            for batch in file.iter_batches(batch_size=_batch_rows(file.metadata, path)):
+                size += batch.nbytes + ROW * len(batch)
+                limits.TABLE.require(size, path)
                 yield from batch.to_pylist()
-    except (OSError, ValueError, pa.ArrowException) as error:  # ValueError: text that is not UTF-8, dates out of range
+    except (OSError, ValueError, TypeError, OverflowError, pa.ArrowException) as error:  # also of dates and texts
         problem = "it is a Git LFS pointer" if _is_pointer(path) else shortened(first_line(error), 150)
         raise ReLopeError(f"{path} is not readable as Parquet: {problem}; download it again") from error
+
+
+def _batch_rows(metadata: pq.FileMetaData, path: Path) -> int:
+    """How many rows may be held at a time: one text that is stored once may stand in all of them."""
+    groups = (metadata.row_group(i) for i in range(metadata.num_row_groups))
+    sizes = [group.column(i).total_uncompressed_size for group in groups for i in range(metadata.num_columns)]
+    largest = max(sizes, default=0)
+    limits.TABLE.require(largest, path)
+    return max(1, min(BATCH, limits.TABLE.bytes // max(largest, 1)))
 
 
 def _is_pointer(path: Path) -> bool:
