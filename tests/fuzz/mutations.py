@@ -127,7 +127,7 @@ def mutate_table(table: pa.Table, rng: random.Random, outside: Path) -> pa.Table
         column = pa.array([hostile_text(rng, outside) for _ in range(len(table))])
         return table.set_column(at, names[at], column)
     kind = rng.choice([pa.int64(), pa.float64(), pa.bool_(), pa.list_(pa.int64()), pa.timestamp("s")])
-    values = [rng.choice([None, -1, 0, 7, 2**31, 2**62]) for _ in range(len(table))]
+    values = [rng.choice([None, -1, 0, 7, 2**31, 2**53]) for _ in range(len(table))]
     column = pa.array(values, pa.int64())
     if pa.types.is_list(kind):
         column = pa.array([[value] for value in values], kind)
