@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from transformers import StoppingCriteria, StoppingCriteriaList
+from transformers import LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
 from extract.backbone import Backbone
-from extract.decoding import GREEDY, SAMPLED, end_tokens, only, plain_config
+from extract.decoding import GREEDY, end_tokens, only, plain_config
+from extract.draws import Draws
 from extract.prompts import build_inputs
 from extract.shared_prefill import SharedPrefill
 from relope_jax.errors import ReLopeError, require_range
@@ -31,13 +32,13 @@ class Sampling:
     Attributes:
       temperature: divides the logits; above 0.
       top_p: draw from the smallest set of tokens whose probability reaches it; 1 keeps all.
-      seed: the same seed, batch and device give the same answers, whatever was drawn before. Rows of a batch differ
-        by themselves; for batches to differ derive it from what is in them: `stable_seed(seed, *sample_ids)`.
+      seeds: one for each prompt of the batch. What is drawn for a prompt follows from its seed and its own logits,
+        whatever else is in the batch or was drawn before: derive it from the prompt, `stable_seed(seed, sample_id)`.
     """
 
+    seeds: tuple[int, ...]
     temperature: float = 1.0
     top_p: float = 1.0
-    seed: int = 0
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < float("inf"):
@@ -94,13 +95,18 @@ def generate(
     Nothing of size steps * vocabulary is kept, and the model is left without hooks. Calls with the same `inputs` and
     `shared`, one after another, compute the prompts once.
     """
-    options = GREEDY
+    config, recorder = plain_config(backbone, max_new_tokens, **GREEDY), _Recorder(backbone, shared)
+    processors = LogitsProcessorList()  # none: the greedy choice
     if sampling:
-        options = SAMPLED | {"temperature": float(sampling.temperature), "top_p": float(sampling.top_p)}
-    config, recorder = plain_config(backbone, max_new_tokens, **options), _Recorder(backbone, shared)
-    with torch.inference_mode(), _seeded(sampling, backbone.device), only(backbone.model, config), recorder:
+        if len(sampling.seeds) != len(inputs["input_ids"]):
+            raise ValueError(f"{len(sampling.seeds)} seeds for {len(inputs['input_ids'])} prompts")
+        processors.append(Draws(sampling.temperature, sampling.top_p, sampling.seeds))
+    with torch.inference_mode(), only(backbone.model, config), recorder:
         output = backbone.model.generate(
-            **inputs, generation_config=config, stopping_criteria=StoppingCriteriaList([recorder])
+            **inputs,
+            generation_config=config,
+            logits_processor=processors,
+            stopping_criteria=StoppingCriteriaList([recorder]),
         )
     return recorder.generated(output[:, inputs["input_ids"].shape[1] :])
 
@@ -122,18 +128,6 @@ def caption_images(
 def stable_seed(*parts: object) -> int:
     """A 63-bit seed that depends on every part and its order, the same in every process."""
     return random.Random(repr(parts)).getrandbits(63)
-
-
-@contextlib.contextmanager
-def _seeded(sampling: Sampling | None, device: torch.device) -> Iterator[None]:
-    """Random numbers that follow from the seed alone; the caller's go on afterwards as if nothing was drawn."""
-    if sampling is None:
-        yield
-        return
-    devices = [] if device.type == "cpu" else [device.index or 0]
-    with torch.random.fork_rng(devices, device_type=device.type):
-        torch.manual_seed(sampling.seed)
-        yield
 
 
 class _Recorder(StoppingCriteria):
