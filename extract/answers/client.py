@@ -23,7 +23,7 @@ LARGEST_REPLY = Limit("RELOPE_MAX_REPLY_MB", 16)  # one reply; in memory it take
 # All headers that a server is sent; OpenAI's own also get what the client reads from OPENAI_* variables.
 SENT = {
     "host", "accept", "accept-encoding", "connection", "user-agent", "content-type", "content-length",
-    "authorization", "api-key",
+    "authorization", "api-key", "x-stainless-raw-response",  # the last says how the client reads the reply
 }  # fmt: skip
 # A server on this machine is never asked through a proxy.
 LOOPBACK = {f"all://{host}": None for host in ("localhost", "127.0.0.1", "[::1]")}

@@ -120,9 +120,9 @@ def collect(questions: Questions, endpoint: Endpoint, cache: Cache, collected: C
         everything = (request for question in questions(None) for request in requests_for(question, spec))
         outcomes = _outcomes(pool, everything, lambda request: _answer(request, endpoint, cache, spec.retries), spec)
         if row := _take_in(outcomes, failed, collected, bar):
-            reason = list(failed.values())[-1]
+            (last, _, _), reason = list(failed.items())[-1]
             raise ReLopeError(
-                f"{row} questions in a row got no answer, the last: {shortened(reason)}: {ADVICE}; "
+                f"{row} questions in a row got no answer, the last, {last}: {shortened(reason)}: {ADVICE}; "
                 "what was answered is kept, the same command continues from there"
             )
         if failed and collected.responses:
@@ -187,8 +187,7 @@ def _take_in(outcomes: Iterator[Outcome], failed: dict[Key, NoAnswer], collected
         try:
             response, fresh = future.result()
         except NoAnswer as reason:
-            failed.pop(request.identity, None)
-            failed[request.identity] = reason  # as the last one
+            failed.setdefault(request.identity, reason)  # of the first round, which had more tries
             row.add(sample_id)
             limited |= {sample_id} if isinstance(reason, RateLimited) else set()
             if len(row) > 2 * collected.spec.concurrency + FEW or len(limited) > collected.spec.concurrency:

@@ -43,6 +43,8 @@ def settings_of(spec: AnswerSpec, source: str, variant: str) -> dict[str, Any]:
 
 def refuse_other_settings(place: Place, name: str, settings: dict[str, Any]) -> None:
     """Raise ReLopeError when answers of that name were asked for with other settings."""
+    if not place.exists(sidecar_name(name)):
+        return
     try:
         record = read_sidecar(place, name)
     except (FileNotFoundError, ValueError):

@@ -200,7 +200,7 @@ def test_a_damaged_table_is_told_before_anything_is_trained(finished, config, tm
     """Even where no method reads it: its tokens are counted at the end."""
     folder = tmp_path / "store"
     shutil.copytree(config.store, folder)
-    path = folder / "answers" / "confidence.parquet"
+    (path,) = (folder / "answers").glob("confidence-*.parquet")
     path.write_bytes(path.read_bytes()[:-5])
     inputs = Inputs(Store(folder))
     with pytest.raises(ReLopeError, match=r"'confidence' of .* are damaged"):

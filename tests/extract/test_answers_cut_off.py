@@ -45,7 +45,7 @@ def plan(toy, tmp_path_factory):
     return plan
 
 
-@pytest.mark.parametrize("sampling", [None, Sampling(seed=1)])
+@pytest.mark.parametrize("sampling", [None, Sampling(seeds=(1, 2))])
 def test_an_end_token_that_is_the_last_allowed_one_is_an_end(llava, monkeypatch, sampling):
     inputs = build_inputs(llava, QUERIES)
     drawn, original = [], llava.model.generate

@@ -82,7 +82,9 @@ def test_greedy_answers_are_the_argmax_of_every_forward_pass(llava):
         np.testing.assert_allclose(answer.token_logprobs, log_probs, atol=1e-4)
 
 
-@pytest.mark.parametrize("sampling", [None, Sampling(temperature=1.3, top_p=0.9, seed=4)], ids=["greedy", "sampled"])
+@pytest.mark.parametrize(
+    "sampling", [None, Sampling(tuple(range(len(QUERIES))), temperature=1.3, top_p=0.9)], ids=["greedy", "sampled"]
+)
 @pytest.mark.parametrize(
     "field",
     [*HOSTILE, "suppress_tokens", "begin_suppress_tokens", "bad_words_ids", "sequence_bias", "all of them"],
