@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 import secrets
+import socket
 import sqlite3
 import threading
 import time
@@ -15,7 +18,7 @@ from relope_jax.errors import ReLopeError, first_line
 from relope_jax.paths import local_path
 
 BUSY_SECONDS = 60  # how long a write waits for another process that shares the file
-CLAIM_SECONDS = 60.0  # after which a claim belongs to a process that was killed
+CLAIM_SECONDS = 30.0  # after which a claim that was not renewed belongs to nobody
 POLL_SECONDS = 0.2  # between two looks for what somebody else is asking
 LARGEST_ENTRY = 64 << 20  # bytes
 # The only things that a cache file holds, word for word: no view, trigger or default of somebody else is ever run.
@@ -34,7 +37,8 @@ class Cache:
     """Responses by key in one SQLite file, each committed on arrival; processes and threads may share it.
 
     Whoever asks for a response claims its key first (`take`), so that nobody else asks for it at the same time. Claims
-    are renewed in the background as long as the process lives; those of a killed one run out after `CLAIM_SECONDS`.
+    are renewed in the background as long as the process lives; those of a killed one end at once for processes of the
+    same machine, and after `CLAIM_SECONDS` for others.
 
     Raises:
       ReLopeError: the file cannot be used, or holds anything but a cache.
@@ -43,7 +47,7 @@ class Cache:
     def __init__(self, path: str | Path):
         self.path = local_path(path)
         self._lock = threading.Lock()
-        self._owner = secrets.token_hex(8)
+        self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(8)}"
         self._closed = threading.Event()
         self._renewing: threading.Thread | None = None
         with self._one_line_errors():
@@ -122,6 +126,9 @@ class Cache:
         if not keys:
             return set()
         with self._transaction():
+            owners = self._rows.execute("SELECT DISTINCT owner FROM claims LIMIT 1000").fetchall()
+            gone = [(str(owner, "utf-8"),) for (owner,) in owners if _is_gone(owner)]
+            self._rows.executemany("DELETE FROM claims WHERE owner = ?", gone)
             times = time.time(), CLAIM_SECONDS
             mine = {key for key in keys if self._rows.execute(_CLAIM, (key, self._owner, *times)).rowcount == 1}
         if self._renewing is None:
@@ -175,3 +182,17 @@ class Cache:
                 f"cannot use the answer cache {self.path}: {first_line(error)}; "
                 "name another file on a local disk with --config.answers.cache=..."
             ) from error
+
+
+def _is_gone(owner: object) -> bool:
+    """Whether the owner of a claim was a process of this machine that has ended."""
+    parts = re.fullmatch(rb"(.+):([1-9][0-9]{0,8}):[0-9a-f]{16}", owner) if isinstance(owner, bytes) else None
+    if parts is None or parts[1] != socket.gethostname().encode():
+        return False
+    try:
+        os.kill(int(parts[2]), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # somebody else's process
+        return False
+    return False
