@@ -104,7 +104,7 @@ class Cache:
         Returns:
           What the cache holds: an answer that was there first stays.
         """
-        with self._transaction():
+        with self._transaction(durable=True):
             self._rows.execute("INSERT OR IGNORE INTO responses VALUES (?, ?)", (key, response.dump()))
             self._rows.execute("DELETE FROM claims WHERE key = ? AND owner = ?", (key, self._owner))
             if held := self._read(key):
@@ -162,8 +162,10 @@ class Cache:
             self._rows.execute(sql.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS"))
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _transaction(self, *, durable: bool = False) -> Iterator[None]:
+        """Changes that others see together; `durable` ones also outlast a loss of power, which claims need not."""
         with self._lock, self._one_line_errors():
+            self._rows.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._rows.execute("BEGIN IMMEDIATE")
             try:
                 yield

@@ -148,8 +148,9 @@ def _answer(request: Request, endpoint: Endpoint, cache: Cache, retries: int) ->
         if mine:
             try:
                 return cache.put(key, endpoint.ask(request, retries)), True
-            finally:
+            except BaseException:
                 cache.release(mine)
+                raise
         endpoint.wait(POLL_SECONDS)
 
 
