@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import numpy as np
 import pytest
 import torch
@@ -128,3 +130,28 @@ def test_answers_in_process_are_counted_alike(plan, server, toy, monkeypatch, ca
     assert [row["finish_reason"] for row in rows] == ["length", "stop", "stop"]
     assert "1 of 3 answers were cut off at answers.max_tokens=2 and count as no answer (1 of them empty)" in capsys.readouterr().out
     assert ask(plan, server, base_url="", max_tokens=2, splits=SPLIT, concurrency=3).table == answers.table
+
+
+def test_a_resumed_job_draws_what_an_uninterrupted_one_draws(plan, server, toy, monkeypatch):
+    """Half of the cache is lost and the batches are put together otherwise: texts are equal, and log-probabilities up
+    to the rounding of float32 in other batches."""
+    monkeypatch.setattr(backbone, "load_backbone", lambda spec: toy)
+    asked = {"base_url": "", "max_tokens": 3, "samples": 2, "temperature": 2.0, "top_p": 0.95, "splits": SPLIT}
+    cache = plan.store.parent / "cache" / "answers.sqlite"
+    whole = ask(plan, server, concurrency=3, **asked).table
+    assert len(set(whole["response"].to_pylist())) > 6
+    rows = sqlite3.connect(cache)
+    rows.execute("DELETE FROM responses WHERE rowid % 2 = 0 OR rowid % 7 = 3")
+    rows.commit()
+    left = rows.execute("SELECT count(*) FROM responses").fetchone()[0]
+    rows.close()
+    assert 3 < left < 9
+    resumed = ask(plan, server, concurrency=2, **asked).table
+    assert resumed.drop_columns("token_logprobs") == whole.drop_columns("token_logprobs")
+    for one, other in zip(*(table["token_logprobs"].to_pylist() for table in (resumed, whole)), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_fields_for_a_server_are_refused_in_process(plan, server):
+    with pytest.raises(ReLopeError, match=r"answers\.extra has fields for a server's requests"):
+        ask(plan, server, base_url="", extra='{"seed": null}')
