@@ -108,7 +108,7 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_amount(value: Any) -> bool:
-    return type(value) in (int, float) and 0 <= value and math.isfinite(value)
+    return type(value) in (int, float) and value >= 0 and math.isfinite(value)
 
 
 def _is_share(value: Any) -> bool:
@@ -175,7 +175,9 @@ def _has_odd_logprobs(table: pa.Table) -> bool:
 _PROBLEMS: dict[str, Callable[[pa.Table, dict[str, Any]], bool]] = {
     "a label is neither 0 nor 1": lambda t, _: _is_outside(t["label"], 0, 1),
     "an index is no draw's": lambda t, s: _is_outside(t["index"], 0, max(s["samples"], 1) - 1),
-    "a style is not one of the sidecar's": lambda t, s: not set(pc.unique(t["style"]).to_pylist()) <= s["styles"].keys(),
+    "a style is not one of the sidecar's": lambda t, s: (
+        not set(pc.unique(t["style"]).to_pylist()) <= s["styles"].keys()
+    ),
     "an answer is there twice": lambda t, _: _has_twice(t),
     "a number of tokens is negative": lambda t, _: (
         _is_outside(t["prompt_tokens"], 0, np.inf) or _is_outside(t["completion_tokens"], 0, np.inf)

@@ -26,6 +26,7 @@ from relope_jax.states.answer_files import (
 from relope_jax.states.manifest import MANIFEST
 from relope_jax.states.place import Place, open_place
 
+
 @dataclasses.dataclass(frozen=True)
 class Answers:
     """A finished table of answers.

@@ -117,7 +117,9 @@ def test_a_server_that_dies_in_the_middle_ends_the_job_and_keeps_what_was_answer
 
 def test_less_than_half_of_the_answers_make_no_table(plan, server):
     server.control(raw={"status": 500, "text": "boom"}, only="number")
-    with pytest.raises(ReLopeError, match=r"only 1 of 10 answers were had, which makes no table; the first, q\d: .*boom"):
+    with pytest.raises(
+        ReLopeError, match=r"only 1 of 10 answers were had, which makes no table; the first, q\d: .*boom"
+    ):
         ask(plan, server, retries=0)
     assert answer_names(plan.store) == []
 

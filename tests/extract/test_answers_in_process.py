@@ -128,7 +128,10 @@ def test_answers_in_process_are_counted_alike(plan, server, toy, monkeypatch, ca
     assert [row["response"] for row in rows] == ["", "blue\ufffd", "blue"]
     assert [row["token_logprobs"] for row in rows] == [None, None, [-0.5]]
     assert [row["finish_reason"] for row in rows] == ["length", "stop", "stop"]
-    assert "1 of 3 answers were cut off at answers.max_tokens=2 and count as no answer (1 of them empty)" in capsys.readouterr().out
+    assert (
+        "1 of 3 answers were cut off at answers.max_tokens=2 and count as no answer (1 of them empty)"
+        in capsys.readouterr().out
+    )
     assert ask(plan, server, base_url="", max_tokens=2, splits=SPLIT, concurrency=3).table == answers.table
 
 

@@ -104,7 +104,8 @@ def test_flawed_logprobs_never_cost_the_answer(tokens, logprobs):
 
 @pytest.mark.parametrize(
     ("count", "kept"),
-    [(40, 40), (40.0, 40), (40.4, None), (2.5, None), (-0.5, None), (0, 0), ("40", None), (-1, None), (None, None), (NAN, None), (INFINITY, None),
+    [(40, 40), (40.0, 40), (40.4, None), (2.5, None), (-0.5, None),
+     (0, 0), ("40", None), (-1, None), (None, None), (NAN, None), (INFINITY, None),
      (True, None), ([40], None), (10**12, None), (10**400, None), (1e300, None)],
     ids=repr,
 )  # fmt: skip
