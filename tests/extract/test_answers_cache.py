@@ -105,12 +105,12 @@ def test_two_jobs_that_share_a_cache_ask_every_question_once(plan, server, tmp_p
 
 
 def test_two_samples_with_the_same_prompt_and_image_have_draws_of_their_own(plan, server):
-    """The server numbers its answers, so a shared entry would show."""
+    """Nine of them, asked one after another: a shared entry would save requests."""
     path = Path(plan.dataset.path)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     lines = [line | {"question": "Which colour?", "image": "0.png"} for line in lines[:9]]
     path.write_text("\n".join(map(json.dumps, [*lines, {"id": "q9", "question": "Say yes.", "answer": "yes"}])))
-    first = ask(plan, server, samples=1)
+    first = ask(plan, server, samples=1, concurrency=1)
     assert server.stats["requests"] == 20
     assert ask(plan, server, samples=1).table == first.table
     assert server.stats["requests"] == 20

@@ -205,5 +205,6 @@ def test_which_files_are_tables_of_a_name():
     assert path == "answers/a.b-0123456789ab.parquet"
     assert is_table_of("a.b", path)
     for other in ("answers/a.b.parquet", "answers/axb-0123456789ab.parquet",
-                  "answers/a.b-0123456789ab-0123456789ab.parquet", "answers/a.b-0123456789AB.parquet", "other/a.b-0123456789ab.parquet", f"{path}\n"):  # fmt: skip
+                  "answers/a.b-0123456789ab-0123456789ab.parquet", "answers/a.b-0123456789AB.parquet",
+                  "other/a.b-0123456789ab.parquet", f"{path}\n"):  # fmt: skip
         assert not is_table_of("a.b", other)
