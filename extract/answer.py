@@ -1,8 +1,8 @@
 """Ask a store's questions: python -m extract.answer --config=quickstart.py --config.answers.name=large
 --config.answers.base_url=http://localhost:8000/v1 --config.answers.model=Qwen/Qwen2.5-VL-72B-Instruct
 
-Writes STORE/answers/NAME.parquet and NAME.json. Whatever was answered once is in the cache: the same command continues
-where it stopped. Without a base_url the config's small model answers in process. See docs/answers.md.
+Writes a table and its sidecar NAME.json into STORE/answers/. Whatever was answered once is in the cache: the same
+command continues where it stopped. Without a base_url the config's small model answers in process. See docs/answers.md.
 """
 
 from __future__ import annotations

@@ -5,31 +5,24 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from transformers import StoppingCriteria, StoppingCriteriaList
+from transformers import LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
 from extract.backbone import Backbone
+from extract.decoding import GREEDY, end_tokens, only, plain_config
+from extract.draws import Draws
 from extract.prompts import build_inputs
 from extract.shared_prefill import SharedPrefill
 from relope_jax.errors import ReLopeError, require_range
 
 CAPTION_PROMPT = "Describe this image in detail."
 CAPTION_TOKENS = 64
-
-# A model's own generation config may ask for sampling or penalties; the label is about the greedy answer.
-GREEDY = {
-    "do_sample": False, "num_beams": 1, "temperature": None, "top_p": None, "top_k": None,
-    "repetition_penalty": 1.0, "no_repeat_ngram_size": 0,
-}  # fmt: skip
-# Sampling, too, takes nothing from that config: temperature and top_p come from `Sampling`, the other filters are off.
-SAMPLED = GREEDY | {
-    "do_sample": True, "min_p": None, "top_h": None, "typical_p": None, "epsilon_cutoff": 0.0, "eta_cutoff": 0.0,
-}  # fmt: skip
+STOP, LENGTH = "stop", "length"  # how an answer ends; servers use the same words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,13 +32,13 @@ class Sampling:
     Attributes:
       temperature: divides the logits; above 0.
       top_p: draw from the smallest set of tokens whose probability reaches it; 1 keeps all.
-      seed: the same seed, batch and device give the same answers, whatever was drawn before. Rows of a batch differ
-        by themselves; for batches to differ derive it from what is in them: `stable_seed(seed, *sample_ids)`.
+      seeds: one for each prompt of the batch. What is drawn for a prompt follows from its seed and its own logits,
+        whatever else is in the batch or was drawn before: derive it from the prompt, `stable_seed(seed, sample_id)`.
     """
 
+    seeds: tuple[int, ...]
     temperature: float = 1.0
     top_p: float = 1.0
-    seed: int = 0
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < float("inf"):
@@ -62,11 +55,14 @@ class Answer:
       token_logprobs: `[n_tokens]` float32, log p of every generated token, the end token included, in the model's
         own distribution: before temperature and top-p.
       first_token_entropy: nats, of the model's own distribution of the first token.
+      finish_reason: `STOP` when it ends with one of the model's end tokens, also as the last token that was allowed;
+        else `LENGTH`: it was cut off.
     """
 
     text: str
     token_logprobs: np.ndarray
     first_token_entropy: float
+    finish_reason: str
 
     @property
     def n_tokens(self) -> int:
@@ -99,12 +95,18 @@ def generate(
     Nothing of size steps * vocabulary is kept, and the model is left without hooks. Calls with the same `inputs` and
     `shared`, one after another, compute the prompts once.
     """
-    options: dict[str, Any] = GREEDY
+    config, recorder = plain_config(backbone, max_new_tokens, **GREEDY), _Recorder(backbone, shared)
+    processors = LogitsProcessorList()  # none: the greedy choice
     if sampling:
-        options = SAMPLED | {"temperature": float(sampling.temperature), "top_p": float(sampling.top_p)}
-    with torch.inference_mode(), _seeded(sampling, backbone.device), _Recorder(backbone, shared) as recorder:
+        if len(sampling.seeds) != len(inputs["input_ids"]):
+            raise ValueError(f"{len(sampling.seeds)} seeds for {len(inputs['input_ids'])} prompts")
+        processors.append(Draws(sampling.temperature, sampling.top_p, sampling.seeds))
+    with torch.inference_mode(), only(backbone.model, config), recorder:
         output = backbone.model.generate(
-            **inputs, max_new_tokens=max_new_tokens, stopping_criteria=StoppingCriteriaList([recorder]), **options
+            **inputs,
+            generation_config=config,
+            logits_processor=processors,
+            stopping_criteria=StoppingCriteriaList([recorder]),
         )
     return recorder.generated(output[:, inputs["input_ids"].shape[1] :])
 
@@ -128,18 +130,6 @@ def stable_seed(*parts: object) -> int:
     return random.Random(repr(parts)).getrandbits(63)
 
 
-@contextlib.contextmanager
-def _seeded(sampling: Sampling | None, device: torch.device) -> Iterator[None]:
-    """Random numbers that follow from the seed alone; the caller's go on afterwards as if nothing was drawn."""
-    if sampling is None:
-        yield
-        return
-    devices = [] if device.type == "cpu" else [device.index or 0]
-    with torch.random.fork_rng(devices, device_type=device.type):
-        torch.manual_seed(sampling.seed)
-        yield
-
-
 class _Recorder(StoppingCriteria):
     """Follows `generate`: hooks note a step's logits and states, the call after the choice brings the token.
 
@@ -150,8 +140,7 @@ class _Recorder(StoppingCriteria):
         self._backbone = backbone
         self._sharing = contextlib.ExitStack()
         self._shared = shared
-        ends = backbone.model.generation_config.eos_token_id  # a number, several, or none
-        self._ends = torch.tensor([] if ends is None else ends, dtype=torch.long, device=backbone.device).flatten()
+        self._ends = torch.tensor(end_tokens(backbone), dtype=torch.long, device=backbone.device)
         self._hooks: list[Any] = []
         self._log_probs: list[torch.Tensor] = []
 
@@ -204,7 +193,9 @@ class _Recorder(StoppingCriteria):
             for row, n in zip(tokens.tolist(), counts, strict=True)
         ]
         answers = [
-            Answer(text, row[:n], entropy)
-            for text, row, n, entropy in zip(texts, log_probs, counts, self._entropy.tolist(), strict=True)
+            Answer(text, row[:n], entropy, LENGTH if cut_off else STOP)
+            for text, row, n, entropy, cut_off in zip(
+                texts, log_probs, counts, self._entropy.tolist(), self._running.tolist(), strict=True
+            )
         ]
         return Generated(answers, (self._sum / self._n_tokens[:, None]).cpu().numpy())

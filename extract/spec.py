@@ -10,6 +10,7 @@ from typing import Any
 
 from relope_jax.errors import ReLopeError, require_choice, require_range
 from relope_jax.paths import expand_fields
+from relope_jax.states.answer_files import is_answer_name
 
 TOY_MLLM = "toy-mllm"
 TOY_MODELS = (TOY_MLLM, "toy-small", "toy-large")  # built from pretrained parts in PyPI packages
@@ -146,7 +147,7 @@ class AnswerSpec:
     """Answers to a store's questions: who is asked, how, and what it costs.
 
     Attributes:
-      name: what the answers are called; they are written to STORE/answers/NAME.parquet.
+      name: what the answers are called; they are written to STORE/answers/, with a sidecar NAME.json.
       model: the model's name on the server; unused in process.
       base_url: an OpenAI-compatible server, such as http://localhost:8000/v1; empty asks the config's small model in
         process. A query is sent with every request; with Azure's ?api-version=... the key also goes into its header.
@@ -189,7 +190,7 @@ class AnswerSpec:
     cache: str = "cache/answers.sqlite"
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
+        if not is_answer_name(self.name):
             raise ReLopeError(f"answers.name is '{self.name}'; it names a file: letters, digits, '.', '_' and '-'")
         if self.base_url:
             require_server_url("answers.base_url", self.base_url)

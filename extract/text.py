@@ -12,6 +12,15 @@ from relope_jax.states.files import read_bytes
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 REPLACEMENT = "\ufffd"
+# What a terminal obeys: colours, cursor moves, titles, links; with ESC or as one C1 character.
+_ESCAPE = re.compile(
+    "(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]"
+    "|(?:\x1b[\\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x90-\x9f\n]*(?:\x07|\x1b\\\\|\x9c)"
+    "|\x1b[ -/]*[0-~]"
+)
+_LINE_END = re.compile("[\x0b\x0c\x85]")
+# All controls but tab and line ends, and what turns the direction of the text around it.
+_CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 LFS_POINTER = b"version https://git-lfs"
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # also how UTF-32 begins
 SHORT = 300  # characters of somebody else's text that a message repeats
@@ -53,7 +62,18 @@ def without_surrogates(text: str) -> str:
     return _SURROGATE.sub(REPLACEMENT, text)
 
 
+def clean_text(text: str) -> str:
+    """The text of a model or a server as it is stored, graded and shown.
+
+    Lone surrogates become U+FFFD; vertical tabs, form feeds and U+0085 become line ends. Terminal escape sequences, NUL
+    and all other control characters but tab, LF and CR are dropped, and so are bidirectional embeddings, overrides and
+    isolates (U+202A to U+202E, U+2066 to U+2069). Cleaning twice changes nothing.
+    """
+    text = _LINE_END.sub("\n", _ESCAPE.sub("", without_surrogates(text)))
+    return _CONTROL.sub("", text)
+
+
 def shortened(text: object, limit: int = SHORT) -> str:
-    """One line of at most `limit` characters, for messages and reasons."""
-    line = " ".join(without_surrogates(str(text)).split())
+    """One clean line of at most `limit` characters, for messages and reasons."""
+    line = " ".join(clean_text(str(text)).split())
     return line if len(line) <= limit else f"{line[: limit - 1]}…"

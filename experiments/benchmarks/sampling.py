@@ -11,7 +11,8 @@ from experiments.benchmarks.measure import Program, Record, measure
 from extract.answers.styles import STEPS, styled
 from extract.backbone import Backbone, load_backbone
 from extract.datasets import get_dataset
-from extract.generation import SAMPLED, Sampling, generate
+from extract.decoding import SAMPLED
+from extract.generation import Sampling, generate
 from extract.images import read_image
 from extract.prompts import build_inputs
 from extract.shared_prefill import SharedPrefill
@@ -44,8 +45,9 @@ def run_sampling(name: str, backbone: Backbone, spec: DatasetSpec) -> Record:
 
 def shared_draws(backbone: Backbone, inputs: Any) -> list[Any]:
     """What a run does for its sampled answers, log-probabilities and output embeddings included."""
-    shared = SharedPrefill()
-    return [generate(backbone, inputs, TOKENS, sampling=Sampling(seed=i), shared=shared) for i in range(DRAWS)]
+    shared, rows = SharedPrefill(), len(inputs["input_ids"])
+    seeds = [tuple(range(i * rows, (i + 1) * rows)) for i in range(DRAWS)]
+    return [generate(backbone, inputs, TOKENS, sampling=Sampling(each), shared=shared) for each in seeds]
 
 
 @torch.inference_mode()

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import re
+import secrets
+import socket
 import sqlite3
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from extract.answers.request import Response
@@ -13,32 +18,52 @@ from relope_jax.errors import ReLopeError, first_line
 from relope_jax.paths import local_path
 
 BUSY_SECONDS = 60  # how long a write waits for another process that shares the file
+CLAIM_SECONDS = 30.0  # after which a claim that was not renewed belongs to nobody
+POLL_SECONDS = 0.2  # between two looks for what somebody else is asking
+LARGEST_ENTRY = 64 << 20  # bytes
+# The only things that a cache file holds, word for word: no view, trigger or default of somebody else is ever run.
+TABLES = {
+    "responses": "CREATE TABLE responses (key TEXT PRIMARY KEY, response TEXT NOT NULL)",
+    "claims": "CREATE TABLE claims (key TEXT PRIMARY KEY, owner TEXT NOT NULL, expires REAL NOT NULL)",
+}
+# A claim that has run out is taken over, and one that no process of ours can have made.
+_CLAIM = (
+    "INSERT INTO claims VALUES (?1, ?2, ?3 + ?4) ON CONFLICT (key) DO UPDATE "
+    "SET owner = excluded.owner, expires = excluded.expires WHERE claims.expires NOT BETWEEN ?3 AND ?3 + 2 * ?4"
+)
 
 
 class Cache:
     """Responses by key in one SQLite file, each committed on arrival; processes and threads may share it.
 
+    Whoever asks for a response claims its key first (`take`), so that nobody else asks for it at the same time. Claims
+    are renewed in the background as long as the process lives; those of a killed one end at once for processes of the
+    same machine, and after `CLAIM_SECONDS` for others.
+
     Raises:
-      ReLopeError: the file cannot be used.
+      ReLopeError: the file cannot be used, or holds anything but a cache.
     """
 
     def __init__(self, path: str | Path):
         self.path = local_path(path)
         self._lock = threading.Lock()
+        self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(8)}"
+        self._closed = threading.Event()
+        self._renewing: threading.Thread | None = None
         with self._one_line_errors():
             self.path = self.path.expanduser()
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self.path.exists() and not self.path.is_file():
+                raise OSError("it is no file")
             # Without isolation every statement is its own transaction: kill -9 loses no answer that had arrived.
             self._rows = sqlite3.connect(self.path, timeout=BUSY_SECONDS, check_same_thread=False, isolation_level=None)
         self._rows.text_factory = bytes  # an entry that is no text is no reason to fail
+        self._rows.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST_ENTRY)
         try:
             with self._one_line_errors():
-                self._rows.execute("PRAGMA journal_mode=WAL")
-                self._rows.execute(
-                    "CREATE TABLE IF NOT EXISTS responses (key TEXT PRIMARY KEY, response TEXT NOT NULL)"
-                )
+                self._make_tables()
         except ReLopeError:
-            self.close()
+            self._rows.close()
             raise
 
     def __enter__(self) -> Cache:
@@ -48,22 +73,107 @@ class Cache:
         self.close()
 
     def close(self) -> None:
-        """Close the file."""
+        """Give back all claims and close the file."""
+        self._closed.set()
+        if self._renewing:
+            self._renewing.join()
+            with contextlib.suppress(ReLopeError), self._transaction():  # else they run out by themselves
+                self._rows.execute("DELETE FROM claims WHERE owner = ?", (self._owner,))
         self._rows.close()
 
     def get(self, key: str) -> Response | None:
         """The response under `key`; None when there is none, or something that is no response: it is asked again."""
         with self._lock, self._one_line_errors():
-            row = self._rows.execute("SELECT response FROM responses WHERE key = ?", (key,)).fetchone()
+            return self._read(key)
+
+    def take(self, keys: Collection[str]) -> tuple[dict[str, Response], set[str]]:
+        """What is answered of `keys`, and which of the others are now the caller's to ask.
+
+        Whoever gets keys calls `put` or `release` for each. What is in neither is being asked by somebody else: look
+        again after `POLL_SECONDS`.
+        """
+        known = self._known(keys)
+        mine = self._claim([key for key in keys if key not in known])
+        since = self._known(mine)  # answered between the look and the claim
+        self.release(since)
+        return known | since, mine - since.keys()
+
+    def put(self, key: str, response: Response) -> Response:
+        """Keep a response and end the claim on its key; it is on disk when this returns.
+
+        Returns:
+          What the cache holds: an answer that was there first stays.
+        """
+        with self._transaction(durable=True):
+            self._rows.execute("INSERT OR IGNORE INTO responses VALUES (?, ?)", (key, response.dump()))
+            self._rows.execute("DELETE FROM claims WHERE key = ? AND owner = ?", (key, self._owner))
+            if held := self._read(key):
+                return held
+            self._rows.execute("UPDATE responses SET response = ? WHERE key = ?", (response.dump(), key))
+            return response
+
+    def release(self, keys: Iterable[str]) -> None:
+        """End the claims of this process on `keys`."""
+        if names := [(key, self._owner) for key in keys]:
+            with self._transaction():
+                self._rows.executemany("DELETE FROM claims WHERE key = ? AND owner = ?", names)
+
+    def _known(self, keys: Iterable[str]) -> dict[str, Response]:
+        found = ((key, self.get(key)) for key in keys)
+        return {key: response for key, response in found if response}
+
+    def _claim(self, keys: Collection[str]) -> set[str]:
+        if not keys:
+            return set()
+        with self._transaction():
+            owners = self._rows.execute("SELECT DISTINCT owner FROM claims LIMIT 1000").fetchall()
+            gone = [(str(owner, "utf-8"),) for (owner,) in owners if _is_gone(owner)]
+            self._rows.executemany("DELETE FROM claims WHERE owner = ?", gone)
+            times = time.time(), CLAIM_SECONDS
+            mine = {key for key in keys if self._rows.execute(_CLAIM, (key, self._owner, *times)).rowcount == 1}
+        if self._renewing is None:
+            self._renewing = threading.Thread(target=self._renew, name="claims", daemon=True)
+            self._renewing.start()
+        return mine
+
+    def _renew(self) -> None:
+        while not self._closed.wait(CLAIM_SECONDS / 4):
+            with contextlib.suppress(ReLopeError), self._transaction():
+                expires = time.time() + CLAIM_SECONDS
+                self._rows.execute("UPDATE claims SET expires = ? WHERE owner = ?", (expires, self._owner))
+
+    def _read(self, key: str) -> Response | None:
         try:
+            row = self._rows.execute("SELECT response FROM responses WHERE key = ?", (key,)).fetchone()
             return Response.parse(row[0]) if row else None
-        except (ValueError, TypeError, RecursionError):
+        except (ValueError, TypeError, ReLopeError, sqlite3.DataError):  # the last: above LARGEST_ENTRY
             return None
 
-    def put(self, key: str, response: Response) -> None:
-        """Keep a response; it is on disk when this returns."""
+    def _make_tables(self) -> None:
+        """Refuse a file that holds anything else, before it is changed; then make what is missing."""
+        self._rows.execute("PRAGMA trusted_schema = OFF")
+        self._rows.execute("PRAGMA cell_size_check = ON")
+        found = self._rows.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL LIMIT 9").fetchall()
+        ours = {(name.encode(), sql.encode()) for name, sql in TABLES.items()}
+        if not ours.issuperset(found):
+            raise ValueError("it is another program's database, or was changed")
+        self._rows.execute("PRAGMA journal_mode = WAL")
+        for sql in TABLES.values():
+            self._rows.execute(sql.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS"))
+
+    @contextlib.contextmanager
+    def _transaction(self, *, durable: bool = False) -> Iterator[None]:
+        """Changes that others see together; `durable` ones also outlast a loss of power, which claims need not."""
         with self._lock, self._one_line_errors():
-            self._rows.execute("INSERT OR REPLACE INTO responses VALUES (?, ?)", (key, response.dump()))
+            self._rows.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._rows.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._rows.execute("COMMIT")
+            except BaseException:
+                if self._rows.in_transaction:
+                    self._rows.execute("ROLLBACK")
+                raise
 
     @contextlib.contextmanager
     def _one_line_errors(self) -> Iterator[None]:
@@ -74,3 +184,17 @@ class Cache:
                 f"cannot use the answer cache {self.path}: {first_line(error)}; "
                 "name another file on a local disk with --config.answers.cache=..."
             ) from error
+
+
+def _is_gone(owner: object) -> bool:
+    """Whether the owner of a claim was a process of this machine that has ended."""
+    parts = re.fullmatch(rb"(.+):([1-9][0-9]{0,8}):[0-9a-f]{16}", owner) if isinstance(owner, bytes) else None
+    if parts is None or parts[1] != socket.gethostname().encode():
+        return False
+    try:
+        os.kill(int(parts[2]), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # somebody else's process
+        return False
+    return False

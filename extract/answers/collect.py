@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Container, Iterable, Iterator
 
 from tqdm import tqdm
 
-from extract.answers.cache import Cache
+from extract.answers.cache import POLL_SECONDS, Cache
 from extract.answers.content import Question
 from extract.answers.endpoint import Endpoint
-from extract.answers.failure import NoAnswer
-from extract.answers.request import Request, Response, requests_for
+from extract.answers.failure import NoAnswer, RateLimited
+from extract.answers.request import Key, Request, Response, requests_for
 from extract.images import LeftOut
 from extract.spec import AnswerSpec
 from extract.text import shortened
 from relope_jax.errors import ReLopeError
 
 ALL_REFUSED = 100  # refusals without a single answer after which asking on is pointless
+ENOUGH = 0.5  # share of the answers below which there is no table
 ADVICE = "see that the server works, raise answers.retries or answers.timeout, or lower answers.concurrency"
-FEW = 10  # questions, about one image for example, that may fail in a row beyond those that are asked at a time
+# Questions whose every try failed, in a row, beyond twice those that are asked at a time. They are asked in a random
+# order, so a row of that length means that nearly all fail, wherever the bad ones stand.
+FEW = 30
 
-Key = tuple[str, str, int]  # sample_id, style, index
+Questions = Callable[[Container[str] | None], Iterable[Question]]  # of these samples, or of all
+Outcome = tuple[Request, "concurrent.futures.Future[tuple[Response, bool]]"]
 
 
 @dataclasses.dataclass
@@ -50,21 +54,20 @@ class Collected:
 
     Attributes:
       left_out: sample_id and reason of every answer that could not be had, and which answer (empty for all).
+      failed: how many of these had tries, which all failed.
       totals, paid: sums over all answers, and over those that did not come from the cache.
-      failing: the questions at which every try failed since the last answer.
     """
 
     spec: AnswerSpec
     responses: dict[Key, Response] = dataclasses.field(default_factory=dict)
     left_out: list[dict[str, str]] = dataclasses.field(default_factory=list)
+    failed: int = 0
     totals: Totals = dataclasses.field(default_factory=Totals)
     paid: Totals = dataclasses.field(default_factory=Totals)
-    failing: set[str] = dataclasses.field(default_factory=set)
 
     def add(self, request: Request, response: Response, *, fresh: bool) -> None:
         """Take an answer in; `fresh` when it did not come from the cache."""
-        self.responses[request.question.sample_id, request.style, request.index] = response
-        self.failing.clear()
+        self.responses[request.identity] = response
         cost = cost_of(response, self.spec)
         self.totals.add(response, cost)
         if fresh:
@@ -77,23 +80,20 @@ class Collected:
           ReLopeError: there were only such, and enough of them to see that no other will do better.
         """
         self.left_out.append({"sample_id": sample_id, "answer": which, "reason": shortened(reason)})
+        self.failed += isinstance(reason, NoAnswer)
         if not self.responses and len(self.left_out) >= ALL_REFUSED:
-            self.require_answers()
-        if isinstance(reason, NoAnswer):
-            self.failing.add(sample_id)
-        # Answers from the cache count too: a few bad questions among them must not end the command each time.
-        if len(self.failing) > 2 * self.spec.concurrency + FEW:
-            raise ReLopeError(
-                f"{len(self.failing)} questions in a row got no answer, the last, {sample_id}: {shortened(reason)}: "
-                f"{ADVICE}; what was answered is kept, the same command continues from there"
-            )
+            self.require_enough(len(self.left_out))
 
-    def require_answers(self) -> None:
-        """Raise ReLopeError when nothing was answered."""
-        if not self.responses:
-            first = self.left_out[0] if self.left_out else {"sample_id": "-", "reason": "the store has none"}
-            advice = f"; {ADVICE}" if self.failing else ""
-            raise ReLopeError(f"no question was answered; the first, {first['sample_id']}: {first['reason']}{advice}")
+    def require_enough(self, wanted: int) -> None:
+        """Raise ReLopeError when less than half of the `wanted` answers were had: that makes no table."""
+        if len(self.responses) >= max(wanted * ENOUGH, 1):
+            return
+        first = self.left_out[0] if self.left_out else {"sample_id": "-", "reason": "the store has none"}
+        had = f"only {len(self.responses)} of {wanted} answers were had, which makes no table"
+        had = had if self.responses else "no question was answered"
+        advice = f"; {ADVICE}" if self.failed else ""
+        kept = "; what was answered is kept, the same command continues from there" if self.responses else ""
+        raise ReLopeError(f"{had}; the first, {first['sample_id']}: {first['reason']}{advice}{kept}")
 
 
 def cost_of(response: Response, spec: AnswerSpec) -> float | None:
@@ -103,45 +103,104 @@ def cost_of(response: Response, spec: AnswerSpec) -> float | None:
     return (response.prompt_tokens * spec.price_in + response.completion_tokens * spec.price_out) / 1e6
 
 
-def collect(questions: Iterable[Question], endpoint: Endpoint, cache: Cache, collected: Collected, bar: tqdm) -> None:
+def collect(questions: Questions, endpoint: Endpoint, cache: Cache, collected: Collected, bar: tqdm) -> None:
     """Answer every request of `collected.spec`, at most `spec.concurrency` at a time; each is cached on arrival.
 
+    A question whose every try failed is put aside. When all others are through, those are tried once more, once each.
+
+    Args:
+      questions: in an order in which bad ones do not stand together.
+
     Raises:
-      ReLopeError: the server cannot be used, or answers nothing.
+      ReLopeError: the server cannot be used, or nearly every question fails.
     """
-    workers = collected.spec.concurrency
-    waiting: dict[concurrent.futures.Future, Request] = {}
-    pool = concurrent.futures.ThreadPoolExecutor(workers)
+    spec, failed = collected.spec, dict[Key, NoAnswer]()
+    pool = concurrent.futures.ThreadPoolExecutor(spec.concurrency)
     try:
-        for request in (request for question in questions for request in requests_for(question, collected.spec)):
-            if len(waiting) >= 2 * workers:  # a bound on the images held in memory
-                _settle(waiting, collected, bar)
-            waiting[pool.submit(_answer, request, endpoint, cache)] = request
-        while waiting:
-            _settle(waiting, collected, bar)
+        everything = (request for question in questions(None) for request in requests_for(question, spec))
+        outcomes = _outcomes(pool, everything, lambda request: _answer(request, endpoint, cache, spec.retries), spec)
+        if row := _take_in(outcomes, failed, collected, bar):
+            (last, _, _), reason = list(failed.items())[-1]
+            raise ReLopeError(
+                f"{row} questions in a row got no answer, the last, {last}: {shortened(reason)}: {ADVICE}; "
+                "what was answered is kept, the same command continues from there"
+            )
+        if failed and collected.responses:
+            aside, samples = set(failed), {sample_id for sample_id, _, _ in failed}
+            again = (r for question in questions(samples) for r in requests_for(question, spec) if r.identity in aside)
+            outcomes = _outcomes(pool, again, lambda request: _answer(request, endpoint, cache, 0), spec)
+            _take_in(outcomes, failed, collected, bar)  # where nearly all fail once more, the rest has had its tries
+        for (sample_id, style, index), reason in failed.items():
+            collected.leave_out(sample_id, reason, f"{style} {index}")
+            bar.update()
     finally:
         endpoint.stop()
         pool.shutdown(cancel_futures=True)  # answers under way still reach the cache: they are paid for
 
 
-def _answer(request: Request, endpoint: Endpoint, cache: Cache) -> tuple[Response, bool]:
-    """The response, and whether it is fresh."""
+def _answer(request: Request, endpoint: Endpoint, cache: Cache, retries: int) -> tuple[Response, bool]:
+    """The response, and whether it is fresh. One that somebody else is asking for is waited for."""
     key = request.key(endpoint.source)
-    if known := cache.get(key):
-        return known, False
-    response = endpoint.ask(request)
-    cache.put(key, response)
-    return response, True
+    while True:
+        known, mine = cache.take([key])
+        if known:
+            return known[key], False
+        if mine:
+            try:
+                return cache.put(key, endpoint.ask(request, retries)), True
+            except BaseException:
+                cache.release(mine)
+                raise
+        endpoint.wait(POLL_SECONDS)
 
 
-def _settle(waiting: dict, collected: Collected, bar: tqdm) -> None:
+def _outcomes(
+    pool: concurrent.futures.Executor,
+    requests: Iterable[Request],
+    answer: Callable[[Request], tuple[Response, bool]],
+    spec: AnswerSpec,
+) -> Iterator[Outcome]:
+    """Every request with what became of it, as they are done."""
+    waiting: dict[concurrent.futures.Future, Request] = {}
+    for request in requests:
+        if len(waiting) >= 2 * spec.concurrency:  # a bound on the images held in memory
+            yield from _done(waiting)
+        waiting[pool.submit(answer, request)] = request
+    while waiting:
+        yield from _done(waiting)
+
+
+def _done(waiting: dict[concurrent.futures.Future, Request]) -> list[Outcome]:
     done, _ = concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_COMPLETED)
-    for future in done:
-        request = waiting.pop(future)
+    return [(waiting.pop(future), future) for future in done]
+
+
+def _take_in(outcomes: Iterator[Outcome], failed: dict[Key, NoAnswer], collected: Collected, bar: tqdm) -> int:
+    """Sort outcomes into answers, questions left out, and those whose every try failed.
+
+    Returns:
+      0; or, when it stopped early because nearly every question fails, how many did in a row. Answers from the cache
+      interrupt such a row. A row of rate limits is over sooner, since asking on makes those worse.
+    """
+    row, limited = set[str](), set[str]()
+    for request, future in outcomes:
+        sample_id = request.question.sample_id
         try:
             response, fresh = future.result()
-            collected.add(request, response, fresh=fresh)
+        except NoAnswer as reason:
+            failed.setdefault(request.identity, reason)  # of the first round, which had more tries
+            row.add(sample_id)
+            limited |= {sample_id} if isinstance(reason, RateLimited) else set()
+            if len(row) > 2 * collected.spec.concurrency + FEW or len(limited) > collected.spec.concurrency:
+                return len(row)
+            continue
         except LeftOut as reason:
-            collected.leave_out(request.question.sample_id, reason, f"{request.style} {request.index}")
+            collected.leave_out(sample_id, reason, f"{request.style} {request.index}")
+        else:
+            collected.add(request, response, fresh=fresh)
+            row.clear()
+            limited.clear()
+            bar.set_postfix_str(f"{collected.paid.cost:.4g} $ paid", refresh=False)
+        failed.pop(request.identity, None)
         bar.update()
-    bar.set_postfix_str(f"{collected.paid.cost:.4g} $ paid", refresh=False)
+    return 0

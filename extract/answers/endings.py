@@ -22,6 +22,7 @@ _SAID = {
     TOOL_CALL: "call a tool",
     PLAIN: "are empty",
 }
+_NO_ANSWER = {CUT_OFF, FILTERED}  # whatever their text holds
 
 Endings = Counter[tuple[str, bool]]  # (kind, empty) -> answers
 
@@ -30,6 +31,11 @@ def kind_of(finish_reason: str) -> str:
     """FAILED, CUT_OFF, FILTERED, TOOL_CALL, or PLAIN for a normal end and for words that say nothing."""
     word = re.sub("[^a-z]+", "_", finish_reason.lower())
     return next((kind for kind, pattern in _PATTERNS.items() if pattern.search(word)), PLAIN)
+
+
+def is_answer(finish_reason: str, text: str) -> bool:
+    """Whether a response is an answer, which can be graded: not cut off, not filtered and not empty."""
+    return kind_of(finish_reason) not in _NO_ANSWER and bool(text.strip())
 
 
 def count_endings(answers: Iterable[tuple[str, str]]) -> Endings:
@@ -58,6 +64,7 @@ def incomplete_line(endings: Endings, limit: str, advice: str) -> str:
         if not number:
             continue
         part = f"{number} of {answers} answers {said}" + (f" at {limit}" if kind == CUT_OFF else "")
+        part += " and count as no answer" if kind in _NO_ANSWER else ""
         part += f" ({empty} of them empty)" if empty and kind != PLAIN else ""
         parts.append(part + (f": {advice}" if kind == CUT_OFF and advice else ""))
     return "; ".join(parts)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import random
 import threading
-import time
-import urllib.parse
-from collections.abc import Iterable
 
 import openai
 from tqdm import tqdm
 
-from extract.answers.failure import Failure, NoAnswer, failure_of
+from extract.answers.client import is_azure, make_client, read_key
+from extract.answers.failure import Failure, NoAnswer, RateLimited, failure_of
 from extract.answers.reply import read_reply
 from extract.answers.request import Request, Response
 from extract.images import LeftOut
@@ -24,10 +21,8 @@ FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds of back-off, doubled after every
 LONGEST_RETRY_AFTER = 600.0  # seconds; a server that wants a longer pause is left alone
 TOO_MANY = 429
 MAY_PASS = {408, 409, 425, TOO_MANY}  # and every 5xx
-QUESTION_REFUSED = {400, 413, 422}  # content filter, too long, too large: another question may do
-AZURE_VERSION = "api-version"  # the query parameter by which Azure's addresses are known
-NO_KEY = "none"  # the client insists on a key; servers without keys ignore it
-LARGEST_REPLY = 64 << 20  # bytes
+# Content filter, too long, too large, an image of a kind that it does not take, law: another question may do.
+QUESTION_REFUSED = {400, 413, 414, 415, 422, 431, 451}
 MOST_NOTES = 10  # kinds of failures that are told while asking
 
 
@@ -41,8 +36,8 @@ class Endpoint:
     def __init__(self, spec: AnswerSpec):
         self.spec = spec
         self.source = spec.base_url
-        self._key = _read_key(spec)
-        self._client = _client(spec, self._key)
+        self._key = read_key(spec)
+        self._client = make_client(spec, self._key)
         self._stopped = threading.Event()
         self._noted: set[str] = set()
 
@@ -56,26 +51,30 @@ class Endpoint:
         """Let no further try begin; waiting threads wake up and raise Stopped."""
         self._stopped.set()
 
-    def ask(self, request: Request) -> Response:
-        """One answer, with as many tries as `spec.retries` allows.
+    def wait(self, seconds: float) -> None:
+        """Pause; raises Stopped when `stop` was called."""
+        if self._stopped.wait(seconds):
+            raise Stopped
+
+    def ask(self, request: Request, retries: int) -> Response:
+        """One answer, with `retries` further tries after a failure that may pass.
 
         Raises:
           LeftOut: the server does not answer this question; NoAnswer when every try failed.
           ReLopeError: the server cannot be used; the message says what to do.
           Stopped: `stop` was called.
         """
-        for failures in range(self.spec.retries + 1):
-            if self._stopped.is_set():
-                raise Stopped
+        for failures in range(retries + 1):
+            self.wait(0)
             try:
                 return self._ask_once(request)
             except Failure as error:
                 self._raise_unless_it_may_pass(error)
                 failure = error
-            if failures < self.spec.retries:
+            if failures < retries:
                 self._note(failure)
                 self._stopped.wait(self._pause(failure, failures))
-        raise self._giving_up(failure)
+        raise self._giving_up(failure, retries + 1)
 
     def models(self) -> list[str]:
         """What the server offers; empty when it does not say."""
@@ -91,24 +90,13 @@ class Endpoint:
         create = self._client.chat.completions.with_streaming_response.create  # the client checks no types
         try:
             with create(model=request.body["model"], messages=request.body["messages"], extra_body=fields) as reply:
-                return read_reply(self._body(reply.iter_bytes()), reply.headers)
-        except Failure:
+                return read_reply(reply.read(), reply.headers)
+        except (Failure, ReLopeError):
             raise
         except openai.APIError as error:
             raise failure_of(error, self.spec.timeout) from error
         except Exception as error:  # whatever the client stumbles over in a reply concerns this question alone
             raise Failure(f"the reply cannot be read: {type(error).__name__}: {first_line(error)}") from error
-
-    def _body(self, pieces: Iterable[bytes]) -> bytes:
-        """A reply's whole body, within bounds: some servers keep a dead request open with a space now and then."""
-        body, end = bytearray(), time.monotonic() + self.spec.timeout
-        for piece in pieces:
-            body += piece
-            if time.monotonic() > end:
-                raise Failure(f"the reply did not end within {self.spec.timeout:g} seconds")
-            if len(body) > LARGEST_REPLY:
-                raise Failure(f"the reply is longer than {LARGEST_REPLY} bytes")
-        return bytes(body)
 
     def _raise_unless_it_may_pass(self, failure: Failure) -> None:
         status, why = failure.status, self._why(failure)
@@ -131,16 +119,14 @@ class Endpoint:
         if status not in MAY_PASS and status < 500:
             raise ReLopeError(f"{self.source} answers with status {status}: {why}") from failure
 
-    def _giving_up(self, failure: Failure) -> Exception:
-        why, tries = self._why(failure), self.spec.retries + 1
-        if not failure.unreachable and failure.status != TOO_MANY:
-            return NoAnswer(f"no answer after {tries} tries: {why}")
-        advice = "raise answers.retries or answers.timeout, or lower answers.concurrency"
-        if failure.unreachable:
-            advice = "see that the server is running and that the base_url is right"
+    def _giving_up(self, failure: Failure, tries: int) -> Exception:
+        why = self._why(failure)
+        if not failure.unreachable:  # a question that is too large for a rate limit fails alone: others will show
+            kind = RateLimited if failure.status == TOO_MANY else NoAnswer
+            return kind(f"no answer after {tries} {'tries' if tries > 1 else 'try'}: {why}")
         return ReLopeError(
-            f"{self.source} failed {tries} times in a row, the last time with '{why}': {advice}; "
-            "what was answered is kept, the same command continues from there"
+            f"{self.source} failed {tries} times in a row, the last time with '{why}': see that the server is running "
+            "and that the base_url is right; what was answered is kept, the same command continues from there"
         )
 
     def _about_the_key(self, status: int) -> str:
@@ -156,7 +142,7 @@ class Endpoint:
             listed = shortened(", ".join(offered))
             return f"{self.source} has no model '{model}'{nearest(model, offered)}; it offers: {listed}"
         advice = "does answers.base_url end in /v1?"
-        if _is_azure(self.source):
+        if is_azure(self.source):
             advice = "does answers.base_url look like https://NAME.openai.azure.com/openai/deployments/DEPLOYMENT?..."
         return f"{self.source} answers with status 404 ({why}): {advice}"
 
@@ -180,31 +166,3 @@ class Endpoint:
     def _why(self, failure: Failure) -> str:
         """One short line in the server's words, never with the key."""
         return shortened(failure.why.replace(self._key, "***") if self._key else failure.why)
-
-
-def _is_azure(base_url: str) -> bool:
-    return AZURE_VERSION in urllib.parse.parse_qs(urllib.parse.urlsplit(base_url).query)
-
-
-def _client(spec: AnswerSpec, key: str) -> openai.OpenAI:
-    """The client of a server: the query of its address goes with every request, and redirects are not followed, since
-    they would turn a question into a GET and might carry the key to another host."""
-    url = urllib.parse.urlsplit(spec.base_url)
-    # Azure wants the key in a header of its own; others behind such an address want the usual one: both are sent.
-    headers = {"api-key": key} if key and _is_azure(spec.base_url) else None
-    return openai.OpenAI(
-        api_key=key or NO_KEY,
-        base_url=url._replace(query="").geturl(),
-        default_query=dict(urllib.parse.parse_qsl(url.query, keep_blank_values=True)),
-        default_headers=headers,
-        timeout=spec.timeout,
-        max_retries=0,
-        http_client=openai.DefaultHttpxClient(follow_redirects=False, timeout=spec.timeout),
-    )
-
-
-def _read_key(spec: AnswerSpec) -> str:
-    key = os.environ.get(spec.key_env, "").strip() if spec.key_env else ""
-    if not (key.isascii() and key.isprintable()):
-        raise ReLopeError(f"the environment variable {spec.key_env} holds no key: it has characters that no key has")
-    return key

@@ -38,6 +38,10 @@ class NoAnswer(LeftOut):
     """A question that is left out because every try failed."""
 
 
+class RateLimited(NoAnswer):
+    """A question at which the server refused every try because of its rate limits."""
+
+
 class Failure(Exception):
     """One request without an answer.
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import functools
+import random
+from collections.abc import Container, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,7 +20,7 @@ from extract.answers.endpoint import Endpoint
 from extract.answers.local import InProcess
 from extract.answers.request import styles_of, token_limit
 from extract.answers.styles import CONFIDENCE, answer_text, stated_percent
-from extract.answers.table import Read, refuse_other_settings, require_writable, settings_of, write_answers
+from extract.answers.table import Read, refuse_other_settings, require_writable, settings_of, table_names, write_answers
 from extract.datasets import Dataset, get_dataset
 from extract.images import LeftOut
 from extract.sample import Sample
@@ -52,25 +54,30 @@ def answer(plan: Extraction, spec: AnswerSpec, store: Store, limit_setting: str 
     variant = parse_variant(plan.dataset.variant)
     require_model(spec)
     small = None if spec.base_url else InProcess(plan.model)
+    if small and spec.extra_fields:
+        raise ReLopeError("answers.extra has fields for a server's requests: leave it empty, or give answers.base_url")
     spec = dataclasses.replace(spec, model=plan.model.name) if small else spec
     settings = settings_of(spec, small.source if small else spec.base_url, str(variant))
     refuse_other_settings(place, spec.name, settings)
     require_writable(place, spec.name)
+    old_tables = table_names(place, spec.name)
     samples, read = samples_of(store, dataset, plan.dataset, spec.splits), reader(spec, dataset, store)
     captions = _captions(store, plan.dataset, samples) if variant.needs_captions else {}
     collected = Collected(spec)
     total = len(samples) * len(styles_of(spec)) * max(spec.samples, 1)
+    # At random, another order in every process: bad questions do not stand together, and processes that share a cache
+    # meet rarely.
+    order = samples if small else random.sample(samples, len(samples))
+    shown = _answers_of(store) if spec.ask == CONFIDENCE else None
+    questions = functools.partial(_questions, dataset, order, variant, captions, shown, collected)
     with Cache(spec.cache) as cache, tqdm(total=total, desc="asking", unit="answer", smoothing=0.05) as bar:
-        questions = _questions(dataset, samples, variant, captions, collected)
-        if spec.ask == CONFIDENCE:
-            questions = _about_answers(questions, store)
         if small:
             small.collect(questions, cache, collected, bar)
         else:
             with Endpoint(spec) as endpoint:
                 collect(questions, endpoint, cache, collected, bar)
-    collected.require_answers()
-    answers = write_answers(place, settings, read, samples, collected)
+    collected.require_enough(total)
+    answers = write_answers(place, settings, read, samples, collected, old_tables)
     report(answers, collected, limit_setting)
     return answers
 
@@ -95,10 +102,12 @@ def samples_of(store: Store, dataset: Dataset, spec: DatasetSpec, splits: tuple[
 
 
 def reader(spec: AnswerSpec, dataset: Dataset, store: Store) -> Read:
-    """How a response becomes a final answer and a label."""
+    """How a response becomes a final answer and a label. The response "" is no answer, which nobody needs to grade."""
     if spec.ask != CONFIDENCE:
 
         def read(sample: Sample, style: str, response: str) -> tuple[str, int]:
+            if not response:
+                return "", 0
             answer = answer_text(style, response)
             if not (final := dataset.final_answer(sample, answer)):  # what it announces settles nothing: read all
                 answer, final = response, dataset.final_answer(sample, response)
@@ -109,10 +118,9 @@ def reader(spec: AnswerSpec, dataset: Dataset, store: Store) -> Read:
     return lambda sample, style, response: (stated_percent(response), int(labels[sample.sample_id]))
 
 
-def _about_answers(questions: Iterator[Question], store: Store) -> Iterator[Question]:
-    """The questions with the small model's greedy answers, for "confidence"."""
-    answers = dict(zip(store.column("sample_id"), store.column("response"), strict=True))
-    return (dataclasses.replace(question, answer=answers[question.sample_id]) for question in questions)
+def _answers_of(store: Store) -> dict[str, str]:
+    """The small model's greedy answers, which "confidence" asks about."""
+    return dict(zip(store.column("sample_id"), store.column("response"), strict=True))
 
 
 def _captions(store: Store, spec: DatasetSpec, samples: list[Sample]) -> dict[str, tuple[str, ...]]:
@@ -123,14 +131,28 @@ def _captions(store: Store, spec: DatasetSpec, samples: list[Sample]) -> dict[st
 
 
 def _questions(
-    dataset: Dataset, samples: list[Sample], variant: Variant, captions: Captions, collected: Collected
+    dataset: Dataset,
+    samples: Sequence[Sample],
+    variant: Variant,
+    captions: Captions,
+    answers: dict[str, str] | None,
+    collected: Collected,
+    only: Container[str] | None,
 ) -> Iterator[Question]:
-    """One after another as they are needed: their images would fill the memory."""
+    """The questions of all samples or `only` of some, one after another: their images together would fill the memory.
+
+    Args:
+      answers: of every sample, to be shown with its question; None shows none.
+    """
     for sample in samples:
+        if only is not None and sample.sample_id not in only:
+            continue
         try:
-            yield question_content(dataset, sample, variant, captions)
+            question = question_content(dataset, sample, variant, captions)
         except LeftOut as reason:
             collected.leave_out(sample.sample_id, reason)
+        else:
+            yield dataclasses.replace(question, answer=answers[sample.sample_id]) if answers else question
 
 
 def report(answers: Answers, collected: Collected, limit_setting: str) -> None:

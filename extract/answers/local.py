@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tqdm import tqdm
 
-from extract.answers.cache import Cache
-from extract.answers.collect import Collected
-from extract.answers.content import Question, decode
+from extract.answers.cache import POLL_SECONDS, Cache
+from extract.answers.collect import Collected, Questions
+from extract.answers.content import decode
 from extract.answers.reply import log_probabilities
-from extract.answers.request import Request, Response, requests_for
+from extract.answers.request import LONGEST_NAME, Request, Response, requests_for
 from extract.source import answering_model
 from extract.spec import ModelSpec
-from extract.text import without_surrogates
+from extract.text import clean_text, shortened
 from relope_jax.errors import ReLopeError
 
 
@@ -28,20 +29,33 @@ class InProcess:
         self._backbone: Any = None
         self._last: Any = None  # the last prompts that were drawn from, their inputs and their prefill
 
-    def collect(self, questions: Iterable[Question], cache: Cache, collected: Collected, bar: tqdm) -> None:
+    def collect(self, questions: Questions, cache: Cache, collected: Collected, bar: tqdm) -> None:
         """Answer every request of `collected.spec`, `concurrency` questions a batch."""
-        questions = iter(questions)
-        while batch := list(itertools.islice(questions, collected.spec.concurrency)):
+        every = iter(questions(None))
+        while batch := list(itertools.islice(every, collected.spec.concurrency)):
             # Request i of every question: one style and one index.
             for requests in zip(*(requests_for(question, collected.spec) for question in batch), strict=True):
-                known = [(request, cache.get(request.key(self.source))) for request in requests]
-                for request, response in known:
-                    if response:
-                        collected.add(request, response, fresh=False)
-                for request, response in self._generate([r for r, response in known if not response], collected):
-                    cache.put(request.key(self.source), response)
-                    collected.add(request, response, fresh=True)
+                self._answer(requests, cache, collected)
                 bar.update(len(requests))
+
+    def _answer(self, requests: Sequence[Request], cache: Cache, collected: Collected) -> None:
+        """Answer one batch: what the cache holds, then what is ours to ask; what another process is asking is waited
+        for."""
+        waiting = {request.key(self.source): request for request in requests}
+        while waiting:
+            known, mine = cache.take(waiting)
+            for key, response in known.items():
+                collected.add(waiting.pop(key), response, fresh=False)
+            asked = {key: request for key, request in waiting.items() if key in mine}  # in their order
+            try:
+                for request, response in self._generate(list(asked.values()), collected):
+                    held = cache.put(request.key(self.source), response)
+                    collected.add(request, held, fresh=True)
+            finally:
+                cache.release(mine)
+            waiting = {key: request for key, request in waiting.items() if key not in asked}
+            if waiting:
+                time.sleep(POLL_SECONDS)
 
     def _generate(self, requests: Sequence[Request], collected: Collected) -> Iterator[tuple[Request, Response]]:
         """Responses of one batch; requests that the processor or the model fails on are found, named and left out."""
@@ -81,8 +95,9 @@ class InProcess:
         fields, sampling, shared = requests[0].fields, None, None
         if "top_p" in fields:
             inputs, shared = self._prefilled(requests)
-            seed = stable_seed(fields["seed"], requests[0].style, *(r.question.sample_id for r in requests))
-            sampling = Sampling(fields["temperature"], fields["top_p"], seed)
+            # Of the request alone: a batch that is put together otherwise, as after a restart, draws the same.
+            seeds = tuple(stable_seed(r.fields["seed"], r.style, r.question.sample_id) for r in requests)
+            sampling = Sampling(seeds, fields["temperature"], fields["top_p"])
         else:
             inputs = self._inputs(requests)
         try:
@@ -98,12 +113,12 @@ class InProcess:
         lengths = inputs["attention_mask"].sum(dim=1).tolist()
         return [
             Response(
-                text=without_surrogates(answer.text),
+                text=clean_text(answer.text),
                 token_logprobs=log_probabilities(answer.token_logprobs.tolist()),
                 prompt_tokens=length,
                 completion_tokens=answer.n_tokens,
-                finish_reason="length" if answer.n_tokens == fields["max_tokens"] else "stop",
-                model=self.spec.name,
+                finish_reason=answer.finish_reason,
+                model=shortened(self.spec.name, LONGEST_NAME),
                 fingerprint=self._backbone.commit,
             )
             for answer, length in zip(generated.answers, lengths, strict=True)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from extract.answers.endings import FAILED, kind_of
 from extract.answers.failure import Failure, failure_in, said
-from extract.answers.request import LARGEST_COUNT, Response
-from extract.text import shortened, without_surrogates
+from extract.answers.request import LARGEST_COUNT, LONGEST_NAME, Response, counts_fit, is_log_probability
+from extract.text import clean_text, shortened
+from relope_jax.errors import ReLopeError
+from relope_jax.states.files import parse_json
 
 TEXT_CHUNKS = ("text", "output_text")  # of a content that is a list; thoughts and other kinds are no answer
-LONGEST_NAME = 100  # characters
-ROUNDING = 1e-2  # a log-probability may be that much above 0
-LARGEST_FLOAT = 3.4e38  # of float32, as the table stores log-probabilities
 
 
 def read_reply(data: bytes, headers: Mapping[str, str]) -> Response:
@@ -36,12 +34,13 @@ def read_reply(data: bytes, headers: Mapping[str, str]) -> Response:
     finish_reason = _name(choice.get("finish_reason"))
     if kind_of(finish_reason) == FAILED:
         raise Failure(f"the answer ended with finish_reason '{finish_reason}'")
-    usage = reply["usage"] if isinstance(reply.get("usage"), dict) else {}
+    text, token_logprobs = _answer(choice["message"]), _token_logprobs(choice.get("logprobs"))
+    prompt_tokens, completion_tokens = _counts(reply.get("usage"), text, len(token_logprobs or ()))
     return Response(
-        text=_answer(choice["message"]),
-        token_logprobs=_token_logprobs(choice.get("logprobs")),
-        prompt_tokens=_count(usage.get("prompt_tokens")),
-        completion_tokens=_count(usage.get("completion_tokens")),
+        text=text,
+        token_logprobs=token_logprobs,
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
         finish_reason=finish_reason,
         model=_name(reply.get("model")),
         fingerprint=_name(reply.get("system_fingerprint")),
@@ -56,7 +55,7 @@ def log_probabilities(values: Sequence[Any]) -> list[float] | None:
     numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
     if not values or len(numbers) < len(values):
         return None
-    return [float(value) for value in numbers] if all(-LARGEST_FLOAT <= n <= ROUNDING for n in numbers) else None
+    return [float(value) for value in numbers] if all(map(is_log_probability, numbers)) else None
 
 
 def _parse(data: bytes) -> dict[str, Any]:
@@ -65,8 +64,10 @@ def _parse(data: bytes) -> dict[str, Any]:
     if not text.strip():
         raise Failure("the reply is empty")
     try:
-        reply = json.loads(text)
-    except (ValueError, RecursionError):
+        reply = parse_json(text, "the reply")
+    except ReLopeError as error:
+        raise Failure(str(error)) from None
+    except ValueError:
         if text.lstrip().startswith(("data:", "event:")):
             hint = "the server streams its reply; ask it not to with --config.answers.extra='{\"stream\": false}'"
             raise Failure(hint) from None
@@ -91,7 +92,7 @@ def _answer(message: dict[str, Any]) -> str:
         content = "".join(_chunk(chunk) for chunk in content)
     if content is not None and not isinstance(content, str):
         raise Failure(f"the reply's content is no text but of type {type(content).__name__}")
-    return without_surrogates(content or "") or _text(refusal)
+    return clean_text(content or "") or _text(refusal)
 
 
 def _chunk(chunk: Any) -> str:
@@ -114,14 +115,25 @@ def _token_logprobs(logprobs: Any) -> list[float] | None:
     return log_probabilities([token.get("logprob") for token in tokens])
 
 
+def _counts(usage: Any, text: str, n_logprobs: int) -> tuple[int | None, int | None]:
+    """Numbers of prompt and answer tokens; None where the server counts none, and for both when they cannot be: a
+    total below their sum, or fewer answer tokens than the answer shows."""
+    if not isinstance(usage, dict):
+        return None, None
+    prompt, completion = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
+    total = _count(usage.get("total_tokens"))
+    wrong_total = total is not None and total < (prompt or 0) + (completion or 0)
+    return (None, None) if wrong_total or not counts_fit(completion, text, n_logprobs) else (prompt, completion)
+
+
 def _count(value: Any) -> int | None:
-    """A number of tokens; None when the server counts none, or something that is no count."""
+    """A whole number of tokens, which JSON may write as 2.0; None for anything else."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return round(value) if is_number and 0 <= value <= LARGEST_COUNT else None
+    return int(value) if is_number and 0 <= value <= LARGEST_COUNT and value == int(value) else None
 
 
 def _text(value: Any) -> str:
-    return without_surrogates(value) if isinstance(value, str) else ""
+    return clean_text(value) if isinstance(value, str) else ""
 
 
 def _name(value: Any) -> str:

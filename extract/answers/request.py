@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,10 +12,16 @@ from extract.answers.content import Question, message
 from extract.answers.endings import FAILED, kind_of
 from extract.answers.styles import CONFIDENCE, DIRECT, STEPS, styled
 from extract.spec import AnswerSpec
-from extract.text import has_surrogate
+from extract.text import clean_text
+from relope_jax.states.files import parse_json
 
-KEY_VERSION = 2  # raise it when the meaning of a cached response changes
+KEY_VERSION = 3  # raise it when the meaning of a cached response changes
 LARGEST_COUNT = 2**31 - 1  # of tokens, as the table stores them
+LARGEST_FLOAT = 3.4e38  # of float32, as the table stores log-probabilities
+ROUNDING = 1e-2  # a log-probability may be that much above 0
+LONGEST_NAME = 100  # characters of a name that a server gives: of a model, a fingerprint, an ending
+
+Key = tuple[str, str, int]  # sample_id, style, index
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +40,10 @@ class Request:
     detail: str = ""
 
     @property
+    def identity(self) -> Key:
+        return self.question.sample_id, self.style, self.index
+
+    @property
     def text(self) -> str:
         return styled(self.style, self.question.text, self.question.answer)
 
@@ -44,8 +53,12 @@ class Request:
         return {"messages": [message(self.text, self.question.urls, self.detail)], **self.fields}
 
     def key(self, source: str) -> str:
-        """SHA-256 of the whole request to `source`, images and index included: the cache's key."""
-        whole = json.dumps([KEY_VERSION, source, self.body, self.index], sort_keys=True)
+        """SHA-256 of the whole request to `source`: the cache's key.
+
+        The sample's id, the style and the index are part of it: two samples with the same prompt and images have
+        answers of their own. Servers are not deterministic, so that holds for greedy answers too.
+        """
+        whole = json.dumps([KEY_VERSION, source, self.body, *self.identity], sort_keys=True)
         return hashlib.sha256(whole.encode()).hexdigest()
 
 
@@ -60,7 +73,8 @@ class Response:
       model, fingerprint: what the server says it answered with.
 
     Raises:
-      ValueError: a field has another type, or the answer ended with a failure.
+      ValueError: a field has another type, a text is not clean, a number is out of range, the counts contradict the
+        answer, or the answer ended with a failure.
     """
 
     text: str
@@ -72,15 +86,19 @@ class Response:
     fingerprint: str
 
     def __post_init__(self) -> None:
-        texts = (self.text, self.finish_reason, self.model, self.fingerprint)
-        if not all(isinstance(text, str) and not has_surrogate(text) for text in texts):
-            raise ValueError("a text of the response is none, or holds a lone surrogate")
+        names = (self.finish_reason, self.model, self.fingerprint)
+        if not all(isinstance(text, str) and clean_text(text) == text for text in (self.text, *names)):
+            raise ValueError("a text of the response is none, or holds control characters or a lone surrogate")
+        if max(map(len, names)) > LONGEST_NAME:
+            raise ValueError("a name of the response is too long")
         counts = [count for count in (self.prompt_tokens, self.completion_tokens) if count is not None]
         if not all(type(count) is int and 0 <= count <= LARGEST_COUNT for count in counts):
             raise ValueError("a number of tokens of the response is no count")
         numbers = [] if self.token_logprobs is None else self.token_logprobs
-        if not isinstance(numbers, list) or not all(isinstance(n, float) and math.isfinite(n) for n in numbers):
-            raise ValueError("a log-probability of the response is no finite number")
+        if not isinstance(numbers, list) or not all(isinstance(n, float) and is_log_probability(n) for n in numbers):
+            raise ValueError("a log-probability of the response is none")
+        if not counts_fit(self.completion_tokens, self.text, len(numbers)):
+            raise ValueError("the number of tokens of the response contradicts its text")
         if kind_of(self.finish_reason) == FAILED:
             raise ValueError(f"the answer ended with a failure: {self.finish_reason}")
 
@@ -90,8 +108,19 @@ class Response:
 
     @staticmethod
     def parse(text: str | bytes) -> Response:
-        """The inverse of `dump`; raises ValueError, TypeError or RecursionError when `text` is no response."""
-        return Response(**json.loads(text))
+        """The inverse of `dump`; raises ValueError, TypeError or ReLopeError when `text` is no response."""
+        return Response(**parse_json(text, "an entry of the cache"))
+
+
+def is_log_probability(number: float) -> bool:
+    """Whether a number can be the natural logarithm of a probability, rounded and stored as float32."""
+    return -LARGEST_FLOAT <= number <= ROUNDING  # false for NaN
+
+
+def counts_fit(completion_tokens: int | None, text: str, n_logprobs: int) -> bool:
+    """Whether a number of answer tokens is possible: not 0 for a text, and not less than there are log-probabilities,
+    save one, since servers differ in whether they count the end token."""
+    return completion_tokens is None or (completion_tokens >= max(bool(text), n_logprobs - 1))
 
 
 def styles_of(spec: AnswerSpec) -> tuple[str, ...]:

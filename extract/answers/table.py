@@ -1,4 +1,4 @@
-"""From collected answers to STORE/answers/NAME.parquet and its sidecar, which is written last."""
+"""From collected answers to a table in STORE/answers/ and its sidecar, which is replaced last."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from extract.answers.collect import Collected, cost_of
-from extract.answers.endings import count_endings, ending_totals
+from extract.answers.endings import count_endings, ending_totals, is_answer
 from extract.answers.request import Response, styles_of
 from extract.answers.styles import STYLES
 from extract.sample import Sample
 from extract.spec import AnswerSpec
-from extract.text import shortened, without_surrogates
+from extract.text import clean_text, shortened
 from relope_jax.errors import ReLopeError, first_line
-from relope_jax.states.answers import ANSWER_SCHEMA, FOLDER, Answers
+from relope_jax.states.answer_files import ANSWER_SCHEMA, FOLDER, is_table_of, sidecar_name, table_name
+from relope_jax.states.answers import Answers, read_sidecar
 from relope_jax.states.files import explaining, to_json
 from relope_jax.states.manifest import MANIFEST
 from relope_jax.states.place import Place
@@ -27,7 +28,8 @@ from relope_jax.states.place import Place
 # How the asking went, not what was asked: another value gives the same answers.
 HOW = ("name", "key_env", "concurrency", "retries", "timeout", "cache", "price_in", "price_out")
 
-Read = Callable[[Sample, str, str], tuple[str, int]]  # sample, style, response -> final answer and label
+# Sample, style and response -> final answer and label; the response is "" when it is no answer.
+Read = Callable[[Sample, str, str], tuple[str, int]]
 
 
 def settings_of(spec: AnswerSpec, source: str, variant: str) -> dict[str, Any]:
@@ -41,20 +43,22 @@ def settings_of(spec: AnswerSpec, source: str, variant: str) -> dict[str, Any]:
 
 def refuse_other_settings(place: Place, name: str, settings: dict[str, Any]) -> None:
     """Raise ReLopeError when answers of that name were asked for with other settings."""
-    sidecar = f"{FOLDER}/{name}.json"
-    if not place.exists(sidecar):
+    if not place.exists(sidecar_name(name)):
         return
     try:
-        record = json.loads(place.read(sidecar))
-    except (ValueError, RecursionError):
-        record = None
-    if not isinstance(record, dict):
+        record = read_sidecar(place, name)
+    except (FileNotFoundError, ValueError):
         return  # a damaged sidecar is written again
     if different := [f"{k}: {settings[k]!r} != {record.get(k)!r}" for k in settings if settings[k] != record.get(k)]:
         raise ReLopeError(
             f"the answers '{name}' of {place.url} were asked for with other settings ({'; '.join(different)}): "
-            f"choose another --config.answers.name=... or delete {place.url}/{sidecar}"
+            f"choose another --config.answers.name=... or delete {place.url}/{sidecar_name(name)}"
         )
+
+
+def table_names(place: Place, name: str) -> list[str]:
+    """Paths of all tables of the answers `name`, the sidecar's and what a killed process left."""
+    return [path for path in place.names(f"{FOLDER}/") if is_table_of(name, path)]
 
 
 def require_writable(place: Place, name: str) -> None:
@@ -69,9 +73,17 @@ def require_writable(place: Place, name: str) -> None:
 
 
 def write_answers(
-    place: Place, settings: dict[str, Any], read: Read, samples: list[Sample], collected: Collected
+    place: Place,
+    settings: dict[str, Any],
+    read: Read,
+    samples: list[Sample],
+    collected: Collected,
+    old_tables: list[str],
 ) -> Answers:
-    """Read, grade and publish: the table first, then the sidecar, which marks it as finished.
+    """Read, grade and publish. A finished table that has answers which these lack stays as it is.
+
+    Args:
+      old_tables: of these answers from before; they are removed at the end.
 
     Raises:
       ReLopeError: no answer could be graded, or the store does not take the table.
@@ -81,13 +93,17 @@ def write_answers(
     if not rows:
         last = collected.left_out[-1]
         raise ReLopeError(f"no answer could be graded; the last, {last['sample_id']}: {last['reason']}")
+    if finished := _better(place, spec.name, settings, rows):
+        return finished
     buffer = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(rows, schema=ANSWER_SCHEMA), buffer)
     data = buffer.getvalue().to_pybytes()
+    sha256 = hashlib.sha256(data).hexdigest()
     responses = collected.responses.values()
     record = settings | {
         "store_manifest": place.sha256(MANIFEST),
-        "sha256": hashlib.sha256(data).hexdigest(),
+        "table": table_name(spec.name, sha256).removeprefix(f"{FOLDER}/"),
+        "sha256": sha256,
         "served_models": sorted({response.model for response in responses} - {""}),
         "fingerprints": sorted({response.fingerprint for response in responses} - {""}),
         "answers": len(rows),
@@ -101,10 +117,35 @@ def write_answers(
         **ending_totals(count_endings((row["finish_reason"], row["response"]) for row in rows)),
         "left_out": sorted(collected.left_out, key=lambda entry: (entry["sample_id"], entry["answer"])),
     }
-    with explaining(place.url):
-        place.write(f"{FOLDER}/{spec.name}.parquet", data)
-        place.write(f"{FOLDER}/{spec.name}.json", to_json(record).encode())
+    _publish(place, spec.name, data, record, old_tables)
     return Answers.load(place.url, spec.name)
+
+
+def _publish(place: Place, name: str, data: bytes, record: dict[str, Any], old_tables: list[str]) -> None:
+    """Write the table under a name of its own, then the sidecar that names it: whenever a kill comes, a sidecar and
+    its table are there. Only then remove old tables."""
+    with explaining(place.url):
+        place.write(table_name(name, record["sha256"]), data)
+        place.write(sidecar_name(name), to_json(record).encode())
+        named = table_name(name, read_sidecar(place, name)["sha256"])  # another process may have replaced it since
+        for old in set(old_tables) - {named}:
+            place.delete(old)
+
+
+def _better(place: Place, name: str, settings: dict[str, Any], rows: list[dict[str, Any]]) -> Answers | None:
+    """The finished answers, when they have some that `rows` lack, as after a lost cache; else None."""
+    try:
+        finished = Answers.load(place.url, name)
+    except ReLopeError:  # there are none, or they are damaged or another store's
+        return None
+    if any(finished.settings.get(field) != value for field, value in settings.items()):
+        return None
+    there = {(row["sample_id"], row["style"], row["index"]) for row in rows}
+    lost = {tuple(row.values()) for row in finished.table.select(["sample_id", "style", "index"]).to_pylist()} - there
+    if not lost:
+        return None
+    print(f"the answers '{name}' stay as they were: they have {len(lost)} that could not be had this time")
+    return finished
 
 
 def _rows(read: Read, sample: Sample, collected: Collected) -> list[dict[str, Any]]:
@@ -116,8 +157,9 @@ def _rows(read: Read, sample: Sample, collected: Collected) -> list[dict[str, An
             if response is None:
                 continue
             try:
-                final_answer, label = read(sample, style, response.text)
-                graded = {"final_answer": without_surrogates(final_answer), "label": int(bool(label))}
+                whole = is_answer(response.finish_reason, response.text)
+                final_answer, label = read(sample, style, response.text if whole else "")
+                graded = {"final_answer": clean_text(final_answer), "label": int(bool(label))}
             except Exception as error:  # whatever it is: the other answers are paid for
                 reason = f"cannot be graded: {type(error).__name__}: {shortened(first_line(error))}"
                 collected.leave_out(sample.sample_id, reason, f"{style} {index}")

@@ -1,11 +1,10 @@
-"""Reads tables of answers to a store's questions: STORE/answers/NAME.parquet and its sidecar NAME.json."""
+"""Reads tables of answers to a store's questions, which may have come with a store from elsewhere."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,28 +13,18 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Int8
 
-from relope_jax.errors import ReLopeError, nearest
-from relope_jax.states.manifest import MANIFEST
-from relope_jax.states.place import open_place
-from relope_jax.states.tables import parse_table
-
-FOLDER = "answers"
-
-ANSWER_SCHEMA = pa.schema(
-    [
-        ("sample_id", pa.string()),
-        ("style", pa.string()),  # the prompt's style: "direct" or "steps"
-        ("index", pa.int32()),  # 0 for the greedy answer; numbers the sampled ones
-        ("response", pa.string()),
-        ("final_answer", pa.string()),  # normalised: two responses with the same one agree
-        ("label", pa.int8()),  # 1 when the response is right
-        ("token_logprobs", pa.list_(pa.float32())),  # null when the server gives none
-        ("prompt_tokens", pa.int32()),  # null when the server does not count
-        ("completion_tokens", pa.int32()),
-        ("cost", pa.float64()),  # dollars
-        ("finish_reason", pa.string()),
-    ]
+from relope_jax.errors import ReLopeError, first_line, nearest
+from relope_jax.inside import shown_name
+from relope_jax.states.answer_files import (
+    FOLDER,
+    is_answer_name,
+    parse_answer_table,
+    parse_sidecar,
+    sidecar_name,
+    table_name,
 )
+from relope_jax.states.manifest import MANIFEST
+from relope_jax.states.place import Place, open_place
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +32,7 @@ class Answers:
     """A finished table of answers.
 
     Attributes:
-      table: one row a (sample, style, index), see `ANSWER_SCHEMA`.
+      table: one row per (sample, style, index), see `answer_files.ANSWER_SCHEMA`.
       settings: the sidecar: who was asked and how, totals, and which questions were left out.
     """
 
@@ -59,7 +48,9 @@ class Answers:
           ReLopeError: there are none of that name, they are damaged, or they belong to another store.
         """
         place = open_place(store)
-        sidecar = f"{FOLDER}/{name}.json"
+        if not is_answer_name(name):
+            raise ReLopeError(f"no answers of {store} can be called {shown_name(name)}")
+        sidecar = sidecar_name(name)
         if not place.exists(sidecar):
             names = answer_names(store)
             there = f"there are: {', '.join(names)}" if names else "it has none yet"
@@ -69,17 +60,17 @@ class Answers:
             )
         again = f"delete {place.url}/{sidecar} and run `python -m extract.answer` again; paid answers are in its cache"
         try:
-            settings = json.loads(place.read(sidecar))
-            data = place.read(f"{FOLDER}/{name}.parquet")
-            whole = hashlib.sha256(data).hexdigest() == settings["sha256"]
+            settings = read_sidecar(place, name)
+            data = place.read(table_name(name, settings["sha256"]))
+            if hashlib.sha256(data).hexdigest() != settings["sha256"]:
+                raise ValueError("the table changed")
+            table = parse_answer_table(data, settings)
             belongs = settings["store_manifest"] == place.sha256(MANIFEST)
-        except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
-            raise ReLopeError(f"the answers '{name}' of {store} are damaged ({error}): {again}") from error
-        if not whole:
-            raise ReLopeError(f"the answers '{name}' of {store} are damaged (the table changed): {again}")
+        except (FileNotFoundError, ValueError) as error:
+            raise ReLopeError(f"the answers '{name}' of {store} are damaged ({first_line(error)}): {again}") from error
         if not belongs:
             raise ReLopeError(f"the answers '{name}' belong to an earlier {store} that was made again since: {again}")
-        return Answers(name, parse_table(data), settings)
+        return Answers(name, table, settings)
 
     def labels(self, sample_ids: Sequence[str]) -> Int8[np.ndarray, "samples"]:
         """Whether the greedy answer to each sample is right, 0 or 1.
@@ -122,5 +113,17 @@ class Answers:
 
 def answer_names(store: str | Path) -> list[str]:
     """Names of a store's finished tables of answers, sorted."""
-    names = open_place(store).names(f"{FOLDER}/")
-    return [name[len(FOLDER) + 1 : -len(".json")] for name in names if name.endswith(".json")]
+    files = open_place(store).names(f"{FOLDER}/")
+    names = [file[len(FOLDER) + 1 : -len(".json")] for file in files if file.endswith(".json")]
+    return sorted(filter(is_answer_name, names))  # what else lies there is not ours
+
+
+def read_sidecar(place: Place, name: str) -> dict[str, Any]:
+    """The sidecar of a store's answers, checked.
+
+    Raises:
+      FileNotFoundError: there is none.
+      ValueError: it is no sidecar of these answers.
+      ReLopeError: it cannot be read, or is too large.
+    """
+    return parse_sidecar(place.read(sidecar_name(name)), name)

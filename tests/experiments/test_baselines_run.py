@@ -26,6 +26,7 @@ from relope_jax.states.answers import Answers
 from relope_jax.states.store import Store
 from relope_jax.training.checkpoints import load_member
 from tests.extract import tiny_models
+from tests.extract.plans import end_often
 
 N = 90
 NAMES = (*(name for name, method in METHODS.items() if isinstance(method, Baseline)), "probe", "post_hoc_embed")
@@ -46,6 +47,8 @@ def config(tmp_path_factory):
     tokenizer = AutoTokenizer.from_pretrained(build.ensure_built(TOY_MLLM))
     tiny_models.save_llava(folder / "small", copy.deepcopy(tokenizer))
     tiny_models.save_llava(folder / "large", copy.deepcopy(tokenizer), rope_theta=100.0)
+    for name in ("small", "large"):
+        end_often(folder / name)  # an answer that is cut off is none
     rng = np.random.default_rng(0)
     for i in range(N):
         Image.fromarray(rng.integers(0, 255, (28, 28, 3), dtype=np.uint8)).save(folder / f"{i}.png")
@@ -200,7 +203,7 @@ def test_a_damaged_table_is_told_before_anything_is_trained(finished, config, tm
     """Even where no method reads it: its tokens are counted at the end."""
     folder = tmp_path / "store"
     shutil.copytree(config.store, folder)
-    path = folder / "answers" / "confidence.parquet"
+    (path,) = (folder / "answers").glob("confidence-*.parquet")
     path.write_bytes(path.read_bytes()[:-5])
     inputs = Inputs(Store(folder))
     with pytest.raises(ReLopeError, match=r"'confidence' of .* are damaged"):

@@ -63,7 +63,7 @@ class Server(ThreadingHTTPServer):
         with self.lock:
             self.faults = json.loads(json.dumps(FAULTS | faults))
             self.stats = {"requests": 0, "answered": 0, "in_flight": 0, "max_in_flight": 0, "bodies": [], "keys": [],
-                          "paths": [], "api_keys": []}  # fmt: skip
+                          "paths": [], "api_keys": [], "headers": []}  # fmt: skip
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -117,6 +117,7 @@ class Handler(BaseHTTPRequestHandler):
             stats["keys"].append(self.headers["Authorization"])
             stats["paths"].append(self.path)
             stats["api_keys"].append(self.headers["api-key"])
+            stats["headers"].append({name.lower(): value for name, value in self.headers.items()})
             return stats
 
     def take(self, fault: str) -> bool:

@@ -108,7 +108,7 @@ def test_retry_after_is_honoured(plan, server):
             {},
             r"no question was answered.*no answer after 4 tries: made to fail with 503; see that",
         ),
-        ({"statuses": [429] * 99}, {}, r"made to fail with 429'.*lower answers.concurrency.*continues from there"),
+        ({"statuses": [429] * 99}, {}, r"made to fail with 429: .*lower answers.concurrency.*continues from there"),
         ({"statuses": [429] * 99, "retry_after": 9999}, {}, "asks to wait 9999 seconds"),
         (
             {"statuses": [429], "code": "insufficient_quota"},

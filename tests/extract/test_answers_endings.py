@@ -62,8 +62,8 @@ def test_one_line_counts_all_kinds():
     answers = [("length", ""), ("max_tokens", "a"), ("content_filter", " \n"), ("tool_calls", ""), ("stop", "")]
     line = incomplete_line(count_endings([*answers, ("stop", "red"), ("", "red")]), "answers.max_tokens=5", "raise it")
     assert line == (
-        "2 of 7 answers were cut off at answers.max_tokens=5 (1 of them empty): raise it; "
-        "1 of 7 answers were stopped by the server's content filter (1 of them empty); "
+        "2 of 7 answers were cut off at answers.max_tokens=5 and count as no answer (1 of them empty): raise it; "
+        "1 of 7 answers were stopped by the server's content filter and count as no answer (1 of them empty); "
         "1 of 7 answers call a tool (1 of them empty); 1 of 7 answers are empty"
     )
     assert incomplete_line(count_endings([("stop", "red"), ("", "blue")]), "x", "y") == ""
@@ -101,20 +101,21 @@ def test_the_limit_is_named_where_it_was_set(extra, setting, limit):
     [
         pytest.param(
             {"message": {"content": None, "reasoning_content": "blue"}, "choice": {"finish_reason": "length"}},
-            "3 of 3 answers were cut off at answers.max_tokens=512 (3 of them empty): raise it with "
-            "--config.answers.max_tokens=...",
+            "3 of 3 answers were cut off at answers.max_tokens=512 and count as no answer (3 of them empty): raise it "
+            "with --config.answers.max_tokens=...",
             {"cut_off": 3, "filtered": 0, "tool_calls": 0, "empty": 3},
             id="C36-length",
         ),
         pytest.param(
             {"choice": {"finish_reason": "length"}},
-            "3 of 3 answers were cut off at answers.max_tokens=512: raise it with --config.answers.max_tokens=...",
+            "3 of 3 answers were cut off at answers.max_tokens=512 and count as no answer: raise it with "
+            "--config.answers.max_tokens=...",
             {"cut_off": 3, "filtered": 0, "tool_calls": 0, "empty": 0},
             id="C36-length-with-text",
         ),
         pytest.param(
             {"message": {"content": None}, "choice": {"finish_reason": "content_filter"}},
-            "3 of 3 answers were stopped by the server's content filter (3 of them empty)",
+            "3 of 3 answers were stopped by the server's content filter and count as no answer (3 of them empty)",
             {"cut_off": 0, "filtered": 3, "tool_calls": 0, "empty": 3},
             id="C36-filter",
         ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import numpy as np
 import pytest
 import torch
@@ -75,7 +77,7 @@ def test_question_that_the_small_models_processor_refuses_is_left_out(plan, serv
 
     def quick(model, inputs, max_tokens, *, sampling, shared):
         n = len(inputs["input_ids"])
-        return generation.Generated([generation.Answer("blue", np.zeros(1), 0.0)] * n, np.zeros((n, 1)))
+        return generation.Generated([generation.Answer("blue", np.zeros(1), 0.0, "stop")] * n, np.zeros((n, 1)))
 
     monkeypatch.setattr(prompts, "build_inputs", picky)
     monkeypatch.setattr(generation, "generate", quick)
@@ -110,8 +112,8 @@ def test_question_that_the_small_model_fails_on_is_left_out(plan, server, toy, m
 
 def test_answers_in_process_are_counted_alike(plan, server, toy, monkeypatch, capsys):
     def odd(model, inputs, max_tokens, *, sampling, shared):
-        said = [("", [-0.5, np.nan]), ("blue\ud83d", [-np.inf]), ("blue", [-0.5])]
-        answers = [generation.Answer(text, np.array(logprobs), 0.0) for text, logprobs in said]
+        said = [("", [-0.5, np.nan], "length"), ("blue\ud83d", [-np.inf], "stop"), ("blue", [-0.5], "stop")]
+        answers = [generation.Answer(text, np.array(logprobs), 0.0, end) for text, logprobs, end in said]
         return generation.Generated(answers, np.zeros((3, 1)))
 
     monkeypatch.setattr(backbone, "load_backbone", lambda spec: toy)
@@ -126,5 +128,33 @@ def test_answers_in_process_are_counted_alike(plan, server, toy, monkeypatch, ca
     assert [row["response"] for row in rows] == ["", "blue\ufffd", "blue"]
     assert [row["token_logprobs"] for row in rows] == [None, None, [-0.5]]
     assert [row["finish_reason"] for row in rows] == ["length", "stop", "stop"]
-    assert "1 of 3 answers were cut off at answers.max_tokens=2 (1 of them empty)" in capsys.readouterr().out
+    assert (
+        "1 of 3 answers were cut off at answers.max_tokens=2 and count as no answer (1 of them empty)"
+        in capsys.readouterr().out
+    )
     assert ask(plan, server, base_url="", max_tokens=2, splits=SPLIT, concurrency=3).table == answers.table
+
+
+def test_a_resumed_job_draws_what_an_uninterrupted_one_draws(plan, server, toy, monkeypatch):
+    """Half of the cache is lost and the batches are put together otherwise: texts are equal, and log-probabilities up
+    to the rounding of float32 in other batches."""
+    monkeypatch.setattr(backbone, "load_backbone", lambda spec: toy)
+    asked = {"base_url": "", "max_tokens": 3, "samples": 2, "temperature": 2.0, "top_p": 0.95, "splits": SPLIT}
+    cache = plan.store.parent / "cache" / "answers.sqlite"
+    whole = ask(plan, server, concurrency=3, **asked).table
+    assert len(set(whole["response"].to_pylist())) > 6
+    rows = sqlite3.connect(cache)
+    rows.execute("DELETE FROM responses WHERE rowid % 2 = 0 OR rowid % 7 = 3")
+    rows.commit()
+    left = rows.execute("SELECT count(*) FROM responses").fetchone()[0]
+    rows.close()
+    assert 3 < left < 9
+    resumed = ask(plan, server, concurrency=2, **asked).table
+    assert resumed.drop_columns("token_logprobs") == whole.drop_columns("token_logprobs")
+    for one, other in zip(*(table["token_logprobs"].to_pylist() for table in (resumed, whole)), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_fields_for_a_server_are_refused_in_process(plan, server):
+    with pytest.raises(ReLopeError, match=r"answers\.extra has fields for a server's requests"):
+        ask(plan, server, base_url="", extra='{"seed": null}')

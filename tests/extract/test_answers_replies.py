@@ -42,7 +42,9 @@ def read(reply: object) -> object:
         pytest.param("\udc00blue", "\ufffdblue", id="C32-low"),
         pytest.param([{"type": "text", "text": "blue\ud83d"}], "blue\ufffd", id="C32-in-a-chunk"),
         pytest.param("\U0001f600 blue", "\U0001f600 blue", id="a-whole-pair"),
-        pytest.param("blue\0", "blue\0", id="nul"),
+        pytest.param("blue\0", "blue", id="nul"),
+        pytest.param("\x1b[31mred\x1b[0m", "red", id="colours"),
+        pytest.param([{"type": "text", "text": "\u202eeulb"}], "eulb", id="right-to-left-override"),
         pytest.param("x" * 3_000_000, "x" * 3_000_000, id="megabytes"),
     ],
 )
@@ -102,7 +104,8 @@ def test_flawed_logprobs_never_cost_the_answer(tokens, logprobs):
 
 @pytest.mark.parametrize(
     ("count", "kept"),
-    [(40, 40), (40.0, 40), (40.4, 40), (0, 0), ("40", None), (-1, None), (None, None), (NAN, None), (INFINITY, None),
+    [(40, 40), (40.0, 40), (40.4, None), (2.5, None), (-0.5, None),
+     (0, 0), ("40", None), (-1, None), (None, None), (NAN, None), (INFINITY, None),
      (True, None), ([40], None), (10**12, None), (10**400, None), (1e300, None)],
     ids=repr,
 )  # fmt: skip

@@ -15,7 +15,7 @@ from PIL import Image
 
 from extract.backbone import Backbone, load_backbone
 from extract.capture import Capture
-from extract.generation import GREEDY, Generated, Sampling, caption_images, generate, stable_seed
+from extract.generation import Generated, Sampling, caption_images, generate, stable_seed
 from extract.prompts import PALIGEMMA, build_inputs
 from extract.shared_prefill import SharedPrefill
 from extract.spec import ModelSpec
@@ -183,7 +183,7 @@ def test_sampled_log_probabilities_are_the_models_own(subject, tokens, ends):
     returned = tokens(subject)
     ends(subject, None, 0)
     inputs = build_inputs(subject.backbone, subject.queries)
-    sampling = Sampling(temperature=2.0, top_p=0.8, seed=3)
+    sampling = Sampling(tuple(range(len(subject.queries))), temperature=2.0, top_p=0.8)
     generated = generate(subject.backbone, inputs, STEPS, sampling=sampling)
     check(subject, generated, returned[0], [STEPS] * len(subject.queries))
 
@@ -195,7 +195,7 @@ def test_greedy_is_what_generate_says_and_capture_sees(llava):
     with Capture(backbone, [2], inputs["attention_mask"]) as capture:
         generated = generate(backbone, inputs, STEPS)
     with torch.inference_mode(), Capture(backbone, [2], inputs["attention_mask"]) as plain:
-        output = backbone.model.generate(**inputs, max_new_tokens=STEPS, **GREEDY)
+        output = backbone.model.generate(**inputs, max_new_tokens=STEPS, do_sample=False)
     texts = backbone.tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
     assert [answer.text for answer in generated.answers] == [text.strip() for text in texts]
     np.testing.assert_array_equal(capture.states(2).last_hidden, plain.states(2).last_hidden)
@@ -225,7 +225,8 @@ def test_a_shared_prefill_is_computed_once_and_changes_nothing(subject, ends):
     """Bit for bit: it is the same computation. Greedy, then drawn, then greedy again, as if the first left no trace."""
     ends(subject, None, 0)
     inputs, model = build_inputs(subject.backbone, subject.queries), subject.backbone.model
-    draws = [None, Sampling(temperature=2.0, seed=1), Sampling(temperature=2.0, seed=2), None]
+    seeds = [tuple(range(first, first + len(subject.queries))) for first in (10, 20)]
+    draws = [None, *(Sampling(each, temperature=2.0) for each in seeds), None]
     apart = [generate(subject.backbone, inputs, STEPS, sampling=sampling) for sampling in draws]
     widths, shared, own = [], SharedPrefill(), vars(model).get("forward")
     hook = subject.backbone.decoder.register_forward_hook(lambda _m, _a, out: widths.append(out[0].shape[1]))
@@ -245,7 +246,8 @@ def test_sampling_follows_from_the_seed(llava):
     inputs = build_inputs(llava.backbone, llava.queries)
 
     def texts(seed: int) -> list[str]:
-        answers = generate(llava.backbone, inputs, STEPS, sampling=Sampling(seed=seed)).answers
+        sampling = Sampling(tuple(range(seed, seed + len(llava.queries))))
+        answers = generate(llava.backbone, inputs, STEPS, sampling=sampling).answers
         return [answer.text for answer in answers]
 
     torch.manual_seed(1)
@@ -255,7 +257,7 @@ def test_sampling_follows_from_the_seed(llava):
     assert texts(5) == one
     torch.manual_seed(1)
     assert torch.equal(state, torch.get_rng_state())  # the caller's random numbers are not used up
-    assert set(texts(6)).isdisjoint(one)
+    assert set(texts(15)).isdisjoint(one)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
@@ -272,7 +274,7 @@ def test_sampling_draws_from_the_stated_distribution(llava, monkeypatch, tempera
     mean = (drawn * log_p).sum()
     deviation = (drawn * (log_p - mean) ** 2).sum().sqrt()
     inputs = build_inputs(llava.backbone, [llava.queries[query]] * 400)
-    answers = generate(llava.backbone, inputs, 1, sampling=Sampling(temperature=temperature)).answers
+    answers = generate(llava.backbone, inputs, 1, sampling=Sampling(tuple(range(400)), temperature)).answers
     found = np.array([answer.token_logprobs[0] for answer in answers])
     assert abs(found.mean() - float(mean)) < 5 * float(deviation) / np.sqrt(400)
     assert found.std() > 0.7 * float(deviation)  # typical_p would keep the mean and take both tails
@@ -281,7 +283,8 @@ def test_sampling_draws_from_the_stated_distribution(llava, monkeypatch, tempera
 def test_no_freedom_is_greedy(llava):
     inputs = build_inputs(llava.backbone, llava.queries)
     greedy = [answer.text for answer in generate(llava.backbone, inputs, STEPS).answers]
-    for sampling in (Sampling(top_p=0.0), Sampling(temperature=1e-4)):
+    seeds = tuple(range(len(llava.queries)))
+    for sampling in (Sampling(seeds, top_p=0.0), Sampling(seeds, temperature=1e-4)):
         drawn = generate(llava.backbone, inputs, STEPS, sampling=sampling).answers
         assert [answer.text for answer in drawn] == greedy
 
@@ -289,9 +292,9 @@ def test_no_freedom_is_greedy(llava):
 def test_wrong_settings_are_one_line():
     for temperature in (0, -1, float("nan"), float("inf")):
         with pytest.raises(ReLopeError, match=r"sampling\.temperature is .*; it must be above 0"):
-            Sampling(temperature=temperature)
+            Sampling((1,), temperature=temperature)
     with pytest.raises(ReLopeError, match=r"sampling\.top_p is 1\.1; it must be from 0 to 1"):
-        Sampling(top_p=1.1)
+        Sampling((1,), top_p=1.1)
 
 
 def test_stable_seed():

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from relope_jax.errors import ReLopeError
-from relope_jax.states.answers import ANSWER_SCHEMA, Answers, answer_names
+from relope_jax.states.answer_files import ANSWER_SCHEMA
+from relope_jax.states.answers import Answers, answer_names
+from tests.relope_jax.states.answer_tables import write_answers
 
 
 def rows(samples: int) -> list[dict]:
@@ -24,16 +21,13 @@ def rows(samples: int) -> list[dict]:
 
 
 def write(path, name: str, samples: int = 0) -> None:
-    folder = path / "answers"
-    folder.mkdir(exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(rows(samples), schema=ANSWER_SCHEMA), folder / f"{name}.parquet")
-    sidecar = {
-        "samples": samples,
-        "styles": {"direct": "", "steps": ""} if samples else {"direct": ""},
-        "store_manifest": hashlib.sha256((path / "manifest.json").read_bytes()).hexdigest(),
-        "sha256": hashlib.sha256((folder / f"{name}.parquet").read_bytes()).hexdigest(),
-    }
-    (folder / f"{name}.json").write_text(json.dumps(sidecar))
+    styles = {"direct": "", "steps": ""} if samples else {"direct": ""}
+    write_answers(path, name, rows(samples), samples=samples, styles=styles)
+
+
+def table_of(store):
+    (path,) = (store / "answers").glob("*.parquet")
+    return path
 
 
 @pytest.fixture
@@ -63,7 +57,7 @@ def test_sampled_answers(store):
 
 def test_names_count_finished_tables_only(store):
     assert answer_names(store / "nowhere") == []
-    (store / "answers" / "half.parquet").write_bytes(b"")  # its sidecar never came
+    (store / "answers" / "half-0123456789ab.parquet").write_bytes(b"")  # its sidecar never came
     write(store, "a.b")
     assert answer_names(store) == ["a.b", "large"]
     with pytest.raises(ReLopeError, match=r"no answers 'larg' \(did you mean 'large'\?\); there are: a.b, large; make"):
@@ -83,7 +77,7 @@ def test_answers_of_another_store_are_refused(store):
 
 @pytest.mark.parametrize("position", [4, 300, -5])
 def test_changed_table_is_found(store, position):
-    path = store / "answers" / "large.parquet"
+    path = table_of(store)
     data = bytearray(path.read_bytes())
     data[position] ^= 1
     path.write_bytes(data)
@@ -99,6 +93,6 @@ def test_damaged_sidecar_is_found(store, text):
 
 
 def test_missing_table_is_found(store):
-    (store / "answers" / "large.parquet").unlink()
+    table_of(store).unlink()
     with pytest.raises(ReLopeError, match=r"'large' of .* damaged"):
         Answers.load(store, "large")
