@@ -11,6 +11,7 @@ from absl import app, flags
 
 from experiments.calibration import calibrate, splits_of
 from experiments.calibration_words import Request, record, text
+from experiments.say import say
 from relope_jax.errors import ReLopeError, exit_on_error
 from relope_jax.methods import get_method
 from relope_jax.metrics.cost import CostSpec, Reading
@@ -55,10 +56,10 @@ def main(argv: list[str]) -> None:
     chosen = calibrate(run, request, splits_of(run, request, prices, reading))
     written = record(request, chosen, prices)
     target = run.path / f"calibration-{request.method}-{request.seed}.json"
-    print(text(written), flush=True)  # first: a disk that refuses the file does not lose it
+    say(text(written), flush=True)  # first: a disk that refuses the file does not lose it
     with explaining(target):
         write_json(target, written)
-    print(target)
+    say(target)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from experiments.cells import Cell, Job, expand, make_jobs, split_text
 from experiments.grid import EXAMPLE, Axis, parse_axes, show
 from experiments.pipeline import describe
 from experiments.results import Scored, result_rows
+from experiments.say import say
 from experiments.sweep_figures import write_plots
 from experiments.sweep_progress import Progress
 from experiments.sweep_results import Row, SweepFolder, cell_id, digest, score_table, summary_text, table_rows
@@ -62,7 +63,7 @@ def run(config: ConfigDict, grid: Sequence[str], out: str = "sweeps", most: int 
     engine = EngineSpec(**config.engine)
     if jax.process_count() > 1:
         raise ReLopeError("a sweep runs in one process: start it without a coordinator")
-    print(f"sweep {config.name}: {len(cells)} cells\n{split_text(axes, cells)}")
+    say(f"sweep {config.name}: {len(cells)} cells\n{split_text(axes, cells)}")
     path = local_path(out) / config.name
     require_writable(path)
     with explaining(path), SweepFolder(path) as folder:
@@ -72,7 +73,7 @@ def run(config: ConfigDict, grid: Sequence[str], out: str = "sweeps", most: int 
         folder.write_record(config, axes, stores.values())
         finished = folder.finished()
         jobs = make_jobs({name: cell for name, cell in named.items() if name not in finished}, most)
-        print(f"{sum(name in finished for name in named)} cells are finished; {to_do(jobs)}")
+        say(f"{sum(name in finished for name in named)} cells are finished; {to_do(jobs)}")
         train_jobs(folder, jobs, stores, engine)
         folder.forget_trainings()
         rows = table_rows(named, folder.finished())
@@ -100,7 +101,7 @@ def train_store(folder: SweepFolder, jobs: Sequence[Job], store: Store, engine: 
         describe(store, data)
         replay_block(store.block, data.states, store.identity.model_dtype)
         feed = open_feed(data, engine)
-        print(feed.description)
+        say(feed.description)
     for job in jobs:
         train_job(folder, job, store, data, feed, engine, progress)
 
@@ -152,8 +153,8 @@ def report(folder: SweepFolder, axes: Sequence[Axis], cells: Sequence[Cell], row
     """Write the table and the plots, and print what they say."""
     table = folder.write_table(axes, rows)
     plots = write_plots(folder.path, axes, rows)
-    print(f"\n{summary_text(axes, cells, rows)}\n\nbest: by the mean validation AUC; the test split chooses nothing")
-    print(f"table: {table}\nplots: {', '.join(map(str, plots))}")
+    say(f"\n{summary_text(axes, cells, rows)}\n\nbest: by the mean validation AUC; the test split chooses nothing")
+    say(f"table: {table}\nplots: {', '.join(map(str, plots))}")
 
 
 def label(cell: Cell) -> str:

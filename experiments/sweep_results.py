@@ -14,10 +14,8 @@ sweeps/NAME/
 from __future__ import annotations
 
 import contextlib
-import csv
 import hashlib
 import importlib.metadata
-import io
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,6 +28,7 @@ import pyarrow.parquet as pq
 from ml_collections import ConfigDict
 
 from experiments.cells import Cell, Setting
+from experiments.csv_text import to_csv
 from experiments.grid import SEED, Axis, show
 from experiments.rundir import PACKAGES
 from relope_jax.methods import METHODS
@@ -159,12 +158,8 @@ def table_rows(cells: dict[str, Cell], finished: dict[str, Row]) -> list[Row]:
 def table_text(axes: Sequence[Axis], rows: list[Row]) -> str:
     """results.csv: a column for every swept field, empty where it does not concern the method."""
     swept = [axis.field for axis in axes if axis.field != SEED]
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*FIRST, *swept, *LAST])
-    for row in rows:
-        writer.writerow([row.get(column, "") for column in (*FIRST, *swept, *LAST)])
-    return buffer.getvalue()
+    columns = (*FIRST, *swept, *LAST)
+    return to_csv([columns, *([row.get(column) for column in columns] for row in rows)])
 
 
 def score_table(store: Store, cells: dict[str, Cell], scores: dict[str, np.ndarray]) -> pa.Table:

@@ -14,6 +14,7 @@ from experiments.drawing import to_svg, write_pdf
 from experiments.page import Section, bullets, page, picture
 from experiments.recorded import SCRATCH, recorded_config, without_places
 from experiments.rundir import run_folder
+from experiments.say import say
 from experiments.studies import get_studies
 from experiments.studies.study import Done, Job, Outcome, Study
 from experiments.tables import to_html, to_text, write_tables
@@ -44,7 +45,7 @@ def run(config: ConfigDict) -> Path:
         try:
             outcome = study.outcome(config, worker.carry_out(work[study.name]))
         except ReLopeError as error:
-            print(f"\n{study.name} is not made: {error}")
+            say(f"\n{study.name} is not made: {error}")
             failed.append(f"{study.name}: {error}")
             continue
         show(study, outcome)
@@ -54,7 +55,7 @@ def run(config: ConfigDict) -> Path:
         raise ReLopeError("; ".join(failed))
     if len(studies) > 1:
         publish(folder, outcomes)
-    print(
+    say(
         f"\npages: {folder if len(studies) > 1 else folder / studies[0].name}/{PAGE}, and the same as PDF, CSV, LaTeX"
     )
     if failed:
@@ -70,7 +71,7 @@ class Worker:
         self._waiting = [name for name, job in every.items() if job.grid or not is_finished(job.config)]
         self._sweeps: dict[str, Path] = {}
         self._count, self._started = len(self._waiting), time.perf_counter()
-        print(f"{len(every)} runs and sweeps; {len(every) - len(self._waiting)} runs are finished")
+        say(f"{len(every)} runs and sweeps; {len(every) - len(self._waiting)} runs are finished")
 
     def carry_out(self, jobs: Sequence[Job]) -> Done:
         """These jobs, finished."""
@@ -89,7 +90,7 @@ class Worker:
         made = self._count - len(self._waiting)
         spent = (time.perf_counter() - self._started) / 60
         left = f", about {spent / made * len(self._waiting):.0f} minutes left" if made else ""
-        print(f"\n=== {job.name}: {made + 1} of {self._count}{left} ===")
+        say(f"\n=== {job.name}: {made + 1} of {self._count}{left} ===")
 
 
 def is_finished(config: ConfigDict) -> bool:
@@ -111,11 +112,11 @@ def is_finished(config: ConfigDict) -> bool:
 
 def show(study: Study, outcome: Outcome) -> None:
     """The study in the terminal."""
-    print(f"\n{study.title}")
+    say(f"\n{study.title}")
     for table in outcome.tables:
-        print(f"\n{to_text(table)}")
+        say(f"\n{to_text(table)}")
     for finding in outcome.findings:
-        print(finding)
+        say(finding)
 
 
 def publish(folder: Path, outcomes: Sequence[tuple[Study, Outcome]]) -> None:
