@@ -6,7 +6,6 @@ import dataclasses
 import html
 from collections.abc import Sequence
 
-
 # What a browser may do with the page, whatever texts it holds: no script runs, and nothing is fetched or sent.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 

@@ -40,6 +40,7 @@ from relope_jax.errors import ReLopeError, exit_on_error
 from relope_jax.metrics.evaluate import evaluate
 from relope_jax.models.replay import replay_block
 from relope_jax.paths import local_path
+from relope_jax.run_folder import own_folder
 from relope_jax.states.files import explaining, require_writable
 from relope_jax.states.store import Store
 from relope_jax.training.checkpoints import save_router
@@ -64,7 +65,7 @@ def run(config: ConfigDict, grid: Sequence[str], out: str = "sweeps", most: int 
     if jax.process_count() > 1:
         raise ReLopeError("a sweep runs in one process: start it without a coordinator")
     say(f"sweep {config.name}: {len(cells)} cells\n{split_text(axes, cells)}")
-    path = local_path(out) / config.name
+    path = own_folder(local_path(out), config.name, "config.name")
     require_writable(path)
     with explaining(path), SweepFolder(path) as folder:
         # All stores first: once JAX has taken an accelerator's memory, the small model finds no room there.

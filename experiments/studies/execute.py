@@ -21,8 +21,8 @@ from experiments.tables import to_html, to_text, write_tables
 from extract.settings import plan_from_config
 from extract.source import dataset_source, model_source
 from relope_jax.errors import ReLopeError
-from relope_jax.run import CONFIG, RESULTS, Run
-from relope_jax.states.files import read_json, require_writable, write_text
+from relope_jax.run import RESULTS, Run
+from relope_jax.states.files import require_writable, write_text
 
 PAGE, PDF = "report.html", "report.pdf"
 DIGESTED = (*SCRATCH, "dataset.path", "dataset.captions")  # places, and what `dataset_source` has digests of
@@ -55,9 +55,7 @@ def run(config: ConfigDict) -> Path:
         raise ReLopeError("; ".join(failed))
     if len(studies) > 1:
         publish(folder, outcomes)
-    say(
-        f"\npages: {folder if len(studies) > 1 else folder / studies[0].name}/{PAGE}, and the same as PDF, CSV, LaTeX"
-    )
+    say(f"\npages: {folder if len(studies) > 1 else folder / studies[0].name}/{PAGE}, and the same as PDF, CSV, LaTeX")
     if failed:
         raise ReLopeError(f"{len(failed)} of {len(studies)} are not made: {'; '.join(failed)}")
     return folder
@@ -101,12 +99,12 @@ def is_finished(config: ConfigDict) -> bool:
     path = run_folder(config)
     if not (path / RESULTS).exists():
         return False
-    record = read_json(path / CONFIG)
+    record = Run(path).record
     if without_places(record["config"], DIGESTED) != without_places(recorded_config(config), DIGESTED):
         return False
-    plan, store = plan_from_config(config), record["store"]
+    plan, store = plan_from_config(config), record.get("store", {})
     wanted = {"source": model_source(plan.model)} | dataset_source(plan.dataset)
-    have = store["dataset"] | {"source": store["source"]}
+    have = store.get("dataset", {}) | {"source": store.get("source")}
     return all(have.get(field) == value for field, value in wanted.items())
 
 

@@ -173,7 +173,7 @@ def test_other_arithmetic_is_refused(settings, message, block, tmp_path):
         ({"alora_invocation_tokens": [5]}, "uses alora_invocation_tokens"),
         ({"a_setting_of_next_year": {"x": 1}}, "uses a_setting_of_next_year"),
         ({"r": 8}, r"config says rank 8 for .*, and its A has 4 rows"),
-        ({"r": None}, "no number as its r"),
+        ({"r": None}, "damaged .*r(' is|'$| is |\\))"),
         ({"peft_type": "LOHA"}, "is a LOHA adapter; only LoRA can be read"),
     ],
 )
