@@ -11,7 +11,7 @@ from absl import app, flags
 
 from experiments.calibration import calibrate, splits_of
 from experiments.calibration_words import Request, record, text
-from experiments.say import say
+from experiments.say import show
 from relope_jax.errors import ReLopeError, exit_on_error
 from relope_jax.inside import inside
 from relope_jax.methods import get_method
@@ -60,10 +60,10 @@ def main(argv: list[str]) -> None:
     written = record(request, chosen, prices)
     require_no_links(run.path)
     target = inside(run.path, f"calibration-{request.method}-{request.seed}.json")
-    say(text(written), flush=True)  # first: a disk that refuses the file does not lose it
+    show(text(written), flush=True)  # first: a disk that refuses the file does not lose it
     with explaining(target):
         write_json(target, written)
-    say(target)
+    show(target)
 
 
 if __name__ == "__main__":

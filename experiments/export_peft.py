@@ -10,7 +10,7 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
-from experiments.say import say
+from experiments.say import show
 from relope_jax.errors import ReLopeError, exit_on_error
 from relope_jax.paths import local_path
 from relope_jax.run import Run
@@ -28,7 +28,7 @@ def main(argv: list[str]) -> None:
     run, out = Run(argv[1]), local_path(_OUT.value)
     require_free(out)
     run.restore("relope", _SEED.value).export_peft(out)
-    say(f"{out}: load it with peft.PeftModel.from_pretrained(model, '{out}'), where model is {describe(run)}")
+    show(f"{out}: load it with peft.PeftModel.from_pretrained(model, '{out}'), where model is {describe(run)}")
 
 
 def require_free(out: Path) -> None:

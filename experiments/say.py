@@ -6,7 +6,12 @@ from relope_jax.errors import printable
 from relope_jax.training.mesh import is_primary
 
 
-def say(text: object, *, flush: bool = False) -> None:
-    """Print it once, however many processes work together, without what a terminal would obey."""
+def show(text: object, *, flush: bool = False) -> None:
+    """Print it without what a terminal would obey."""
+    print(printable(text), flush=flush)
+
+
+def say(text: object) -> None:
+    """`show` it once, however many processes work together."""
     if is_primary():
-        print(printable(text), flush=flush)
+        show(text)
