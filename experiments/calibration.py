@@ -95,9 +95,7 @@ def splits_of(run: Run, request: Request, prices: CostSpec, reading: Reading) ->
     for name in ("train", "validation", "test"):
         rows = table.filter(pc.equal(table["split"], name))
         if not len(rows) or (name != "train" and np.isnan(rows["score"].to_numpy()).any()):
-            raise ReLopeError(
-                f"{run.path} has no scores of {request.method} for all its {name} questions, or none of them"
-            )
+            raise ReLopeError(f"{run.path} has no {name} questions, or not all their scores of {request.method}")
         splits[name] = Queries(
             rows["score"].to_numpy(), rows["label"].to_numpy().astype(np.int64),
             np.array(rows["group"].to_pylist()), large_labels(rows, name, request), costs_of(rows, prices, reading),

@@ -41,9 +41,8 @@ def require_free(out: Path) -> None:
 def describe(run: Run) -> str:
     """The model that the adapter belongs on. An adapter that was on during extraction stays on below it."""
     model = run.config.get("model", {})
-    return model.get("name", "its small model") + (
-        f" with its adapter '{model['adapter']}' merged" if model.get("adapter") else ""
-    )
+    below = f" with its adapter '{model['adapter']}' merged" if model.get("adapter") else ""
+    return model.get("name", "its small model") + below
 
 
 if __name__ == "__main__":

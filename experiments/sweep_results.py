@@ -58,7 +58,7 @@ Row = dict[str, Any]
 
 def _field(value: Any) -> Any:
     """A swept field, such as `relope.lora.rank`: a name that stays in the folder when a plot is called so."""
-    if not isinstance(value, str) or not re.fullmatch(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*){0,4}", value):
+    if not isinstance(value, str) or not re.fullmatch(r"[a-z_][a-z0-9_]{0,40}(\.[a-z_][a-z0-9_]{0,40}){0,4}", value):
         raise wrong(value, "a field of a config")
     return value
 

@@ -69,10 +69,9 @@ def read_test_split(run: Run) -> RoutedSplit:
         scores[method] = np.stack([part["score"].to_numpy() for part in seeds])
         if np.isnan(scores[method]).any():
             raise ReLopeError(f"{run.path / SCORES} is damaged: a test score of {method} is no number")
-    if first is None or (missing := sorted(run.summary["methods"].keys() - scores.keys())):
-        raise ReLopeError(
-            f"{run.path / SCORES} has no test scores of {missing[0] if first is not None else 'any method'}"
-        )
+    missing = sorted(run.summary["methods"].keys() - scores.keys())
+    if first is None or missing:
+        raise ReLopeError(f"{run.path / SCORES} has no test scores of {', '.join(missing)}")
     ids, labels = first["sample_id"], first["label"].to_numpy().astype(np.int64)
     names = tuple(ids.to_pylist())
     if len(set(names)) < len(names):

@@ -66,7 +66,7 @@ SUMMARY = record(
     },
 )
 EPOCH = record(
-    {"method": trained, "seed": seed, "epoch": whole(0, 10**7), "loss": metric, "validation_auc": metric},
+    {"method": method, "seed": seed, "epoch": whole(0, 10**7), "loss": metric, "validation_auc": metric},
     {"kl_per_dimension": maybe(metric)},
 )
 
