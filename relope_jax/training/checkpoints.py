@@ -121,7 +121,7 @@ def _singles(folder: Path, block: Block) -> tuple[TrainedMethod, list[Member], l
     ]
     if len({m.program for m in members}) > 1:
         raise ReLopeError(f"{folder / ROUTER} is damaged: its members cannot have been trained together")
-    require_arrays(folder / "arrays", _expected(folder, method, members, block))  # before any memory is taken
+    require_arrays(inside(folder, "arrays"), _expected(folder, method, members, block))  # before any memory is taken
     return method, members, build_all(method, members, block, _unset(block))
 
 
@@ -153,7 +153,7 @@ def _together(n: int, *leaves: Any) -> jax.ShapeDtypeStruct:
 
 def _stored(folder: Path, parts: Parts) -> Parts:
     """`parts` with the arrays of the checkpoint."""
-    arrays = load_arrays(folder / "arrays", _arrays(parts))
+    arrays = load_arrays(inside(folder, "arrays"), _arrays(parts))
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(arrays)):
         raise ReLopeError(f"{folder} holds numbers that are not finite: train it again, or restore it")
     return parts._replace(params=arrays["params"], rest=nnx.merge_state(parts.rest, arrays["statistics"]))
