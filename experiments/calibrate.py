@@ -11,11 +11,15 @@ from absl import app, flags
 
 from experiments.calibration import calibrate, splits_of
 from experiments.calibration_words import Request, record, text
+from experiments.say import show
 from relope_jax.errors import ReLopeError, exit_on_error
+from relope_jax.inside import inside
 from relope_jax.methods import get_method
 from relope_jax.metrics.cost import CostSpec, Reading
-from relope_jax.run import Run
+from relope_jax.run import CONFIG, Run
+from relope_jax.run_folder import require_no_links
 from relope_jax.states.files import explaining, write_json
+from relope_jax.typed import spec_of
 
 _METHOD = flags.DEFINE_string("method", "relope", "which of the run's methods")
 _SEED = flags.DEFINE_integer("seed", 0, "which of the run's seeds")
@@ -38,7 +42,7 @@ _PRICES = {
 
 def prices_of(run: Run) -> CostSpec:
     """The run's prices, where it has any, and those of the flags."""
-    prices = CostSpec(**run.config.get("costs", {}))
+    prices = spec_of(CostSpec, run.config.get("costs", {}), run.path / CONFIG)
     given = {name: flag.value for name, flag in _PRICES.items() if flag.value is not None}
     return dataclasses.replace(prices, **given)
 
@@ -54,11 +58,12 @@ def main(argv: list[str]) -> None:
     reading = Reading(get_method(request.method).reads, depth=_DEPTH.value, sampled_prompts=_PROMPTS.value)
     chosen = calibrate(run, request, splits_of(run, request, prices, reading))
     written = record(request, chosen, prices)
-    target = run.path / f"calibration-{request.method}-{request.seed}.json"
-    print(text(written), flush=True)  # first: a disk that refuses the file does not lose it
+    require_no_links(run.path)
+    target = inside(run.path, f"calibration-{request.method}-{request.seed}.json")
+    show(text(written), flush=True)  # first: a disk that refuses the file does not lose it
     with explaining(target):
         write_json(target, written)
-    print(target)
+    show(target)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from experiments.calibration_words import Chosen, Request, refusal
 from experiments.sample_table import read_tokens, uncounted
 from relope_jax.errors import ReLopeError
+from relope_jax.inside import shown_name
 from relope_jax.methods import TrainedMethod, get_method
 from relope_jax.metrics.cost import CostSpec, QueryCosts, Reading, query_costs
 from relope_jax.metrics.thresholds import (
@@ -76,7 +77,7 @@ def dearest_of(used: list[Queries]) -> float:
 def chosen_among(run: Run, method: str) -> int:
     """How many routers the validation split chose this one from: the level is shared by all of them."""
     router = get_method(method)
-    return int(run.config["train"]["epochs"]) if isinstance(router, TrainedMethod) else router.chosen_among
+    return int(run.setting("train", "epochs")) if isinstance(router, TrainedMethod) else router.chosen_among
 
 
 def splits_of(run: Run, request: Request, prices: CostSpec, reading: Reading) -> dict[str, Queries]:
@@ -86,10 +87,15 @@ def splits_of(run: Run, request: Request, prices: CostSpec, reading: Reading) ->
       ReLopeError: the run has no such scores, or lacks what the goal needs.
     """
     samples, scores = run.samples, scores_of(run, request.method, request.seed)
-    table = samples.append_column("score", pa.array([scores[name] for name in samples["sample_id"].to_pylist()]))
+    names = samples["sample_id"].to_pylist()
+    if missing := next((name for name in names if name not in scores), None):
+        raise ReLopeError(f"{run.path} has no score of {request.method} for the sample {shown_name(missing)}")
+    table = samples.append_column("score", pa.array([scores[name] for name in names]))
     splits = {}
     for name in ("train", "validation", "test"):
         rows = table.filter(pc.equal(table["split"], name))
+        if not len(rows) or (name != "train" and np.isnan(rows["score"].to_numpy()).any()):
+            raise ReLopeError(f"{run.path} has no {name} questions, or not all their scores of {request.method}")
         splits[name] = Queries(
             rows["score"].to_numpy(), rows["label"].to_numpy().astype(np.int64),
             np.array(rows["group"].to_pylist()), large_labels(rows, name, request), costs_of(rows, prices, reading),

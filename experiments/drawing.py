@@ -39,6 +39,7 @@ STYLE = {
     "legend.frameon": False,
     "svg.hashsalt": "relope",  # the same run gives the same file
     "pdf.fonttype": 42,  # text that can be searched
+    "text.parse_math": False,  # names of models and data sets may hold a dollar sign
 }
 NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 

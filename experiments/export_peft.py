@@ -10,6 +10,7 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
+from experiments.say import show
 from relope_jax.errors import ReLopeError, exit_on_error
 from relope_jax.paths import local_path
 from relope_jax.run import Run
@@ -27,7 +28,7 @@ def main(argv: list[str]) -> None:
     run, out = Run(argv[1]), local_path(_OUT.value)
     require_free(out)
     run.restore("relope", _SEED.value).export_peft(out)
-    print(f"{out}: load it with peft.PeftModel.from_pretrained(model, '{out}'), where model is {describe(run)}")
+    show(f"{out}: load it with peft.PeftModel.from_pretrained(model, '{out}'), where model is {describe(run)}")
 
 
 def require_free(out: Path) -> None:
@@ -39,8 +40,9 @@ def require_free(out: Path) -> None:
 
 def describe(run: Run) -> str:
     """The model that the adapter belongs on. An adapter that was on during extraction stays on below it."""
-    model = run.config["model"]
-    return model["name"] + (f" with its adapter '{model['adapter']}' merged" if model.get("adapter") else "")
+    model = run.config.get("model", {})
+    below = f" with its adapter '{model['adapter']}' merged" if model.get("adapter") else ""
+    return model.get("name", "its small model") + below
 
 
 if __name__ == "__main__":

@@ -6,6 +6,9 @@ import dataclasses
 import html
 from collections.abc import Sequence
 
+# What a browser may do with the page, whatever texts it holds: no script runs, and nothing is fetched or sent.
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+
 
 @dataclasses.dataclass(frozen=True)
 class Section:
@@ -20,6 +23,7 @@ def page(title: str, sections: Sequence[Section], lead: str = "") -> str:
     e = html.escape
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta name="color-scheme" content="light dark">\n<title>{e(title)}</title>\n<style>{STYLE}</style></head>\n'
         f"<body><h1>{e(title)}</h1>\n{lead}\n{_parts(sections)}</body></html>\n"

@@ -1,6 +1,6 @@
 """The report of a run: for the terminal, as one self-contained HTML file, as PDF, and its tables as CSV and LaTeX.
 
-python -m experiments.report runs/quickstart     # write it again
+python -m experiments.report runs/quickstart     # write it again; --store=URL where its store is in a bucket
 """
 
 from __future__ import annotations
@@ -20,18 +20,21 @@ from experiments.overlays import Attention, attention_overlays
 from experiments.overlays import to_html as attention_html
 from experiments.page import Section, bullets, page, paragraphs, picture
 from experiments.run_tables import ordered, run_tables
+from experiments.say import say
 from experiments.summary_text import Findings, corrected, difference_text, findings, routers
 from experiments.tables import to_html, to_text, write_tables
 from experiments.tested import RoutedSplit, read_test_split
 from relope_jax.errors import ReLopeError, exit_on_error
 from relope_jax.methods import METHODS
-from relope_jax.run import CHECKPOINTS, METRICS, Run
+from relope_jax.run import CHECKPOINTS, METRICS, RESULTS, Run
+from relope_jax.run_folder import require_no_links
 from relope_jax.states.files import explaining, write_text
 from relope_jax.states.readable import ReadableStore
 from relope_jax.training.mesh import is_primary
 
 REPORT, PDF, TABLES = "report.html", "report.pdf", "tables"
 ROUTING = "Routing to the large model"
+HEADLINE = ("model", "dataset", "layer", "n_test", "base_rate", "n_train")  # of results.json, in the first line
 MOST_LINES = 12  # of paired comparisons in the terminal
 
 
@@ -47,20 +50,21 @@ def write_report(run: Run, store: ReadableStore) -> Path:
     """Write report.html, report.pdf and tables/ into the run directory, and return the path of the first; of several
     processes every one calls it."""
     with explaining(run.path):
+        require_no_links(run.path)
         return _write_report(run, store)
 
 
 def _write_report(run: Run, store: ReadableStore) -> Path:
     attention = None
     if (run.path / CHECKPOINTS / OVERLAY_METHOD).exists():
-        attention = attention_overlays(run, store, run.config["seeds"][0])
+        attention = attention_overlays(run, store, run.setting("seeds")[0])
     target = run.path / REPORT
     if is_primary():
         split, summary = read_test_split(run), run.summary
         tables, words = run_tables(summary, split), findings(summary, split)
         pictures = draw(run, split)
         write_tables(run.path / TABLES, tables)
-        texts = [f"{run.config['name']}: {headline(run)}.", *words.warnings, *words.found, *words.open]
+        texts = [f"{run.setting('name')}: {headline(run)}.", *words.warnings, *words.found, *words.open]
         write_pdf(run.path / PDF, tables, [drawn.figure for drawn in pictures], texts)
         write_text(target, render(run, tables, words, pictures, attention))
     return target
@@ -68,21 +72,24 @@ def _write_report(run: Run, store: ReadableStore) -> Path:
 
 def headline(run: Run) -> str:
     """Model, data and base rate in one line."""
-    first, config, large = run.results[0], run.config, run.summary.get("large")
+    first, seeds, large = run.results[0], run.setting("seeds"), run.summary.get("large")
+    if missing := [name for name in HEADLINE if name not in first]:
+        raise ReLopeError(f"{run.path / RESULTS} is damaged: it has no '{missing[0]}'")
     beside = f", {large['model']} on {large['accuracy']:.1%}" if large else ""
     return (
         f"{first['model']} on {first['dataset']}, layer {first['layer']}: {first['n_test']} test prompts, "
         f"small model right on {first['base_rate']:.1%}{beside}; {first['n_train']} training prompts, "
-        f"{len(config['seeds'])} seed{'s' * (len(config['seeds']) > 1)}"
+        f"{len(seeds)} seed{'s' * (len(seeds) > 1)}"
     )
 
 
 def facts(run: Run) -> str:
     """What else a reader needs to repeat it."""
-    config = run.config
-    rates = [f"{name} {config[name]['learning_rate']:g}" for name in config["methods"] if name in config]
-    learned = f"; learning rates: {', '.join(rates)}" if rates else ""
-    return f"store {run.record['store']['path']}{learned}; seeds {config['seeds']}"
+    config, store = run.config, run.record.get("store", {}).get("path", "unknown")
+    rates = {name: config[name].get("learning_rate") for name in run.setting("methods") if name in config}
+    known = [f"{name} {rate:g}" for name, rate in rates.items() if rate is not None]
+    learned = f"; learning rates: {', '.join(known)}" if known else ""
+    return f"store {store}{learned}; seeds {run.setting('seeds')}"
 
 
 def draw(run: Run, split: RoutedSplit) -> list[Picture]:
@@ -127,7 +134,7 @@ def render(run: Run, tables: list[Table], words: Findings, pictures: list[Pictur
     if attention:
         sections.append(Section("Where the Attention Probe looks", attention_html(attention)))
     lead = f"<p>{html.escape(headline(run))}.</p><p class=facts>{html.escape(facts(run))}</p>"
-    return page(f"{run.config['name']}: routing report", sections, lead)
+    return page(f"{run.setting('name')}: routing report", sections, lead)
 
 
 def terminal_table(run: Run) -> str:
@@ -158,11 +165,13 @@ def _short(row: dict, field: str) -> Entry:
 
 @exit_on_error
 def main(argv: list[str]) -> None:
-    if len(argv) != 2:
-        raise ReLopeError("usage: python -m experiments.report RUN_FOLDER")
-    run = Run(argv[1])
-    print(write_report(run, run.store))
-    print(terminal_table(run))
+    folders = [argument for argument in argv[1:] if not argument.startswith("--store=")]
+    stores = [argument.partition("=")[2] for argument in argv[1:] if argument.startswith("--store=")]
+    if len(folders) != 1 or len(stores) > 1 or folders[0].startswith("-"):
+        raise ReLopeError("usage: python -m experiments.report RUN_FOLDER [--store=PATH_OR_URL]")
+    run = Run(folders[0], store="".join(stores))
+    say(write_report(run, run.store))
+    say(terminal_table(run))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from absl import app, flags
 from experiments.pipeline import run
 from experiments.studies.execute import run as run_study
 from relope_jax.config import define_config_flag, parse_flags
-from relope_jax.errors import ReLopeError, exit_on_error, line_of
+from relope_jax.errors import ReLopeError, exit_on_error, line_of, one_line
 
 _CONFIG = define_config_flag()
 _COORDINATOR = flags.DEFINE_string("coordinator", "", "host:port of process 0, where several hosts train together")
@@ -41,7 +41,7 @@ def main(_: list[str]) -> None:
         (run_study if "study" in _CONFIG.value else run)(_CONFIG.value)
     except Exception as error:
         if jax.process_count() > 1 and (line := line_of(error)):  # at once: the others wait for this one in vain
-            print(f"error: {line}", file=sys.stderr, flush=True)
+            print(f"error: {one_line(line)}", file=sys.stderr, flush=True)
             os._exit(1)
         raise
 

@@ -33,13 +33,25 @@ from relope_jax.run import (
     TRAINING,
     store_record,
 )
-from relope_jax.states.files import explaining, publish, read_json, write_bytes, write_json, write_text
+from relope_jax.run_folder import own_folder, read_lines, require_no_links
+from relope_jax.run_schema import CONFIG as CONFIG_SCHEMA
+from relope_jax.run_schema import EPOCH
+from relope_jax.states.files import explaining, read_json, write_bytes, write_json, write_text
 from relope_jax.states.locks import lock_folder
 from relope_jax.states.readable import ReadableStore
 from relope_jax.training.fit import Log, NonFiniteLoss
 from relope_jax.training.mesh import barrier, is_primary
 from relope_jax.training.snapshots import differences, saved_epoch
 from relope_jax.training.spec import TrainSpec
+from relope_jax.typed import Wrong, checked
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """A Parquet file's bytes."""
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer)
+    return buffer.getvalue().to_pybytes()
+
 
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy", "tensorstore")
 NON_FINITE = "non_finite.json"
@@ -47,8 +59,8 @@ EVENTS = "tensorboard"
 
 
 def run_folder(config: ConfigDict) -> Path:
-    """runs/<name> of a config."""
-    return local_path(config.runs) / config.name
+    """runs/<name> of a config; raises ReLopeError when the name leads out of the folder `runs`."""
+    return own_folder(local_path(config.runs), config.name, "config.name")
 
 
 def open_run(config: ConfigDict, store: ReadableStore) -> RunFolder:
@@ -117,6 +129,7 @@ class RunWriter(RunFolder):
         self._tensorboard = config.engine.tensorboard
         with explaining(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
+            require_no_links(self.path)
             self._lock = lock_folder(self.path)  # held until close()
             try:
                 self._open(record, store)
@@ -127,7 +140,7 @@ class RunWriter(RunFolder):
     def _open(self, record: dict[str, Any], store: ReadableStore) -> None:
         existing = self.path / CONFIG
         if existing.exists():
-            old = read_json(existing)
+            old = checked(read_json(existing), CONFIG_SCHEMA, existing)
             self._require_same(old, record)
             now = {name: record[name] for name in ("config", "store")}  # prices may change, and where the store is
             if old != old | now:
@@ -144,7 +157,7 @@ class RunWriter(RunFolder):
 
     def _require_same(self, old: dict[str, Any], new: dict[str, Any]) -> None:
         before, now = without_prices(old["config"]), without_prices(new["config"])
-        if old["store"]["manifest_sha256"] == new["store"]["manifest_sha256"]:
+        if old.get("store", {}).get("manifest_sha256") == new["store"]["manifest_sha256"]:
             different = differences(without_places(before), without_places(now))
         else:
             different = differences(without_places(before, SCRATCH), without_places(now, SCRATCH))
@@ -158,16 +171,14 @@ class RunWriter(RunFolder):
     def _drop_unfinished_metrics(self) -> None:
         """Forget the epochs after the last snapshot of a method that was interrupted: they come again."""
         path = self.path / METRICS
-        lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
-        kept = [line for line in lines if self._is_settled(line)]
-        write_text(path, "".join(line + "\n" for line in kept))
+        kept = [record for record in read_lines(path) if self._is_settled(record)]
+        write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
 
-    def _is_settled(self, line: str) -> bool:
+    def _is_settled(self, record: Any) -> bool:
         try:
-            record = json.loads(line)
-        except json.JSONDecodeError:  # torn
+            method = EPOCH(record)["method"]
+        except Wrong:  # torn, or of no training of ours
             return False
-        method = record["method"]
         return self.has_method(method) or record["epoch"] <= saved_epoch(self.training(method))
 
     @contextlib.contextmanager
@@ -210,8 +221,6 @@ class RunWriter(RunFolder):
     def write(self, scores: pa.Table, samples: pa.Table, rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
         """Publish scores.parquet, samples.parquet, summary.json and results.json, the mark of a finished run."""
         for name, table in ((SCORES, scores), (SAMPLES, samples)):
-            scratch = self.path / f".{name}"
-            pq.write_table(table, scratch)
-            publish(scratch, self.path / name)
+            write_bytes(self.path / name, parquet_bytes(table))
         write_json(self.path / SUMMARY, summary)
         write_json(self.path / RESULTS, rows)

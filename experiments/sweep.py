@@ -28,6 +28,7 @@ from experiments.cells import Cell, Job, expand, make_jobs, split_text
 from experiments.grid import EXAMPLE, Axis, parse_axes, show
 from experiments.pipeline import describe
 from experiments.results import Scored, result_rows
+from experiments.say import say
 from experiments.sweep_figures import write_plots
 from experiments.sweep_progress import Progress
 from experiments.sweep_results import Row, SweepFolder, cell_id, digest, score_table, summary_text, table_rows
@@ -39,6 +40,7 @@ from relope_jax.errors import ReLopeError, exit_on_error
 from relope_jax.metrics.evaluate import evaluate
 from relope_jax.models.replay import replay_block
 from relope_jax.paths import local_path
+from relope_jax.run_folder import own_folder
 from relope_jax.states.files import explaining, require_writable
 from relope_jax.states.store import Store
 from relope_jax.training.checkpoints import save_router
@@ -62,8 +64,8 @@ def run(config: ConfigDict, grid: Sequence[str], out: str = "sweeps", most: int 
     engine = EngineSpec(**config.engine)
     if jax.process_count() > 1:
         raise ReLopeError("a sweep runs in one process: start it without a coordinator")
-    print(f"sweep {config.name}: {len(cells)} cells\n{split_text(axes, cells)}")
-    path = local_path(out) / config.name
+    say(f"sweep {config.name}: {len(cells)} cells\n{split_text(axes, cells)}")
+    path = own_folder(local_path(out), config.name, "config.name")
     require_writable(path)
     with explaining(path), SweepFolder(path) as folder:
         # All stores first: once JAX has taken an accelerator's memory, the small model finds no room there.
@@ -72,7 +74,7 @@ def run(config: ConfigDict, grid: Sequence[str], out: str = "sweeps", most: int 
         folder.write_record(config, axes, stores.values())
         finished = folder.finished()
         jobs = make_jobs({name: cell for name, cell in named.items() if name not in finished}, most)
-        print(f"{sum(name in finished for name in named)} cells are finished; {to_do(jobs)}")
+        say(f"{sum(name in finished for name in named)} cells are finished; {to_do(jobs)}")
         train_jobs(folder, jobs, stores, engine)
         folder.forget_trainings()
         rows = table_rows(named, folder.finished())
@@ -100,7 +102,7 @@ def train_store(folder: SweepFolder, jobs: Sequence[Job], store: Store, engine: 
         describe(store, data)
         replay_block(store.block, data.states, store.identity.model_dtype)
         feed = open_feed(data, engine)
-        print(feed.description)
+        say(feed.description)
     for job in jobs:
         train_job(folder, job, store, data, feed, engine, progress)
 
@@ -152,8 +154,8 @@ def report(folder: SweepFolder, axes: Sequence[Axis], cells: Sequence[Cell], row
     """Write the table and the plots, and print what they say."""
     table = folder.write_table(axes, rows)
     plots = write_plots(folder.path, axes, rows)
-    print(f"\n{summary_text(axes, cells, rows)}\n\nbest: by the mean validation AUC; the test split chooses nothing")
-    print(f"table: {table}\nplots: {', '.join(map(str, plots))}")
+    say(f"\n{summary_text(axes, cells, rows)}\n\nbest: by the mean validation AUC; the test split chooses nothing")
+    say(f"table: {table}\nplots: {', '.join(map(str, plots))}")
 
 
 def label(cell: Cell) -> str:

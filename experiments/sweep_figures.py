@@ -13,7 +13,7 @@ from matplotlib.artist import setp
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, LogFormatter, NullFormatter, NullLocator
 
 from experiments.drawing import STYLE, make_figure
 from experiments.grid import SEED, Axis, show
@@ -118,6 +118,8 @@ def _set_scale(panel: Axes, axis: Axis) -> dict[Any, float]:
     place = {value: float(i if scale == "even" else value) for i, value in enumerate(axis.values)}
     if scale == "log":
         panel.set_xscale("log")
+        panel.xaxis.set_major_formatter(LogFormatter())  # plain text: STYLE has no mathematics in texts
+        panel.xaxis.set_minor_formatter(NullFormatter())
     if scale == "even" or len(place) <= MOST_TICKS:
         panel.xaxis.set_major_locator(FixedLocator(list(place.values())))
         panel.set_xticklabels([show(value) for value in place])

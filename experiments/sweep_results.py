@@ -14,11 +14,10 @@ sweeps/NAME/
 from __future__ import annotations
 
 import contextlib
-import csv
 import hashlib
 import importlib.metadata
-import io
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -30,14 +29,18 @@ import pyarrow.parquet as pq
 from ml_collections import ConfigDict
 
 from experiments.cells import Cell, Setting
+from experiments.csv_text import to_csv
 from experiments.grid import SEED, Axis, show
 from experiments.rundir import PACKAGES
 from relope_jax.methods import METHODS
 from relope_jax.paths import absolute
+from relope_jax.run_folder import read_lines, require_no_links
+from relope_jax.run_schema import EPOCH, count, metric, seed, share, trained
 from relope_jax.states.files import publish, read_json, write_json, write_text
 from relope_jax.states.locks import lock_folder
 from relope_jax.states.store import Store
 from relope_jax.training.snapshots import saved_epoch
+from relope_jax.typed import Wrong, checked, listing, mapping, maybe, record, text, whole, wrong
 
 RECORD = "sweep.json"
 ROWS = "results.json"
@@ -53,6 +56,26 @@ LAST = (
 Row = dict[str, Any]
 
 
+def _field(value: Any) -> Any:
+    """A swept field, such as `relope.lora.rank`: a name that stays in the folder when a plot is called so."""
+    if not isinstance(value, str) or not re.fullmatch(r"[a-z_][a-z0-9_]{0,40}(\.[a-z_][a-z0-9_]{0,40}){0,4}", value):
+        raise wrong(value, "a field of a config")
+    return value
+
+
+SWEEP = record({"grid": mapping(_field, listing(lambda value: value))})
+CELL = record(
+    {"cell": text, "method": trained, "seed": seed, "auc": metric, "validation_auc": metric},
+    {
+        "dataset": text, "model": text, "layer": whole(0, 10_000), "n_train": count, "n_test": count,
+        "base_rate": share, "best_epoch": whole(), "beta_at_best": maybe(metric), "seconds": metric,
+        **dict.fromkeys(("auc_low", "auc_high", "accuracy", "ece"), maybe(metric)),
+        **dict.fromkeys(("caught_10", "caught_20", "caught_30"), maybe(metric)),
+    },
+)  # fmt: skip
+CELLS = listing(CELL)
+
+
 def digest(value: Any) -> str:
     """A short name of anything that JSON can hold."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
@@ -60,8 +83,8 @@ def digest(value: Any) -> str:
 
 def cell_id(store: Store, cell: Cell) -> str:
     """What a cell was trained on and how: equal for the same training, whatever grid asked for it."""
-    record = {"store": store.digest, "layer": store.layer, "method": cell.method.name}
-    return digest(record | cell.member.record())
+    trained_on = {"store": store.digest, "layer": store.layer, "method": cell.method.name}
+    return digest(trained_on | cell.member.record())
 
 
 class SweepFolder:
@@ -74,6 +97,7 @@ class SweepFolder:
     def __init__(self, path: Path):
         self.path = path
         path.mkdir(parents=True, exist_ok=True)
+        require_no_links(path)
         self._lock = lock_folder(path)  # held until close()
 
     def __enter__(self) -> SweepFolder:
@@ -85,7 +109,7 @@ class SweepFolder:
     def finished(self) -> dict[str, Row]:
         """`{cell id: row}` of every finished cell of this and earlier commands."""
         files = self.path.glob(f"ensembles/[!.]*/{ROWS}")
-        return {row["cell"]: row for file in files for row in read_json(file)}
+        return {row["cell"]: row for file in files for row in checked(read_json(file), CELLS, file)}
 
     def training(self, name: str) -> Path:
         """Where the ensemble `name` keeps what it needs to go on after an interruption."""
@@ -99,12 +123,12 @@ class SweepFolder:
         """
         folder = self.training(name)
         folder.mkdir(parents=True, exist_ok=True)
-        kept = [line for line in _whole_lines(folder / METRICS) if json.loads(line)["epoch"] <= saved_epoch(folder)]
-        write_text(folder / METRICS, "".join(kept))
+        kept = [line for line in read_lines(folder / METRICS) if _is_settled(line, folder)]
+        write_text(folder / METRICS, "".join(json.dumps(line) + "\n" for line in kept))
         with open(folder / METRICS, "a", encoding="utf-8") as file:
 
-            def append(record: Row) -> None:
-                file.write(json.dumps(record) + "\n")
+            def append(line: Row) -> None:
+                file.write(json.dumps(line) + "\n")
                 file.flush()
 
             yield append
@@ -128,16 +152,16 @@ class SweepFolder:
     def write_record(self, config: ConfigDict, axes: Sequence[Axis], stores: Iterable[Store]) -> None:
         """Publish sweep.json, and remove the plots of the command before."""
         path = self.path / RECORD
-        before = read_json(path)["grid"] if path.exists() else {}
+        before = checked(read_json(path), SWEEP, path)["grid"] if path.exists() else {}
         for field in before:
             (self.path / f"{field}.png").unlink(missing_ok=True)
-        record = {
+        written = {
             "config": json.loads(config.to_json()),
             "grid": {axis.field: axis.values for axis in axes},
             "stores": [{"path": absolute(s.path), "layer": s.layer, "manifest_sha256": s.digest} for s in stores],
             "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         }
-        write_json(path, record)
+        write_json(path, written)
 
     def write_table(self, axes: Sequence[Axis], rows: list[Row]) -> Path:
         """Publish results.csv."""
@@ -145,10 +169,12 @@ class SweepFolder:
         return self.path / TABLE
 
 
-def _whole_lines(path: Path) -> list[str]:
-    """Lines of a file, without a torn last one."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    return [line for line in lines if line.endswith("\n")]
+def _is_settled(line: Any, folder: Path) -> bool:
+    """Whether a record of a training is whole, and of an epoch that the training need not repeat."""
+    try:
+        return EPOCH(line)["epoch"] <= saved_epoch(folder)
+    except Wrong:
+        return False
 
 
 def table_rows(cells: dict[str, Cell], finished: dict[str, Row]) -> list[Row]:
@@ -159,12 +185,8 @@ def table_rows(cells: dict[str, Cell], finished: dict[str, Row]) -> list[Row]:
 def table_text(axes: Sequence[Axis], rows: list[Row]) -> str:
     """results.csv: a column for every swept field, empty where it does not concern the method."""
     swept = [axis.field for axis in axes if axis.field != SEED]
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*FIRST, *swept, *LAST])
-    for row in rows:
-        writer.writerow([row.get(column, "") for column in (*FIRST, *swept, *LAST)])
-    return buffer.getvalue()
+    columns = (*FIRST, *swept, *LAST)
+    return to_csv([columns, *([row.get(column) for column in columns] for row in rows)])
 
 
 def score_table(store: Store, cells: dict[str, Cell], scores: dict[str, np.ndarray]) -> pa.Table:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import html
-import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from experiments import csv_text
 from experiments.entries import Entry, Table, all_notes, interval, is_known, number, paper_number
 from experiments.latex import to_latex
 from relope_jax.states.files import write_text
@@ -51,18 +51,16 @@ def to_csv(table: Table) -> str:
         ["value", *(part for part in PARTS if any(getattr(e, part) not in (None, "") for e in column))]
         for column in columns
     ]
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
     names = [
         title if part == "value" else f"{title} {part}"
         for title, used in zip(table.columns, parts, strict=True)
         for part in used
     ]
-    writer.writerow([table.row_title, *names])
+    rows: list[list[Any]] = [[table.row_title, *names]]
     for name, entries in table.rows:
         values = [getattr(entry, part) for entry, used in zip(entries, parts, strict=True) for part in used]
-        writer.writerow([name, *("" if _is_nothing(value) else value for value in values)])
-    return out.getvalue()
+        rows.append([name, *(None if _is_nothing(value) else value for value in values)])
+    return csv_text.to_csv(rows)
 
 
 def _is_nothing(value: float | str | None) -> bool:

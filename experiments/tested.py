@@ -5,13 +5,19 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from experiments.sample_table import complete, read_tokens
+from relope_jax.errors import ReLopeError
 from relope_jax.methods import METHODS
 from relope_jax.metrics.cost import CostSpec, Reading, Tokens, cost_curve, query_costs
 from relope_jax.metrics.routing import deferral_curve
-from relope_jax.run import SAMPLES, Run
+from relope_jax.run import CONFIG, SAMPLES, SCORES, Run
+from relope_jax.run_schema import MOST_SEEDS
+from relope_jax.typed import spec_of
+
+ASKED = ["sample_id", "label"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,17 +54,35 @@ class RoutedSplit:
 def read_test_split(run: Run) -> RoutedSplit:
     """The test split of a run; without samples.parquet (older runs) the large model is unknown."""
     table = run.scores.filter(pc.field("split") == "test")
-    scores, ids, labels = {}, table["sample_id"][:0], np.zeros(0, np.int64)
-    for method in dict.fromkeys(table["method"].to_pylist()):
+    scores: dict[str, np.ndarray] = {}
+    first: pa.Table | None = None
+    for method in pc.unique(table["method"]).to_pylist():
         mine = table.filter(pc.field("method") == method)
-        seeds = [mine.filter(pc.field("seed") == seed) for seed in sorted(set(mine["seed"].to_pylist()))]
+        known = sorted(pc.unique(mine["seed"]).to_pylist())
+        if len(known) > MOST_SEEDS:
+            raise ReLopeError(f"{run.path / SCORES} is damaged: it has more than {MOST_SEEDS} seeds")
+        seeds = [mine.filter(pc.field("seed") == seed) for seed in known]
+        parts = [part for part in (first, *seeds) if part is not None]
+        if any(part.select(ASKED) != parts[0].select(ASKED) for part in parts):
+            raise ReLopeError(f"{run.path / SCORES} is damaged: not every method and seed has the same test questions")
+        first = parts[0]
         scores[method] = np.stack([part["score"].to_numpy() for part in seeds])
-        ids, labels = seeds[0]["sample_id"], seeds[0]["label"].to_numpy().astype(np.int64)
+        if np.isnan(scores[method]).any():
+            raise ReLopeError(f"{run.path / SCORES} is damaged: a test score of {method} is no number")
+    missing = sorted(run.summary["methods"].keys() - scores.keys())
+    if first is None or missing:
+        raise ReLopeError(f"{run.path / SCORES} has no test scores of {', '.join(missing)}")
+    ids, labels = first["sample_id"], first["label"].to_numpy().astype(np.int64)
     names = tuple(ids.to_pylist())
+    if len(set(names)) < len(names):
+        raise ReLopeError(f"{run.path / SCORES} is damaged: it has a test question twice")
     if not (run.path / SAMPLES).exists():
         return RoutedSplit(scores, labels, sample_ids=names)
     samples = run.samples
-    samples = samples.take(pc.index_in(ids.combine_chunks(), samples["sample_id"].combine_chunks()))
-    costs = CostSpec(**run.config.get("costs", {}))
+    places = pc.index_in(ids.combine_chunks(), samples["sample_id"].combine_chunks())
+    if places.null_count:
+        raise ReLopeError(f"{run.path / SAMPLES} is damaged: it lacks test questions of {SCORES}")
+    samples = samples.take(places)
+    costs = spec_of(CostSpec, run.config.get("costs", {}), run.path / CONFIG)
     groups = np.array(samples["group"].to_pylist())
     return RoutedSplit(scores, labels, complete(samples, "large_label"), read_tokens(samples), costs, names, groups)

@@ -11,7 +11,7 @@ from typing import Any
 from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from relope_jax.errors import ReLopeError, line_of, nearest
+from relope_jax.errors import ReLopeError, line_of, nearest, one_line
 from relope_jax.paths import local_path
 
 CONFIG_FOLDER = Path(__file__).parent.parent / "experiments" / "configs"
@@ -45,10 +45,10 @@ def parse_flags(argv: list[str]) -> list[str]:
         _ARGUMENTS[:] = resolved
         remaining = flags.FLAGS(resolved)
     except (ReLopeError, flags.Error) as error:
-        raise SystemExit(f"error: {error}") from error
+        raise SystemExit(f"error: {one_line(error)}") from error
     except OSError as error:  # a config that may not be read
         if line := line_of(error):
-            raise SystemExit(f"error: {line}") from error
+            raise SystemExit(f"error: {one_line(line)}") from error
         raise
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # orbax logs every file it touches

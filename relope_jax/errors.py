@@ -6,12 +6,16 @@ import difflib
 import functools
 import io
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterable
 
 from relope_jax.machine_errors import is_full, refusal
 
+# What a terminal obeys instead of showing it: control characters but tab and line feed, and marks that turn the reading
+# order. Half surrogate pairs are left to `write_any_text`.
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 SIGNALLED = 128  # exit status of a shell for a process that a signal ended, less the signal's number
 
 
@@ -22,6 +26,17 @@ class ReLopeError(Exception):
 def first_line(error: BaseException) -> str:
     """The first line of an error's message that says something; its type when none does."""
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).strip()
+
+
+def printable(text: object) -> str:
+    """A text for the terminal: what would move its cursor, change its colours or write its clipboard becomes an escape
+    such as \\x1b. Every command prints what files hold through this."""
+    return _OBEYED.sub(lambda found: ascii(found[0])[1:-1], str(text))
+
+
+def one_line(text: object) -> str:
+    """`printable`, and line feeds escaped too: no text from a file makes a message look like two."""
+    return printable(text).replace("\n", "\\n")
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:
@@ -76,7 +91,7 @@ def exit_on_error(main: Callable[[list[str]], None]) -> Callable[[list[str]], No
             line = line_of(error)
             if line is None:
                 raise
-            print(f"error: {line}", file=sys.stderr)
+            print(f"error: {one_line(line)}", file=sys.stderr)
             sys.exit(1)
 
     return wrapped

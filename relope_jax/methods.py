@@ -26,6 +26,7 @@ from relope_jax.baselines.token_quantiles import token_quantiles_scores
 from relope_jax.baselines.verbalised import verbalised_scores
 from relope_jax.data import RouterData
 from relope_jax.errors import ReLopeError, nearest
+from relope_jax.inside import shown_name
 from relope_jax.metrics.cost import READS
 from relope_jax.models.probes import AttentionProbe, Probe, ReLope
 from relope_jax.models.spec import AttentionProbeSpec, ProbeSpec, ReLopeSpec
@@ -110,9 +111,18 @@ SANITY = (BLIND, "random", "oracle")  # rows of every table
 
 def get_method(name: str) -> Method:
     """The method registered under `name`; raises ReLopeError that lists the known ones."""
-    if name not in METHODS:
-        raise ReLopeError(f"unknown method '{name}'{nearest(name, METHODS)}; known: {', '.join(METHODS)}")
+    if not isinstance(name, str) or name not in METHODS:
+        close = nearest(str(name), METHODS)
+        raise ReLopeError(f"unknown method {shown_name(name)}{close}; known: {', '.join(METHODS)}")
     return METHODS[name]
+
+
+def get_trained(name: str) -> TrainedMethod:
+    """`get_method` of a method that is trained; raises ReLopeError for one that is not."""
+    method = get_method(name)
+    if not isinstance(method, TrainedMethod):
+        raise ReLopeError(f"'{name}' trains nothing, so that there is no router of it")
+    return method
 
 
 def needs_of(methods: list[Method]) -> tuple[str, ...]:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 from flax import nnx
 from jaxtyping import Float
 
+from relope_jax import limits, run_schema
 from relope_jax.data import vector_states
-from relope_jax.errors import ReLopeError
+from relope_jax.errors import ReLopeError, first_line
+from relope_jax.inside import inside, shown_name
+from relope_jax.methods import get_trained
 from relope_jax.models.batch import to_device
 from relope_jax.models.block_spec import Block
 from relope_jax.models.params import load_block
@@ -24,14 +27,18 @@ from relope_jax.models.peft_format import save_peft
 from relope_jax.models.probes import ReLope
 from relope_jax.models.spec import ReLopeSpec
 from relope_jax.paths import absolute, is_url, local_path
-from relope_jax.states.files import explaining, read_json
+from relope_jax.run_folder import read_lines
+from relope_jax.run_schema import Column, checked_table
+from relope_jax.states.files import explaining, read_bytes, read_json
 from relope_jax.states.ragged import TokenStates
 from relope_jax.states.store import Store
+from relope_jax.states.tables import parse_table
 from relope_jax.training.assembly import stack
 from relope_jax.training.checkpoints import Restored, load_member
 from relope_jax.training.mesh import make_mesh
 from relope_jax.training.resident import resident_feed
 from relope_jax.training.scoring import scores, single_output
+from relope_jax.typed import Check, checked
 
 BLOCK = "block.safetensors"
 CHECKPOINTS = "checkpoints"
@@ -91,10 +98,15 @@ class Router:
 
 
 class Run:
-    """Read access to a run directory."""
+    """Read access to a run directory, which may come from anybody: what its files hold is checked as it is read.
 
-    def __init__(self, path: str | Path):
-        self.path = local_path(path)
+    Args:
+      store: where the run's store is, a path or a URL; by default where its config.json says, if that is on this
+        machine. No URL is opened that the caller did not name.
+    """
+
+    def __init__(self, path: str | Path, store: str | Path = ""):
+        self.path, self._given_store = local_path(path), str(store)
         if not self._has(CONFIG):
             raise ReLopeError(f"{self.path} is not a run: make one with `python -m experiments.run --config=...`")
 
@@ -106,41 +118,73 @@ class Run:
     @property
     def record(self) -> dict[str, Any]:
         """config.json: the resolved config, the store it was trained on, and library versions."""
-        return read_json(self.path / CONFIG)
+        return self._json(CONFIG, run_schema.CONFIG)
 
     @property
     def results(self) -> list[dict[str, Any]]:
         """results.json: one row a dataset, model, method and seed."""
-        return self._finished(RESULTS)
+        return self._finished(RESULTS, run_schema.RESULTS)
 
     @property
     def summary(self) -> dict[str, Any]:
         """summary.json: every method over its seeds, and paired differences between methods."""
-        return self._finished(SUMMARY)
+        found = self._finished(SUMMARY, run_schema.SUMMARY)
+        compared = {name for pair in found["differences"] for name in (pair["first"], pair["second"])}
+        if unknown := sorted(compared - found["methods"].keys()):
+            raise ReLopeError(f"{self.path / SUMMARY} compares '{unknown[0]}', which is not among its methods")
+        return found
 
-    def _finished(self, name: str) -> Any:
+    def _finished(self, name: str, check: Check) -> Any:
         if not self._has(RESULTS):
-            raise ReLopeError(f"the run {self.path} is unfinished: run the same command again to go on")
-        return read_json(self.path / name)
+            raise ReLopeError(f"the run {self.path} is unfinished: run the same command again to continue it")
+        return self._json(name, check)
+
+    def _json(self, name: str, check: Check) -> Any:
+        path = inside(self.path, name)
+        try:
+            return checked(read_json(path), check, path)
+        except FileNotFoundError as error:
+            raise ReLopeError(f"{path} is missing: restore it, or make the run again") from error
 
     def _has(self, name: str) -> bool:
         with explaining(self.path):
-            return (self.path / name).exists()
+            return inside(self.path, name).exists()
+
+    def setting(self, *names: str) -> Any:
+        """The config's value under these names, such as `setting("train", "epochs")`.
+
+        Raises:
+          ReLopeError: the config has none.
+        """
+        value: Any = self.config
+        for name in names:
+            if not isinstance(value, dict) or name not in value:
+                raise ReLopeError(f"{self.path / CONFIG} has no config.{'.'.join(names)}: restore it")
+            value = value[name]
+        return value
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
         """metrics.jsonl: one record a method, seed and epoch."""
-        with explaining(self.path):
-            return [json.loads(line) for line in (self.path / METRICS).read_text(encoding="utf-8").splitlines()]
+        path = inside(self.path, METRICS)
+        found = [checked(line, run_schema.EPOCH, path) for line in read_lines(path) if line is not None]
+        if len({(line["method"], line["seed"]) for line in found}) > run_schema.MOST_SEEDS:
+            raise ReLopeError(f"{path} is damaged: it has more than {run_schema.MOST_SEEDS} seeds")
+        return found
 
     @property
     def scores(self) -> pa.Table:
-        """scores.parquet: `sample_id, dataset, split, method, seed, score, label`."""
-        return self._table(SCORES)
+        """scores.parquet: `sample_id, split, method, seed, score, label`."""
+        return self._table(SCORES, run_schema.SCORES_TABLE)
 
-    def _table(self, name: str) -> pa.Table:
-        with explaining(self.path):
-            return pq.read_table(self.path / name)
+    def _table(self, name: str, columns: Mapping[str, Column]) -> pa.Table:
+        path = inside(self.path, name)
+        try:
+            with explaining(self.path):
+                table = parse_table(read_bytes(path, limits.TABLE))
+        except (pa.ArrowException, ValueError, MemoryError) as error:
+            raise ReLopeError(f"{path} is damaged ({first_line(error)}): restore it, or make the run again") from error
+        return checked_table(table, columns, path)
 
     @property
     def samples(self) -> pa.Table:
@@ -151,21 +195,25 @@ class Run:
         """
         if not self._has(SAMPLES):
             raise ReLopeError(f"{self.path} has no {SAMPLES}: delete its {RESULTS} and run the same command again")
-        return self._table(SAMPLES)
+        table = self._table(SAMPLES, run_schema.SAMPLES_TABLE)
+        if len(pc.unique(table["sample_id"])) < len(table):
+            raise ReLopeError(f"{self.path / SAMPLES} is damaged: it has a sample twice")
+        return table
 
     @functools.cached_property
     def store(self) -> Store:
         """The store whose test prompts the run was tested on, found from any working directory.
 
-        It is looked for where it was, then by its way from the run's folder: both may have moved together.
+        It is where the caller said; else it is looked for where it was, then by its way from the run's folder: both may
+        have moved together.
 
         Raises:
-          ReLopeError: it is at neither place, or it is another one by now.
+          ReLopeError: it is at neither place, it is another one by now, or config.json names a URL.
         """
-        recorded, layer = self.record["store"], self.config["extract"]["layer"]
-        known = recorded.get("digests") or [recorded["manifest_sha256"]]
+        recorded, layer = self.record.get("store", {}), self.setting("extract", "layer")
+        known = recorded.get("digests") or [recorded.get("manifest_sha256")]
         reasons = []
-        for path in store_paths(self.path, recorded):
+        for path in [self._given_store] if self._given_store else store_paths(self.path, recorded):
             try:
                 store = Store(path, layer)
             except ReLopeError as error:
@@ -179,11 +227,16 @@ class Run:
     @property
     def block(self) -> Block:
         """The frozen block that ReLope's routers stand on."""
-        return load_block(self.path / BLOCK)
+        return load_block(inside(self.path, BLOCK))
 
     def restore(self, method: str, seed: int = 0) -> Router:
-        """The trained router of one method and seed."""
-        return Router(load_member(self.path / CHECKPOINTS / method, self.block, seed), self)
+        """The trained router of one method and seed.
+
+        Raises:
+          ReLopeError: there is none, or its files are damaged.
+        """
+        folder = inside(self.path, f"{CHECKPOINTS}/{get_trained(method).name}")
+        return Router(load_member(folder, self.block, seed), self)
 
 
 def restore(run_dir: str | Path, method: str, seed: int = 0) -> Router:
@@ -208,8 +261,20 @@ def store_record(run_dir: Path, store: str) -> dict[str, str]:
 
 
 def store_paths(run_dir: Path, record: dict[str, Any]) -> list[str]:
-    """Where the store of a run may be, the likeliest place first."""
-    paths = [record["path"]]
-    if "from_run" in record:
-        paths.append(os.path.normpath(os.path.join(os.path.realpath(run_dir), record["from_run"])))
+    """Where the store of a run may be on this machine, the likeliest place first.
+
+    Raises:
+      ReLopeError: it names no place, or a URL: whoever made the run would decide what this machine connects to.
+    """
+    path, way = record.get("path", ""), record.get("from_run", "")
+    if not path or "\0" in path + way:
+        raise ReLopeError(f"{run_dir / CONFIG} does not say where its store is: name it with --store=...")
+    if is_url(path):
+        raise ReLopeError(
+            f"{run_dir / CONFIG} names the store {shown_name(path)}, and no URL is opened that you did not name: "
+            "give the same with --store=URL if you trust it"
+        )
+    paths = [path]
+    if way and not os.path.isabs(way):
+        paths.append(os.path.normpath(os.path.join(os.path.realpath(run_dir), way)))
     return list(dict.fromkeys(paths))

@@ -14,14 +14,15 @@ from experiments.drawing import to_svg, write_pdf
 from experiments.page import Section, bullets, page, picture
 from experiments.recorded import SCRATCH, recorded_config, without_places
 from experiments.rundir import run_folder
+from experiments.say import say
 from experiments.studies import get_studies
 from experiments.studies.study import Done, Job, Outcome, Study
 from experiments.tables import to_html, to_text, write_tables
 from extract.settings import plan_from_config
 from extract.source import dataset_source, model_source
 from relope_jax.errors import ReLopeError
-from relope_jax.run import CONFIG, RESULTS, Run
-from relope_jax.states.files import read_json, require_writable, write_text
+from relope_jax.run import RESULTS, Run
+from relope_jax.states.files import require_writable, write_text
 
 PAGE, PDF = "report.html", "report.pdf"
 DIGESTED = (*SCRATCH, "dataset.path", "dataset.captions")  # places, and what `dataset_source` has digests of
@@ -44,7 +45,7 @@ def run(config: ConfigDict) -> Path:
         try:
             outcome = study.outcome(config, worker.carry_out(work[study.name]))
         except ReLopeError as error:
-            print(f"\n{study.name} is not made: {error}")
+            say(f"\n{study.name} is not made: {error}")
             failed.append(f"{study.name}: {error}")
             continue
         show(study, outcome)
@@ -54,9 +55,7 @@ def run(config: ConfigDict) -> Path:
         raise ReLopeError("; ".join(failed))
     if len(studies) > 1:
         publish(folder, outcomes)
-    print(
-        f"\npages: {folder if len(studies) > 1 else folder / studies[0].name}/{PAGE}, and the same as PDF, CSV, LaTeX"
-    )
+    say(f"\npages: {folder if len(studies) > 1 else folder / studies[0].name}/{PAGE}, and the same as PDF, CSV, LaTeX")
     if failed:
         raise ReLopeError(f"{len(failed)} of {len(studies)} are not made: {'; '.join(failed)}")
     return folder
@@ -70,7 +69,7 @@ class Worker:
         self._waiting = [name for name, job in every.items() if job.grid or not is_finished(job.config)]
         self._sweeps: dict[str, Path] = {}
         self._count, self._started = len(self._waiting), time.perf_counter()
-        print(f"{len(every)} runs and sweeps; {len(every) - len(self._waiting)} runs are finished")
+        say(f"{len(every)} runs and sweeps; {len(every) - len(self._waiting)} runs are finished")
 
     def carry_out(self, jobs: Sequence[Job]) -> Done:
         """These jobs, finished."""
@@ -89,7 +88,7 @@ class Worker:
         made = self._count - len(self._waiting)
         spent = (time.perf_counter() - self._started) / 60
         left = f", about {spent / made * len(self._waiting):.0f} minutes left" if made else ""
-        print(f"\n=== {job.name}: {made + 1} of {self._count}{left} ===")
+        say(f"\n=== {job.name}: {made + 1} of {self._count}{left} ===")
 
 
 def is_finished(config: ConfigDict) -> bool:
@@ -100,22 +99,22 @@ def is_finished(config: ConfigDict) -> bool:
     path = run_folder(config)
     if not (path / RESULTS).exists():
         return False
-    record = read_json(path / CONFIG)
+    record = Run(path).record
     if without_places(record["config"], DIGESTED) != without_places(recorded_config(config), DIGESTED):
         return False
-    plan, store = plan_from_config(config), record["store"]
+    plan, store = plan_from_config(config), record.get("store", {})
     wanted = {"source": model_source(plan.model)} | dataset_source(plan.dataset)
-    have = store["dataset"] | {"source": store["source"]}
+    have = store.get("dataset", {}) | {"source": store.get("source")}
     return all(have.get(field) == value for field, value in wanted.items())
 
 
 def show(study: Study, outcome: Outcome) -> None:
     """The study in the terminal."""
-    print(f"\n{study.title}")
+    say(f"\n{study.title}")
     for table in outcome.tables:
-        print(f"\n{to_text(table)}")
+        say(f"\n{to_text(table)}")
     for finding in outcome.findings:
-        print(finding)
+        say(finding)
 
 
 def publish(folder: Path, outcomes: Sequence[tuple[Study, Outcome]]) -> None:

@@ -16,7 +16,7 @@ from experiments.studies.jobs import Backbone, backbones, datasets, main_run, ma
 from experiments.studies.routed import gains, has_gap
 from experiments.studies.study import Done, Outcome, Study
 from experiments.tested import RoutedSplit, read_test_split
-from relope_jax.errors import ReLopeError
+from relope_jax.errors import ReLopeError, printable
 from relope_jax.methods import METHODS
 from relope_jax.run import Run
 
@@ -61,7 +61,7 @@ def draw(splits: dict[str, RoutedSplit], methods: tuple[str, ...], models: str) 
             accuracy = np.mean(found, axis=0) if title == "mean" else found[i]
             label = METHODS[name].title if title == "mean" else None
             panel.plot(SHARES, accuracy, label=label, **line_style(name), **markers(name))
-        panel.set(title=title, xlim=(0, 1))
+        panel.set(title=printable(title), xlim=(0, 1))
         if i + COLUMNS > len(splits):  # nothing is below it
             panel.set(xlabel="share sent to the large model")
         if i % COLUMNS == 0:
@@ -69,7 +69,7 @@ def draw(splits: dict[str, RoutedSplit], methods: tuple[str, ...], models: str) 
     for panel in axes.flat[len(splits) + 1 :]:
         panel.set_visible(False)
     figure.legend(loc="outside lower center", ncols=5)
-    figure.suptitle(models)
+    figure.suptitle(printable(models))
     return figure
 
 

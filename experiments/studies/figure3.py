@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
+from experiments.csv_text import read_csv
 from experiments.drawing import make_figure, styled
 from experiments.entries import Entry, Table
 from experiments.palette import line_style
 from experiments.studies.jobs import NO_LARGE, Backbone, backbones, chosen_dataset, run_job
 from experiments.studies.study import Done, Job, Outcome, Study
+from experiments.sweep_results import TABLE
 from extract.spec import ModelSpec
+from relope_jax import limits
+from relope_jax.errors import printable
 from relope_jax.methods import METHODS
+from relope_jax.states.files import read_bytes
 
 DEPTHS = (0.4, 0.6, 0.8, 1.0)
 AXES = {"rank": "relope.lora.rank", "layer": "extract.layer", "beta": "relope.beta"}
+Row = dict[str, Any]
 LABELS = {"rank": "LoRA rank r", "layer": "layer l", "beta": "beta"}
 
 
@@ -58,35 +64,36 @@ def outcome(config: ConfigDict, done: Done) -> Outcome:
     """One figure of three panels and one table an axis, for every backbone."""
     tables, figures, findings = [], [], []
     for backbone in backbones(config):
-        rows = {axis: read(done.sweeps[_job(backbone, axis).name]) for axis in axes(config)}
+        rows = {axis: read(done.sweeps[_job(backbone, axis).name], axis) for axis in axes(config)}
         figures.append((f"{backbone.prefix}figure3", draw(rows, backbone.title)))
         tables += [table(backbone, axis, found) for axis, found in rows.items()]
         findings += [backbone.says(text) for axis, found in rows.items() for text in effects(found, axis)]
     return Outcome(tuple(tables), tuple(figures), tuple(findings))
 
 
-def read(folder: Path) -> list[dict[str, str]]:
-    """results.csv of a sweep."""
-    with (folder / "results.csv").open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+def read(folder: Path, axis: str) -> list[Row]:
+    """results.csv of a sweep over the axis: methods, their AUCs and the value of the axis."""
+    path = folder / TABLE
+    text = read_bytes(path, limits.TABLE).decode(errors="replace")
+    return read_csv(text, path, ("auc", "auc_low", "auc_high", AXES[axis]), ("method",))
 
 
-def by_value(rows: list[dict[str, str]], axis: str) -> dict[str, dict[float, list[dict[str, str]]]]:
+def by_value(rows: list[Row], axis: str) -> dict[str, dict[float, list[Row]]]:
     """Rows of the seeds, by method and value of the axis."""
-    found: dict[str, dict[float, list[dict[str, str]]]] = {}
+    found: dict[str, dict[float, list[Row]]] = {}
     for row in rows:
-        found.setdefault(row["method"], {}).setdefault(float(row[AXES[axis]]), []).append(row)
+        found.setdefault(row["method"], {}).setdefault(row[AXES[axis]], []).append(row)
     return found
 
 
 @styled
-def draw(rows: dict[str, list[dict[str, str]]], model: str) -> Figure:
+def draw(rows: dict[str, list[Row]], model: str) -> Figure:
     """Test AUC against each setting: mean over seeds, their range shaded."""
     figure, panels = make_figure(3.5 * len(rows), 3.2, ncols=len(rows), sharey=True, squeeze=False)
     for panel, (axis, found) in zip(panels[0], rows.items(), strict=True):
         for method, values in by_value(found, axis).items():
             x, style = sorted(values), line_style(method)
-            auc = [np.array([float(row["auc"]) for row in values[value]]) for value in x]
+            auc = [np.array([row["auc"] for row in values[value]]) for value in x]
             at = np.arange(len(x))
             panel.plot(at, [a.mean() for a in auc], marker="o", label=METHODS[method].title, **style)
             low, high = [a.min() for a in auc], [a.max() for a in auc]
@@ -95,11 +102,11 @@ def draw(rows: dict[str, list[dict[str, str]]], model: str) -> Figure:
         panel.set(xlabel=LABELS[axis])
     panels[0, 0].set(ylabel="test AUC")
     panels[0, list(rows).index("layer")].legend()
-    figure.suptitle(model)
+    figure.suptitle(printable(model))
     return figure
 
 
-def table(backbone: Backbone, axis: str, rows: list[dict[str, str]]) -> Table:
+def table(backbone: Backbone, axis: str, rows: list[Row]) -> Table:
     """Test AUC, mean over seeds; the interval is of the sampling of test prompts, as wide as the seeds' mean one."""
     found = by_value(rows, axis)
     values = sorted({value for by in found.values() for value in by})
@@ -113,11 +120,11 @@ def table(backbone: Backbone, axis: str, rows: list[dict[str, str]]) -> Table:
     )
 
 
-def effects(rows: list[dict[str, str]], axis: str) -> list[str]:
+def effects(rows: list[Row], axis: str) -> list[str]:
     """A sentence a method: how far its mean AUC moves along the axis, beside how far seeds of one value lie apart."""
     sentences = []
     for method, values in by_value(rows, axis).items():
-        auc = {value: [float(row["auc"]) for row in seeds] for value, seeds in values.items()}
+        auc = {value: [row["auc"] for row in seeds] for value, seeds in values.items()}
         mean = {value: float(np.mean(of)) for value, of in auc.items()}
         worst, best = min(mean, key=mean.__getitem__), max(mean, key=mean.__getitem__)
         noise = max(max(of) - min(of) for of in auc.values())
@@ -129,10 +136,10 @@ def effects(rows: list[dict[str, str]], axis: str) -> list[str]:
     return sentences
 
 
-def _entry(rows: list[dict[str, str]]) -> Entry:
+def _entry(rows: list[Row]) -> Entry:
     if not rows:
         return Entry(None)
-    value, low, high = (float(np.mean([float(row[name]) for row in rows])) for name in ("auc", "auc_low", "auc_high"))
+    value, low, high = (float(np.mean([row[name] for row in rows])) for name in ("auc", "auc_low", "auc_high"))
     return Entry(value, low, high)
 
 

@@ -5,24 +5,24 @@ Written without torch: a PEFT checkpoint is adapter_config.json beside adapter_m
 
 from __future__ import annotations
 
-import json
 import math
-import re
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from relope_jax.errors import ReLopeError, first_line
+from relope_jax.inside import inside
 from relope_jax.models.block_spec import Block, by_module, projection_shape
 from relope_jax.models.lora import Adapter
+from relope_jax.models.module_pattern import matches
 from relope_jax.models.peft_plain import require_plain
 from relope_jax.models.spec import LoRASpec
-from relope_jax.states.files import explaining, publishing, write_json, write_text
+from relope_jax.states.files import explaining, publishing, read_json, write_json, write_text
+from relope_jax.states.tensors import read_tensors
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
@@ -88,8 +88,10 @@ def load_peft(folder: Path, block: Block) -> dict[str, Adapter]:
         a, b = (jnp.asarray(tensors[key], jnp.float32) for key in keys)
         sizes = [projection_shape(block.spec, name) for name in names]
         fan_out, fan_in = sum(size[0] for size in sizes), sizes[0][1]
-        if a.shape != (a.shape[0], fan_in) or b.shape != (fan_out, a.shape[0]):
+        if a.ndim != 2 or a.shape != (a.shape[0], fan_in) or b.shape != (fan_out, a.shape[0]):
             raise ReLopeError(f"{folder}: the adapter of '{module}' is {a.shape} and {b.shape}, another model's")
+        if not (jnp.isfinite(a).all() and jnp.isfinite(b).all()):
+            raise ReLopeError(f"{folder}: the adapter of '{module}' holds numbers that are not finite")
         rank = _pattern(config.get("rank_pattern"), module, config["r"])
         if rank != a.shape[0]:
             raise ReLopeError(f"{folder}: its config says rank {rank} for '{module}', and its A has {a.shape[0]} rows")
@@ -143,9 +145,9 @@ def _card(block: Block, base_model: str, below: str) -> str:
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        tensors = load_file(folder / WEIGHTS)
-    except (OSError, ValueError, TypeError, AttributeError, SafetensorError) as error:  # numpy lacks some dtypes
+        config = read_json(inside(folder, CONFIG))
+        tensors, _ = read_tensors(inside(folder, WEIGHTS))
+    except (OSError, ReLopeError) as error:
         raise ReLopeError(f"{folder} is not a PEFT checkpoint: {first_line(error)}") from error
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":
         kind = config.get("peft_type") if isinstance(config, dict) else "unnamed"
@@ -162,7 +164,7 @@ def _scale(config: dict[str, Any], module: str) -> float:
 
 def _pattern(patterns: dict[str, float] | None, module: str, default: float) -> float:
     for pattern, value in (patterns or {}).items():
-        if re.match(rf"(.*\.)?({pattern})$", module):
+        if matches(pattern, module):
             return value
     return default
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from relope_jax.errors import ReLopeError
+from relope_jax.typed import boolean, checked, mapping, maybe, number, record, text, whole
 
 # Settings of a plain LoRA. Any other setting that is on, also one of a newer PEFT, changes what the adapter computes.
 PLAIN = {
@@ -27,6 +28,17 @@ WHY = {
 }
 
 
+LARGEST = 1e9  # rank or alpha
+_rank, _alpha = whole(1, int(LARGEST)), number(1e-9, LARGEST)
+NUMBERS = record(
+    {"r": _rank, "lora_alpha": _alpha},
+    {
+        "rank_pattern": maybe(mapping(text, _rank)), "alpha_pattern": maybe(mapping(text, _alpha)),
+        "use_rslora": maybe(boolean),
+    },
+)  # fmt: skip
+
+
 def require_plain(config: dict[str, Any], where: str) -> None:
     """Raise ReLopeError, with the first setting, when the config of a LoRA adapter is not that of a plain one."""
     initialised = config.get("init_lora_weights")
@@ -40,5 +52,4 @@ def require_plain(config: dict[str, Any], where: str) -> None:
     if special := sorted(name for name, value in config.items() if value and name not in PLAIN):
         why = WHY.get(special[0], "it changes what the adapter computes")
         raise ReLopeError(f"{where} uses {special[0]} ({why}); only plain LoRA can be read")
-    if missing := [name for name in ("r", "lora_alpha") if not isinstance(config.get(name), int | float)]:
-        raise ReLopeError(f"{where} has no number as its {missing[0]}: its adapter_config.json is not whole")
+    checked(config, NUMBERS, f"{where}'s adapter_config.json")

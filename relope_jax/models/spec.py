@@ -8,6 +8,7 @@ from relope_jax.errors import require_choice, require_range
 from relope_jax.models.block_spec import PROJECTIONS
 
 TOKEN_DTYPES = ("float32", "bfloat16")
+WIDEST, DEEPEST = 2**20, 64  # of any layer, and of the MLP: larger is a typing error, or an attack
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +26,8 @@ class LoRASpec:
     def __post_init__(self) -> None:
         for target in self.targets:
             require_choice("lora.targets", target, PROJECTIONS)
-        require_range("lora.rank", self.rank, 1)
+        require_range("lora.rank", self.rank, 1, WIDEST)
+        require_range("lora.alpha", self.alpha, 0, 1e9)
 
     @property
     def lora_alpha(self) -> float:
@@ -47,6 +49,8 @@ class ProbeSpec:
 
     def __post_init__(self) -> None:
         require_range("widths", min(self.widths, default=0), 1)
+        require_range("widths", max(self.widths), 1, WIDEST)
+        require_range("the number of widths", len(self.widths), 1, DEEPEST)
         require_range("dropout", self.dropout, 0, 0.99)
         require_range("learning_rate", self.learning_rate, 1e-12)
 
@@ -97,4 +101,4 @@ class ReLopeSpec(ProbeSpec):
         require_choice("relope.token_dtype", self.token_dtype, TOKEN_DTYPES)
         require_range("relope.beta", self.beta, 0)
         require_range("relope.beta_warmup", self.beta_warmup, 1e-6, 1)
-        require_range("relope.bottleneck", self.bottleneck, 0)
+        require_range("relope.bottleneck", self.bottleneck, 0, WIDEST)

@@ -1,4 +1,8 @@
-"""Trees of arrays on disk: orbax, under readable flat names."""
+"""Trees of arrays on disk: orbax writes them, under readable flat names, as zarr without compression.
+
+A chunk is then its array's raw bytes. They are read as such, after their size on disk was compared with what the reader
+asks for: a checkpoint from elsewhere takes no more memory than its files do, and none of its metadata is obeyed.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,9 @@ import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
 
 from relope_jax.errors import ReLopeError, first_line
-from relope_jax.states.files import publishing
+from relope_jax.inside import inside, shown_name
+from relope_jax.machine_errors import refusal
+from relope_jax.states.files import explaining, publishing, read_bytes, read_json
 from relope_jax.states.locks import is_ordinary
 from relope_jax.training.mesh import barrier, is_primary, to_host
 
@@ -39,27 +45,78 @@ def save_arrays(folder: Path, tree: object) -> None:
     """Write the arrays of `tree`, PRNG keys included, to a new folder; every process calls it."""
     arrays = {name: _on_host(_data(leaf)) for name, leaf in _named(tree)}
     if jax.process_count() > 1 or is_ordinary(folder.parent):
-        ocp.save(folder.absolute(), arrays)
+        _save(folder.absolute(), arrays)
         return
     with tempfile.TemporaryDirectory(prefix="relope-") as scratch:  # orbax locks and flushes, and cannot be told not to
-        ocp.save(Path(scratch) / "arrays", arrays)
+        _save(Path(scratch) / "arrays", arrays)
         shutil.copytree(Path(scratch) / "arrays", folder)
+
+
+def _save(folder: Path, arrays: dict[str, np.ndarray]) -> None:
+    raw = ocp.options.ArrayOptions.Saving(use_ocdbt=False, use_zarr3=False, use_compression=False)
+    with ocp.Context(array_options=ocp.options.ArrayOptions(saving=raw)):
+        ocp.save(folder, arrays)
 
 
 def load_arrays(folder: Path, like: Tree) -> Tree:
     """The arrays of a folder in the structure of `like`.
 
     Raises:
-      ReLopeError: the folder lacks a name of `like`, or has another shape under it.
+      ReLopeError: the folder lacks a name of `like`, or has another shape, dtype or size under it.
     """
-    leaves = [leaf for _, leaf in _named(like)]
-    template = {name: np.empty(_data(leaf).shape, _data(leaf).dtype) for name, leaf in _named(like)}
-    try:
-        stored = ocp.load(folder.absolute(), template)
-    except (ValueError, OSError) as error:
-        raise ReLopeError(f"{folder} does not hold this router's arrays: {first_line(error)}") from error
-    restored = [_restored(stored[name], leaf) for name, leaf in zip(template, leaves, strict=True)]
+    require_arrays(folder, jax.tree.map(_data, like))
+    restored = [_restored(_read(folder, name, _data(leaf)), leaf) for name, leaf in _named(like)]
     return jax.tree.unflatten(jax.tree.structure(like), restored)
+
+
+def require_arrays(folder: Path, like: object) -> None:
+    """Raise ReLopeError unless the folder holds the arrays of `like`, whose leaves need a shape and a dtype alone; no
+    array is read."""
+    try:
+        root = _root(folder)
+        for name, leaf in _named(like):
+            path = inside(root, name)
+            found, wanted = read_json(inside(path, ".zarray")), _header(leaf)
+            if found != wanted:
+                raise ReLopeError(f"its {name} is {shown_name(found)}, and {leaf.dtype}{list(leaf.shape)} is asked for")
+            size = inside(path, _chunk(leaf)).stat().st_size
+            if size != leaf.size * leaf.dtype.itemsize:
+                raise ReLopeError(f"its {name} takes {size} bytes, not {leaf.size * leaf.dtype.itemsize}")
+    except (OSError, ReLopeError) as error:
+        if (line := refusal(error)) and not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise ReLopeError(f"cannot use {folder}: {line}") from error
+        raise ReLopeError(f"{folder} does not hold this router's arrays: {first_line(error)}") from error
+
+
+def _root(folder: Path) -> Path:
+    """Where orbax put the arrays: the folder of its only item."""
+    items = sorted(folder.glob("*/_METADATA"))
+    if len(items) != 1:
+        raise ReLopeError(f"it has {len(items)} sets of arrays, not one")
+    return inside(folder, items[0].parent.name)
+
+
+def _header(leaf: Any) -> dict[str, Any]:
+    """The metadata that zarr has for an array in one chunk of raw bytes."""
+    dtype, shape = np.dtype(leaf.dtype), list(leaf.shape)
+    return {
+        "chunks": shape, "compressor": None, "dimension_separator": ".",
+        "dtype": dtype.name if dtype.kind == "V" else dtype.str, "fill_value": None, "filters": None, "order": "C",
+        "shape": shape, "zarr_format": 2,
+    }  # fmt: skip
+
+
+def _chunk(leaf: Any) -> str:
+    """The name of an array's only chunk."""
+    return ".".join("0" * len(leaf.shape)) or "0"
+
+
+def _read(folder: Path, name: str, like: Any) -> np.ndarray:
+    with explaining(folder):
+        data = bytearray(read_bytes(inside(inside(_root(folder), name), _chunk(like))))
+    if len(data) != like.size * like.dtype.itemsize:
+        raise ReLopeError(f"{folder} changed while it was read")
+    return np.frombuffer(data, like.dtype).reshape(like.shape)
 
 
 def _named(tree: object) -> list[tuple[str, jax.Array]]:

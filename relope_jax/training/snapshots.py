@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,13 +12,16 @@ import numpy as np
 from jaxtyping import Float
 
 from relope_jax.errors import ReLopeError
+from relope_jax.inside import inside
 from relope_jax.states.files import read_json, write_json
 from relope_jax.training.arrays import load_arrays, publishing_together, save_arrays
 from relope_jax.training.best import Best
 from relope_jax.training.mesh import from_primary, is_primary
 from relope_jax.training.step import Ensemble
+from relope_jax.typed import checked, listing, record, whole, wrong
 
 STATE, PREFIX = "state.json", "epoch-"
+_NAME = re.compile(f"{PREFIX}[0-9]{{6,9}}")
 
 
 class Snapshot(NamedTuple):
@@ -33,7 +37,7 @@ class Snapshot(NamedTuple):
 def save_snapshot(folder: Path, identity: dict[str, Any], snapshot: Snapshot) -> None:
     """Publish a snapshot in `folder`, then remove the one before; every process calls it."""
     name = f"{PREFIX}{snapshot.epoch:06d}"
-    record = {
+    state = {
         "epoch": snapshot.epoch,
         "step": snapshot.step,
         "best_epoch": snapshot.best.epoch.tolist(),
@@ -45,7 +49,7 @@ def save_snapshot(folder: Path, identity: dict[str, Any], snapshot: Snapshot) ->
     with publishing_together(folder / name) as scratch:
         save_arrays(scratch / "arrays", (snapshot.ensemble, snapshot.best.params))
         if is_primary():
-            write_json(scratch / STATE, record)
+            write_json(scratch / STATE, state)
     if is_primary():
         for old in _snapshots(folder)[:-1]:
             shutil.rmtree(old)
@@ -68,12 +72,22 @@ def load_snapshot(folder: Path, identity: dict[str, Any], start: Snapshot) -> Sn
     found = _snapshots(folder)
     if not found:
         return start
-    record = read_json(found[-1] / STATE)
-    require_same(record["identity"], identity, found[-1])
-    ensemble, params = load_arrays(found[-1] / "arrays", (start.ensemble, start.best.params))
-    auc, beta, active = (_floats(record[f"best_{name}"]) for name in ("auc", "beta", "active"))
-    best = Best(params, auc, np.array(record["best_epoch"]), beta, active)
-    return Snapshot(record["epoch"], record["step"], ensemble, best)
+    path = inside(found[-1], STATE)
+    state = checked(_state(path), RECORD, path)
+    require_same(state["identity"], identity, found[-1])
+    if any(len(state[f"best_{name}"]) != len(start.best.epoch) for name in ("auc", "beta", "active", "epoch")):
+        raise ReLopeError(f"{path} is damaged: it has other numbers of members and of their best epochs")
+    ensemble, params = load_arrays(inside(found[-1], "arrays"), (start.ensemble, start.best.params))
+    auc, beta, active = (np.array(state[f"best_{name}"]) for name in ("auc", "beta", "active"))
+    best = Best(params, auc, np.array(state["best_epoch"]), beta, active)
+    return Snapshot(state["epoch"], state["step"], ensemble, best)
+
+
+def _state(path: Path) -> Any:
+    try:
+        return read_json(path)
+    except FileNotFoundError as error:
+        raise ReLopeError(f"{path} is missing: delete the folder to start again") from error
 
 
 def require_same(before: dict[str, Any], now: dict[str, Any], path: Path) -> None:
@@ -102,7 +116,7 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _snapshots(folder: Path) -> list[Path]:
-    return sorted(folder.glob(f"{PREFIX}*"))
+    return sorted(path for path in folder.glob(f"{PREFIX}*") if _NAME.fullmatch(path.name))
 
 
 def _hex(values: Float[np.ndarray, "members"]) -> list[str]:
@@ -110,5 +124,20 @@ def _hex(values: Float[np.ndarray, "members"]) -> list[str]:
     return [float(value).hex() for value in values]
 
 
-def _floats(values: list[str]) -> Float[np.ndarray, "members"]:
-    return np.array([float.fromhex(value) for value in values])
+def _float(value: Any) -> float:
+    """What `_hex` wrote; raises `Wrong` when it is nothing of the kind."""
+    try:
+        return float.fromhex(value)
+    except (TypeError, ValueError, OverflowError):
+        raise wrong(value, "a number in hexadecimal") from None
+
+
+RECORD = record(
+    {
+        "epoch": whole(0, 10**9),
+        "step": whole(0, 2**53),
+        "best_epoch": listing(whole(0, 10**9)),
+        **dict.fromkeys(("best_auc", "best_beta", "best_active"), listing(_float)),
+        "identity": record({}),
+    }
+)

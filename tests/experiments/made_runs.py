@@ -57,6 +57,7 @@ def made_run(
         for row in summary["differences"]:
             del row["p_holm"]
     first = {"model": "m", "dataset": "d", "layer": 3, "n_test": N, "n_train": 9, "base_rate": float(labels.mean())}
+    first |= {"method": "relope", "seed": 0}
     config = {"name": "made <script>alert(1)</script>", "methods": list(methods), "seeds": list(seeds)}
     config |= {"costs": dict(costs)} if costs is not None else {}
     record = {"config": config | {"relope": {"learning_rate": 1e-3}}, "store": {"path": "none"}}

@@ -58,6 +58,7 @@ def write_run(
     score[: 0 if asked_all else sizes["train"]] = np.nan
     shuffled = rng.permutation(n)  # scores need not be in the order of samples
     scores = {"sample_id": np.array(ids)[shuffled], "method": ["probe"] * n, "seed": [0] * n, "score": score[shuffled]}
+    scores |= {"split": np.array(rows["split"])[shuffled], "label": label[shuffled]}
     pq.write_table(pa.table(scores), folder / "scores.parquet")
     (folder / "config.json").write_text(json.dumps({"config": {"train": {"epochs": epochs}}}))
     (folder / "results.json").write_text(json.dumps([{"method": "probe", "seed": 0}]))

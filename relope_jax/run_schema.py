@@ -1,0 +1,153 @@
+"""What the JSON files and Parquet tables of a run must hold: readers get these types and ranges, whoever made it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from relope_jax.errors import ReLopeError, first_line
+from relope_jax.inside import shown_name
+from relope_jax.methods import METHODS, TrainedMethod
+from relope_jax.metrics.intervals import Units
+from relope_jax.typed import listing, mapping, maybe, number, one_of, record, text, whole
+
+MOST_SEEDS = 1024
+SPLITS = ("train", "validation", "test")
+method = one_of(METHODS)
+trained = one_of([name for name, found in METHODS.items() if isinstance(found, TrainedMethod)])
+seed = whole(0, 2**32 - 1)
+share, metric, count = number(0, 1), number(nan=True), whole(0, 2**40)
+anything = record({})
+
+_GROUPS = ("dataset", "inputs", "large", "engine", "answers", "costs")
+CONFIG_FIELDS = {
+    "name": text,
+    "methods": listing(method, 1, len(METHODS)),
+    "seeds": listing(seed, 1, MOST_SEEDS),
+    "train": record({}, {"epochs": whole(1, 10**7)}),
+    "extract": record({}, {"layer": whole(0, 10_000)}),
+    "model": record({}, {"name": text, "adapter": text}),
+    **dict.fromkeys(_GROUPS, anything),
+    **{name: record({}, {"learning_rate": number()}) for name in METHODS},
+}
+STORE = {
+    "path": text, "from_run": text, "manifest_sha256": text, "digests": listing(text), "source": text,
+    "dataset": anything,
+}  # fmt: skip
+CONFIG = record({"config": record({}, CONFIG_FIELDS)}, {"store": record({}, STORE), "versions": anything})
+
+ROW = record(
+    {"method": method, "seed": seed},
+    {"model": text, "dataset": text, "layer": whole(0, 10_000), "n_test": count, "n_train": count, "base_rate": share},
+)
+RESULTS = listing(ROW, 1)
+
+# Metrics that are always there, NaN where they are undefined, and those that are null where they are unknown.
+_ALWAYS = ("auc", "auc_low", "auc_high", "accuracy")
+_WHERE_KNOWN = (
+    "auc_error", "auc_seed_range", "ece", "brier", "prr", "apgr", "cpt_50", "cpt_80", "audc",
+    "caught_10", "caught_20", "caught_30",
+)  # fmt: skip
+_METHOD = record(
+    {**dict.fromkeys(_ALWAYS, metric), "n_seeds": whole(1, MOST_SEEDS)}, dict.fromkeys(_WHERE_KNOWN, maybe(metric))
+)
+_DIFFERENCE = record(
+    {"first": method, "second": method, **dict.fromkeys(("difference", "low", "high", "p"), metric)}, {"p_holm": metric}
+)
+SUMMARY = record(
+    {"methods": mapping(method, _METHOD, 1), "differences": listing(_DIFFERENCE, most=len(METHODS) ** 2)},
+    {
+        "large": maybe(record({"model": text, "accuracy": share})),
+        "units": record(dict.fromkeys(Units._fields, count)),
+    },
+)
+EPOCH = record(
+    {"method": method, "seed": seed, "epoch": whole(0, 10**7), "loss": metric, "validation_auc": metric},
+    {"kl_per_dimension": maybe(metric)},
+)
+
+Column = Callable[[pa.ChunkedArray], pa.ChunkedArray]
+
+
+def texts(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of texts, none of them null."""
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)) or values.null_count:
+        raise ValueError("is no column of texts")
+    return values.cast(pa.string())
+
+
+def among(*allowed: str) -> Column:
+    """A column of some texts alone."""
+
+    def check(values: pa.ChunkedArray) -> pa.ChunkedArray:
+        values = texts(values)
+        for value in pc.unique(values).to_pylist():
+            if value not in allowed:
+                raise ValueError(f"has {shown_name(value)}, not one of {', '.join(allowed)}")
+        return values
+
+    return check
+
+
+def integers(low: int, high: int, *, nulls: bool = False) -> Column:
+    """A column of whole numbers from `low` to `high`, as the type that it has."""
+
+    def check(values: pa.ChunkedArray) -> pa.ChunkedArray:
+        empty = pa.types.is_null(values.type) and nulls
+        if not (pa.types.is_integer(values.type) or empty) or (values.null_count and not nulls):
+            raise ValueError("is no column of whole numbers" + ("" if nulls else " without gaps"))
+        values = values.cast(pa.int64())
+        ends = pc.min_max(values).as_py()
+        if ends["min"] is not None and not low <= ends["min"] <= ends["max"] <= high:
+            raise ValueError(f"goes from {ends['min']} to {ends['max']}, and may go from {low} to {high}")
+        return values
+
+    return check
+
+
+def numbers(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of numbers, NaN where they are unknown."""
+    if not pa.types.is_floating(values.type) or values.null_count:
+        raise ValueError("is no column of numbers")
+    values = values.cast(pa.float64())
+    if np.isinf(values.to_numpy()).any():
+        raise ValueError("holds infinity")
+    return values
+
+
+_LABEL, _MAYBE_COUNT = integers(0, 1), integers(0, 2**31 - 1, nulls=True)
+SCORES_TABLE: Mapping[str, Column] = {
+    "sample_id": texts, "split": among(*SPLITS), "method": among(*METHODS), "seed": integers(0, 2**32 - 1),
+    "score": numbers, "label": _LABEL,
+}  # fmt: skip
+SAMPLES_TABLE: Mapping[str, Column] = {
+    "sample_id": texts, "group": texts, "split": among(*SPLITS), "label": _LABEL,
+    "large_label": integers(0, 1, nulls=True),
+}  # fmt: skip
+
+
+def checked_table(table: pa.Table, columns: Mapping[str, Column], where: object) -> pa.Table:
+    """The columns of a table as they must be, and its columns of token counts; others are left out.
+
+    Raises:
+      ReLopeError: a column is missing, of another type, or out of its range.
+    """
+    counts = {name: _MAYBE_COUNT for name in table.column_names if name.endswith("_tokens")}
+    kept: dict[str, Any] = {}
+    name = ""
+    try:
+        table.validate(full=True)
+        for name, check in {**columns, **counts}.items():
+            if table.column_names.count(name) != 1:
+                raise ValueError("is missing, or there twice")
+            kept[name] = check(table[name])
+    except (pa.ArrowException, ValueError, OverflowError) as error:
+        said = f"its column {shown_name(name)} {first_line(error)}" if name else first_line(error)
+        raise ReLopeError(f"{where} is damaged ({said}): restore it, or make it again") from error
+    return pa.table(kept)
