@@ -20,6 +20,7 @@ from relope_jax.errors import ReLopeError, require_range
 
 CAPTION_PROMPT = "Describe this image in detail."
 CAPTION_TOKENS = 64
+STOP, LENGTH = "stop", "length"  # how an answer ends; servers use the same words
 
 # A model's own generation config may ask for sampling or penalties; the label is about the greedy answer.
 GREEDY = {
@@ -62,11 +63,14 @@ class Answer:
       token_logprobs: `[n_tokens]` float32, log p of every generated token, the end token included, in the model's
         own distribution: before temperature and top-p.
       first_token_entropy: nats, of the model's own distribution of the first token.
+      finish_reason: `STOP` when it ends with one of the model's end tokens, also as the last token that was allowed;
+        else `LENGTH`: it was cut off.
     """
 
     text: str
     token_logprobs: np.ndarray
     first_token_entropy: float
+    finish_reason: str
 
     @property
     def n_tokens(self) -> int:
@@ -204,7 +208,9 @@ class _Recorder(StoppingCriteria):
             for row, n in zip(tokens.tolist(), counts, strict=True)
         ]
         answers = [
-            Answer(text, row[:n], entropy)
-            for text, row, n, entropy in zip(texts, log_probs, counts, self._entropy.tolist(), strict=True)
+            Answer(text, row[:n], entropy, LENGTH if cut_off else STOP)
+            for text, row, n, entropy, cut_off in zip(
+                texts, log_probs, counts, self._entropy.tolist(), self._running.tolist(), strict=True
+            )
         ]
         return Generated(answers, (self._sum / self._n_tokens[:, None]).cpu().numpy())

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from absl import app, logging
 
+from extract.graded import incomplete_answers
 from extract.settings import kinds
 from extract.source import graders_digest
 from relope_jax.errors import ReLopeError, exit_on_error
@@ -30,6 +31,9 @@ def describe(store: Store) -> Iterator[str]:
     yield f"{'all':<12}{len(labels):>9}{len(np.unique(groups)):>9}{labels.mean():>10.3f}"
     yield ""
     yield from _lengths(store.column("n_tokens"))
+    if incomplete := incomplete_answers(store):
+        yield ""
+        yield incomplete
     failed = store.manifest.failed
     if failed:
         yield ""

@@ -11,7 +11,7 @@ from relope_jax.states.manifest import Identity
 from relope_jax.states.store import Store
 
 SAME = ("prompt_hash", "questions")
-COLUMNS = ["response", "final_answer", "label", "token_logprobs", "first_token_entropy"]
+COLUMNS = ["response", "finish_reason", "final_answer", "label", "token_logprobs", "first_token_entropy"]
 
 
 class Labels:

@@ -17,6 +17,7 @@ from extract.crashes import Suspects
 from extract.datasets import Dataset
 from extract.datasets.grouping import contents
 from extract.generation import Answer, Generated, generate
+from extract.graded import graded
 from extract.health import Health
 from extract.images import LeftOut
 from extract.labels import Labels
@@ -269,9 +270,10 @@ class PartExtractor:
         if self.labels:
             return self.labels.columns(sample)
         with step("its answer cannot be graded"):
+            final_answer, label = graded(self.dataset, sample, answer.text, answer.finish_reason)
             return {
-                "response": answer.text, "final_answer": self.dataset.final_answer(sample, answer.text),
-                "label": int(self.dataset.grade(sample, answer.text)),
+                "response": answer.text, "finish_reason": answer.finish_reason,
+                "final_answer": final_answer, "label": label,
                 "token_logprobs": answer.token_logprobs, "first_token_entropy": answer.first_token_entropy,
             }  # fmt: skip
 

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from absl import app
 
 from extract.extraction import chosen_samples, questions_digest
+from extract.graded import graded
 from extract.narrowing import reason_of
 from extract.settings import Extraction, mismatches, plan_from_config
 from extract.source import graders_digest
@@ -30,7 +31,7 @@ from relope_jax.states.writer import Shard, part_name
 
 TABLE = "samples.parquet"
 
-Read = Callable[[str, str], tuple[str, int]]  # (sample id, response) -> (final answer, label)
+Read = Callable[[str, str, str], tuple[str, int]]  # (sample id, response, finish reason) -> (final answer, label)
 
 
 def regrade(plan: Extraction) -> str:
@@ -66,9 +67,8 @@ def _grader(plan: Extraction, store: Store) -> Read:
         raise ReLopeError(f"{store.path} was made of other questions or right answers than are read now: extract again")
     by_id = {sample.sample_id: sample for sample in samples}
 
-    def read(sample_id: str, response: str) -> tuple[str, int]:
-        sample = by_id[sample_id]
-        return dataset.final_answer(sample, response), int(dataset.grade(sample, response))
+    def read(sample_id: str, response: str, finish_reason: str) -> tuple[str, int]:
+        return graded(dataset, by_id[sample_id], response, finish_reason)
 
     return read
 
@@ -95,7 +95,7 @@ def _graded(table: pa.Table, read: Read) -> pa.Table:
     rows = table.to_pylist()
     for row in rows:
         try:
-            row["final_answer"], row["label"] = read(row["sample_id"], row["response"])
+            row["final_answer"], row["label"] = read(row["sample_id"], row["response"], row["finish_reason"])
         except Exception as error:
             reason = reason_of(error)
             raise ReLopeError(f"{row['sample_id']} cannot be graded ({reason}): nothing is changed") from error

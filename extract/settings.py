@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from extract.graded import incomplete_answers
 from extract.images import READING
 from extract.source import adapter_source, dataset_source, graders_digest, is_local, model_source, model_title
 from extract.spec import TOY_MODELS, DatasetSpec, ExtractSpec, ModelSpec
@@ -70,6 +71,7 @@ def open_or_extract(plan: Extraction) -> Store:
         extract_store(plan)
         store = Store(plan.store, plan.extract.layer)
         report_failures(store)
+        report_incomplete(store)
         return store
     store = Store(plan.store)
     report_failures(store)
@@ -79,6 +81,7 @@ def open_or_extract(plan: Extraction) -> Store:
             "delete it, set the config's fields to the store's, or name another with --config.store=... "
             "(a study's: --config.stores=...)"
         )
+    report_incomplete(store)
     report_graders(store)
     return Store(plan.store, plan.extract.layer)
 
@@ -102,6 +105,12 @@ def report_failures(store: Store) -> None:
             f"{len(failed)} samples are left out ({kinds(failed)}); "
             f"to try them again delete {store.path} and run the same command"
         )
+
+
+def report_incomplete(store: Store) -> None:
+    """Say how many answers of a store are cut off or empty."""
+    if line := incomplete_answers(store):
+        print(f"{store.path}: {line}")
 
 
 def kinds(failed: list[dict[str, str]]) -> str:

@@ -102,7 +102,7 @@ class InProcess:
                 token_logprobs=log_probabilities(answer.token_logprobs.tolist()),
                 prompt_tokens=length,
                 completion_tokens=answer.n_tokens,
-                finish_reason="length" if answer.n_tokens == fields["max_tokens"] else "stop",
+                finish_reason=answer.finish_reason,
                 model=self.spec.name,
                 fingerprint=self._backbone.commit,
             )

@@ -47,8 +47,9 @@ SAMPLE_SCHEMA = pa.schema(
         ("prompt", pa.string()),  # the user turn's text: the question with its choices, and what the variant adds
         ("answer", pa.string()),  # the reference answer
         ("response", pa.string()),  # the small model's greedy answer
+        ("finish_reason", pa.string()),  # how the response ends: "stop", or "length" when it was cut off
         ("final_answer", pa.string()),  # what the response settles on, as the grader read it; empty when nothing
-        ("label", pa.int8()),  # Y: 1 when the response is right
+        ("label", pa.int8()),  # Y: 1 when the response is right; one that was cut off is no answer and never right
         ("token_logprobs", pa.list_(pa.float32())),  # of the response's tokens, in nats
         ("first_token_entropy", pa.float32()),  # of the response's first token, in nats
         ("n_tokens", pa.int32()),  # of the prompt

@@ -34,6 +34,13 @@ def tiny_plan(folder: Path, tokenizer, **extract) -> Extraction:
     )
 
 
+def end_often(model: Path, every: int = 5) -> None:
+    """Make every fifth token, or all, of a saved model an end token: some answers of a few tokens are whole then."""
+    path = model / "generation_config.json"
+    vocabulary = json.loads((model / "config.json").read_text())["text_config"]["vocab_size"]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"eos_token_id": list(range(0, vocabulary, every))}))
+
+
 def asking(folder: Path, model: Path, rows: list[dict], **extract) -> Extraction:
     """An extraction of these rows of a JSONL file, which may name pictures that `folder` holds."""
     rows = [{"id": f"q{i:02d}", "answer": "x", **row} for i, row in enumerate(rows)]

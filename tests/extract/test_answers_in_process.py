@@ -75,7 +75,7 @@ def test_question_that_the_small_models_processor_refuses_is_left_out(plan, serv
 
     def quick(model, inputs, max_tokens, *, sampling, shared):
         n = len(inputs["input_ids"])
-        return generation.Generated([generation.Answer("blue", np.zeros(1), 0.0)] * n, np.zeros((n, 1)))
+        return generation.Generated([generation.Answer("blue", np.zeros(1), 0.0, "stop")] * n, np.zeros((n, 1)))
 
     monkeypatch.setattr(prompts, "build_inputs", picky)
     monkeypatch.setattr(generation, "generate", quick)
@@ -110,8 +110,8 @@ def test_question_that_the_small_model_fails_on_is_left_out(plan, server, toy, m
 
 def test_answers_in_process_are_counted_alike(plan, server, toy, monkeypatch, capsys):
     def odd(model, inputs, max_tokens, *, sampling, shared):
-        said = [("", [-0.5, np.nan]), ("blue\ud83d", [-np.inf]), ("blue", [-0.5])]
-        answers = [generation.Answer(text, np.array(logprobs), 0.0) for text, logprobs in said]
+        said = [("", [-0.5, np.nan], "length"), ("blue\ud83d", [-np.inf], "stop"), ("blue", [-0.5], "stop")]
+        answers = [generation.Answer(text, np.array(logprobs), 0.0, end) for text, logprobs, end in said]
         return generation.Generated(answers, np.zeros((3, 1)))
 
     monkeypatch.setattr(backbone, "load_backbone", lambda spec: toy)

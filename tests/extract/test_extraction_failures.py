@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from extract.spec import ModelSpec
 from relope_jax.errors import ReLopeError
 from relope_jax.states.store import Store
 from tests.extract import tiny_models as tiny
-from tests.extract.plans import asking, contents, save_pictures
+from tests.extract.plans import asking, contents, end_often, save_pictures
 
 UNKNOWN = "<beyond>"  # a token of the tokenizer for which the tiny LLaVA has no embedding: the forward pass fails
 
@@ -214,7 +215,9 @@ def test_grader_that_fails_leaves_out_its_sample(llava, tmp_path, monkeypatch):
         return 1 / (sample.sample_id != "q02") > 0
 
     monkeypatch.setattr(extraction, "get_dataset", lambda name: dataclasses.replace(JSONL, grade=grade))
-    store = open_or_extract(ask(tmp_path, llava, ["what is this?"] * 5))
+    model = shutil.copytree(llava, tmp_path / "model")
+    end_often(model, every=1)  # an answer that is cut off is not graded
+    store = open_or_extract(ask(tmp_path, model, ["what is this?"] * 5))
     assert reasons(store) == {"q02": "its answer cannot be graded: ZeroDivisionError: division by zero"}
     assert len(store.samples) == len(store.states()) == 4
 

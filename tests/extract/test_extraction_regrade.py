@@ -18,7 +18,7 @@ from relope_jax.errors import ReLopeError
 from relope_jax.states.place import LocalPlace
 from relope_jax.states.store import Store
 from relope_jax.states.writer import Shard
-from tests.extract.plans import contents, tiny_plan
+from tests.extract.plans import contents, end_often, tiny_plan
 
 OLD = "0" * 64
 
@@ -28,6 +28,7 @@ def graded(toy, tmp_path_factory):
     """The plan of a store whose labels other code made: it called every answer right."""
     patch = pytest.MonkeyPatch()
     plan = tiny_plan(tmp_path_factory.mktemp("plan"), toy.tokenizer, part_size=6)
+    end_often(Path(plan.model.name), every=1)  # an answer that is cut off is not graded
     old = dataclasses.replace(JSONL, grade=lambda sample, response: True, final_answer=lambda sample, response: "old")
     patch.setattr(extraction, "get_dataset", lambda name: old)
     patch.setattr(extraction, "graders_digest", lambda: OLD)

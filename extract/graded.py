@@ -1,0 +1,25 @@
+"""Grades of whole answers. An answer that was cut off is no answer: it is not read, and its label is 0."""
+
+from __future__ import annotations
+
+from extract.answers.endings import CUT_OFF, count_endings, incomplete_line, kind_of
+from extract.datasets import Dataset
+from extract.sample import Sample
+from relope_jax.states.store import Store
+
+
+def graded(dataset: Dataset, sample: Sample, response: str, finish_reason: str) -> tuple[str, int]:
+    """Final answer and label of a response; `("", 0)` when it was cut off."""
+    if kind_of(finish_reason) == CUT_OFF:
+        return "", 0
+    return dataset.final_answer(sample, response), int(dataset.grade(sample, response))
+
+
+def incomplete_answers(store: Store) -> str:
+    """One line that counts a store's answers that are cut off or empty, and says how to raise the bound; "" when all
+    are whole."""
+    reasons, responses = (store.samples[name].to_pylist() for name in ("finish_reason", "response"))
+    endings = count_endings((reason or "", response or "") for reason, response in zip(reasons, responses, strict=True))
+    which = "" if not store.identity.labels_from else " of the store that the labels come from"
+    advice = f"such an answer counts as wrong; raise the bound{which} with --config.extract.max_new_tokens=..."
+    return incomplete_line(endings, f"extract.max_new_tokens={store.identity.max_new_tokens}", advice)
