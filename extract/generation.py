@@ -14,6 +14,7 @@ from PIL import Image
 from transformers import StoppingCriteria, StoppingCriteriaList
 
 from extract.backbone import Backbone
+from extract.decoding import GREEDY, SAMPLED, end_tokens, only, plain_config
 from extract.prompts import build_inputs
 from extract.shared_prefill import SharedPrefill
 from relope_jax.errors import ReLopeError, require_range
@@ -21,16 +22,6 @@ from relope_jax.errors import ReLopeError, require_range
 CAPTION_PROMPT = "Describe this image in detail."
 CAPTION_TOKENS = 64
 STOP, LENGTH = "stop", "length"  # how an answer ends; servers use the same words
-
-# A model's own generation config may ask for sampling or penalties; the label is about the greedy answer.
-GREEDY = {
-    "do_sample": False, "num_beams": 1, "temperature": None, "top_p": None, "top_k": None,
-    "repetition_penalty": 1.0, "no_repeat_ngram_size": 0,
-}  # fmt: skip
-# Sampling, too, takes nothing from that config: temperature and top_p come from `Sampling`, the other filters are off.
-SAMPLED = GREEDY | {
-    "do_sample": True, "min_p": None, "top_h": None, "typical_p": None, "epsilon_cutoff": 0.0, "eta_cutoff": 0.0,
-}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,12 +94,13 @@ def generate(
     Nothing of size steps * vocabulary is kept, and the model is left without hooks. Calls with the same `inputs` and
     `shared`, one after another, compute the prompts once.
     """
-    options: dict[str, Any] = GREEDY
+    options = GREEDY
     if sampling:
         options = SAMPLED | {"temperature": float(sampling.temperature), "top_p": float(sampling.top_p)}
-    with torch.inference_mode(), _seeded(sampling, backbone.device), _Recorder(backbone, shared) as recorder:
+    config, recorder = plain_config(backbone, max_new_tokens, **options), _Recorder(backbone, shared)
+    with torch.inference_mode(), _seeded(sampling, backbone.device), only(backbone.model, config), recorder:
         output = backbone.model.generate(
-            **inputs, max_new_tokens=max_new_tokens, stopping_criteria=StoppingCriteriaList([recorder]), **options
+            **inputs, generation_config=config, stopping_criteria=StoppingCriteriaList([recorder])
         )
     return recorder.generated(output[:, inputs["input_ids"].shape[1] :])
 
@@ -154,8 +146,7 @@ class _Recorder(StoppingCriteria):
         self._backbone = backbone
         self._sharing = contextlib.ExitStack()
         self._shared = shared
-        ends = backbone.model.generation_config.eos_token_id  # a number, several, or none
-        self._ends = torch.tensor([] if ends is None else ends, dtype=torch.long, device=backbone.device).flatten()
+        self._ends = torch.tensor(end_tokens(backbone), dtype=torch.long, device=backbone.device)
         self._hooks: list[Any] = []
         self._log_probs: list[torch.Tensor] = []
 
