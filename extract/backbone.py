@@ -20,6 +20,7 @@ from extract.models.image_size import limit_images
 from extract.processor import load_processor
 from extract.source import adapter_folder
 from extract.spec import TOY_MODELS, ModelSpec
+from extract.template import Template
 from relope_jax.errors import ReLopeError, first_line
 
 
@@ -33,6 +34,11 @@ class Backbone:
     decoder: Any
     family: Family
     commit: str  # on the hub; empty for a local model
+
+    @functools.cached_property
+    def template(self) -> Template:
+        """The chat template, which refuses questions that could be taken for a part of it."""
+        return Template(self.model.config, self.processor, self.spec.name)
 
     def layer(self, number: int) -> torch.nn.Module:
         """Decoder layer `number`, 1-based; raises ReLopeError when there is none."""
