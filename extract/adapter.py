@@ -3,13 +3,13 @@ modules to import, repositories to ask and ways to change the model's own weight
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-
+from extract.config_sizes import largest_side
 from relope_jax.errors import ReLopeError, first_line
 from relope_jax.models.peft_plain import LEAVE_THE_BASE
 from relope_jax.states.files import read_json
@@ -46,6 +46,9 @@ def lora_settings(folder: Path) -> dict[str, Any]:
         raise ValueError(f"its {CONFIG} sets {unknown[0]!r:.60}, which is not supported")
     if str(start := config.get("init_lora_weights", True)).lower() not in LEAVE_THE_BASE:
         raise ValueError(f"it was initialised with {start!r:.60}, which changes the model's own weights")
+    alpha = config.get("lora_alpha")
+    if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not math.isfinite(alpha):
+        raise ValueError(f"its lora_alpha is {alpha!r:.60}, no number")
     _check_ranks(config, _largest_size(folder / WEIGHTS))
     for pattern in _patterns(config):
         _check_pattern(pattern)
@@ -78,9 +81,7 @@ def _check_ranks(config: dict[str, Any], largest: int) -> None:
 def _largest_size(weights: Path) -> int:
     if not weights.is_file():
         raise ValueError(f"it holds no {weights.name}; weights in other files are pickles, which can run code")
-    with safe_open(weights, framework="pt") as file:
-        names = file.keys()
-        return max((max(file.get_slice(name).get_shape(), default=0) for name in names), default=0)
+    return largest_side(weights)[1]
 
 
 def _patterns(config: dict[str, Any]) -> Iterator[object]:

@@ -14,6 +14,7 @@ from transformers.integrations.peft import MIN_PEFT_VERSION
 from transformers.utils import check_peft_version
 
 from extract.adapter import explain, load_adapter
+from extract.config_sizes import require_weights
 from extract.hub import CODE, SETTINGS, WEIGHTS, commit_of, folder_of
 from extract.model_folder import require_model
 from extract.models import FAMILIES, DecoderLayer, Family, family_of
@@ -83,6 +84,7 @@ def load_backbone(spec: ModelSpec) -> Backbone:
     try:
         processor = load_processor(AutoProcessor, source, options)  # first: it fails sooner than the weights load
         limit_images(processor, spec)
+        require_weights(AutoModelForMultimodalLM, source, options)
         model = AutoModelForMultimodalLM.from_pretrained(
             source,
             dtype=getattr(torch, spec.dtype),

@@ -99,6 +99,7 @@ def load_encoder(name: str, revision: str = "main") -> Encoder:
     import torch
     from transformers import AutoModel, AutoTokenizer
 
+    from extract.config_sizes import require_weights
     from extract.model_folder import require_model
 
     folder = Path(encoder_source(name))
@@ -110,7 +111,10 @@ def load_encoder(name: str, revision: str = "main") -> Encoder:
     options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+        require_weights(AutoModel, folder, options)
         model = AutoModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, **options)
+    except ReLopeError:
+        raise
     except Exception as error:  # the libraries raise what they like of files that others wrote
         raise ReLopeError(f"cannot load the sentence encoder {name or folder}: {first_line(error)}") from error
     device = "cuda" if torch.cuda.is_available() else "cpu"

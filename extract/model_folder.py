@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from extract.config_sizes import require_sizes
 from relope_jax import limits
 from relope_jax.errors import ReLopeError
 from relope_jax.inside import is_plain_name
@@ -18,7 +19,7 @@ def require_model(folder: Path, name: str) -> None:
 
     Raises:
       ReLopeError: a settings file is too large, too deep or damaged, the folder is that of an adapter, its weights are
-        pickles only, or its index names files that are not in it.
+        pickles only or smaller than its config says, or its index names files that are not in it.
     """
     if not (folder / "config.json").is_file():
         if (folder / "adapter_config.json").is_file():
@@ -35,6 +36,8 @@ def require_model(folder: Path, name: str) -> None:
         limits.JSON.require(path.stat().st_size, path)
         if path.name not in BY_LIBRARY:
             content = read_json(path)
+            if path.name == "config.json":
+                require_sizes(content, folder)
             if path.name.endswith(".index.json"):
                 _require_own_files(path, content)
     pickles = [path.name for path in folder.glob("*.bin") if path.name.startswith("pytorch_model")]
