@@ -46,10 +46,10 @@ def lora_settings(folder: Path) -> dict[str, Any]:
         raise ValueError(f"its {CONFIG} sets {unknown[0]!r:.60}, which is not supported")
     if str(start := config.get("init_lora_weights", True)).lower() not in LEAVE_THE_BASE:
         raise ValueError(f"it was initialised with {start!r:.60}, which changes the model's own weights")
-    alpha = config.get("lora_alpha")
+    largest, alpha = _largest_size(folder / WEIGHTS), config.get("lora_alpha")
     if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not math.isfinite(alpha):
         raise ValueError(f"its lora_alpha is {alpha!r:.60}, no number")
-    _check_ranks(config, _largest_size(folder / WEIGHTS))
+    _check_ranks(config, largest)
     for pattern in _patterns(config):
         _check_pattern(pattern)
     return {name: value for name, value in config.items() if name in USED and value is not None}
