@@ -18,7 +18,7 @@ SIDES = {
     "hidden_size", "vocab_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim",
     "embed_dim", "num_heads", "out_hidden_size", "d_model",
 }  # fmt: skip
-MOST, LARGEST = 10_000, 10**7  # where the weights are not there
+MOST, LARGEST = 10_000, 10**7  # parts where the weights are not there; a side of any weight
 SLACK, PACKED = 2, 32  # a model may have parts that are not stored; quantised weights are several in one number
 
 
@@ -26,16 +26,16 @@ def require_sizes(config: Any, folder: Path) -> None:
     """Check the numbers of a config.json that become modules and weights.
 
     Raises:
-      ReLopeError: one is no positive whole number, or larger than anything in the folder's weights; or these cannot be
-        read.
+      ReLopeError: one is no whole number, counts more parts than the folder's weights have, or is out of all bounds; or
+        the weights cannot be read.
     """
-    tensors, largest = _of_weights(folder)
+    layers = _tensors_in(folder)
     for name, value in _numbers(config):
-        bound = tensors if name in COUNTS else largest
+        bound = layers if name in COUNTS else LARGEST  # `require_weights` compares what they make together
         if value is None:  # the library's own default
             continue
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= bound:
-            raise ReLopeError(f"{folder}/config.json: {name} is {value!r:.40}, which its weights do not have")
+            raise ReLopeError(f"{folder}/config.json: {name} is {value!r:.40}, which no model with its weights has")
 
 
 def require_weights(auto: Any, folder: Path, options: dict[str, Any]) -> None:
@@ -79,15 +79,12 @@ def largest_side(weights: Path) -> tuple[int, int]:
     return len(shapes), max((max(shape, default=0) for shape in shapes), default=0)
 
 
-def _of_weights(folder: Path) -> tuple[int, int]:
+def _tensors_in(folder: Path) -> int:
     files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        return MOST, LARGEST
     try:
-        found = [largest_side(file) for file in files]
+        return sum(largest_side(file)[0] for file in files) if files else MOST
     except Exception as error:  # safetensors and the system say it in many ways
         raise ReLopeError(f"the weights in {folder} are damaged ({first_line(error)}): download them again") from error
-    return sum(tensors for tensors, _ in found), max(largest for _, largest in found)
 
 
 def _numbers(config: Any) -> Iterator[tuple[str, Any]]:
