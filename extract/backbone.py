@@ -8,19 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForMultimodalLM, AutoProcessor
 from transformers.integrations.peft import MIN_PEFT_VERSION
 from transformers.utils import check_peft_version
 
+from extract.adapter import explain, load_adapter
+from extract.config_sizes import require_weights
+from extract.hub import CODE, SETTINGS, WEIGHTS, commit_of, folder_of
+from extract.model_folder import require_model
 from extract.models import FAMILIES, DecoderLayer, Family, family_of
 from extract.models.image_size import limit_images
 from extract.processor import load_processor
 from extract.source import adapter_folder
 from extract.spec import TOY_MODELS, ModelSpec
+from extract.template import Template
 from relope_jax.errors import ReLopeError, first_line
+
+SETTING = "model.name"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +38,11 @@ class Backbone:
     decoder: Any
     family: Family
     commit: str  # on the hub; empty for a local model
+
+    @functools.cached_property
+    def template(self) -> Template:
+        """The chat template, which refuses questions that could be taken for a part of it."""
+        return Template(self.model.config, self.processor, self.spec.name)
 
     def layer(self, number: int) -> torch.nn.Module:
         """Decoder layer `number`, 1-based; raises ReLopeError when there is none."""
@@ -70,21 +80,25 @@ def load_backbone(spec: ModelSpec) -> Backbone:
         model has no such limits of its images' size.
     """
     source, commit, options = _source_of(spec)
-    adapter = _find_adapter(spec, source)
+    adapter = _find_adapter(spec, source, commit)
     try:
         processor = load_processor(AutoProcessor, source, options)  # first: it fails sooner than the weights load
         limit_images(processor, spec)
+        require_weights(AutoModelForMultimodalLM, source, options)
         model = AutoModelForMultimodalLM.from_pretrained(
             source,
             dtype=getattr(torch, spec.dtype),
             attn_implementation=spec.attention,
             device_map=spec.device_map or None,
+            use_safetensors=True,
             **options,
         )
-    except (OSError, ValueError, ImportError, SafetensorError) as error:
+    except ReLopeError:
+        raise
+    except Exception as error:  # the libraries raise what they like of files that others wrote
         raise ReLopeError(_explain(spec, error)) from error
     if adapter:
-        _load_adapter(model, spec, *adapter)
+        _load_adapter(model, spec, adapter)
     device = spec.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -109,74 +123,59 @@ def decoder_depth(spec: ModelSpec) -> int:
     Raises:
       ReLopeError: the model cannot be had (the message says how to get it).
     """
-    source, _, options = _source_of(spec)
+    source, _, options = _source_of(spec, weights=False)
     try:
         config = AutoConfig.from_pretrained(source, **options)
-    except (OSError, ValueError, ImportError) as error:
+        return int(config.get_text_config(decoder=True).num_hidden_layers)
+    except Exception as error:  # as above
         raise ReLopeError(_explain(spec, error)) from error
-    return int(config.get_text_config(decoder=True).num_hidden_layers)
 
 
-def _source_of(spec: ModelSpec) -> tuple[str, str, dict[str, Any]]:
-    """Where transformers finds the model, its commit on the hub, and how it is to be loaded."""
+def _source_of(spec: ModelSpec, *, weights: bool = True) -> tuple[Path, str, dict[str, Any]]:
+    """The folder of the model's files, its commit on the hub, and how it is to be loaded."""
     from extract.toy import build  # registers the toys' vision tower, so saved toys load by path too
 
-    source, commit = (str(build.ensure_built(spec.name)), "") if spec.name in TOY_MODELS else _locate(spec)
-    options: dict[str, Any] = {"trust_remote_code": spec.trust_remote_code}
-    if not Path(source).is_dir():
-        options["revision"] = commit  # not the branch: every file comes from one commit
-    return source, commit, options
-
-
-def _locate(spec: ModelSpec) -> tuple[str, str]:
-    """(where transformers finds the model, its commit): a folder as it is; a hub name when the hub answers; else the
-    model's snapshot in the local cache."""
-    if Path(spec.name).is_dir():
-        return spec.name, ""
-    if spec.name.startswith(("/", ".", "~")):
+    if spec.name in TOY_MODELS:
+        folder, commit = build.ensure_built(spec.name), ""
+    elif Path(spec.name).is_dir():
+        folder, commit = Path(spec.name), ""
+    elif spec.name.startswith(("/", ".", "~")):
         raise ReLopeError(f"no such folder {spec.name}: set --config.model.name to a model's folder or hub name")
-    try:
-        return spec.name, HfApi().model_info(spec.name, revision=spec.revision, timeout=10).sha
-    except Exception as error:  # no network, no such model, no access: whatever the reason, try the cache
-        why = first_line(error)
-    try:
-        snapshot = snapshot_download(spec.name, revision=spec.revision, local_files_only=True)
-        return snapshot, Path(snapshot).name
-    except (LocalEntryNotFoundError, ValueError) as error:
-        raise ReLopeError(
-            f"cannot load {spec.name}: it is neither a folder, nor in the local cache, and the hub says '{why}'; "
-            f"run `hf download {spec.name}` where there is internet access (log in first if it is gated), "
-            "or point --config.model.name at a folder that holds the model"
-        ) from error
+    else:
+        patterns = SETTINGS + (WEIGHTS if weights else ()) + (CODE if spec.trust_remote_code else ())
+        commit = commit_of(spec.name, spec.revision, SETTING)
+        folder = folder_of(spec.name, commit, patterns, SETTING)
+    require_model(folder, spec.name)
+    return folder, commit, {"trust_remote_code": spec.trust_remote_code, "local_files_only": True}
 
 
-def _find_adapter(spec: ModelSpec, source: str) -> tuple[str, dict[str, str]] | None:
-    """Where transformers finds the adapter and how it is asked for; fails before the model's weights are loaded."""
+def _find_adapter(spec: ModelSpec, source: Path, commit: str) -> Path | None:
+    """The adapter's folder, on the hub that of the model's own commit; fails before the model's weights are loaded."""
     if not spec.adapter:
         return None
     try:
         check_peft_version(MIN_PEFT_VERSION)
     except ValueError as error:  # transformers' words say whether it is absent or too old
         raise ReLopeError(f"--config.model.adapter needs the peft package: {error}") from error
-    if folder := adapter_folder(spec.adapter, source):
-        return str(folder), {}
-    if Path(source).is_dir():
-        raise ReLopeError(
-            f"no adapter '{spec.adapter}': neither that folder nor {Path(source) / spec.adapter} holds an "
-            "adapter_config.json; set --config.model.adapter to a PEFT adapter's folder"
-        )
-    return source, {"subfolder": spec.adapter, "revision": spec.revision}
+    if folder := adapter_folder(spec.adapter, str(source)):
+        return folder
+    if commit:
+        whole = folder_of(spec.name, commit, SETTINGS + WEIGHTS, SETTING, below=(spec.adapter,))
+        if folder := adapter_folder(spec.adapter, str(whole)):
+            return folder
+    raise ReLopeError(
+        f"no adapter '{spec.adapter}': neither that folder nor {source / spec.adapter} holds an "
+        "adapter_config.json; set --config.model.adapter to a PEFT adapter's folder"
+    )
 
 
-def _load_adapter(model: Any, spec: ModelSpec, place: str, options: dict[str, str]) -> None:
+def _load_adapter(model: Any, spec: ModelSpec, folder: Path) -> None:
     """Load the adapter into the model and switch it on; every weight of it must find its place."""
     try:
-        loaded = model.load_adapter(place, adapter_kwargs=options, ignore_mismatched_sizes=True)  # they are told below
-        model.set_adapter("default")  # the name that load_adapter gives
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        reason = f"{type(error).__name__}: {first_line(error)}"
-        raise ReLopeError(f"cannot load the adapter '{spec.adapter}' into {spec.name}: {reason}") from error
-    if astray := loaded.missing_and_mismatched() | loaded.unexpected_keys:
+        astray = load_adapter(model, folder)
+    except Exception as error:  # PEFT raises what it likes of what others wrote
+        raise explain(spec.adapter, spec.name, error) from error
+    if astray:
         raise ReLopeError(
             f"the adapter '{spec.adapter}' was made for another model than {spec.name}: {len(astray)} weights do not "
             f"fit, the first '{min(astray)}'"
@@ -189,4 +188,6 @@ def _explain(spec: ModelSpec, error: Exception) -> str:
         return f"{spec.name} runs code of its own: read it, then add --config.model.trust_remote_code=True"
     if 'attn_implementation="eager"' in str(error):
         return f"{spec.name} has no '{spec.attention}' attention: set --config.model.attention=eager"
-    return f"cannot load {spec.name}: {first_line(error)}"
+    named = isinstance(error, OSError | ValueError | ImportError | SafetensorError)
+    kind = "" if named else f"{type(error).__name__}: "
+    return f"cannot load {spec.name}: {kind}{first_line(error)}"

@@ -39,6 +39,7 @@ from relope_jax.states.writer import Shard, part_name
 CHECKOUT = Path(__file__).resolve().parents[1]
 POLL = 5.0  # seconds between two looks at what is published
 PATIENCE = 90.0  # seconds to wait for the lock of a killed worker; on a bucket it lives 60 s longer than its holder
+LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # 0 makes a machine a cluster of its own, at 127.0.0.1
 OBJECT_STORE = 100_000_000  # bytes; nothing but settings is sent, and Ray would take a third of the memory
 
 
@@ -205,7 +206,7 @@ def extract_on_cluster(plan: Extraction, n_shards: int, cluster: Cluster) -> Non
     place = open_place(plan.store)
     if place.exists(MANIFEST):
         return
-    ray = import_ray()
+    ray = import_ray(cluster.address)
     available = len(get_dataset(plan.dataset.name).load(plan.dataset))  # unpacks images once, before all shards do
     n_samples = min(plan.dataset.max_questions or available, available)
     progress = Progress(place, n_samples, plan.extract.part_size, n_shards)
@@ -230,9 +231,12 @@ def run_shards(workers: Workers, progress: Progress, place: Place) -> None:
                 return
 
 
-def import_ray() -> ModuleType:
-    """Ray, which is an optional dependency."""
+def import_ray(address: str) -> ModuleType:
+    """Ray, which is an optional dependency. Without an address it will serve this machine alone: whoever reaches a
+    port of Ray can run code, so all of them are bound to the loopback interface."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if not address:
+        os.environ[LOOPBACK] = "0"  # Ray reads it when it is imported
     try:
         import ray
     except ImportError as error:
@@ -251,6 +255,8 @@ def connected(ray: ModuleType, address: str) -> Iterator[None]:
     except (OSError, RuntimeError, ValueError, ImportError) as error:  # nobody there, another version, no Ray client
         raise ReLopeError(f"cannot use a Ray cluster at '{address or 'local'}': {first_line(error)}") from error
     try:
+        if not address and any(not node["NodeManagerAddress"].startswith("127.") for node in ray.nodes()):
+            raise ReLopeError(f"Ray serves other machines, too: set {LOOPBACK}=0 before anything imports it")
         yield
     finally:
         ray.shutdown()

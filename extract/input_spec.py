@@ -46,12 +46,14 @@ class InputSpec:
 
     Attributes:
       encoder: sentence encoder, a folder or a hub name; empty takes all-MiniLM-L6-v2 from its PyPI package.
+      encoder_revision: branch, tag or commit of an encoder on the hub.
       samples: k, sampled answers of the small model under each of the two prompts.
       temperature, top_p, max_tokens: of these.
       batch: prompts, or texts, at a time.
     """
 
     encoder: str = ""
+    encoder_revision: str = "main"
     samples: int = 4
     temperature: float = 0.8
     top_p: float = 1.0

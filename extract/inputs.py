@@ -59,7 +59,7 @@ def make_inputs(config: ConfigDict, store: ReadableStore, needs: tuple[str, ...]
 
         inputs = InputSpec(**config.inputs)
         if jax.process_count() == 1:  # else one command makes them before: what is missing is told when it is read
-            embed_store(store, inputs.encoder, inputs.batch)
+            embed_store(store, inputs.encoder, inputs.batch, inputs.encoder_revision)
 
 
 def tables(config: ConfigDict, needs: tuple[str, ...]) -> list[Table]:

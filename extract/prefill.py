@@ -25,10 +25,13 @@ def prefill(backbone: Backbone, queries: list[tuple[str, Image.Image | str | Pat
     >>> relope_jax.restore("runs/quickstart", method="relope")(states)
 
     Raises:
-      ReLopeError: an image file cannot be read.
+      ReLopeError: an image file cannot be read, or a text holds control tokens of the model.
     """
     opened = [(text, _picture(image)) for text, image in queries]
-    inputs = build_inputs(backbone, opened)
+    try:
+        inputs = build_inputs(backbone, opened)
+    except LeftOut as error:
+        raise ReLopeError(f"a query cannot be asked: {error}") from error
     with torch.inference_mode(), Capture(backbone, [layer], inputs["attention_mask"], stop_after=True) as capture:
         backbone.model(**inputs)
     return capture.states(layer)

@@ -14,7 +14,7 @@ from extract.datasets import Dataset
 from extract.images import LeftOut, image_size, read_image
 from extract.narrowing import step
 from extract.places import place_images
-from extract.prompts import build_inputs, placeholder_ids
+from extract.prompts import build_inputs
 from extract.sample import Sample
 from extract.text import has_surrogate
 from extract.variants import Variant
@@ -49,7 +49,7 @@ class Queries:
 
     def __init__(self, backbone: Backbone, dataset: Dataset, variant: Variant, captions: Captions | None = None):
         self._backbone, self._dataset, self._variant = backbone, dataset, variant
-        self._length, self._placeholders = PromptLengths(backbone), placeholder_ids(backbone)
+        self._length = PromptLengths(backbone)
         self._shows_images = variant.changes_images or not variant.kind
         self._captions = captions
 
@@ -69,7 +69,6 @@ class Queries:
             text, _ = self._varied(sample, tuple(Image.new("RGB", (1, 1)) for _ in sizes))
             sizes = []
         with step(REFUSED):
-            self._refuse_placeholders(text, len(sizes))
             return self._length(text, sizes)
 
     def image_tokens(self, sample: Sample) -> dict[Size, int]:
@@ -89,15 +88,6 @@ class Queries:
     def _varied(self, sample: Sample, images: tuple[Image.Image, ...]) -> tuple[str, tuple[Image.Image, ...]]:
         captions = self.captions(sample)
         return self._variant.apply(self._dataset.prompt(sample), images, key=sample.sample_id, captions=captions)
-
-    def _refuse_placeholders(self, text: str, n_images: int) -> None:
-        """Raise LeftOut when the text itself holds a token that stands for an image, a video or a sound."""
-        for piece in place_images(text, n_images)[0]:
-            if piece["type"] == "text":
-                ids = self._backbone.tokenizer(piece["text"], add_special_tokens=False)["input_ids"]
-                if found := self._placeholders.intersection(ids):
-                    token = self._backbone.tokenizer.convert_ids_to_tokens(min(found))
-                    raise LeftOut(f"the question contains the model's image placeholder {token}")
 
     def inputs(self, batch: Sequence[Query]) -> Any:
         """Left-padded model inputs; raises StepFailed when the processor refuses one of the queries."""

@@ -42,6 +42,9 @@ def _tables(hub: str, revision: str, splits: tuple[str, ...]) -> dict[str, Any]:
     """The table of each configuration, as the package maps it from disk; no code of the repository is run."""
     import datasets
 
+    from extract.hub import dataset_commit  # its dependencies load only when needed
+
+    revision = dataset_commit(hub, revision) or revision  # all of it from one commit
     configs = datasets.get_dataset_config_names(hub, revision=revision)
     known = datasets.get_dataset_split_names(hub, configs[0], revision=revision)
     split = next((split for split in splits if split in known), None)

@@ -104,6 +104,39 @@ def test_killed_worker_is_replaced_and_the_store_is_the_same(folder, ray_folder)
     assert contents(folder / "store") == contents(folder / "plain")
 
 
+LISTENING = """
+import os, sys, psutil
+from extract.cluster import connected, import_ray
+ray = import_ray("")
+with connected(ray, ""):
+    class Worker:
+        def pid(self):
+            return os.getpid()
+    worker = ray.remote(Worker).remote()
+    pids = {os.getpid(), ray.get(worker.pid.remote())}
+    pids |= {process.pid for process in psutil.Process().children(recursive=True)}
+    for connection in psutil.net_connections():
+        if connection.status == "LISTEN" and connection.pid in pids:
+            print(connection.laddr.ip)
+"""
+
+
+@pytest.mark.parametrize("code", [LISTENING, "import ray\n" + LISTENING], ids=["fresh", "imported before"])
+def test_a_cluster_of_this_machine_listens_to_it_alone(ray_folder, code):
+    resources = {"RAY_TMPDIR": ray_folder, "RAY_OVERRIDE_RESOURCES": '{"CPU": 2, "GPU": 0}', "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | resources, capture_output=True, text=True, timeout=PATIENCE
+    )
+    if code != LISTENING:
+        assert "ReLopeError: Ray serves other machines, too: set RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0" in done.stderr
+        assert done.stdout == ""
+        return
+    assert done.returncode == 0, done.stderr
+    addresses = done.stdout.split()
+    assert len(addresses) > 4  # the driver, the scheduler, the control store, an agent, the worker
+    assert {address.removeprefix("::ffff:") for address in addresses} == {"127.0.0.1"}
+
+
 def test_error_in_a_worker_is_one_line_and_not_tried_again(folder, ray_folder):
     command = start_cluster(folder, ray_folder, "--config.store=other", "--config.extract.layer=99")
     assert command.communicate(timeout=PATIENCE)[0] == ""

@@ -90,7 +90,7 @@ def write_store(path, prompts, dataset="d") -> Store:
 
 def test_a_store_is_embedded_once_per_encoder(store, encoder, monkeypatch, capsys):
     loads = []
-    monkeypatch.setattr(embed, "load_encoder", lambda name: loads.append(name) or encoder)
+    monkeypatch.setattr(embed, "load_encoder", lambda name, revision: loads.append(name) or encoder)
     embed_store(store, "", batch=2)
     embed_store(store, "", batch=2)
     assert loads == [""]
@@ -100,7 +100,7 @@ def test_a_store_is_embedded_once_per_encoder(store, encoder, monkeypatch, capsy
     )
     answered = ["is it red? yes", "is it blue? yes", "is it red? yes"]
     np.testing.assert_allclose(inputs.question_answer_embedding, encoder(answered), atol=1e-6)
-    monkeypatch.setattr(embed, "encoder_identity", lambda name: "another")
+    monkeypatch.setattr(embed, "encoder_identity", lambda name, revision: "another")
     embed_store(store, "another", batch=2)
     assert loads == ["", "another"]
     assert "embedded 3 texts 'question' with another" in capsys.readouterr().out
@@ -108,13 +108,13 @@ def test_a_store_is_embedded_once_per_encoder(store, encoder, monkeypatch, capsy
 
 def test_several_stores_are_embedded_each_on_its_own(store, encoder, monkeypatch, tmp_path):
     """So that a store that is trained on and tested on in turn keeps its embeddings."""
-    monkeypatch.setattr(embed, "load_encoder", lambda name: encoder)
+    monkeypatch.setattr(embed, "load_encoder", lambda name, revision: encoder)
     target = write_store(tmp_path / "target", ["one?", "two?", "three?"], dataset="another")
     both = JoinedStore(target, [store])
     embed_store(both, "", batch=2)
     expected = encoder(["is it red?", "is it blue?", "three?"])
     np.testing.assert_allclose(Inputs(both).question_embedding, expected, atol=1e-6)
-    monkeypatch.setattr(embed, "load_encoder", lambda name: pytest.fail("embedded again"))
+    monkeypatch.setattr(embed, "load_encoder", lambda name, revision: pytest.fail("embedded again"))
     embed_store(target, "", batch=2)
     embed_store(both, "", batch=2)
 
@@ -150,6 +150,9 @@ def metadata_of(data: bytes) -> dict[str, str]:
 
 
 def test_an_encoder_that_cannot_be_had_is_one_line(tmp_path, monkeypatch):
+    with pytest.raises(ReLopeError, match=r"holds no config\.json"):
+        load_encoder(str(tmp_path))
+    (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ReLopeError, match="cannot load the sentence encoder"):
         load_encoder(str(tmp_path))
     monkeypatch.setattr(embed, "PACKAGE", "no_such_package")
@@ -163,4 +166,3 @@ def test_identity_follows_the_files(tmp_path):
     (tmp_path / "config.json").write_text('{"a": 1}')
     assert encoder_identity(str(tmp_path)) != before
     assert encoder_identity("") == encoder_identity("") != before
-    assert encoder_identity("org/name") == "org/name"

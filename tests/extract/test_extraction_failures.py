@@ -278,7 +278,7 @@ def test_states_that_are_not_finite_leave_out_their_sample(toy, llava, tmp_path,
     questions = ["what is this?", "an overflow", "and that?", "is it red?", "no overflow", "blue?"]
     plan = ask(tmp_path, model, questions)
     if labelled:
-        monkeypatch.setattr("extract.labels._differing", lambda *_: [])  # another model's answers will do here
+        monkeypatch.setattr("extract.labels.differing", lambda *_: [])  # another model's answers will do here
         labels = open_or_extract(dataclasses.replace(plan, model=ModelSpec(str(llava)), store=tmp_path / "labels"))
         plan = dataclasses.replace(plan, extract=dataclasses.replace(plan.extract, labels_from=labels.path))
     store = open_or_extract(plan)

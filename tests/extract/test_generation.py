@@ -16,9 +16,10 @@ from PIL import Image
 from extract.backbone import Backbone, load_backbone
 from extract.capture import Capture
 from extract.generation import Generated, Sampling, caption_images, generate, stable_seed
-from extract.prompts import PALIGEMMA, build_inputs
+from extract.prompts import build_inputs
 from extract.shared_prefill import SharedPrefill
 from extract.spec import ModelSpec
+from extract.template import PALIGEMMA
 from relope_jax.errors import ReLopeError
 from tests.extract import tiny_models as tiny
 

@@ -1,0 +1,80 @@
+"""Repositories of the Hugging Face hub. Every file of one comes from one commit, which identities record, and is read
+from a folder: nothing that a repository says makes a library ask the hub for another one."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+from huggingface_hub import HfApi, snapshot_download
+
+from relope_jax.errors import ReLopeError, first_line
+
+SECONDS = 10  # to wait for the hub's answer about a commit
+SETTINGS = ("*.json", "*.jinja", "*.txt", "*.model")
+WEIGHTS = ("*.safetensors",)  # other formats are pickles, which run code when they are opened
+CODE = ("*.py",)
+DUPLICATES = ("consolidated*",)  # the same weights in another layout
+
+
+@functools.cache
+def commit_of(name: str, revision: str, setting: str) -> str:
+    """The commit of a model's branch, tag or commit, asked once a process; without the hub, the local cache's.
+
+    Args:
+      setting: the config's field that names the model, for messages.
+
+    Raises:
+      ReLopeError: the hub does not know it, and the cache has none.
+    """
+    try:
+        return HfApi().model_info(name, revision=revision, timeout=SECONDS).sha
+    except Exception as error:  # no network, no such model, no access: whatever the reason, try the cache
+        if commit := _cached(name, revision, "model"):
+            return commit
+        raise _unavailable(name, setting, error) from error
+
+
+@functools.cache
+def dataset_commit(name: str, revision: str) -> str:
+    """The same of a data set; "" where neither the hub nor the cache knows it, as of a folder."""
+    try:
+        return HfApi().dataset_info(name, revision=revision, timeout=SECONDS).sha
+    except Exception:  # as above
+        return _cached(name, revision, "dataset")
+
+
+def folder_of(name: str, commit: str, patterns: tuple[str, ...], setting: str, *, below: tuple[str, ...] = ()) -> Path:
+    """The folder with a model's files of `patterns` at a commit, downloaded when they are not in the local cache.
+
+    Args:
+      below: subfolders whose files are wanted, too.
+
+    Raises:
+      ReLopeError: the hub does not give them, and the cache has none of that commit.
+    """
+    wanted = [*patterns, *(f"{folder}/{pattern}" for folder in below for pattern in patterns)]
+    ignored = [*DUPLICATES, *([] if below else ["*/*"])]
+    try:
+        return Path(snapshot_download(name, revision=commit, allow_patterns=wanted, ignore_patterns=ignored))
+    except Exception as error:  # as above
+        try:
+            return Path(snapshot_download(name, revision=commit, local_files_only=True))
+        except Exception:
+            raise _unavailable(name, setting, error) from error
+
+
+def _cached(name: str, revision: str, kind: str) -> str:
+    """The commit that the local cache has of a revision; "" when it has none."""
+    try:
+        return Path(snapshot_download(name, repo_type=kind, revision=revision, local_files_only=True)).name
+    except Exception:  # it says in many ways that there is none
+        return ""
+
+
+def _unavailable(name: str, setting: str, error: Exception) -> ReLopeError:
+    return ReLopeError(
+        f"cannot load {name}: it is neither a folder, nor in the local cache, and the hub says '{first_line(error)}'; "
+        f"run `hf download {name}` where there is internet access (log in first if it is gated), "
+        f"or point --config.{setting} at a folder that holds the model"
+    )
