@@ -11,6 +11,7 @@ from typing import NamedTuple
 from relope_jax.errors import ReLopeError
 
 MEGABYTE = 2**20
+LONGEST = 12  # digits of a limit
 
 
 class Limit(NamedTuple):
@@ -27,7 +28,7 @@ class Limit(NamedTuple):
           ReLopeError: the variable holds no positive whole number.
         """
         text = os.environ.get(self.variable, "").strip() or str(self.default)
-        if not text.isdecimal() or int(text) < 1:
+        if not text.isdecimal() or len(text) > LONGEST or int(text) < 1:
             raise ReLopeError(f"{self.variable} is '{text}'; it must be a whole number of megabytes")
         return int(text) * MEGABYTE
 
@@ -42,5 +43,6 @@ class Limit(NamedTuple):
 
 JSON = Limit("RELOPE_MAX_JSON_MB", 64)  # one JSON file or line; in memory it takes up to 20 times as much
 TABLE = Limit("RELOPE_MAX_TABLE_MB", 4096)  # one Parquet file, decoded
+TENSORS = Limit("RELOPE_MAX_TENSORS_MB", 8192)  # one safetensors file: a block, an adapter, embeddings
 IMAGE = Limit("RELOPE_MAX_IMAGE_MB", 256)  # one encoded image
 DEEPEST = 100  # levels of JSON inside one another
