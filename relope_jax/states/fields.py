@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import re
 import typing
 from typing import Any, TypeVar
@@ -23,7 +22,8 @@ def record_of(kind: type[Record], value: Any, what: str) -> Record:
     """
     if not isinstance(value, dict):
         raise ValueError(f"{what} is no JSON object")
-    types = _types(kind)
+    hints = typing.get_type_hints(kind)
+    types = {field.name: hints[field.name] for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for name in sorted(types.keys() ^ value.keys(), key=repr):
         raise ValueError(f"{what} {'lacks' if name in types else 'has an unknown'} field {shown_name(name)}")
     for name, hint in types.items():
@@ -52,7 +52,7 @@ def is_of(value: Any, hint: Any) -> bool:
     return type(value) is hint
 
 
-def require_between(record: Any, low: int, high: int, *names: str) -> None:
+def require_between(record: Any, low: float, high: float, *names: str) -> None:
     """Raise ValueError when one of these fields is not from `low` to `high`."""
     for name in names:
         value = getattr(record, name)
@@ -69,9 +69,3 @@ def require_digest(value: object, what: str) -> None:
 def hint_text(hint: Any) -> str:
     """A type as messages call it."""
     return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint).replace("typing.", "")
-
-
-@functools.cache
-def _types(kind: Any) -> dict[str, Any]:
-    hints = typing.get_type_hints(kind)
-    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}

@@ -1,4 +1,4 @@
-"""What the files of a store are called, and which states it may hold. Names that a store gives are compared with these."""
+"""What the files of a store are called, and which states it may hold. Names inside a store are compared with these."""
 
 from __future__ import annotations
 
