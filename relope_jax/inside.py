@@ -72,9 +72,14 @@ def leads_inside(folder: str | Path, path: str | Path) -> bool:
     return real == root or real.startswith(root.rstrip(os.sep) + os.sep)
 
 
+def one_line(text: str) -> str:
+    """A text from elsewhere without ends of lines and control characters, which a terminal would obey."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+
+
 def printable(text: object) -> str:
-    """A text from elsewhere as one line shows it: without control characters and ends of lines, and cut."""
-    shown = "".join(c if c.isprintable() else "?" for c in str(text)[: SHOWN + 1])
+    """A text from elsewhere as a message shows it: as `one_line`, and cut."""
+    shown = one_line(str(text)[: SHOWN + 1])
     return shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}..."
 
 

@@ -45,7 +45,7 @@ def load_block(path: Path) -> Block:
                 raise ValueError("its modules are no names of projections")
             require_shapes(spec, file.shapes)
             return Block(spec, file.read(), modules)
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ReLopeError, ValueError, KeyError, TypeError, OSError) as error:
         line = first_line(error)
         raise ReLopeError(f"{path} is not a decoder block dumped by this version: {line}") from error
 
