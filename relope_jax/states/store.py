@@ -163,8 +163,9 @@ class Store:
 
         Only what the rows need is read; chunk checksums are verified while reading.
         """
-        rows = np.arange(self.starts[-1]) if rows is None else np.asarray(rows)
-        return read_rows(self.readers, self.starts, self.column("n_tokens"), rows)
+        lengths = self.column("n_tokens")
+        rows = np.arange(len(lengths)) if rows is None else np.asarray(rows)
+        return read_rows(self.readers, self.starts, lengths, rows)
 
     @property
     def token_bytes(self) -> int:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from relope_jax.errors import ReLopeError
 from relope_jax.inside import inside, is_plain_path, leads_inside, one_line, printable
 from relope_jax.states.place import LocalPlace, open_place
 from tests.relope_jax.states.hostile import NAMES, line_of, make_canary, names
@@ -61,13 +61,9 @@ def uses(place: LocalPlace, name: str):
 @FEW
 @given(names)
 def test_no_name_leads_out_of_its_folder(tmp_path, name):
-    try:
-        path = inside(tmp_path, name)
-    except ReLopeError as error:
-        assert len(str(error).splitlines()) == 1
-        return
-    assert leads_inside(tmp_path, path)
-    assert ".." not in path.parts
+    found: list[Path] = []
+    line_of(lambda: found.append(inside(tmp_path, name)))
+    assert all(leads_inside(tmp_path, path) and ".." not in path.parts for path in found)
 
 
 @FEW
@@ -75,10 +71,8 @@ def test_no_name_leads_out_of_its_folder(tmp_path, name):
 def test_no_name_touches_what_is_outside_of_a_place(place, name):
     before = canary(place)
     for use in uses(place, name).values():
-        try:
+        with contextlib.suppress(FileNotFoundError):  # which callers expect
             line_of(use)
-        except FileNotFoundError:
-            pass  # which callers expect
     assert canary(place) == before
 
 

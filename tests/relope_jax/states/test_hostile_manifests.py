@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import shutil
 
 import numpy as np
@@ -192,8 +193,13 @@ def test_a_part_of_an_unfinished_store_must_be_the_one_of_its_folder(tmp_path):
     assert len(Store(tmp_path).states()) == 5
 
 
-@pytest.mark.parametrize("linked", ["parts/00001", "parts/00001/samples.parquet", "parts", "parts/00001/positions",
-                                    "parts/00001/layer-2/hidden/c/0/0", "block-2.safetensors", "identity.json"])  # fmt: skip
+LINKED = [
+    "parts/00001", "parts/00001/samples.parquet", "parts", "parts/00001/positions", "parts/00001/layer-2/hidden/c/0/0",
+    "block-2.safetensors", "identity.json",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("linked", LINKED)
 def test_links_out_of_a_store_are_not_followed(store_path, linked):
     """Nor is what they lead to deleted with what is damaged."""
     others(store_path)
@@ -212,8 +218,6 @@ def test_links_out_of_a_store_are_not_followed(store_path, linked):
 @pytest.mark.parametrize("name", ["parts/00001/layer-2/hidden/c/0/0", "parts/00001/positions/zarr.json",
                                   "manifest.json", "block-2.safetensors", "parts/00001/samples.parquet"])  # fmt: skip
 def test_a_pipe_in_the_place_of_a_file_does_not_hang(store_path, name):
-    import os
-
     (store_path / name).unlink()
     os.mkfifo(store_path / name)
 
