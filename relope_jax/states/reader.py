@@ -59,12 +59,11 @@ class PartReader:
         size = array.size * array.dtype.numpy_dtype.itemsize
         return self.read(name) if size <= KEPT_BYTES // len(self._store.manifest.parts) else array
 
-    def require_axes(self, axes: int) -> None:
-        """Raise ReLopeError when a token of this part has another number of position ids than those read before."""
-        if self.positions.shape[1] != axes:
-            raise self._store.damaged(
-                self._part, f"it has {self.positions.shape[1]} position ids per token, not {axes}"
-            )
+    def require_like(self, other: PartReader) -> None:
+        """Open all arrays; raise ReLopeError when one is not that of the part, or of another width than the other's."""
+        _ = self.hidden, self.last_hidden
+        if (own := self.positions.shape[1]) != (expected := other.positions.shape[1]):
+            raise self._store.damaged(self._part, f"it has {own} position ids per token, not {expected}")
 
     def read(self, name: str) -> np.ndarray:
         """A whole array of the part."""
@@ -123,13 +122,14 @@ def read_rows(
     offsets = np.concatenate([[0], np.cumsum(lengths[rows], dtype=np.int64)])
     owner = np.searchsorted(starts, rows, side="right") - 1
     first = readers[0]
+    for number in np.unique(owner):  # before memory is taken for what they say they have
+        readers[number].require_like(first)
     read = _Reads()
     hidden = read.into(first.hidden, offsets[-1])
     positions = read.into(first.positions, offsets[-1])
     last_hidden = read.into(first.last_hidden, len(rows))
     for begin, end in _runs(rows, owner):
         reader, part_row = readers[owner[begin]], starts[owner[begin]]
-        reader.require_axes(positions.shape[1])
         tokens = slice(*(ends[[rows[begin], rows[end - 1] + 1]] - ends[part_row]))
         target = slice(offsets[begin], offsets[end])
         read.start(reader, reader.hidden, tokens, hidden, target)

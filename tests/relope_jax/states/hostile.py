@@ -17,8 +17,9 @@ from relope_jax.states.manifest import _sealed
 NAMES = [
     "", ".", "..", "/", "//", "../x", "../../../x", "a/../../x", "/etc/passwd", "/abs/x/", "./x", "x/", "x/.", "x//y",
     "\\..\\x", "C:\\x", "a\\b", "x\0", "\0", "x\ny", "x\r", "x\x1b[2J", "x\u2028y", "x\u202ey", "\ud800", "x\udcff",
-    "~", "~/x", "$HOME", "x" * 256, "x/" * 3000, "é" * 200, "\uff0e\uff0e/x", "..;/x", "%2e%2e/x", "x ", "x.", " ", "...",
-    ".x.tmp", ".lock-0-of-1", "file:///etc/passwd", "s3://bucket/x", "00000 ", "0", "-1", "\u0660\u0660\u0660\u0660\u0660", "00000\n", "00001",
+    "~", "~/x", "$HOME", "x" * 256, "x/" * 3000, "é" * 200, "\uff0e\uff0e/x", "..;/x", "%2e%2e/x", "x ", "x.", " ",
+    ".x.tmp", ".lock-0-of-1", "file:///etc/passwd", "s3://bucket/x", "00000 ", "0", "-1", "...",
+    "\u0660\u0660\u0660\u0660\u0660", "00000\n", "00001",
     "000000", "parts/00000", "../00000", "manifest.json", "canary", "../canary", "../../canary/keep",
 ]  # fmt: skip
 names = st.one_of(st.sampled_from(NAMES), st.text(st.characters(), max_size=40), st.text("./\\0 x\0~", max_size=12))

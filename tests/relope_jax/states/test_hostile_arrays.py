@@ -1,5 +1,5 @@
-"""Arrays, sample tables and embeddings of a store that somebody else sealed: they are compared with the part and with the
-disk before memory is taken."""
+"""Arrays, sample tables and embeddings of a store that somebody else sealed: compared with the part and the disk before
+memory is taken."""
 
 from __future__ import annotations
 
@@ -117,8 +117,14 @@ def test_counts_that_the_arrays_do_not_have_are_refused_before_they_take_memory(
             part["n_samples"] = part["n_tokens"] = 2**40
 
     change_manifest(store_path, grow)
-    for read in (Store.states, Store.last_hidden, Store.samples.func):
+    for read in (Store.states, Store.last_hidden, lambda store: store.samples, lambda store: store.block):
         assert "part 00000" in line_of(lambda read=read: read(Store(store_path)))
+
+
+def test_prompts_longer_than_the_arrays_are_refused_before_they_take_memory(store_path):
+    write_table(store_path, set_column("n_tokens", [2**31 - 1, 2**31 - 1])(table_of(store_path)))
+    change_manifest(store_path, lambda record: record["parts"][1].update(n_tokens=2**32 - 2))
+    assert "another shape or size" in line_of(lambda: Store(store_path).states())
 
 
 def table_of(path) -> pa.Table:
