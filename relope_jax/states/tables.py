@@ -13,10 +13,8 @@ import pyarrow.parquet as pq
 from relope_jax.errors import ReLopeError, first_line
 from relope_jax.inside import shown_name
 from relope_jax.limits import TABLE
+from relope_jax.states.parquet import read_pages
 
-# What pyarrow writes unless told otherwise. DELTA_BYTE_ARRAY says a long text again with two bytes.
-ENCODINGS = {"PLAIN", "RLE", "BIT_PACKED", "RLE_DICTIONARY", "PLAIN_DICTIONARY"}
-WIDEST = 16  # bytes of a value that is no text, with its levels
 BATCH_ROWS = 8192
 
 
@@ -31,14 +29,15 @@ def parse_table(data: bytes, what: object = "a table", schema: pa.Schema | None 
       ReLopeError: it is damaged, has other columns, or takes more memory than `limits.TABLE`.
     """
     try:
+        pages = read_pages(data)
+        TABLE.require(pages.nbytes, what)
         # Not pq.read_table: its I/O threads may still hold the buffer, which is Python's, when Python ends, and abort.
         with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False) as file:
             metadata, found = file.metadata, file.schema_arrow
-            texts = _check_metadata(metadata, what)
             if schema is not None:
                 _require_columns(found, schema)
         again = pa.BufferReader(data)
-        with pq.ParquetFile(again, pre_buffer=False, metadata=metadata, read_dictionary=texts) as file:
+        with pq.ParquetFile(again, pre_buffer=False, metadata=metadata, read_dictionary=pages.texts) as file:
             table = pa.Table.from_batches(_plain_batches(file, found, what), found).combine_chunks()
         table.validate(full=True)
     except (ReLopeError, MemoryError):
@@ -46,23 +45,6 @@ def parse_table(data: bytes, what: object = "a table", schema: pa.Schema | None 
     except Exception as error:  # damaged pages raise whatever pyarrow's C++ finds first
         raise ReLopeError(f"{what} is no intact Parquet file: {first_line(error)}") from error
     return table if schema is None else table.select(schema.names)
-
-
-def _check_metadata(metadata: pq.FileMetaData, what: object) -> list[str]:
-    """Refuse what is too large by its own account; the paths of its columns of texts."""
-    texts, size = [], 0
-    for group in range(metadata.num_row_groups):
-        for column in range(metadata.num_columns):
-            chunk = metadata.row_group(group).column(column)
-            if min(chunk.num_values, chunk.total_uncompressed_size) < 0 or not set(chunk.encodings) <= ENCODINGS:
-                raise ValueError(f"column {shown_name(chunk.path_in_schema)} is stored in an unknown way")
-            size += chunk.total_uncompressed_size + WIDEST * chunk.num_values
-            if group == 0 and chunk.physical_type == "BYTE_ARRAY":
-                texts.append(chunk.path_in_schema)
-            elif chunk.physical_type == "FIXED_LEN_BYTE_ARRAY":
-                raise ValueError(f"column {shown_name(chunk.path_in_schema)} is of a type that no table of ours has")
-    TABLE.require(max(size, WIDEST * metadata.num_rows * metadata.num_columns), what)
-    return texts
 
 
 def _require_columns(found: pa.Schema, schema: pa.Schema) -> None:
