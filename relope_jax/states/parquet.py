@@ -61,6 +61,8 @@ def _read_pages(data: bytes) -> Pages:
 def _column_bytes(data: bytes, column: dict[int, Any]) -> int:
     """What the pages of one column of one row group take."""
     start, dictionary, length = column[9], column.get(11, 0), column[7]
+    if length == 0:  # of no rows
+        return 0
     if 0 < dictionary < start:
         start = dictionary
     if start < len(MAGIC) or length < 0 or start + length > len(data):

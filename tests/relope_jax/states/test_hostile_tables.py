@@ -60,7 +60,7 @@ def test_a_table_is_what_pyarrow_reads(how):
     [
         parquet(pa.table({"a": REPEATED})),
         parquet(pa.table({"a": REPEATED}), store_schema=False),
-        parquet(pa.table({"a": REPEATED}), row_group_size=1000, data_page_version="2.0"),
+        parquet(pa.table({"a": REPEATED}), row_group_size=250_000, data_page_version="2.0"),
         parquet(pa.table({"a": one_list(REPEATED)})),
         parquet(pa.table({"a": pa.StructArray.from_arrays([REPEATED], ["b"])})),
         parquet(pa.table({"a": pa.nulls(50 * MANY, pa.int8())})),
