@@ -61,7 +61,7 @@ def _read_pages(data: bytes) -> Pages:
 def _column_bytes(data: bytes, column: dict[int, Any]) -> int:
     """What the pages of one column of one row group take."""
     start, dictionary, length = column[9], column.get(11, 0), column[7]
-    if length == 0:  # of no rows
+    if column[5] <= 0:  # of no rows: pyarrow reads no page either
         return 0
     if 0 < dictionary < start:
         start = dictionary
