@@ -59,11 +59,12 @@ def _plain_batches(file: pq.ParquetFile, schema: pa.Schema, what: object) -> Ite
     """The rows, a batch at a time. Texts come as dictionaries, which hold a text that repeats once: its copies are
     counted before they are made."""
     size = 0
-    for batch in file.iter_batches(batch_size=BATCH_ROWS, use_threads=False):
-        size += sum(map(_plain_bytes, batch.columns))
-        TABLE.require(size, what)
-        columns = [_plain(column, field.type) for column, field in zip(batch.columns, schema, strict=True)]
-        yield pa.RecordBatch.from_arrays(columns, schema=schema)
+    for group in range(file.num_row_groups):  # each has dictionaries of its own
+        for batch in file.iter_batches(batch_size=BATCH_ROWS, row_groups=[group], use_threads=False):
+            size += sum(map(_plain_bytes, batch.columns))
+            TABLE.require(size, what)
+            columns = [_plain(column, field.type) for column, field in zip(batch.columns, schema, strict=True)]
+            yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def _plain_bytes(column: pa.Array) -> int:
