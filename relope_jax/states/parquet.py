@@ -71,7 +71,7 @@ def _column_bytes(data: bytes, column: dict[int, Any]) -> int:
     while start < end:
         reader = _Thrift(data[start : min(end, start + 2**16)])  # a header may hold two texts as statistics
         header = reader.struct()
-        details = header.get(5) or header.get(7) or header.get(8)
+        details = header.get(5) or header.get(7) or header[8]
         values, encoding = details[1], details[4 if 8 in header else 2]
         unpacked, packed = header[2], header[3]
         start += reader.at + packed

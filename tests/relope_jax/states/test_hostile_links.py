@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import time
 
 import pytest
+import tensorstore as ts
 
 from relope_jax.errors import ReLopeError
 from relope_jax.states import files
+from relope_jax.states.lease import Lease
 from relope_jax.states.locks import is_locked, lock_folder
 from relope_jax.states.place import LocalPlace
 from relope_jax.states.shards import Shard, only_writer
@@ -116,3 +120,21 @@ def test_new_labels_of_parts_that_are_removed_are_removed(tmp_path):
     store = Store(tmp_path)
     store.drop(store.damages())
     assert not (tmp_path / "regrading").exists()
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"[" * 10**5, b"null", b"[]", b'{"time": "x"}', b'{"time": NaN}', b'{"time": -Infinity}', b'{"time": {}}',
+    b'{"time": 1' + b"0" * 400 + b"}", b"\xff", b'{"holder": "x"}',
+])  # fmt: skip
+def test_a_lease_that_is_none_is_held_by_nobody(content):
+    store = ts.KvStore.open({"driver": "memory"}).result()
+    store.write("lease", content).result()
+    assert not Lease(store, "lease", "it").is_held()
+
+
+def test_the_holder_of_a_lease_is_named_on_one_line():
+    store = ts.KvStore.open({"driver": "memory"}).result()
+    store.write("lease", json.dumps({"time": time.time(), "holder": "a\nb\x1b[2J" + "c" * 10**6})).result()
+    line = line_of(lambda: Lease(store, "lease", "it").take())
+    assert "held by a?b?[2Jccc" in line
+    assert len(line) < 300
