@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import typing
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from relope_jax.inside import shown_name
 
@@ -22,8 +23,7 @@ def record_of(kind: type[Record], value: Any, what: str) -> Record:
     """
     if not isinstance(value, dict):
         raise ValueError(f"{what} is no JSON object")
-    hints = typing.get_type_hints(kind)
-    types = {field.name: hints[field.name] for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    types = _types(cast(Any, kind))
     for name in sorted(types.keys() ^ value.keys(), key=repr):
         raise ValueError(f"{what} {'lacks' if name in types else 'has an unknown'} field {shown_name(name)}")
     for name, hint in types.items():
@@ -69,3 +69,10 @@ def require_digest(value: object, what: str) -> None:
 def hint_text(hint: Any) -> str:
     """A type as messages call it."""
     return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint).replace("typing.", "")
+
+
+@functools.cache
+def _types(kind: Any) -> dict[str, Any]:
+    """The type of every field of a dataclass."""
+    hints = typing.get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
