@@ -7,14 +7,16 @@ was lost with are tried one by one at the next start; a sample that it was lost 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 
 from extract.images import LeftOut
 from extract.narrowing import AcceleratorLost
 from extract.sample import Sample
+from relope_jax import limits
 from relope_jax.errors import ReLopeError
-from relope_jax.states.files import to_json
+from relope_jax.states.fields import record_of
+from relope_jax.states.files import parse_json, to_json
+from relope_jax.states.layout import part_title
 from relope_jax.states.place import Place
 
 
@@ -34,9 +36,8 @@ class Suspects:
     def load(place: Place, index: int) -> Suspects:
         """Those of part `index`; none when there is no note, or a damaged one."""
         try:
-            record = json.loads(place.read(_name(index)))
-            return Suspects(list(record["alone"]), dict(record["out"]))
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return record_of(Suspects, parse_json(place.read(_name(index), limits.JSON), _name(index)), "a note")
+        except (FileNotFoundError, ValueError):
             return Suspects()
 
     def note(self, place: Place, index: int, lost: AcceleratorLost) -> ReLopeError:
@@ -71,4 +72,4 @@ class Suspects:
 
 
 def _name(index: int) -> str:
-    return f"crashes/{index:05d}.json"
+    return f"crashes/{part_title(index)}.json"

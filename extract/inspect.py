@@ -11,6 +11,7 @@ from extract.graded import incomplete_answers
 from extract.settings import kinds
 from extract.source import graders_digest
 from relope_jax.errors import ReLopeError, exit_on_error
+from relope_jax.inside import one_line
 from relope_jax.states.store import SPLITS, Store
 
 BARS, BAR = 10, 40  # bars of the histogram, at most, and characters of the longest
@@ -19,6 +20,10 @@ HIDDEN = ("prompt_template", "sha256")  # of the dataset: too long to be read
 
 def describe(store: Store) -> Iterator[str]:
     """The lines about a store: where it comes from, its splits, how right the model is, and how long prompts are."""
+    return map(one_line, _lines(store))
+
+
+def _lines(store: Store) -> Iterator[str]:
     identity = store.identity
     yield from _source(store)
     labels, groups, splits = (store.column(name) for name in ("label", "group", "split"))

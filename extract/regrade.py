@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
-import json
 from collections.abc import Callable
 
 import pyarrow as pa
@@ -21,15 +20,15 @@ from extract.graded import graded
 from extract.narrowing import reason_of
 from extract.settings import Extraction, mismatches, plan_from_config
 from extract.source import graders_digest
+from relope_jax import limits
 from relope_jax.config import define_config_flag, parse_flags
 from relope_jax.errors import ReLopeError, exit_on_error
 from relope_jax.states.files import explaining, to_json
-from relope_jax.states.manifest import IDENTITY, MANIFEST, PART, REGRADING, Manifest, Part, is_regrading
+from relope_jax.states.layout import IDENTITY, MANIFEST, PART, REGRADING, SAMPLES, part_name
+from relope_jax.states.manifest import Manifest, Part, is_regrading
 from relope_jax.states.place import Place, open_place
+from relope_jax.states.shards import only_writer
 from relope_jax.states.store import Store
-from relope_jax.states.writer import Shard, part_name
-
-TABLE = "samples.parquet"
 
 Read = Callable[[str, str, str], tuple[str, int]]  # (sample id, response, finish reason) -> (final answer, label)
 
@@ -38,12 +37,13 @@ def regrade(plan: Extraction) -> str:
     """Grade the store of `plan` again; a line about what changed.
 
     Raises:
-      ReLopeError: there is no such store, it was made of other questions, or its labels are another store's.
+      ReLopeError: there is no such store, it was made of other questions, its labels are another store's, or a process
+        is writing it or a shard of it.
     """
     place = open_place(plan.store)
     if not is_regrading(place):
         Store(plan.store)  # says what is wrong before a lock is written there
-    with explaining(place.url), place.lock(Shard().lock):
+    with explaining(place.url), only_writer(place):
         if is_regrading(place):
             _publish(place)  # what a killed process had prepared
         store = Store(plan.store)
@@ -83,7 +83,7 @@ def _prepare(place: Place, store: Store, read: Read) -> int:
         changed += sum(a != b for a, b in zip(old["label"].to_pylist(), new["label"].to_pylist(), strict=True))
         data = _bytes(new)
         place.write(f"{REGRADING}/{part.name}.parquet", data)
-        parts.append(dataclasses.replace(part, files=part.files | {TABLE: hashlib.sha256(data).hexdigest()}))
+        parts.append(dataclasses.replace(part, files=part.files | {SAMPLES: hashlib.sha256(data).hexdigest()}))
     identity = dataclasses.replace(store.identity, graders=graders_digest())
     manifest = Manifest(identity, parts, store.manifest.blocks)
     place.write(f"{REGRADING}/{MANIFEST}", manifest.to_json().encode())
@@ -110,18 +110,26 @@ def _bytes(table: pa.Table) -> bytes:
 
 def _publish(place: Place) -> None:
     """Move what is prepared into place. Every step may be repeated; until the last one the store has no manifest."""
-    data = place.read(f"{REGRADING}/{MANIFEST}")
-    record = json.loads(data)
+    data = place.read(f"{REGRADING}/{MANIFEST}", limits.JSON)
+    manifest = Manifest.parse(data, f"{place.url}/{REGRADING}/{MANIFEST}")
+    if not all(_is_prepared(place, part) for part in manifest.parts):
+        raise ReLopeError(f"{place.url}/{REGRADING} is damaged: delete that folder and give the same command again")
     place.delete(MANIFEST)  # nobody reads new labels with old checksums
-    for part in (Part(**part) for part in record["parts"]):
-        index = int(part.name)
-        place.write(f"{part_name(index)}/{TABLE}", place.read(f"{REGRADING}/{part.name}.parquet"))
+    for index, part in enumerate(manifest.parts):
+        place.write(f"{part_name(index)}/{SAMPLES}", place.read(f"{REGRADING}/{part.name}.parquet", limits.TABLE))
         place.write(f"{part_name(index)}/{PART}", part.to_json().encode())
     # Only now: an extraction that is started in between finds other graders, and does not finish half of the labels.
-    identity = {"schema_version": record["schema_version"], **record["identity"]}
-    place.write(IDENTITY, to_json(identity).encode())
+    place.write(IDENTITY, to_json(manifest.identity.record()).encode())
     place.write(MANIFEST, data)
     _clear(place)
+
+
+def _is_prepared(place: Place, part: Part) -> bool:
+    """Whether the new table of a part is there and whole."""
+    try:
+        return place.sha256(f"{REGRADING}/{part.name}.parquet") == part.files[SAMPLES]
+    except FileNotFoundError:
+        return False
 
 
 def _clear(place: Place) -> None:

@@ -12,8 +12,9 @@ from pathlib import Path
 from relope_jax.errors import ReLopeError
 
 LONGEST_NAME, LONGEST_PATH = 255, 4095  # bytes that file systems take as a name, and as a path
-# Characters that no name has: controls (NUL among them), separators of other systems, and half surrogate pairs.
-_NO_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f\\\\\ud800-\udfff]")
+# Characters that no name has: controls (NUL among them), ends of lines, separators of other systems, and half surrogate
+# pairs.
+_NO_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\\\\\ud800-\udfff]")
 SHOWN = 80  # characters of a bad name in a message
 
 
@@ -25,10 +26,10 @@ def is_plain_name(name: object) -> bool:
 def is_plain_path(name: object) -> bool:
     """Whether `name` is a relative path with forward slashes, such as `layer-24/hidden/zarr.json`: no part of it is
     empty, `.` or `..`, holds a control character or a backslash, or is longer than a file system takes."""
-    if not isinstance(name, str) or _NO_CHARACTER.search(name) or len(os.fsencode(name)) > LONGEST_PATH:
+    if not isinstance(name, str) or _NO_CHARACTER.search(name) or len(name.encode()) > LONGEST_PATH:
         return False
     parts = name.split("/")
-    return all(part not in ("", ".", "..") and len(os.fsencode(part)) <= LONGEST_NAME for part in parts)
+    return all(part not in ("", ".", "..") and len(part.encode()) <= LONGEST_NAME for part in parts)
 
 
 def require_plain_path(name: object, where: object) -> str:
@@ -36,6 +37,15 @@ def require_plain_path(name: object, where: object) -> str:
     if not is_plain_path(name):
         raise ReLopeError(f"{where} names a file {shown_name(name)}, which is no plain name inside its folder")
     return str(name)
+
+
+def plain(name: object, where: object) -> str:
+    """`name` without the slash that it may end in; `""` is the folder `where` itself.
+
+    Raises:
+      ReLopeError: it is neither empty nor a plain relative path.
+    """
+    return require_plain_path(name.removesuffix("/") if isinstance(name, str) else name, where) if name != "" else ""
 
 
 def inside(folder: str | Path, name: str) -> Path:
@@ -47,11 +57,10 @@ def inside(folder: str | Path, name: str) -> Path:
     Raises:
       ReLopeError: it is absolute, climbs with `..`, is no name at all, or a symbolic link leads out of the folder.
     """
-    folder, plain = Path(folder), name.removesuffix("/")
-    if not plain:
+    folder, relative = Path(folder), plain(name, folder)
+    if not relative:
         return folder
-    require_plain_path(plain, folder)
-    path = folder / plain
+    path = folder / relative
     if not leads_inside(folder, path):
         raise ReLopeError(f"{path} is a symbolic link out of {folder}: replace it with what it stands for")
     return path
@@ -61,6 +70,17 @@ def leads_inside(folder: str | Path, path: str | Path) -> bool:
     """Whether `path`, with all links followed, is in `folder`, itself with all links followed."""
     root, real = os.path.realpath(folder), os.path.realpath(path)
     return real == root or real.startswith(root.rstrip(os.sep) + os.sep)
+
+
+def one_line(text: str) -> str:
+    """A text from elsewhere without ends of lines and control characters, which a terminal would obey."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+
+
+def printable(text: object) -> str:
+    """A text from elsewhere as a message shows it: as `one_line`, and cut."""
+    shown = one_line(str(text)[: SHOWN + 1])
+    return shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}..."
 
 
 def shown_name(name: object) -> str:

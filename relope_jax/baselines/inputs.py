@@ -46,7 +46,7 @@ class Inputs:
         Raises:
           ReLopeError: an answer has none.
         """
-        ragged = [np.asarray(row, np.float32) for row in self.store.samples["token_logprobs"].to_pylist()]
+        ragged = [np.asarray(row or [], np.float32) for row in self.store.samples["token_logprobs"].to_pylist()]
         if empty := [name for name, row in zip(self.sample_ids, ragged, strict=True) if not len(row)]:
             raise ReLopeError(
                 f"{len(empty)} answers of {self.store.path} have no token log-probabilities, the first '{empty[0]}': "

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from relope_jax.errors import ReLopeError, require_choice
+from relope_jax.inside import is_plain_name, printable, shown_name
+from relope_jax.states.fields import record_of, require_between
 
 ACTIVATION_NAMES = ("silu", "gelu", "gelu_pytorch_tanh")
+LARGEST_SIZE = 2**31 - 1  # of any dimension
 PROJECTIONS = ("q", "k", "v", "o", "gate", "up", "down")
 
 
@@ -53,6 +59,35 @@ class BlockSpec:
         require_choice(f"the activation of a {self.family} layer", self.activation, ACTIVATION_NAMES)
         for name in self.biases:
             require_choice("a projection with a bias", name, PROJECTIONS)
+
+    @staticmethod
+    def parse(record: Any) -> BlockSpec:
+        """The spec that a file holds.
+
+        Raises:
+          ValueError: a field is missing, unknown, of another type, or of a value that no block has.
+        """
+        if not isinstance(record, dict) or not is_plain_name(record.get("family")):
+            raise ValueError("its family is no name")
+        if record.get("activation") not in ACTIVATION_NAMES:
+            raise ValueError(f"its activation is {shown_name(record.get('activation'))}")
+        biases = record.get("biases")
+        if not isinstance(biases, list) or not all(name in PROJECTIONS for name in biases):
+            raise ValueError(f"its biases are {shown_name(biases)}")
+        spec = record_of(BlockSpec, record, "spec")
+        spec = dataclasses.replace(spec, biases=tuple(spec.biases))
+        sizes = ("layer", "hidden_size", "n_heads", "n_kv_heads", "head_dim", "intermediate_size", "rope_axes")
+        require_between(spec, 1, LARGEST_SIZE, *sizes)
+        require_between(spec, 0, spec.head_dim, "rope_dim")
+        if spec.n_heads % spec.n_kv_heads or spec.rope_dim % 2:
+            raise ValueError("its heads do not divide into groups, or its rotated dimensions into pairs")
+        require_between(spec, 0.0, 1.0, "norm_eps")
+        positive = (spec.rope_scaling, spec.attention_scale, spec.softcap or 1.0, spec.window or 1)
+        if min(positive) <= 0 or 0 in (spec.softcap, spec.window) or not all(map(math.isfinite, positive)):
+            raise ValueError("its scaling, softcap or window is not above 0")
+        if len(set(spec.biases)) < len(spec.biases):
+            raise ValueError("it names a bias twice")
+        return spec
 
     @property
     def group(self) -> int:
@@ -110,14 +145,18 @@ class Block:
     modules: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        expected = weight_shapes(self.spec)
-        found = {name: tuple(weight.shape) for name, weight in self.weights.items()}
-        for name in sorted(expected.keys() | found.keys()):
-            if expected.get(name) != found.get(name):
-                raise ReLopeError(
-                    f"weight '{name}' of a {self.spec.family} block is {_shape(found.get(name))}, "
-                    f"its spec asks for {_shape(expected.get(name))}"
-                )
+        require_shapes(self.spec, {name: tuple(weight.shape) for name, weight in self.weights.items()})
+
+
+def require_shapes(spec: BlockSpec, found: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise ReLopeError when these are not exactly the weights that the spec asks for."""
+    expected = weight_shapes(spec)
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise ReLopeError(
+                f"weight {shown_name(name)} of a {printable(spec.family)} block is {_shape(found.get(name))}, "
+                f"its spec asks for {_shape(expected.get(name))}"
+            )
 
 
 def by_module(modules: dict[str, str]) -> dict[str, list[str]]:

@@ -9,16 +9,18 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from relope_jax.errors import ReLopeError
-from relope_jax.models.block_spec import Block, BlockSpec
+from relope_jax.errors import ReLopeError, first_line
+from relope_jax.models.block_spec import PROJECTIONS, Block, BlockSpec, require_shapes
+from relope_jax.states.fields import is_of
+from relope_jax.states.files import parse_json, write_bytes
+from relope_jax.states.tensors import TensorFile
 
 
 def save_block(path: Path, block: Block) -> None:
     """Write `block` to a safetensors file."""
-    path.write_bytes(block_bytes(block))
+    write_bytes(path, block_bytes(block))
 
 
 def block_bytes(block: Block) -> bytes:
@@ -29,15 +31,23 @@ def block_bytes(block: Block) -> bytes:
 
 
 def load_block(path: Path) -> Block:
-    """Read a block written by `save_block`; raises ReLopeError when the file is not one."""
+    """Read a block written by `save_block`.
+
+    Raises:
+      ReLopeError: the file is none, is damaged, or its weights are not exactly those that its spec asks for; all of it
+        is checked before the weights take memory.
+    """
     try:
-        with safe_open(path, "numpy") as file:
-            record = json.loads(file.metadata()["block"])
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        spec = BlockSpec(**record["spec"] | {"biases": tuple(record["spec"]["biases"])})
-    except (SafetensorError, KeyError, TypeError, OSError) as error:
-        raise ReLopeError(f"{path} is not a decoder block dumped by this version: {error}") from error
-    return Block(spec, weights, record["modules"])
+        with TensorFile(path) as file:
+            record = parse_json(file.metadata["block"], f"the spec in {path}")
+            spec, modules = BlockSpec.parse(record["spec"]), record["modules"]
+            if not is_of(modules, dict[str, str]) or not modules.keys() <= set(PROJECTIONS):
+                raise ValueError("its modules are no names of projections")
+            require_shapes(spec, file.shapes)
+            return Block(spec, file.read(), modules)
+    except (ReLopeError, ValueError, KeyError, TypeError, OSError) as error:
+        line = first_line(error)
+        raise ReLopeError(f"{path} is not a decoder block dumped by this version: {line}") from error
 
 
 def device_weights(block: Block) -> dict[str, Array]:

@@ -1,22 +1,79 @@
-"""zarr3 arrays through TensorStore: sharded, checksummed, one shard per array."""
+"""zarr3 arrays through TensorStore: sharded, checksummed, one shard per array, nothing compressed."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import ml_dtypes
 import numpy as np
 import tensorstore as ts
 
+from relope_jax.states.files import parse_json
+
 CHUNK_BYTES = 2**17  # a prompt shares its first and last chunk with others: larger ones are read for nothing
+CHECKSUM, INDEX_ENTRY = 4, 16  # bytes of a crc32c, and of a chunk's place in the index at the shard's end
+DTYPES = {dtype.name: dtype for dtype in map(np.dtype, (ml_dtypes.bfloat16, np.float32, np.int32))}
+
+
+class Layout(NamedTuple):
+    """An array of `[rows, columns]` in chunks of so many whole rows, the last one padded."""
+
+    rows: int
+    columns: int
+    dtype: np.dtype[Any]
+    chunk: int
+
+    @property
+    def _chunks(self) -> int:
+        return -(-self.rows // self.chunk)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its one shard on the disk: nothing is compressed, so memory never takes more."""
+        chunk_bytes = self.chunk * self.columns * self.dtype.itemsize
+        return self._chunks * (chunk_bytes + CHECKSUM + INDEX_ENTRY) + CHECKSUM
+
+    def metadata(self) -> dict[str, Any]:
+        """What zarr.json holds."""
+        checked = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
+        inner = {"chunk_shape": [self.chunk, self.columns], "codecs": checked, "index_codecs": checked}
+        shard = [self._chunks * self.chunk, self.columns]
+        return {
+            "zarr_format": 3,
+            "node_type": "array",
+            "shape": [self.rows, self.columns],
+            "data_type": self.dtype.name,
+            "fill_value": 0,
+            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": shard}},
+            "chunk_key_encoding": {"name": "default"},
+            "codecs": [{"name": "sharding_indexed", "configuration": inner}],
+        }
+
+
+def parse_layout(data: bytes, what: object) -> Layout:
+    """The layout that a zarr.json describes; `what` names it in messages.
+
+    Raises:
+      ValueError: it is nothing that `write_array` writes: other codecs, dtypes, chunks or axes.
+    """
+    record = parse_json(data, what)
+    try:
+        rows, columns = record["shape"]
+        chunk, _ = record["codecs"][0]["configuration"]["chunk_shape"]
+        layout = Layout(rows, columns, DTYPES[record["data_type"]], chunk)
+    except (ValueError, TypeError, LookupError, AttributeError):
+        raise ValueError("it describes no array of a store") from None
+    counts = rows, columns, chunk
+    if not all(type(n) is int and 0 < n < 2**63 for n in counts) or chunk > rows or layout.metadata() != record:
+        raise ValueError("it describes no array of a store")
+    return layout
 
 
 def write_array(path: Path, values: np.ndarray) -> None:
     """Write `values` `[rows, columns]` as one zarr3 shard of chunks of about 128 KiB, with crc32c."""
     rows, columns = values.shape
     chunk = min(rows, max(1, CHUNK_BYTES // (columns * values.dtype.itemsize)))
-    shard = -(-rows // chunk) * chunk
-    checked = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
     spec = {
         "driver": "zarr3",
         # Nobody else writes here, and `files.publish` flushes: some disks refuse to lock or to sync.
@@ -28,21 +85,7 @@ def write_array(path: Path, values: np.ndarray) -> None:
         },
         # Otherwise all-zero chunks are not written and cannot be told from lost ones.
         "store_data_equal_to_fill_value": True,
-        "metadata": {
-            "shape": [rows, columns],
-            "data_type": str(values.dtype),
-            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [shard, columns]}},
-            "codecs": [
-                {
-                    "name": "sharding_indexed",
-                    "configuration": {
-                        "chunk_shape": [chunk, columns],
-                        "codecs": checked,
-                        "index_codecs": checked,
-                    },
-                }
-            ],
-        },
+        "metadata": Layout(rows, columns, values.dtype, chunk).metadata(),
     }
     ts.open(spec, create=True).result().write(values).result()
 

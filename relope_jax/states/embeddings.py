@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from relope_jax.errors import ReLopeError
-from relope_jax.states.manifest import MANIFEST
+from relope_jax.errors import ReLopeError, first_line
+from relope_jax.inside import printable
+from relope_jax.states.files import parse_json
+from relope_jax.states.layout import MANIFEST
 from relope_jax.states.place import open_place
+from relope_jax.states.tensors import read_tensors
 
 FOLDER = "embeddings"
 QUESTION, QUESTION_ANSWER = "question", "question_answer"
@@ -60,21 +62,25 @@ def load_embeddings(
     if not place.exists(file):
         raise ReLopeError(f"{store} has no embeddings '{name}': {make}")
     try:
-        with place.local_copy(file) as path, safe_open(path, "numpy") as opened:
-            record = json.loads(opened.metadata()["record"])
-            embeddings = opened.get_tensor(_KEY)
+        with place.local_copy(file) as path:
+            tensors, metadata = read_tensors(path)
+        record, embeddings = parse_json(metadata["record"], f"the record of {file}"), tensors[_KEY]
+        if embeddings.dtype != np.float32 or embeddings.ndim != 2 or not embeddings.shape[1]:
+            raise ValueError("no vectors")
         whole = record["sha256"] == _array_digest(embeddings)
         same_store = record["store_manifest"] == place.sha256(MANIFEST)
         same_texts = record["texts"] == _digest(texts) and len(embeddings) == len(texts)
         made_by = record["encoder"]
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise ReLopeError(f"the embeddings '{name}' of {store} are damaged: {make}") from error
+    except (OSError, ValueError, KeyError, TypeError, ReLopeError) as error:
+        raise ReLopeError(f"the embeddings '{name}' of {store} are damaged ({first_line(error)}): {make}") from error
     if not whole:
         raise ReLopeError(f"the embeddings '{name}' of {store} are damaged: {make}")
     if not (same_store and same_texts):
         raise ReLopeError(f"the embeddings '{name}' belong to another store than {store}: {make}")
     if encoder is not None and made_by != encoder:
-        raise ReLopeError(f"the embeddings '{name}' of {store} were made by another encoder ({made_by}): {make}")
+        raise ReLopeError(
+            f"the embeddings '{name}' of {store} were made by another encoder ({printable(made_by)}): {make}"
+        )
     return embeddings
 
 

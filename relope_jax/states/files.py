@@ -75,7 +75,7 @@ def tree_checksums(folder: Path) -> dict[str, str]:
 def fsync(path: Path) -> None:
     """Flush a file or a directory to disk, so that a rename after it is durable; a disk that cannot is left alone."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         if path.is_dir():  # some network disks open no directory
             return
@@ -96,6 +96,25 @@ def fsync_tree(folder: Path) -> None:
     fsync(folder)
 
 
+def remove(path: Path) -> None:
+    """Delete a file, a link, or a folder with all that is in it. No link is followed; what is not there is no error."""
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode):
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file that is not there; raises FileExistsError when something is, a link included."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, 0o666), "wb") as file:
+        file.write(data)
+
+
 def publish(scratch: Path, target: Path) -> None:
     """Make a finished file or folder visible under its name in one step, durably."""
     fsync_tree(scratch) if scratch.is_dir() else fsync(scratch)
@@ -107,13 +126,14 @@ def publish(scratch: Path, target: Path) -> None:
 def publishing(folder: Path) -> Iterator[Path]:
     """A fresh folder to fill, which becomes `folder` in one step when the block ends without an error."""
     scratch = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(scratch, ignore_errors=True)
+    remove(scratch)  # of a killed process; a link there is not followed
     scratch.mkdir(parents=True)
     try:
         yield scratch
         publish(scratch, folder)
     except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)  # the disk may be full
+        with contextlib.suppress(OSError):  # the disk may be full
+            remove(scratch)
         raise
 
 
@@ -145,8 +165,7 @@ def require_writable(folder: Path) -> None:
     with explaining(folder):
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with open(probe, "xb") as file:
-                file.write(b"relope")  # a full disk may still make an empty file
+            write_new(probe, b"relope")  # a full disk may still make an empty file
             probe.unlink()
         finally:
             with contextlib.suppress(OSError):
@@ -160,7 +179,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write a file so that a reader sees the old content or the new, never a part; several may write at once."""
     scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        scratch.write_bytes(data)
+        write_new(scratch, data)
         publish(scratch, path)
     except BaseException:
         scratch.unlink(missing_ok=True)
@@ -173,7 +192,7 @@ def create_bytes(path: Path, data: bytes) -> None:
         return
     scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        scratch.write_bytes(data)
+        write_new(scratch, data)
         fsync(scratch)
         try:
             os.link(scratch, path)
@@ -194,7 +213,7 @@ def _create_by_claim(path: Path, scratch: Path) -> None:
     deadline = time.monotonic() + CLAIM_SECONDS
     while not path.exists():
         try:
-            os.close(os.open(claim, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            write_new(claim, b"")
         except FileExistsError:
             if time.monotonic() > deadline:
                 claim.unlink(missing_ok=True)

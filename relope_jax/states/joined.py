@@ -15,14 +15,15 @@ from jaxtyping import Float, Int
 
 from relope_jax.errors import ReLopeError
 from relope_jax.models.block_spec import Block
+from relope_jax.states.layout import block_name
 from relope_jax.states.manifest import Identity
 from relope_jax.states.ragged import TokenStates
 from relope_jax.states.readable import Piece, ReadableStore
 from relope_jax.states.reader import read_rows
+from relope_jax.states.samples import column_of
 from relope_jax.states.sides import connected_rows, names_of, on_one_side
 from relope_jax.states.store import Store
 from relope_jax.states.tables import prompts_of, stack_tables
-from relope_jax.states.writer import block_name
 
 Rows = Int[np.ndarray, "rows"]
 
@@ -95,8 +96,8 @@ class JoinedStore:
         return hashlib.sha256("".join(self.digests).encode()).hexdigest()
 
     def column(self, name: str) -> np.ndarray:
-        """A column of the sample table as numpy."""
-        return self.samples[name].to_numpy()
+        """A column of the sample table as numpy; raises ReLopeError when samples lack what results need."""
+        return column_of(self.samples, name, self.path)
 
     @functools.cached_property
     def prompts(self) -> list[str]:
@@ -158,10 +159,10 @@ def _names(sources: Sequence[Store]) -> list[str]:
 def _named(piece: Piece, prefix: str) -> pa.Table:
     """The rows of a piece, their ids and groups after `prefix`."""
     table = piece.store.samples.take(piece.rows)
-    if "contents" not in table.column_names or table["contents"].null_count:
+    if table["contents"].null_count:
         raise ReLopeError(
-            f"{piece.store.path} does not say which images its questions share with other stores (an older version "
-            "made it): delete it and extract it again"
+            f"{piece.store.path} does not say which images its questions share with other stores: "
+            "delete it and extract it again"
         )
     for name in ("sample_id", "group"):
         table = _with_column(table, name, [f"{prefix}{text}" for text in table[name].to_pylist()])
@@ -181,7 +182,7 @@ def _require_different_questions(target: Store, pieces: list[Piece]) -> None:
 def _origin(store: Store) -> tuple[str, str]:
     """Which dataset, and which file of it."""
     dataset = store.identity.dataset
-    return dataset["name"], dataset.get("sha256") or dataset.get("path", "")  # the path is only a name
+    return dataset.get("name", ""), dataset.get("sha256") or dataset.get("path", "")  # the path is only a name
 
 
 def _require_same_model(target: Store, source: Store) -> None:

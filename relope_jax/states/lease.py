@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import threading
@@ -12,6 +13,8 @@ from typing import Any
 import tensorstore as ts
 
 from relope_jax.errors import ReLopeError
+from relope_jax.inside import printable
+from relope_jax.states.files import parse_json
 from relope_jax.states.locks import Locked
 
 EXPIRES = 60.0  # seconds after which a lease that is not renewed belongs to nobody
@@ -85,13 +88,14 @@ class Lease:
     def _age(found: Any) -> float:
         """Seconds; infinite for a lease that is not there, or that is no lease but a copied lock file."""
         try:
-            return time.time() - json.loads(found.value)["time"]
-        except (ValueError, KeyError, TypeError):
-            return float("inf")
+            age = time.time() - float(parse_json(found.value, "a lease")["time"])
+        except (ValueError, KeyError, TypeError, OverflowError, ReLopeError):
+            return math.inf
+        return age if math.isfinite(age) else math.inf
 
     @staticmethod
     def _holder(found: Any) -> str:
         try:
-            return str(json.loads(found.value)["holder"])
-        except (ValueError, KeyError, TypeError):
+            return printable(parse_json(found.value, "a lease")["holder"])
+        except (ValueError, KeyError, TypeError, ReLopeError):
             return "somebody"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 import sys
 import tempfile
 import time
@@ -50,7 +51,7 @@ def lock_folder(folder: Path, name: str = ".lock") -> Lock:
 
     Raises:
       Locked: another process holds it.
-      ReLopeError: the lock file is a symbolic link.
+      ReLopeError: the lock file is a symbolic link, or a pipe or a device.
       OSError: it cannot be made.
     """
     lock = Lock(_open(folder / name))
@@ -69,11 +70,11 @@ def lock_folder(folder: Path, name: str = ".lock") -> Lock:
 def is_locked(path: Path) -> bool:
     """Whether another process holds the lock file `path`; False where the disk has no locks."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would hang
     except OSError:  # gone by now, a link, or another user's
         return False
     with Lock(descriptor):
-        return not _try_lock(descriptor, fcntl.LOCK_SH, path.parent)
+        return stat.S_ISREG(os.fstat(descriptor).st_mode) and not _try_lock(descriptor, fcntl.LOCK_SH, path.parent)
 
 
 def is_ordinary(folder: Path) -> bool:
@@ -90,15 +91,19 @@ def is_ordinary(folder: Path) -> bool:
 
 
 def _open(path: Path) -> int:
-    flags = os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    flags = os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe would hang
     try:
-        return os.open(path, os.O_RDWR | flags, 0o666)
+        descriptor = os.open(path, os.O_RDWR | flags, 0o666)
     except PermissionError:
-        return os.open(path, os.O_RDONLY | flags, 0o666)  # a colleague's lock file, in a folder that is shared
+        descriptor = os.open(path, os.O_RDONLY | flags, 0o666)  # a colleague's lock file, in a folder that is shared
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EMLINK):  # EMLINK on FreeBSD
             raise ReLopeError(f"the lock {path} is a symbolic link: delete it") from error
         raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ReLopeError(f"the lock {path} is a pipe or a device: delete it")
+    return descriptor
 
 
 def _try_lock(descriptor: int, kind: int, folder: Path) -> bool:

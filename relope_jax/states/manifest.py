@@ -5,21 +5,35 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
-from relope_jax.errors import ReLopeError
-from relope_jax.states.files import to_json
+from relope_jax import limits
+from relope_jax.errors import ReLopeError, first_line
+from relope_jax.inside import shown_name
+from relope_jax.states.fields import LARGEST, record_of, require_between, require_digest
+from relope_jax.states.files import parse_json, to_json
+from relope_jax.states.layout import (
+    IDENTITY,
+    MANIFEST,
+    MODEL_DTYPES,
+    PART,
+    REGRADING,
+    STATE_DTYPES,
+    block_name,
+    part_files,
+    part_title,
+)
 from relope_jax.states.place import Place
 
-SCHEMA_VERSION = 4
-SINCE = "since 4 a store says how images were read and how large they were shown, and no path"
-MANIFEST = "manifest.json"
-IDENTITY = "identity.json"
-PART = "part.json"
-REGRADING = "regrading"  # new tables of labels wait here, and the new manifest, which is written last
+SCHEMA_VERSION = 5
+SINCE = "since 5 a store says how every answer ended"
 DIGEST, LONGEST = 64, 80  # characters of a SHA-256, and of a value in a message
+DEEPEST_LAYER, WIDEST = 10_000, 2**24  # far above any model
 
 
+# Fields of an identity that count something.
+_COUNTS = ("max_new_tokens", "part_size", "token_budget", "image_reading", "min_pixels", "max_pixels")
 # What a reader should know when this field of an identity differs.
 WHY = {
     "image_reading": "images are now turned upright and laid on white, so the states differ",
@@ -60,6 +74,23 @@ class Identity:
     image_reading: int = 0  # version of the code that reads images; 0 where none are read
     min_pixels: int = 0  # area at which images are shown, at least and at most; 0 is the model's own
     max_pixels: int = 0
+
+    @staticmethod
+    def parse(record: Any) -> Identity:
+        """The identity that a manifest holds; raises ValueError when a field is not of its type or range."""
+        identity = record_of(Identity, record, "identity")
+        layers, dataset = identity.layers, identity.dataset
+        if not layers or layers != sorted(set(layers)) or layers[0] < 1 or layers[-1] > DEEPEST_LAYER:
+            raise ValueError(f"layers are {shown_name(layers)}, and must ascend from 1 to {DEEPEST_LAYER} at most")
+        require_between(identity, 1, WIDEST, "hidden_size")
+        require_between(identity, 0, LARGEST, *_COUNTS)
+        if identity.state_dtype not in STATE_DTYPES:
+            raise ValueError(f"state_dtype is {shown_name(identity.state_dtype)}")
+        if identity.model_dtype not in MODEL_DTYPES:
+            raise ValueError(f"model_dtype is {shown_name(identity.model_dtype)}")
+        if not all(isinstance(dataset.get(field, ""), str) for field in ("name", "path", "sha256")):
+            raise ValueError("name, path or sha256 of the dataset is no text")
+        return identity
 
     def record(self) -> dict[str, Any]:
         """What identity.json holds."""
@@ -118,12 +149,32 @@ class Part:
         return _sealed(dataclasses.asdict(self))
 
     @staticmethod
-    def load(place: Place, folder: str) -> Part | None:
+    def parse(record: Any, title: str, layers: Sequence[int]) -> Part:
+        """The part `title` of a store with these layers; raises ValueError when a field is not of its type, range or
+        pattern, or its files are not those that such a part has."""
+        part = record_of(Part, record, f"part {title}")
+        if part.name != title:
+            raise ValueError(f"a part is called {shown_name(part.name)} in the place of {title}")
+        require_between(part, 0, LARGEST, "n_samples", "token_budget")
+        require_between(part, part.n_samples, LARGEST if part.n_samples else 0, "n_tokens")
+        if not all(entry.keys() == {"sample_id", "reason"} for entry in part.failed):
+            raise ValueError(f"what failed in part {title} does not have sample_id and reason")
+        needed, possible = part_files(layers, part.n_samples)
+        for name in sorted((part.files.keys() - possible) | (needed - part.files.keys())):
+            raise ValueError(f"part {title} {'lacks' if name in needed else 'names'} the file {shown_name(name)}")
+        for name, digest in part.files.items():
+            require_digest(digest, name)
+        return part
+
+    @staticmethod
+    def load(place: Place, folder: str, layers: Sequence[int]) -> Part | None:
         """The record of a part; None when there is none, or a damaged one: the part does not count then."""
         try:
-            record = json.loads(place.read(f"{folder}/{PART}"))
-            return Part(**record) if record.pop("sha256") == _digest(record) else None
-        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+            record = parse_json(place.read(f"{folder}/{PART}", limits.JSON), f"{place.url}/{folder}/{PART}")
+            if not isinstance(record, dict) or record.pop("sha256", None) != _digest(record):
+                return None
+            return Part.parse(record, folder.rpartition("/")[2], layers)
+        except (FileNotFoundError, ValueError):
             return None
 
 
@@ -148,34 +199,63 @@ class Manifest:
 
     @staticmethod
     def load(place: Place) -> Manifest:
-        """Read and check a manifest.
+        """Read and check the manifest of a store.
 
         Raises:
           ReLopeError: the store is missing, unfinished, damaged, or of another schema.
         """
-        raw = _read(place)
-        version, digest = raw.get("schema_version"), raw.pop("sha256", None)
-        if version is not None and version != SCHEMA_VERSION:
-            raise other_schema(f"{place.url}/{MANIFEST}", version)
-        if digest != _digest(raw):
-            raise _damaged(place, "its own checksum does not match")
-        return Manifest(
-            identity=Identity(**raw["identity"]),
-            parts=[Part(**part) for part in raw["parts"]],
-            blocks=raw["blocks"],
-        )
+        try:
+            data = place.read(MANIFEST, limits.JSON)
+        except FileNotFoundError:
+            raise _missing(place) from None
+        return Manifest.parse(data, f"{place.url}/{MANIFEST}")
+
+    @staticmethod
+    def parse(data: bytes, where: str) -> Manifest:
+        """The manifest that the bytes of file `where` are: every field has its type, range and pattern, names of parts
+        and files are those that a store has.
+
+        Raises:
+          ReLopeError: they are damaged, or of another schema.
+        """
+        try:
+            raw = parse_json(data, where)
+            if not isinstance(raw, dict):
+                raise ValueError("no JSON object")
+            version, digest = raw.pop("schema_version", None), raw.pop("sha256", None)
+            if version is not None and version != SCHEMA_VERSION:
+                raise other_schema(where, version)
+            if digest != _digest({"schema_version": version, **raw}):
+                raise ValueError("its own checksum does not match")
+            return _manifest(raw)
+        except ValueError as error:
+            raise ReLopeError(
+                f"{where} is damaged ({first_line(error)}): "
+                "delete that file and extract again to remake it from the parts"
+            ) from error
 
 
-def _read(place: Place) -> dict[str, Any]:
-    try:
-        raw = json.loads(place.read(MANIFEST))
-    except FileNotFoundError:
-        raise _missing(place) from None
-    except ValueError as error:  # JSON or UTF-8
-        raise _damaged(place, str(error)) from error
-    if not isinstance(raw, dict):
-        raise _damaged(place, "no JSON object")
-    return raw
+def _manifest(raw: dict[str, Any]) -> Manifest:
+    """The manifest of an object without schema and digest; raises ValueError when it is none."""
+    loose = record_of(_Loose, raw, "it")
+    identity = Identity.parse(loose.identity)
+    parts = [Part.parse(part, part_title(index), identity.layers) for index, part in enumerate(loose.parts)]
+    if sum(part.n_tokens for part in parts) > LARGEST or not any(part.n_samples for part in parts):
+        raise ValueError("its parts hold no samples, or more tokens than there can be")
+    if loose.blocks.keys() != {block_name(layer) for layer in identity.layers}:
+        raise ValueError(f"its blocks are {shown_name(sorted(loose.blocks))}, not those of its layers")
+    for name, digest in loose.blocks.items():
+        require_digest(digest, name)
+    return Manifest(identity, parts, loose.blocks)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Loose:
+    """A manifest whose records are not looked at yet."""
+
+    identity: dict[str, Any]
+    parts: list[Any]
+    blocks: dict[str, str]
 
 
 def _missing(place: Place) -> ReLopeError:
@@ -211,7 +291,7 @@ def regrading_stopped(place: Place) -> ReLopeError:
 def other_schema(what: str, version: object) -> ReLopeError:
     """The error of a store that another version of this software made."""
     return ReLopeError(
-        f"{what} has schema version {version}, this software reads and writes {SCHEMA_VERSION} ({SINCE}): "
+        f"{what} has schema version {_shown(version)}, this software reads and writes {SCHEMA_VERSION} ({SINCE}): "
         "use the version that wrote it, or delete the store and extract again"
     )
 
@@ -219,15 +299,9 @@ def other_schema(what: str, version: object) -> ReLopeError:
 def _schema_of(place: Place) -> object:
     """The schema version of an unfinished store; ours when its identity is damaged, which its writer says."""
     try:
-        return json.loads(place.read(IDENTITY)).get("schema_version")
+        return parse_json(place.read(IDENTITY, limits.JSON), IDENTITY).get("schema_version")
     except (FileNotFoundError, ValueError, AttributeError):
         return SCHEMA_VERSION
-
-
-def _damaged(place: Place, why: str) -> ReLopeError:
-    return ReLopeError(
-        f"{place.url}/{MANIFEST} is damaged ({why}): delete that file and extract again to remake it from the parts"
-    )
 
 
 def _sealed(record: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,8 +17,9 @@ from typing import Any, Protocol, TypeVar
 
 import tensorstore as ts
 
+from relope_jax import limits
 from relope_jax.errors import ReLopeError, first_line
-from relope_jax.inside import inside
+from relope_jax.inside import inside, plain, require_plain_path
 from relope_jax.paths import local_path
 from relope_jax.states import files
 from relope_jax.states.lease import Lease
@@ -30,14 +31,17 @@ RETRIES = {"max_retries": 5, "initial_delay": "200ms", "max_delay": "3s"}  # els
 
 
 class Place(Protocol):
-    """A folder of small files and arrays; names are relative paths with forward slashes."""
+    """A folder of small files and arrays; names are relative paths with forward slashes, others raise ReLopeError."""
 
     url: str
 
     def exists(self, name: str) -> bool: ...
 
-    def read(self, name: str) -> bytes:
-        """Raises FileNotFoundError when there is no such file."""
+    def read(self, name: str, limit: limits.Limit = limits.TABLE) -> bytes:
+        """Raises FileNotFoundError when there is no such file, and ReLopeError when it is larger than the limit."""
+
+    def has_size(self, name: str, size: int) -> bool:
+        """Whether a file has so many bytes; in a bucket: at least so many. Raises FileNotFoundError as `read`."""
 
     def sha256(self, name: str) -> str: ...
 
@@ -51,7 +55,8 @@ class Place(Protocol):
         """Write a file unless it is there; of several that try at once one succeeds."""
 
     def delete(self, prefix: str) -> None:
-        """Delete a file, or every file below a prefix ending in a slash; what is not there is no error."""
+        """Delete a file, or every file below a prefix ending in a slash; what is not there is no error. A link is
+        deleted itself, wherever it leads."""
 
     def publishing(self, name: str, last: str) -> contextlib.AbstractContextManager[Path]:
         """A local folder to fill, published as folder `name` when the block ends well; `last` marks it complete."""
@@ -106,8 +111,12 @@ class LocalPlace:
         with files.explaining(self.url):
             return self._path(name).exists()
 
-    def read(self, name: str) -> bytes:
-        return self._of_file(name, files.read_bytes)
+    def read(self, name: str, limit: limits.Limit = limits.TABLE) -> bytes:
+        return self._of_file(name, lambda path: files.read_bytes(path, limit))
+
+    def has_size(self, name: str, size: int) -> bool:
+        found = self._of_file(name, os.stat)
+        return stat.S_ISREG(found.st_mode) and found.st_size == size
 
     def sha256(self, name: str) -> str:
         return self._of_file(name, files.sha256)
@@ -140,12 +149,10 @@ class LocalPlace:
             files.create_bytes(self._path(name), data)
 
     def delete(self, prefix: str) -> None:
-        path = self._path(prefix)
+        folder, _, name = require_plain_path(prefix.removesuffix("/"), self.url).rpartition("/")
+        path = self._path(folder) / name  # the last name may be a link, which is not followed
         with files.explaining(self.url):
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+            files.remove(path)
 
     @contextlib.contextmanager
     def publishing(self, name: str, last: str) -> Iterator[Path]:
@@ -187,34 +194,56 @@ class BucketPlace:
         self._store = ts.KvStore.open(self.kvstore("")).result()
 
     def kvstore(self, name: str) -> dict[str, Any]:
-        return self._spec | {"path": f"{self._prefix}{name}/" if name else self._prefix}
+        folder = plain(name, self.url)
+        return self._spec | {"path": f"{self._prefix}{folder}/" if folder else self._prefix}
+
+    def _key(self, name: str) -> str:
+        return require_plain_path(name, self.url)
 
     def exists(self, name: str) -> bool:
         with self._one_line_errors():
-            return bool(self._store.read(name).result().state == "value")
+            return bool(self._store.read(self._key(name)).result().state == "value")
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, limit: limits.Limit = limits.TABLE) -> bytes:
+        data = self._read(name)
+        limit.require(len(data), f"{self.url}/{name}")
+        return data
+
+    def _read(self, name: str, byte_range: slice | None = None) -> bytes:
         with self._one_line_errors():
-            found = self._store.read(name).result()
+            found = self._store.read(self._key(name), byte_range=byte_range).result()
         if found.state == "missing":
             raise FileNotFoundError(f"{self.url}/{name}")
         return found.value
 
+    def has_size(self, name: str, size: int) -> bool:
+        try:
+            return bool(self._read(name, slice(size - 1, size)))
+        except ReLopeError:
+            if self._read(name, slice(0, 1)):  # otherwise the bucket cannot be used at all
+                return False
+            raise
+
     def sha256(self, name: str) -> str:
-        return hashlib.sha256(self.read(name)).hexdigest()
+        return hashlib.sha256(self._read(name)).hexdigest()
 
     def names(self, prefix: str = "") -> list[str]:
         with self._one_line_errors():
-            found = self._store.list(_below(prefix) if prefix else None).result()
-        return sorted(name for name in (key.decode() for key in found) if not name.startswith("."))
+            found = self._store.list(_below(self._below_key(prefix)) if prefix else None).result()
+        names = (key.decode(errors="surrogateescape") for key in found)
+        return sorted(name for name in names if not name.startswith(".") and "/." not in name)
+
+    def _below_key(self, prefix: str) -> str:
+        require_plain_path(prefix.removesuffix("/"), self.url)
+        return prefix
 
     def write(self, name: str, data: bytes) -> None:
         with self._one_line_errors():
-            self._store.write(name, data).result()
+            self._store.write(self._key(name), data).result()
 
     def delete(self, prefix: str) -> None:
         with self._one_line_errors():
-            self._store.delete_range(_below(prefix)).result()
+            self._store.delete_range(_below(self._below_key(prefix))).result()
 
     @contextlib.contextmanager
     def publishing(self, name: str, last: str) -> Iterator[Path]:
@@ -229,18 +258,18 @@ class BucketPlace:
     def local_copy(self, name: str) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="relope-") as scratch:
             path = Path(scratch) / "copy"
-            path.write_bytes(self.read(name))
+            path.write_bytes(self.read(name, limits.TENSORS))
             yield path
 
     def create(self, name: str, data: bytes) -> None:
         with self._one_line_errors():
-            found = self._store.read(name).result()
+            found = self._store.read(self._key(name)).result()
             if found.state == "missing":
                 self._store.write(name, data, if_equal=found.stamp.generation).result()
 
     @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[Callable[[], None]]:
-        lease = Lease(self._store, name, f"{self.url}/{name}")
+        lease = Lease(self._store, self._key(name), f"{self.url}/{name}")
         with self._one_line_errors():
             lease.take()
         try:
@@ -252,7 +281,7 @@ class BucketPlace:
     def locks(self) -> list[str]:
         with self._one_line_errors():
             keys = self._store.list(ts.KvStore.KeyRange(".lock", ".lock~")).result()
-        names = [key.decode() for key in keys]
+        names = [key.decode(errors="surrogateescape") for key in keys]
         return [name for name in names if Lease(self._store, name, self.url).is_held()]
 
     @contextlib.contextmanager

@@ -11,15 +11,26 @@ import numpy as np
 import tensorstore as ts
 from jaxtyping import Int
 
+from relope_jax import limits
 from relope_jax.errors import ReLopeError, first_line
-from relope_jax.states.arrays import open_array
+from relope_jax.states.arrays import Layout, open_array, parse_layout
+from relope_jax.states.layout import (
+    ARRAY,
+    OUTPUT_EMBEDDING,
+    POSITIONS,
+    STATE_DTYPES,
+    hidden_name,
+    last_hidden_name,
+)
 from relope_jax.states.manifest import Part
 from relope_jax.states.ragged import TokenStates
 
 if TYPE_CHECKING:
     from relope_jax.states.store import Store
 
-METADATA = "zarr.json"
+METADATA, SHARD = ARRAY
+MOST_AXES = 3  # position ids per token
+DAMAGED = (ValueError, LookupError, NotImplementedError, RuntimeError)  # what TensorStore raises for bad bytes
 KEPT_BYTES = 2**28  # of a store's positions, and of its z_n^(l), that may stay in memory once they are read
 
 
@@ -28,19 +39,18 @@ class PartReader:
 
     def __init__(self, store: Store, part: Part):
         self._store, self._part = store, part
-        self._layer = f"layer-{store.layer}"
 
     @functools.cached_property
     def hidden(self) -> ts.TensorStore:
-        return self._open(f"{self._layer}/hidden")
+        return self._open(hidden_name(self._store.layer))
 
     @functools.cached_property
     def last_hidden(self) -> ts.TensorStore | np.ndarray:
-        return self._small(f"{self._layer}/last_hidden")
+        return self._small(last_hidden_name(self._store.layer))
 
     @functools.cached_property
     def positions(self) -> ts.TensorStore | np.ndarray:
-        return self._small("positions")
+        return self._small(POSITIONS)
 
     def _small(self, name: str) -> ts.TensorStore | np.ndarray:
         """An array of few bytes a prompt; whole, and kept, unless it exceeds this part's share of memory: to read it
@@ -49,27 +59,50 @@ class PartReader:
         size = array.size * array.dtype.numpy_dtype.itemsize
         return self.read(name) if size <= KEPT_BYTES // len(self._store.manifest.parts) else array
 
+    def require_like(self, other: PartReader) -> None:
+        """Open all arrays; raise ReLopeError when one is not that of the part, or of another width than the other's."""
+        _ = self.hidden, self.last_hidden
+        if (own := self.positions.shape[1]) != (expected := other.positions.shape[1]):
+            raise self._store.damaged(self._part, f"it has {own} position ids per token, not {expected}")
+
     def read(self, name: str) -> np.ndarray:
         """A whole array of the part."""
         try:
             return self._open(name).read().result()
-        except ValueError as error:
+        except DAMAGED as error:
             raise self.damaged(error) from error
 
     def _open(self, name: str) -> ts.TensorStore:
-        """An array; the description of its layout is checked here, its chunks carry checksums of their own."""
+        """An array. Its layout is compared with the part and with the size on the disk before it is opened; its chunks
+        carry checksums of their own."""
         folder = f"parts/{self._part.name}/{name}"
         try:
-            metadata = self._store.place.read(f"{folder}/{METADATA}")
+            metadata = self._store.place.read(f"{folder}/{METADATA}", limits.JSON)
             if hashlib.sha256(metadata).hexdigest() != self._part.files[f"{name}/{METADATA}"]:
                 raise self._store.damaged(self._part, f"{name}/{METADATA} is changed")
+            layout = parse_layout(metadata, f"{name}/{METADATA}")
+            if not self._belongs(name, layout) or not self._store.place.has_size(f"{folder}/{SHARD}", layout.nbytes):
+                raise self._store.damaged(self._part, f"{name} has another shape or size than the part says")
             return open_array(self._store.place.kvstore(folder)).result()
         except FileNotFoundError as error:
             raise self._store.damaged(self._part, f"{name} is missing") from error
-        except ValueError as error:
+        except DAMAGED as error:
             raise self.damaged(error) from error
 
-    def damaged(self, error: ValueError) -> ReLopeError:
+    def _belongs(self, name: str, layout: Layout) -> bool:
+        """Whether an array has the rows, the width and the dtype that the store says."""
+        part, identity = self._part, self._store.identity
+        of_tokens = name in (POSITIONS, hidden_name(self._store.layer))
+        if layout.rows != (part.n_tokens if of_tokens else part.n_samples):
+            return False
+        if name == POSITIONS:
+            return layout.columns <= MOST_AXES and layout.dtype == np.int32
+        if name == OUTPUT_EMBEDDING:  # as wide as the model's last layer
+            return bool(layout.dtype == np.float32)
+        dtype = STATE_DTYPES[identity.state_dtype] if of_tokens else np.float32
+        return bool(layout.columns == identity.hidden_size and layout.dtype == dtype)
+
+    def damaged(self, error: Exception) -> ReLopeError:
         return self._store.damaged(self._part, first_line(error))
 
 
@@ -89,6 +122,8 @@ def read_rows(
     offsets = np.concatenate([[0], np.cumsum(lengths[rows], dtype=np.int64)])
     owner = np.searchsorted(starts, rows, side="right") - 1
     first = readers[0]
+    for number in np.unique(owner):  # before memory is taken for what they say they have
+        readers[number].require_like(first)
     read = _Reads()
     hidden = read.into(first.hidden, offsets[-1])
     positions = read.into(first.positions, offsets[-1])
@@ -133,7 +168,7 @@ class _Reads:
         for reader, future in self._started:
             try:
                 future.result()
-            except ValueError as error:
+            except DAMAGED as error:
                 raise reader.damaged(error) from error
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,20 +12,37 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float, Int
 
-from relope_jax.errors import ReLopeError
+from relope_jax import limits
+from relope_jax.errors import ReLopeError, first_line
+from relope_jax.inside import is_plain_path, shown_name
 from relope_jax.models.block_spec import Block
 from relope_jax.models.params import load_block
 from relope_jax.states.embeddings import load_embeddings, store_texts
-from relope_jax.states.files import to_json
-from relope_jax.states.manifest import IDENTITY, MANIFEST, PART, Identity, Manifest, Part
+from relope_jax.states.files import parse_json, to_json
+from relope_jax.states.layout import (
+    IDENTITY,
+    MANIFEST,
+    OUTPUT_EMBEDDING,
+    PART,
+    REGRADING,
+    SAMPLES,
+    SPLITS,
+    STATE_DTYPES,
+    block_name,
+    last_hidden_name,
+)
+from relope_jax.states.manifest import Identity, Manifest, Part
 from relope_jax.states.place import open_place
 from relope_jax.states.ragged import TokenStates
 from relope_jax.states.readable import Piece, ReadableStore
 from relope_jax.states.reader import PartReader, read_rows
+from relope_jax.states.samples import column_of, require_samples, require_unique
+from relope_jax.states.shards import only_writer
 from relope_jax.states.tables import parse_table, prompts_of, stack_tables
-from relope_jax.states.writer import STATE_DTYPES, Shard, block_name
+from relope_jax.states.writer import SAMPLE_SCHEMA
 
-SPLITS = ("train", "validation", "test")
+__all__ = ["SPLITS", "Damage", "Store", "StoreStates"]
+
 REPAIR = ": `python -m extract.verify {} --drop_damaged` removes what is damaged, then extract again"
 
 
@@ -88,31 +104,50 @@ class Store:
 
     @functools.cached_property
     def samples(self) -> pa.Table:
-        """One row a sample (see `SAMPLE_SCHEMA`), checked against its checksum."""
-        return stack_tables([self.part_table(part) for part in self.manifest.parts])
+        """One row per sample (see `SAMPLE_SCHEMA`), checked against its checksum."""
+        table = stack_tables([self.part_table(part) for part in self.manifest.parts])
+        require_unique(table, self.path)
+        return table
 
     def part_table(self, part: Part) -> pa.Table:
         """The sample table of one part; raises ReLopeError when it is damaged."""
         try:
-            data = self.place.read(f"parts/{part.name}/samples.parquet")
+            data = self.place.read(f"parts/{part.name}/{SAMPLES}", limits.TABLE)
         except FileNotFoundError:
             data = b""
-        if hashlib.sha256(data).hexdigest() != part.files["samples.parquet"]:
-            raise self.damaged(part, "samples.parquet is missing or changed")
-        return parse_table(data)
+        if hashlib.sha256(data).hexdigest() != part.files[SAMPLES]:
+            raise self.damaged(part, f"{SAMPLES} is missing or changed")
+        table = parse_table(data, f"{self.path}/parts/{part.name}/{SAMPLES}", SAMPLE_SCHEMA)
+        try:
+            require_samples(table, part)
+        except ValueError as error:
+            raise self.damaged(part, first_line(error)) from error
+        return table
 
     @functools.cached_property
     def block(self) -> Block:
-        """The frozen decoder block l."""
+        """The frozen decoder block l.
+
+        Raises:
+          ReLopeError: it is missing, changed, or of another width or layer than the states.
+        """
         name = block_name(self.layer)
         if not self._is_intact(name, self.manifest.blocks[name]):
             raise ReLopeError(f"{self.path}/{name} is missing or changed{REPAIR.format(self.path)}")
         with self.place.local_copy(name) as path:
-            return load_block(path)
+            block = load_block(path)
+        positions, spec = self.readers[0].positions.shape[1], block.spec
+        if (spec.layer, spec.hidden_size, spec.rope_axes) != (self.layer, self.identity.hidden_size, positions):
+            raise ReLopeError(
+                f"{self.path}/{name} is of layer {spec.layer}, width {spec.hidden_size} and {spec.rope_axes} position "
+                f"ids per token, its states are of layer {self.layer}, {self.identity.hidden_size} and {positions}: "
+                "delete the store and extract it again"
+            )
+        return block
 
     def column(self, name: str) -> np.ndarray:
-        """A column of the sample table as numpy."""
-        return self.samples[name].to_numpy()
+        """A column of the sample table as numpy; raises ReLopeError when samples lack what results need."""
+        return column_of(self.samples, name, self.path)
 
     @functools.cached_property
     def prompts(self) -> list[str]:
@@ -128,17 +163,18 @@ class Store:
 
         Only what the rows need is read; chunk checksums are verified while reading.
         """
-        rows = np.arange(self.starts[-1]) if rows is None else np.asarray(rows)
-        return read_rows(self.readers, self.starts, self.column("n_tokens"), rows)
+        lengths = self.column("n_tokens")
+        rows = np.arange(len(lengths)) if rows is None else np.asarray(rows)
+        return read_rows(self.readers, self.starts, lengths, rows)
 
     @property
     def token_bytes(self) -> int:
         """Bytes of Z^(l-1) of one token."""
-        return self.block.spec.hidden_size * STATE_DTYPES[self.identity.state_dtype].itemsize
+        return self.identity.hidden_size * STATE_DTYPES[self.identity.state_dtype].itemsize
 
     def last_hidden(self) -> Float[np.ndarray, "samples d"]:
         """z_n^(l) of all samples: all that the Probe reads."""
-        return np.concatenate([reader.read(f"layer-{self.layer}/last_hidden") for reader in self.readers])
+        return np.concatenate([reader.read(last_hidden_name(self.layer)) for reader in self.readers])
 
     def output_embedding(self) -> Float[np.ndarray, "samples d"]:
         """The small model's last layer averaged over its answer, for Post-Hoc Embed.
@@ -148,7 +184,10 @@ class Store:
         """
         if self.identity.labels_from:
             raise ReLopeError(f"{self.path} holds no output embedding: its labels come from another store")
-        return np.concatenate([reader.read("output_embedding") for reader in self.readers])
+        vectors = [reader.read(OUTPUT_EMBEDDING) for reader in self.readers]
+        if len({part.shape[1] for part in vectors}) > 1:
+            raise ReLopeError(f"the output embeddings of {self.path} have several widths: extract it again")
+        return np.concatenate(vectors)
 
     def text_embedding(self, name: str) -> Float[np.ndarray, "samples d"]:
         """The sentence embeddings `name` ("question" or "question_answer") of all samples.
@@ -195,9 +234,11 @@ class Store:
         """Remove what is damaged, so that the same extraction makes it again and keeps the rest.
 
         Raises:
-          ReLopeError: a process is writing the store.
+          ReLopeError: a process is writing the store, or a shard of it.
         """
-        with self.place.lock(Shard().lock):
+        with only_writer(self.place):
+            self.place.delete(f"{REGRADING}/{MANIFEST}")  # it names parts that may be removed here
+            self.place.delete(f"{REGRADING}/")
             self.place.write(IDENTITY, to_json(self.identity.record()).encode())
             for damage in damages:
                 if damage.name.endswith("/"):
@@ -207,10 +248,11 @@ class Store:
     def _changed_files(self, part: Part) -> list[str]:
         folder = f"parts/{part.name}"
         changed = [name for name, digest in part.files.items() if not self._is_intact(f"{folder}/{name}", digest)]
-        if Part.load(self.place, folder) != part:
+        if Part.load(self.place, folder, self.identity.layers) != part:
             changed.append(PART)
         found = {name.removeprefix(f"{folder}/") for name in self.place.names(f"{folder}/")}
-        return changed + [f"{name} (not of this store)" for name in sorted(found - part.files.keys() - {PART})]
+        others = sorted(found - part.files.keys() - {PART})
+        return changed + [f"{name if is_plain_path(name) else shown_name(name)} (not of this store)" for name in others]
 
     def _is_intact(self, name: str, digest: str) -> bool:
         try:
@@ -220,7 +262,7 @@ class Store:
 
     def _read_json(self, name: str) -> Any:
         try:
-            return json.loads(self.place.read(name))
+            return parse_json(self.place.read(name, limits.JSON), f"{self.path}/{name}")
         except (OSError, ValueError):
             return None
 

@@ -14,6 +14,7 @@ import numpy as np
 from relope_jax import limits
 from relope_jax.errors import ReLopeError, first_line
 from relope_jax.inside import shown_name
+from relope_jax.states.fields import is_of
 from relope_jax.states.files import open_regular, parse_json
 
 DTYPES = {
@@ -117,18 +118,14 @@ def _entry(name: str, value: Any) -> _Entry:
     title = f"its tensor {shown_name(name)}"
     if not isinstance(value, dict):
         raise ValueError(f"{title} is described by no JSON object")
-    dtype, shape, offsets = value.get("dtype"), value.get("shape"), value.get("data_offsets")
+    dtype, shape, offsets = (value.get(key, ()) for key in ("dtype", "shape", "data_offsets"))
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise ValueError(f"{title} is of dtype {shown_name(dtype)}; only {', '.join(DTYPES)} can be read")
-    if not _are_counts(shape) or len(shape) > MOST_AXES:
+    if not is_of(shape, list[int]) or len(shape) > MOST_AXES or min(shape, default=0) < 0:
         raise ValueError(f"{title} has no valid shape")
-    if not _are_counts(offsets) or len(offsets) != 2:
+    if not is_of(offsets, list[int]) or len(offsets) != 2 or min(offsets) < 0:
         raise ValueError(f"{title} has no valid offsets")
     begin, end = offsets
     if end - begin != math.prod(shape) * DTYPES[dtype].itemsize:
         raise ValueError(f"{title} has another size than its shape")
     return _Entry(name, DTYPES[dtype], tuple(shape), begin, end)
-
-
-def _are_counts(value: Any) -> bool:
-    return isinstance(value, list) and all(type(v) is int and 0 <= v < 2**63 for v in value)

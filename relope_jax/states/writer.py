@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from relope_jax.errors import ReLopeError
+from relope_jax import limits
+from relope_jax.errors import ReLopeError, first_line
 from relope_jax.models.block_spec import Block
 from relope_jax.models.params import block_bytes
 from relope_jax.states.arrays import write_array
-from relope_jax.states.files import explaining, to_json, tree_checksums
-from relope_jax.states.locks import Locked
-from relope_jax.states.manifest import (
+from relope_jax.states.files import explaining, parse_json, to_json, tree_checksums
+from relope_jax.states.layout import (
     IDENTITY,
     MANIFEST,
     PART,
+    STATE_DTYPES,
+    block_name,
+    hidden_name,
+    last_hidden_name,
+    part_name,
+    part_title,
+)
+from relope_jax.states.manifest import (
     SCHEMA_VERSION,
     Identity,
     Manifest,
@@ -35,8 +40,7 @@ from relope_jax.states.manifest import (
 )
 from relope_jax.states.place import open_place
 from relope_jax.states.ragged import TokenStates
-
-STATE_DTYPES = {"bfloat16": np.dtype(ml_dtypes.bfloat16), "float32": np.dtype(np.float32)}
+from relope_jax.states.shards import Shard, only_writer
 
 SAMPLE_SCHEMA = pa.schema(
     [
@@ -64,46 +68,6 @@ SAMPLE_SCHEMA = pa.schema(
 )
 
 
-def block_name(layer: int) -> str:
-    """File of the frozen decoder block `layer`."""
-    return f"block-{layer}.safetensors"
-
-
-def part_name(index: int) -> str:
-    """Folder of a part."""
-    return f"parts/{index:05d}"
-
-
-@dataclasses.dataclass(frozen=True)
-class Shard:
-    """Share `index` of `count` of the work on one store: every count-th part. The whole store is 0 of 1."""
-
-    index: int = 0
-    count: int = 1
-
-    @staticmethod
-    def parse(text: str) -> Shard:
-        """`"i/N"` with 0 <= i < N, as job arrays count."""
-        index, _, count = text.partition("/")
-        if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
-            raise ReLopeError(f"--shard={text} is not i/N with i from 0 to N-1, such as 0/4, 1/4, 2/4 and 3/4")
-        return Shard(int(index), int(count))
-
-    def __str__(self) -> str:
-        return f"{self.index}/{self.count}"
-
-    def owns(self, part: int) -> bool:
-        return part % self.count == self.index
-
-    @property
-    def lock(self) -> str:
-        return f".lock-{self.index}-of-{self.count}"
-
-    def conflicts(self, lock: str) -> bool:
-        """Whether the holder of `lock` may write a part of this shard: it counts the shards otherwise."""
-        return lock.startswith(".lock-") and not lock.endswith(f"-of-{self.count}")
-
-
 class StoreWriter(contextlib.AbstractContextManager["StoreWriter"]):
     """Exclusive writer of one store, or of one shard of it.
 
@@ -118,9 +82,7 @@ class StoreWriter(contextlib.AbstractContextManager["StoreWriter"]):
         self.place, self.identity = open_place(url), identity
         self.shard = shard or Shard()
         with contextlib.ExitStack() as stack, explaining(self.place.url):
-            self._require_lock = stack.enter_context(self.place.lock(self.shard.lock))
-            if any(self.shard.conflicts(lock) for lock in self.place.locks()):
-                raise Locked(self.place.url)
+            self._require_lock = stack.enter_context(only_writer(self.place, self.shard))
             self._claim()
             self._held = stack.pop_all()  # until close()
 
@@ -128,9 +90,10 @@ class StoreWriter(contextlib.AbstractContextManager["StoreWriter"]):
         """Record the identity at the first start; refuse another one later."""
         self.place.create(IDENTITY, to_json(self.identity.record()).encode())  # shards may start together
         try:
-            record = json.loads(self.place.read(IDENTITY))
+            record = parse_json(self.place.read(IDENTITY, limits.JSON), f"{self.place.url}/{IDENTITY}")
         except ValueError as error:
-            raise ReLopeError(f"{self.place.url}/{IDENTITY} is damaged ({error}): delete the store") from error
+            line = first_line(error)
+            raise ReLopeError(f"{self.place.url}/{IDENTITY} is damaged ({line}): delete the store") from error
         if isinstance(record, dict) and (version := record.get("schema_version")) != SCHEMA_VERSION:
             raise other_schema(f"the store {self.place.url}", version)
         if is_regrading(self.place):
@@ -150,7 +113,7 @@ class StoreWriter(contextlib.AbstractContextManager["StoreWriter"]):
 
     def has_part(self, index: int) -> bool:
         """Whether part `index` is already published."""
-        return Part.load(self.place, part_name(index)) is not None
+        return Part.load(self.place, part_name(index), self.identity.layers) is not None
 
     def write_part(
         self,
@@ -175,7 +138,7 @@ class StoreWriter(contextlib.AbstractContextManager["StoreWriter"]):
             self.place.publishing(part_name(index), last=PART) as folder,
         ):
             for layer in self.identity.layers if rows else ():
-                self._write_layer(folder / f"layer-{layer}", states[layer], rows)
+                self._write_layer(folder, layer, states[layer], rows)
             if rows:
                 write_array(folder / "positions", states[self.identity.layers[0]].positions.astype(np.int32))
             if output_embedding is not None:
@@ -184,7 +147,7 @@ class StoreWriter(contextlib.AbstractContextManager["StoreWriter"]):
                 raise ValueError(f"{len(output_embedding)} output embeddings of {len(rows)} samples")
             pq.write_table(pa.Table.from_pylist(rows, schema=SAMPLE_SCHEMA), folder / "samples.parquet")
             part = Part(
-                name=f"{index:05d}",
+                name=part_title(index),
                 n_samples=len(rows),
                 n_tokens=sum(row["n_tokens"] for row in rows),
                 token_budget=token_budget or self.identity.token_budget,
@@ -194,15 +157,15 @@ class StoreWriter(contextlib.AbstractContextManager["StoreWriter"]):
             self._require_lock()
             (folder / PART).write_text(part.to_json(), encoding="utf-8")
 
-    def _write_layer(self, folder: Path, states: TokenStates, rows: list[dict[str, Any]]) -> None:
+    def _write_layer(self, folder: Path, layer: int, states: TokenStates, rows: list[dict[str, Any]]) -> None:
         states.require_finite([row["sample_id"] for row in rows])
         dtype = STATE_DTYPES[self.identity.state_dtype]
-        write_array(folder / "hidden", states.hidden.astype(dtype, copy=False))
-        write_array(folder / "last_hidden", states.last_hidden.astype(np.float32, copy=False))
+        write_array(folder / hidden_name(layer), states.hidden.astype(dtype, copy=False))
+        write_array(folder / last_hidden_name(layer), states.last_hidden.astype(np.float32, copy=False))
 
     def parts(self, n_parts: int) -> list[Part]:
         """The records of the first `n_parts` published parts."""
-        found = [Part.load(self.place, part_name(index)) for index in range(n_parts)]
+        found = [Part.load(self.place, part_name(index), self.identity.layers) for index in range(n_parts)]
         return [part for part in found if part is not None]
 
     def discard_parts(self) -> None:

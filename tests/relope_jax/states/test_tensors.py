@@ -35,7 +35,7 @@ def test_tensors_are_those_that_safetensors_reads(tmp_path):
         assert found[name].dtype == tensor.dtype
         assert found[name].dtype.isnative
         np.testing.assert_array_equal(found[name].astype(np.float64), tensor.astype(np.float64))
-    assert ml_dtypes.bfloat16 in {tensor.dtype for tensor in found.values()}
+    assert np.dtype(ml_dtypes.bfloat16) in {tensor.dtype for tensor in found.values()}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,145 @@
+"""What a Parquet file says about its pages, read without pyarrow: its C++ ends the process at some damaged footers, and
+believes what pages say about their size."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, NamedTuple
+
+# PLAIN, PLAIN_DICTIONARY, RLE, BIT_PACKED and RLE_DICTIONARY: what pyarrow writes unless told otherwise. The others can
+# say a long text again with two bytes.
+ENCODINGS = {0, 2, 3, 4, 8}
+TEXT, FIXED = 6, 7  # physical types
+WIDEST = 16  # bytes of a value that is no text, with its levels
+DEEPEST = 16  # structs inside one another
+MAGIC = b"PAR1"
+
+
+class Pages(NamedTuple):
+    """What all pages of a file take.
+
+    Attributes:
+      texts: paths of the columns of texts.
+      nbytes: of the pages once unpacked, and of their values; a text that repeats is counted once.
+    """
+
+    texts: list[str]
+    nbytes: int
+
+
+def read_pages(data: bytes) -> Pages:
+    """Walk over all page headers of a Parquet file.
+
+    Raises:
+      ValueError: it is damaged, or stored in a way that no file of ours is.
+    """
+    try:
+        return _read_pages(data)
+    except (LookupError, TypeError, AttributeError, struct.error) as error:
+        raise ValueError("its footer or a page is damaged") from error
+
+
+def _read_pages(data: bytes) -> Pages:
+    length = int.from_bytes(data[-8:-4], "little")
+    if data[:4] != MAGIC or data[-4:] != MAGIC or length > len(data) - 12:
+        raise ValueError("it has no footer")
+    footer = _Thrift(data[len(data) - 8 - length : -8]).struct()
+    texts, size, columns = [], 0, 1
+    for group in footer[4]:
+        for chunk in group[1]:
+            column = chunk[3]
+            kind, path = column[1], b".".join(column[3]).decode()
+            if chunk.get(1) or kind == FIXED:
+                raise ValueError("a column is in another file, or of a type that no table of ours has")
+            if kind == TEXT and path not in texts:
+                texts.append(path)
+            size += _column_bytes(data, column)
+        columns = max(columns, len(group[1]))
+    return Pages(texts, max(size, WIDEST * footer[3] * columns))
+
+
+def _column_bytes(data: bytes, column: dict[int, Any]) -> int:
+    """What the pages of one column of one row group take."""
+    start, dictionary, length = column[9], column.get(11, 0), column[7]
+    if column[5] <= 0:  # of no rows: pyarrow reads no page either
+        return 0
+    if 0 < dictionary < start:
+        start = dictionary
+    if start < len(MAGIC) or length < 0 or start + length > len(data):
+        raise ValueError("a column lies outside of the file")
+    size, end = 0, start + length
+    while start < end:
+        reader = _Thrift(data[start : min(end, start + 2**16)])  # a header may hold two texts as statistics
+        header = reader.struct()
+        details = header.get(5) or header.get(7) or header[8]
+        values, encoding = details[1], details[4 if 8 in header else 2]
+        unpacked, packed = header[2], header[3]
+        start += reader.at + packed
+        if min(values, unpacked, packed) < 0 or start > end or encoding not in ENCODINGS:
+            raise ValueError("a page is damaged, or of an unknown encoding")
+        size += unpacked + WIDEST * values
+    return size
+
+
+class _Thrift:
+    """Reads Thrift's compact protocol: a struct is `{field number: value}`."""
+
+    def __init__(self, data: bytes):
+        self._data = data
+        self.at = 0
+
+    def struct(self, depth: int = 0) -> dict[int, Any]:
+        if depth > DEEPEST:
+            raise ValueError("its footer is nested too deeply")
+        fields: dict[int, Any] = {}
+        number = 0
+        while head := self._byte():
+            number = number + (head >> 4) if head >> 4 else self._integer()
+            fields[number] = (head & 15) == 1 if head & 15 in (1, 2) else self._value(head & 15, depth)
+        return fields
+
+    def _value(self, kind: int, depth: int) -> Any:
+        if kind in (1, 2, 3):  # of a list of truth values, each is a byte
+            return self._byte()
+        if kind in (4, 5, 6):
+            return self._integer()
+        if kind == 7:
+            return self._take(8)
+        if kind == 8:
+            return self._take(self._varint())
+        if kind in (9, 10):
+            head = self._byte()
+            size = self._varint() if head >> 4 == 15 else head >> 4
+            return [self._value(head & 15, depth + 1) for _ in range(self._fits(size))]
+        if kind == 12:
+            return self.struct(depth + 1)
+        raise ValueError("its footer has a field of an unknown type")
+
+    def _byte(self) -> int:
+        self.at += 1
+        return self._data[self.at - 1]
+
+    def _take(self, size: int) -> bytes:
+        self.at += self._fits(size)
+        return self._data[self.at - size : self.at]
+
+    def _fits(self, size: int) -> int:
+        """A count of things of a byte or more, when there are so many left."""
+        if size > len(self._data) - self.at:
+            raise ValueError("its footer or a page ends too early")
+        return size
+
+    def _varint(self) -> int:
+        value = shift = 0
+        while True:
+            byte = self._byte()
+            value |= (byte & 127) << shift
+            if byte < 128:
+                return value
+            shift += 7
+            if shift > 63:
+                raise ValueError("its footer has a number of more than 64 bits")
+
+    def _integer(self) -> int:
+        value = self._varint()
+        return (value >> 1) ^ -(value & 1)

@@ -1,0 +1,60 @@
+"""Who may write a store: shards of one count side by side, or one process alone."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
+
+from relope_jax.errors import ReLopeError
+from relope_jax.states.locks import Locked
+from relope_jax.states.place import Place
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """Share `index` of `count` of the work on one store: every count-th part. The whole store is 0 of 1."""
+
+    index: int = 0
+    count: int = 1
+
+    @staticmethod
+    def parse(text: str) -> Shard:
+        """`"i/N"` with 0 <= i < N, as job arrays count."""
+        index, _, count = text.partition("/")
+        if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+            raise ReLopeError(f"--shard={text} is not i/N with i from 0 to N-1, such as 0/4, 1/4, 2/4 and 3/4")
+        return Shard(int(index), int(count))
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
+
+    def owns(self, part: int) -> bool:
+        return part % self.count == self.index
+
+    @property
+    def lock(self) -> str:
+        return f".lock-{self.index}-of-{self.count}"
+
+    def conflicts(self, lock: str) -> bool:
+        """Whether the holder of `lock` may write a part of this shard: it counts the shards otherwise."""
+        return lock.startswith(".lock-") and not lock.endswith(f"-of-{self.count}")
+
+
+@contextlib.contextmanager
+def only_writer(place: Place, shard: Shard | None = None) -> Iterator[Callable[[], None]]:
+    """Keep everyone else from writing the shard, by default the whole store, until the block ends.
+
+    Whatever changes a store does it in such a block: an extraction, new labels, the removal of what is damaged.
+
+    Returns:
+      What raises Locked when the lock was lost since: call it before what must not be done twice.
+
+    Raises:
+      Locked: another process is writing the store, the same shard or the shards of another count.
+    """
+    shard = shard or Shard()
+    with place.lock(shard.lock) as require_lock:
+        if any(shard.conflicts(lock) for lock in place.locks()):
+            raise Locked(place.url)
+        yield require_lock
