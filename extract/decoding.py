@@ -12,8 +12,6 @@ from transformers import GenerationConfig
 from extract.backbone import Backbone
 
 GREEDY: dict[str, Any] = {"do_sample": False, "num_beams": 1}
-# top_k: 0 is off; None would become transformers' default of 50.
-SAMPLED: dict[str, Any] = {"do_sample": True, "num_beams": 1, "top_k": 0}
 
 
 def end_tokens(backbone: Backbone) -> list[int]:

@@ -10,8 +10,7 @@ from absl import app, logging
 from extract.graded import incomplete_answers
 from extract.settings import kinds
 from extract.source import graders_digest
-from relope_jax.errors import ReLopeError, exit_on_error
-from relope_jax.inside import one_line
+from relope_jax.errors import ReLopeError, exit_on_error, one_line
 from relope_jax.states.store import SPLITS, Store
 
 BARS, BAR = 10, 40  # bars of the histogram, at most, and characters of the longest

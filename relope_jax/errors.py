@@ -15,7 +15,7 @@ from relope_jax.machine_errors import is_full, refusal
 
 # What a terminal obeys instead of showing it: control characters but tab and line feed, and marks that turn the reading
 # order. Half surrogate pairs are left to `write_any_text`.
-_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 SIGNALLED = 128  # exit status of a shell for a process that a signal ended, less the signal's number
 
 

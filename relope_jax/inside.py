@@ -9,7 +9,7 @@ import os
 import re
 from pathlib import Path
 
-from relope_jax.errors import ReLopeError
+from relope_jax.errors import ReLopeError, one_line
 
 LONGEST_NAME, LONGEST_PATH = 255, 4095  # bytes that file systems take as a name, and as a path
 # Characters that no name has: controls (NUL among them), ends of lines, separators of other systems, and half surrogate
@@ -72,18 +72,15 @@ def leads_inside(folder: str | Path, path: str | Path) -> bool:
     return real == root or real.startswith(root.rstrip(os.sep) + os.sep)
 
 
-def one_line(text: str) -> str:
-    """A text from elsewhere without ends of lines and control characters, which a terminal would obey."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
-
-
-def printable(text: object) -> str:
-    """A text from elsewhere as a message shows it: as `one_line`, and cut."""
-    shown = one_line(str(text)[: SHOWN + 1])
-    return shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}..."
-
-
 def shown_name(name: object) -> str:
-    """A name as messages show it: printable, and cut."""
-    text = ascii(name)
+    """A name as messages show it: in quotes, printable, and cut."""
+    return _cut(ascii(name))
+
+
+def shown_text(text: object) -> str:
+    """A text from elsewhere as messages show it: one line, printable, and cut."""
+    return _cut(one_line(str(text)[: SHOWN + 1]))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from relope_jax.errors import ReLopeError, require_choice
-from relope_jax.inside import is_plain_name, printable, shown_name
+from relope_jax.inside import is_plain_name, shown_name, shown_text
 from relope_jax.states.fields import record_of, require_between
 
 ACTIVATION_NAMES = ("silu", "gelu", "gelu_pytorch_tanh")
@@ -154,7 +154,7 @@ def require_shapes(spec: BlockSpec, found: Mapping[str, tuple[int, ...]]) -> Non
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
             raise ReLopeError(
-                f"weight {shown_name(name)} of a {printable(spec.family)} block is {_shape(found.get(name))}, "
+                f"weight {shown_name(name)} of a {shown_text(spec.family)} block is {_shape(found.get(name))}, "
                 f"its spec asks for {_shape(expected.get(name))}"
             )
 

@@ -87,14 +87,10 @@ def parse_answer_table(data: bytes, settings: dict[str, Any]) -> pa.Table:
     """The table of answers whose Parquet file is `data` and whose sidecar holds `settings`.
 
     Raises:
-      ValueError: it is no table of answers, or a value is impossible.
+      ValueError: a value is impossible.
+      ReLopeError: it is no table of answers, or takes more memory than `limits.TABLE`.
     """
-    try:
-        table = parse_table(data)
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"the table cannot be read: {error}") from error
-    if not table.schema.equals(ANSWER_SCHEMA):
-        raise ValueError("the table has other columns than answers have")
+    table = parse_table(data, "the table", ANSWER_SCHEMA)
     for column in _ALWAYS:
         if table[column].null_count:
             raise ValueError(f"the table's column '{column}' has nulls")

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Int8
 
+from relope_jax import limits
 from relope_jax.errors import ReLopeError, first_line, nearest
 from relope_jax.inside import shown_name
 from relope_jax.states.answer_files import (
@@ -66,7 +67,7 @@ class Answers:
                 raise ValueError("the table changed")
             table = parse_answer_table(data, settings)
             belongs = settings["store_manifest"] == place.sha256(MANIFEST)
-        except (FileNotFoundError, ValueError) as error:
+        except (FileNotFoundError, ValueError, ReLopeError) as error:
             raise ReLopeError(f"the answers '{name}' of {store} are damaged ({first_line(error)}): {again}") from error
         if not belongs:
             raise ReLopeError(f"the answers '{name}' belong to an earlier {store} that was made again since: {again}")
@@ -126,4 +127,4 @@ def read_sidecar(place: Place, name: str) -> dict[str, Any]:
       ValueError: it is no sidecar of these answers.
       ReLopeError: it cannot be read, or is too large.
     """
-    return parse_sidecar(place.read(sidecar_name(name)), name)
+    return parse_sidecar(place.read(sidecar_name(name), limits.JSON), name)

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from safetensors.numpy import save
 
 from relope_jax.errors import ReLopeError, first_line
-from relope_jax.inside import printable
+from relope_jax.inside import shown_text
 from relope_jax.states.files import parse_json
 from relope_jax.states.layout import MANIFEST
 from relope_jax.states.place import open_place
@@ -79,7 +79,7 @@ def load_embeddings(
         raise ReLopeError(f"the embeddings '{name}' belong to another store than {store}: {make}")
     if encoder is not None and made_by != encoder:
         raise ReLopeError(
-            f"the embeddings '{name}' of {store} were made by another encoder ({printable(made_by)}): {make}"
+            f"the embeddings '{name}' of {store} were made by another encoder ({shown_text(made_by)}): {make}"
         )
     return embeddings
 

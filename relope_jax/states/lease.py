@@ -13,7 +13,7 @@ from typing import Any
 import tensorstore as ts
 
 from relope_jax.errors import ReLopeError
-from relope_jax.inside import printable
+from relope_jax.inside import shown_text
 from relope_jax.states.files import parse_json
 from relope_jax.states.locks import Locked
 
@@ -96,6 +96,6 @@ class Lease:
     @staticmethod
     def _holder(found: Any) -> str:
         try:
-            return printable(parse_json(found.value, "a lease")["holder"])
+            return shown_text(parse_json(found.value, "a lease")["holder"])
         except (ValueError, KeyError, TypeError, ReLopeError):
             return "somebody"
