@@ -27,6 +27,7 @@ from relope_jax.errors import ReLopeError
 from relope_jax.metrics.auc import delong
 from relope_jax.run import Run
 from tests.extract import tiny_models
+from tests.extract.plans import end_often
 
 N = 80
 NAMES = ("first", "second")
@@ -50,6 +51,7 @@ def config(tmp_path_factory):
     tokenizer = AutoTokenizer.from_pretrained(build.ensure_built(TOY_MLLM))
     for name, theta in (("small", 1e4), ("large", 100.0)):
         tiny_models.save_llava(folder / name, copy.deepcopy(tokenizer), rope_theta=theta)
+        end_often(folder / name)  # an answer that is cut off is none
     rng = np.random.default_rng(0)
     for i in range(N):
         Image.fromarray(rng.integers(0, 255, (28, 28, 3), dtype=np.uint8)).save(folder / f"{i}.png")
