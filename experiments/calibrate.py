@@ -6,6 +6,7 @@ python -m experiments.calibrate runs/NAME --method=relope --target_accuracy=0.9 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 from absl import app, flags
 
@@ -40,10 +41,9 @@ _PRICES = {
 }
 
 
-def prices_of(run: Run) -> CostSpec:
-    """The run's prices, where it has any, and those of the flags."""
+def prices_of(run: Run, given: Mapping[str, float]) -> CostSpec:
+    """The run's prices, where it has any, and those that are given instead."""
     prices = spec_of(CostSpec, run.config.get("costs", {}), run.path / CONFIG)
-    given = {name: flag.value for name, flag in _PRICES.items() if flag.value is not None}
     return dataclasses.replace(prices, **given)
 
 
@@ -54,7 +54,7 @@ def main(argv: list[str]) -> None:
     run = Run(argv[1])
     goals = {"target_accuracy": _ACCURACY.value, "budget": _BUDGET.value, "deferral": _DEFERRAL.value}
     request = Request(_METHOD.value, _SEED.value, _CONFIDENCE.value, **goals)
-    prices = prices_of(run)
+    prices = prices_of(run, {name: flag.value for name, flag in _PRICES.items() if flag.value is not None})
     reading = Reading(get_method(request.method).reads, depth=_DEPTH.value, sampled_prompts=_PROMPTS.value)
     chosen = calibrate(run, request, splits_of(run, request, prices, reading))
     written = record(request, chosen, prices)

@@ -7,6 +7,7 @@ asks for: a checkpoint from elsewhere takes no more memory than its files do, an
 from __future__ import annotations
 
 import contextlib
+import logging
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -53,9 +54,26 @@ def save_arrays(folder: Path, tree: object) -> None:
 
 
 def _save(folder: Path, arrays: dict[str, np.ndarray]) -> None:
-    raw = ocp.options.ArrayOptions.Saving(use_ocdbt=False, use_zarr3=False, use_compression=False)
-    with ocp.Context(array_options=ocp.options.ArrayOptions(saving=raw)):
+    context = ocp.Context()
+    saving = context.array.saving
+    saving.use_ocdbt = saving.use_zarr3 = saving.use_compression = False
+    with context, _without_remark():
         ocp.save(folder, arrays)
+
+
+@contextlib.contextmanager
+def _without_remark() -> Iterator[None]:
+    """Orbax warns that it finds no files of its other format to merge; all other warnings stay."""
+
+    def is_shown(record: logging.LogRecord) -> bool:
+        return not str(record.msg).endswith(" per-process OCDBT checkpoint subdirs found in %s, ")
+
+    logger = logging.getLogger("absl")
+    logger.addFilter(is_shown)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_shown)
 
 
 def load_arrays(folder: Path, like: Tree) -> Tree:

@@ -99,7 +99,7 @@ def _readings(store: Store) -> list[Callable[[], object]]:
         lambda: store.block,
         lambda: store.prompts,
         store.verify,
-        lambda: [store.column(name) for name in store.samples.column_names],
+        lambda: [store.column(name) for name in ("sample_id", "group", "split", "label", "response", "n_tokens")],
         lambda: load_router_data(store),
         lambda: store.text_embedding("question"),
         lambda: store.text_embedding("question_answer"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 import shutil
@@ -17,6 +18,7 @@ from experiments.calibration_words import Request
 from relope_jax.data import load_router_data
 from relope_jax.methods import METHODS
 from relope_jax.metrics.cost import Reading
+from relope_jax.models.block_spec import PROJECTIONS
 from relope_jax.models.params import save_block
 from relope_jax.run import BLOCK, CHECKPOINTS, CONFIG, Run
 from relope_jax.states.ragged import TokenStates
@@ -46,12 +48,14 @@ def whole(tmp_path_factory) -> Path:
         members = [Member(spec, TrainSpec(batch_size=16, epochs=1, patience=1), seed) for seed in (0, 1)]
         fitted = fit(METHODS[name], members, data, open_feed(data), lambda record: None)
         save_router(run.path / CHECKPOINTS / name, METHODS[name], members, fitted)
-    save_block(run.path / BLOCK, store.block)
+    modules = {name: f"model.layers.1.{name}_proj" for name in PROJECTIONS}
+    save_block(run.path / BLOCK, dataclasses.replace(store.block, modules=modules))
     record = run.record
     record["config"] |= {"train": {"epochs": 1}, "extract": {"layer": 2}, "model": {"name": "m"}}
     record["store"] = {"path": str(folder / "store"), "manifest_sha256": store.digest, "digests": [store.digest]}
     (run.path / CONFIG).write_text(json.dumps(record))
-    assert use_run(run.path, few(store)) == []  # also compiles
+    # Also compiles. The made-up scores are of test prompts alone, so that no threshold can be chosen.
+    assert all("validation" in line for line in use_run(run.path, few(store)))
     return folder
 
 
@@ -81,8 +85,8 @@ def _readings(run: Run, states: TokenStates) -> list[Callable[[], object]]:
         *(lambda name=name: run.restore(name, 1)(states) for name in SPECS),
         lambda: run.restore("attention_probe").attention(states),
         export,
-        lambda: splits_of(run, request, prices_of(run), Reading("query")),
-        lambda: calibrate(run, request, splits_of(run, request, prices_of(run), Reading("query"))),
+        lambda: splits_of(run, request, prices_of(run, {}), Reading("query")),
+        lambda: calibrate(run, request, splits_of(run, request, prices_of(run, {}), Reading("query"))),
     ]  # fmt: skip
 
 
