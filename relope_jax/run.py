@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 from relope_jax import limits, run_schema
 from relope_jax.data import vector_states
-from relope_jax.errors import ReLopeError, first_line
+from relope_jax.errors import ReLopeError
 from relope_jax.inside import inside, shown_name
 from relope_jax.methods import get_trained
 from relope_jax.models.batch import to_device
@@ -179,12 +179,8 @@ class Run:
 
     def _table(self, name: str, columns: Mapping[str, Column]) -> pa.Table:
         path = inside(self.path, name)
-        try:
-            with explaining(self.path):
-                table = parse_table(read_bytes(path, limits.TABLE))
-        except (pa.ArrowException, ValueError, MemoryError) as error:
-            raise ReLopeError(f"{path} is damaged ({first_line(error)}): restore it, or make the run again") from error
-        return checked_table(table, columns, path)
+        with explaining(self.path):
+            return checked_table(parse_table(read_bytes(path, limits.TABLE), path), columns, path)
 
     @property
     def samples(self) -> pa.Table:
