@@ -103,7 +103,14 @@ def write_store(plan: Extraction, ids: list[str], seed: int) -> None:
         max_new_tokens=plan.extract.max_new_tokens, part_size=20, token_budget=100, versions={},
     )  # fmt: skip
     rows = [
-        {"sample_id": name, "split": SPLITS[i % 3], "label": 1, "n_tokens": 2, "caption": f"what {name} shows"}
+        {
+            "sample_id": name,
+            "split": SPLITS[i % 3],
+            "label": 1,
+            "response": "red",
+            "n_tokens": 2,
+            "caption": f"what {name} shows",
+        }
         for i, name in enumerate(ids)
     ]
     with StoreWriter(plan.store, identity) as writer:
