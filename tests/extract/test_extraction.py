@@ -60,7 +60,7 @@ def save_questions(folder):
 
 
 def plan_for(path, store, spec=TINY) -> Extraction:
-    return Extraction(ModelSpec(), DatasetSpec(name="jsonl", path=str(path)), spec, store)
+    return Extraction(ModelSpec(), DatasetSpec(name="jsonl", path=str(path), outside=True), spec, store)
 
 
 def test_store_holds_what_the_model_did(toy_plan):

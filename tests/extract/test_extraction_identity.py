@@ -232,7 +232,7 @@ def test_store_of_schema_3_is_one_line_everywhere(copy_of):
             (copy_of.store / "manifest.json").unlink()
         for use in uses:
             with pytest.raises(
-                ReLopeError, match=r"has schema version 3, this software .* 4 \(since 4 a store"
+                ReLopeError, match=r"has schema version 3, this software .* 5 \(since 5 a store"
             ) as error:
                 use()
             assert "\n" not in str(error.value)
