@@ -6,6 +6,7 @@ A `Check` takes a value, and returns it or raises `Wrong` with what is wrong, su
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping
@@ -151,14 +152,20 @@ def spec_of(cls: type[Spec], value: Any, where: object) -> Spec:
 def _built(cls: Any, value: Any) -> Any:
     if not isinstance(value, dict):
         raise wrong(value, "an object")
-    hints = typing.get_type_hints(cls)
-    names = [field.name for field in dataclasses.fields(cls)]
-    if unknown := [name for name in value if name not in names]:
-        raise Wrong(f" has an unknown '{shown_name(unknown[0])[1:-1]}'{nearest(str(unknown[0]), names)}")
+    checks = _checks_of(cls)
+    if unknown := [name for name in value if name not in checks]:
+        raise Wrong(f" has an unknown '{shown_name(unknown[0])[1:-1]}'{nearest(str(unknown[0]), checks)}")
     needed = [f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING]
     if missing := [name for name in needed if name not in value]:
         raise Wrong(f" has no '{missing[0]}'")
-    return cls(**{name: _under(name, _check_of(hints[name]), entry) for name, entry in value.items()})
+    return cls(**{name: _under(name, checks[name], entry) for name, entry in value.items()})
+
+
+@functools.cache
+def _checks_of(cls: Any) -> dict[str, Check]:
+    """The check of every field of a dataclass."""
+    hints = typing.get_type_hints(cls)
+    return {field.name: _check_of(hints[field.name]) for field in dataclasses.fields(cls)}
 
 
 def _check_of(hint: Any) -> Check:

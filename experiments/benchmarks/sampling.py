@@ -11,7 +11,6 @@ from experiments.benchmarks.measure import Program, Record, measure
 from extract.answers.styles import STEPS, styled
 from extract.backbone import Backbone, load_backbone
 from extract.datasets import get_dataset
-from extract.decoding import SAMPLED
 from extract.generation import Sampling, generate
 from extract.images import read_image
 from extract.prompts import build_inputs
@@ -53,5 +52,5 @@ def shared_draws(backbone: Backbone, inputs: Any) -> list[Any]:
 @torch.inference_mode()
 def copied_draws(backbone: Backbone, inputs: Any) -> torch.Tensor:
     """The tokens alone."""
-    options = SAMPLED | {"temperature": 1.0, "top_p": 1.0}
+    options = {"do_sample": True, "num_beams": 1, "temperature": 1.0, "top_p": 1.0, "top_k": 0}
     return backbone.model.generate(**inputs, max_new_tokens=TOKENS, num_return_sequences=DRAWS, **options)

@@ -12,13 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.calibrate import prices_of
 from experiments.calibration import calibrate, splits_of
 from experiments.calibration_words import Request
 from relope_jax.data import load_router_data
 from relope_jax.inside import leads_inside
 from relope_jax.methods import METHODS
-from relope_jax.metrics.cost import Reading
+from relope_jax.metrics.cost import CostSpec, Reading
 from relope_jax.models.block_spec import PROJECTIONS
 from relope_jax.models.params import save_block
 from relope_jax.run import BLOCK, CHECKPOINTS, CONFIG, Run
@@ -29,6 +28,7 @@ from relope_jax.training.feed import open_feed
 from relope_jax.training.fit import fit
 from relope_jax.training.members import Member
 from relope_jax.training.spec import TrainSpec
+from relope_jax.typed import spec_of
 from tests.experiments.made_runs import made_run
 from tests.fuzz.mutations import fresh_copy, mutate_file
 from tests.fuzz.rounds import ROUNDS, repeated
@@ -56,7 +56,7 @@ def whole(tmp_path_factory) -> Path:
     record["store"] = {"path": str(folder / "store"), "manifest_sha256": store.digest, "digests": [store.digest]}
     (run.path / CONFIG).write_text(json.dumps(record))
     # Also compiles. The made-up scores are of test prompts alone, so that no threshold can be chosen.
-    assert all("validation" in line for line in use_run(run.path, few(store)))
+    assert all("has no train questions" in line for line in use_run(run.path, few(store)))
     return folder
 
 
@@ -86,9 +86,12 @@ def _readings(run: Run, states: TokenStates) -> list[Callable[[], object]]:
         *(lambda name=name: run.restore(name, 1)(states) for name in SPECS),
         lambda: run.restore("attention_probe").attention(states),
         export,
-        lambda: splits_of(run, request, prices_of(run, {}), Reading("query")),
-        lambda: calibrate(run, request, splits_of(run, request, prices_of(run, {}), Reading("query"))),
+        lambda: calibrate(run, request, splits_of(run, request, prices_of(run), Reading("query"))),
     ]  # fmt: skip
+
+
+def prices_of(run: Run) -> CostSpec:
+    return spec_of(CostSpec, run.config.get("costs", {}), run.path / CONFIG)
 
 
 @pytest.mark.parametrize("examples", ROUNDS)
