@@ -81,7 +81,7 @@ def encoder_source(name: str) -> str:
 
 
 def encoder_identity(name: str, revision: str = "main") -> str:
-    """What tells one encoder's embeddings from another's: its name, and the digest of a local folder or the commit on
+    """What distinguishes the embeddings of encoders: its name, and the digest of a local folder or the commit on
     the hub."""
     source = encoder_source(name)
     if not Path(source).is_dir():

@@ -27,7 +27,7 @@ def require_model(folder: Path, name: str) -> None:
         raise ReLopeError(f"cannot load {name}: {folder} holds no config.json")
     if (folder / "adapter_config.json").is_file():
         raise ReLopeError(
-            f"{name} holds an adapter_config.json beside its config.json, which would load an adapter unasked: move "
+            f"{name} holds an adapter_config.json next to its config.json, which would load an adapter unasked: move "
             "the adapter into a folder of its own and name it with --config.model.adapter=..."
         )
     for path in sorted(folder.glob("*.jinja")):
@@ -52,4 +52,4 @@ def _require_own_files(path: Path, index: object) -> None:
     """Refuse an index of weights that names files elsewhere."""
     files = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(files, dict) or not all(map(is_plain_name, files.values())):
-        raise ReLopeError(f"{path} must map every weight to a file beside it")
+        raise ReLopeError(f"{path} must map every weight to a file next to it")

@@ -16,7 +16,7 @@ PUBLISHED = Published(
     split="validation",
     tables=("aokvqa_v1p0_{split}.json",),
     needs_image=True,
-    beside=("../coco",),
+    neighbours=("../coco",),
 )
 CHOICE = "{letter}. {choice}"
 PROMPT = "{question}\n{choices}\nAnswer with the option's letter from the given choices directly."

@@ -35,7 +35,7 @@ class Published:
       index: name of a file beside a table of several splits that lists the ids of each split.
       one_folder: whether the tables of one split lie in one folder.
       needs_image: whether every question is about an image; one whose row has none is left out.
-      beside: folders of the benchmark's images, relative to that of its tables, that may lie outside of it.
+      neighbours: folders of the benchmark's images, relative to that of its tables, that may lie outside of it.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Published:
     index: str = ""
     one_folder: bool = True
     needs_image: bool = False
-    beside: tuple[str, ...] = ()
+    neighbours: tuple[str, ...] = ()
 
     def split_of(self, spec: DatasetSpec) -> str:
         """The published split to read."""
@@ -85,8 +85,8 @@ class Published:
         else:  # a table that was named by itself: its folder, or its repository's where that has it in a folder
             depth = max((pattern.count("/") for pattern in self.tables if file.match(_any_split(pattern))), default=0)
             folder = file.absolute().parents[depth]
-        beside = (file.parent / path for path in self.beside)
-        return Fence.around(folder, *beside, outside=spec.outside)
+        neighbours = (file.parent / path for path in self.neighbours)
+        return Fence.around(folder, *neighbours, outside=spec.outside)
 
     def _in_files(self, spec: DatasetSpec) -> Iterator[tuple[str, Path, dict[str, Any]]]:
         files = self.files(spec)

@@ -1,4 +1,4 @@
-"""Trained routers on disk: orbax arrays beside a JSON file that says how to rebuild the modules."""
+"""Trained routers on disk: orbax arrays next to a JSON file that says how to rebuild the modules."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def save_router(folder: Path, method: TrainedMethod, members: Sequence[Member], 
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """The JSON beside a checkpoint; raises ReLopeError when there is none, or it is damaged."""
+    """The JSON next to a checkpoint; raises ReLopeError when there is none, or it is damaged."""
     path = inside(folder, ROUTER)
     try:
         return checked(read_json(path), RECORD, path)

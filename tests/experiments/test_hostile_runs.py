@@ -64,7 +64,7 @@ NAMES = [
 
 @pytest.fixture
 def run(tmp_path) -> Run:
-    """A finished run beside files that are none of its business."""
+    """A finished run next to files that are none of its business."""
     for name in ("canary.png", "canary", "elsewhere/canary.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("precious", encoding="utf-8")
@@ -72,9 +72,9 @@ def run(tmp_path) -> Run:
 
 
 def outside(folder: Path) -> dict[str, str]:
-    """All files beside the run."""
-    beside = (path for path in folder.rglob("*") if path.is_file() and "run" not in path.relative_to(folder).parts[:1])
-    return {str(path): path.read_text(encoding="utf-8") for path in beside}
+    """All files but the run."""
+    others = (path for path in folder.rglob("*") if path.is_file() and "run" not in path.relative_to(folder).parts[:1])
+    return {str(path): path.read_text(encoding="utf-8") for path in others}
 
 
 def one_line(action) -> None:
