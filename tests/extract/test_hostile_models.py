@@ -183,7 +183,7 @@ def test_an_index_names_files_beside_it(model, tmp_path, file):
     (model / "model.safetensors").rename(tmp_path / "other" / "model.safetensors")
     index = {"metadata": {}, "weight_map": dict.fromkeys(weights, file)}
     (model / "model.safetensors.index.json").write_text(json.dumps(index))
-    assert "must map every weight to a file beside it" in one_line(lambda: load(model))
+    assert "must map every weight to a file next to it" in one_line(lambda: load(model))
 
 
 def test_a_folder_that_is_an_adapter_fetches_no_model(model):
@@ -193,7 +193,7 @@ def test_a_folder_that_is_an_adapter_fetches_no_model(model):
     assert "is an adapter, not a model" in one_line(lambda: decoder_depth(ModelSpec(name=str(model / "lora"))))
     assert "is an adapter, not a model" in one_line(lambda: load_encoder(str(model / "lora")))
     shutil.copy(model / "lora/adapter_config.json", model)
-    assert "holds an adapter_config.json beside its config.json" in one_line(lambda: load(model))
+    assert "holds an adapter_config.json next to its config.json" in one_line(lambda: load(model))
 
 
 def test_an_adapter_asks_nobody_and_imports_nothing(model, tmp_path, monkeypatch):
