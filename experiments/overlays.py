@@ -4,20 +4,21 @@ side, and how much of its attention the image gets in all."""
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import html
-import os
-from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
 
 from experiments.drawing import to_svg
 from experiments.figures import attention_overlay
-from extract.datasets.grouping import image_digest
-from extract.images import LeftOut, read_image
+from extract.images import LeftOut, decode_image
 from extract.text import shortened
+from relope_jax import limits
+from relope_jax.errors import ReLopeError
 from relope_jax.metrics.intervals import Z_95
 from relope_jax.run import Router, Run
+from relope_jax.states.files import read_bytes
 from relope_jax.states.readable import ReadableStore
 
 METHOD = "attention_probe"
@@ -124,19 +125,30 @@ def _overlay(level: str, right: bool, sample: dict, score: float, attention: np.
 def _picture(sample: dict, on_image: np.ndarray) -> str:
     if not len(on_image):
         return "<p>no image in this prompt</p>"
-    if sample["grid_height"] * sample["grid_width"] != len(on_image):
+    height, width = (max(0, sample[f"grid_{side}"] or 0) for side in ("height", "width"))
+    if height * width != len(on_image):
         return "<p>the image's tokens are not one grid</p>"
-    path = sample["images"][0]
-    if not os.path.isfile(path):
-        return f"<p>the image {html.escape(shortened(path))} is not on this machine</p>"
-    if image_digest(Path(path)) != sample["contents"][0]:  # a store from elsewhere may name any picture
-        return f"<p>{html.escape(shortened(path))} is not the image that the store was made of</p>"
     try:
-        image = read_image(Path(path))
+        image = decode_image(_own_image(sample), sample["images"][0])
     except LeftOut as reason:
         return f"<p>{html.escape(str(reason))}</p>"
-    grid = on_image.reshape(sample["grid_height"], sample["grid_width"])
-    return to_svg(attention_overlay(image, grid))
+    return to_svg(attention_overlay(image, on_image.reshape(height, width)))
+
+
+def _own_image(sample: dict) -> bytes:
+    """The file of a prompt's first image.
+
+    The store may be somebody else's, and names any file of this machine, while the report is passed on: only the bytes
+    whose SHA-256 the store recorded are shown. Raises LeftOut.
+    """
+    path, digest = ((sample.get(column) or [None])[0] for column in ("images", "contents"))
+    try:
+        data = read_bytes(path, limits.IMAGE)
+    except (OSError, ValueError, TypeError, ReLopeError) as error:
+        raise LeftOut(f"the image {shortened(path)} is not on this machine") from error
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise LeftOut(f"{shortened(path)} is not the image that the store was made of")
+    return data
 
 
 def to_html(attention: Attention) -> str:

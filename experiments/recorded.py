@@ -18,7 +18,7 @@ PATHS = (
     "dataset.path", "dataset.captions", "dataset.image_cache", "model.name", "model.adapter", "extract.labels_from",
     "inputs.encoder", "large.name", "runs", "store",
 )  # fmt: skip
-SCRATCH = ("runs", "dataset.image_cache")  # places that shape nothing
+SCRATCH = ("runs", "dataset.image_cache", "dataset.outside")  # places that shape nothing
 # Where things are that the store's digest identifies: the same contents elsewhere make the same run.
 PLACES = (
     *SCRATCH, "dataset.path", "dataset.captions", "model.name", "model.adapter", "extract.labels_from", "train_on",

@@ -8,7 +8,11 @@ from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+MOST_PIECES = 100_000  # chunks of a PNG, or segments of a JPEG: readers take microseconds for each
+LONGEST_HEAD = 2**24  # bytes of a JPEG before its picture: Pillow copies all EXIF so far with every segment of it
 PICTURE_CHUNKS = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
+START_OF_SCAN, END = 0xDA, 0xD9  # of JPEG
+ALONE = {0x00, 0x01, *range(0xD0, 0xDA)}  # markers without a length
 ORIENTED = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")  # PNG texts that may hold an orientation
 
 
@@ -33,6 +37,46 @@ def png_chunks(file: BinaryIO) -> Iterator[Chunk]:
         position = chunk.start + chunk.length + 4  # its checksum
         if chunk.kind == b"IEND":
             return
+
+
+def takes_too_long(file: BinaryIO) -> bool:
+    """Whether a PNG or JPEG is made so that looking through its pieces takes minutes; the position stays."""
+    position = file.tell()
+    try:
+        mark = file.read(8)
+        if mark == PNG:
+            return any(count > MOST_PIECES for count, _ in enumerate(png_chunks(file), start=1))
+        return mark.startswith(JPEG) and _has_endless_head(mark + file.read(LONGEST_HEAD))
+    finally:
+        file.seek(position)
+
+
+def _has_endless_head(head: bytes) -> bool:
+    """Whether the picture of a JPEG does not begin within `LONGEST_HEAD` bytes and `MOST_PIECES` markers."""
+    position = 2
+    for _ in range(MOST_PIECES):
+        position = head.find(b"\xff", position)
+        kind = head[position + 1] if 0 <= position < len(head) - 3 else None
+        if kind is None:
+            return len(head) > LONGEST_HEAD
+        if kind == START_OF_SCAN:
+            return False
+        if kind in ALONE:
+            position += 2
+        elif kind == 0xFF:
+            position += 1
+        else:
+            position += 2 + int.from_bytes(head[position + 2 : position + 4], "big")
+    return True
+
+
+def jpeg_scans(file: BinaryIO) -> int:
+    """How many scans a JPEG has, those of further pictures in the file included; the position stays."""
+    position = file.tell()
+    file.seek(0)
+    count = file.read().count(bytes((0xFF, START_OF_SCAN)))
+    file.seek(position)
+    return count
 
 
 def png_has_orientation(file: BinaryIO) -> bool:

@@ -2,6 +2,9 @@
 
 A picture is the file's first frame, turned as its EXIF orientation says, composited over white, as 8-bit RGB
 (extract/pixels.py). What cannot be read is left out by whoever asked for it, never replaced. No torch here.
+
+Only `FORMATS` are opened. Pillow knows thirty more: EPS starts Ghostscript, IPTC and ICNS open images inside images,
+FITS unpacks without a bound, and many are decoded in Python, byte by byte.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from typing import BinaryIO
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from extract.containers import png_has_orientation, png_is_whole
+from extract.containers import jpeg_scans, png_has_orientation, png_is_whole, takes_too_long
 from extract.pixels import as_rgb, orientation
 from extract.text import is_lfs_pointer, shortened
 from relope_jax import limits
@@ -26,11 +29,20 @@ from relope_jax.states.files import open_regular
 
 READING = 2  # in every store's identity; raise it when the same file gives other pixels
 MAX_PIXELS = 2**28 // 3  # 256 MiB as RGB; Pillow only warns here and raises at twice as many
-# Not EPS, which Pillow gives to Ghostscript, nor formats that plug-ins of other programs read.
-FORMATS = {
-    "PNG", "JPEG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "JPEG2000", "AVIF", "PPM", "TGA", "ICO", "ICNS", "PCX", "PSD",
-    "QOI", "SGI", "DDS",
-}  # fmt: skip
+FORMATS = (
+    "PNG",
+    "JPEG",
+    "WEBP",
+    "GIF",
+    "BMP",
+    "TIFF",
+    "JPEG2000",
+    "AVIF",
+    "PPM",
+    "ICO",
+    "TGA",
+)  # TGA has no mark: last
+MOST_SCANS = 100  # of a progressive JPEG, which has about ten; each is a pass over the whole picture
 SIZE_IN_HEADER = {"JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP"}  # the size of other formats may change when decoded
 
 
@@ -58,17 +70,17 @@ def read_image(path: Path) -> Image.Image:
 def decode_image(data: bytes, name: str = "image") -> Image.Image:
     """The picture in an encoded image, RGB, without its metadata; raises LeftOut, whose message has the name."""
     with _blaming(name):
-        _check_bytes(len(data))
+        limits.IMAGE.require(len(data), "it")
         return _picture(io.BytesIO(data))
 
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    """A regular file; anything else could hang, as a pipe does. Raises LeftOut."""
+    """A regular file of a size within `limits.IMAGE`. Raises LeftOut."""
     with contextlib.ExitStack() as stack:
         with _blaming(path):
             file = stack.enter_context(open_regular(path))
-            _check_bytes(os.fstat(file.fileno()).st_size)
+            limits.IMAGE.require(os.fstat(file.fileno()).st_size, "it")
             head = file.read(64)
             file.seek(0)
             if not head:
@@ -91,28 +103,34 @@ def _blaming(name: object) -> Iterator[None]:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):  # its message is the path once more
-        return "it is damaged, or in no format that Pillow reads"
+        return f"it is damaged, or in no format that is read ({', '.join(FORMATS)})"
+    if isinstance(error, IsADirectoryError):
+        return "a folder"
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return shortened(first_line(error), 100)
+        return shortened(error.strerror, 100)
+    return shortened(first_line(error), 130)
 
 
 def _picture(file: BinaryIO) -> Image.Image:
     image = _identified(file)
     if image.format == "PNG" and not png_is_whole(file):  # Pillow does not look, and shows black where zeros are
         raise ValueError("a checksum of its pixels is wrong: it is damaged")
+    if (image.format in ("JPEG", "MPO")) and jpeg_scans(file) > MOST_SCANS:
+        raise ValueError(f"a JPEG of more than {MOST_SCANS} scans, which takes hours to decode")
     return _decoded(image)
 
 
 @functools.cache
 def formats() -> list[str]:
-    """The formats of `FORMATS` that this build of Pillow reads, in Pillow's order."""
+    """Those of `FORMATS` that this build of Pillow reads."""
     Image.init()
-    return [name for name in Image.OPEN if name in FORMATS]
+    return [name for name in FORMATS if name in Image.OPEN]
 
 
 def _identified(file: BinaryIO) -> Image.Image:
     """The image, not decoded yet; raises ValueError when it is empty or a decompression bomb."""
+    if takes_too_long(file):
+        raise ValueError("it is cut into too many pieces, or hides its picture behind too much else")
     image = Image.open(file, formats=formats())
     _check_size(image)
     return image
@@ -127,11 +145,6 @@ def _decoded(image: Image.Image) -> Image.Image:
         ImageFile.LOAD_TRUNCATED_IMAGES = torn
     _check_size(picture)  # some formats say it only now
     return picture
-
-
-def _check_bytes(size: int) -> None:
-    if size > limits.IMAGE.bytes:
-        raise ValueError(f"{size} bytes are above the limit that {limits.IMAGE.variable} sets")
 
 
 def _check_size(image: Image.Image) -> None:

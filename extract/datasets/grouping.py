@@ -13,6 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from extract.sample import Sample
+from relope_jax import limits
 from relope_jax.states.files import sha256
 
 MANY = 2000  # images whose hashing deserves a progress bar
@@ -82,11 +83,11 @@ def image_digest(image: Path) -> str:
     """SHA-256 of an image file; read once as long as the file stays as it is."""
     try:
         status = image.stat()
-        if stat.S_ISREG(status.st_mode):
+        if stat.S_ISREG(status.st_mode) and status.st_size <= limits.IMAGE.bytes:
             return _read_digest(image, status.st_size, status.st_mtime_ns)
     except (OSError, ValueError):
         pass
-    # Absent, or no file: the extraction will list it; until then it is what it is called.
+    # Absent, no file, or too large to be opened: the extraction will list it; until then it is what it is called.
     return hashlib.sha256(str(image).encode()).hexdigest()
 
 

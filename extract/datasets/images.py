@@ -7,19 +7,20 @@ import binascii
 import hashlib
 import os
 import re
+import secrets
 import stat
 import urllib.parse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from extract.datasets.grouping import image_digest
 from extract.datasets.names import alike
 from extract.datasets.values import shown
 from extract.sample import Sample
 from extract.text import shortened
 from relope_jax.errors import ReLopeError
 from relope_jax.paths import local_path
-from relope_jax.states.files import write_bytes
 
 SUFFIXES = {
     b"\x89PNG\r\n\x1a\n": ".png",
@@ -114,15 +115,18 @@ def save_embedded(data: bytes, folder: Path) -> Path:
 def save_image(data: bytes, folder: Path, suffix: str) -> Path:
     """A file in `folder` that holds `data` and is named by its digest; written by one rename, where it is not there.
 
+    What is there already counts only when it is a file, no link, of that very content.
+
     Raises:
       ReLopeError: it cannot be written.
     """
     folder = local_path(folder)
-    path = folder / f"{hashlib.sha256(data).hexdigest()}{suffix}"
+    digest = hashlib.sha256(data).hexdigest()
+    path = folder / f"{digest}{suffix}"
     try:
-        if not _is_whole(path, len(data)):
+        if not _is_regular(path) or image_digest(path) != digest:  # absent, torn by a power cut, or another's
             folder.mkdir(parents=True, exist_ok=True)
-            write_bytes(path, data)
+            _write_new(folder / f".{path.name}.{secrets.token_hex(4)}", data, path)
     except OSError as error:
         raise ReLopeError(
             f"cannot unpack images to {folder}: {error.strerror}; name another folder with "
@@ -131,13 +135,23 @@ def save_image(data: bytes, folder: Path, suffix: str) -> Path:
     return path
 
 
-def _is_whole(path: Path, size: int) -> bool:
-    """Whether the file is there, as we wrote it: neither torn by a power cut, nor a link that somebody else made."""
+def _is_regular(path: Path) -> bool:
+    """Whether `path` itself is a regular file, and no link to one."""
     try:
-        status = os.lstat(path)
+        return stat.S_ISREG(os.lstat(path).st_mode)
     except FileNotFoundError:
         return False
-    return stat.S_ISREG(status.st_mode) and status.st_size == size
+
+
+def _write_new(scratch: Path, data: bytes, path: Path) -> None:
+    """Write `data` to a file that must not be there, not even as a link, and make it `path` by one rename."""
+    try:
+        with open(scratch, "xb") as file:
+            file.write(data)
+        os.replace(scratch, path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
 
 
 def report_missing(samples: Sequence[Sample]) -> None:

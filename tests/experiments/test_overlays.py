@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,20 +13,21 @@ from PIL import Image
 
 from experiments import overlays
 from experiments.overlays import Attention, Overlay, attention_overlays, choose, to_html
-from extract.datasets.grouping import image_digest
+from relope_jax.states.files import sha256
 
 LENGTH = 10  # tokens a prompt
 N = 40
 
 
-def made(image: str | None):
+def made(image: str | None, digest: str = ""):
     """A run and a store of which the image, at tokens 2 to 5, gets 0.4 of the attention when right, 0.2 when wrong."""
     labels = np.arange(N) % 2
     tokens = 4 if image else 0
+    digest = digest or (sha256(Path(image)) if image and Path(image).is_file() else "0" * 64)
     samples = pa.table({
         "sample_id": [f"s{i}" for i in range(N)], "question": ["<script>alert(1)</script> " + "long " * 400] * N,
         "answer": ["a"] * N, "response": ["<b>r</b>"] * N, "images": [[image] if image else []] * N,
-        "contents": [[image_digest(Path(image))] if image else ["q"]] * N,
+        "contents": [[digest]] * N,
         "image_start": [2] * N, "image_tokens": [tokens] * N, "grid_height": [2 if image else 0] * N,
         "grid_width": [2 if image else 0] * N, "n_tokens": [LENGTH] * N,
     })  # fmt: skip
@@ -92,29 +94,60 @@ def test_the_picture_is_the_one_that_the_model_saw(tmp_path):  # C16 and C14
     exif[0x0112] = 6
     Image.new("RGB", (120, 60), "red").save(path, exif=exif)
     (tmp_path / "torn.jpg").write_bytes(path.read_bytes()[:300])
-    turned = picture(path)
+    turned = overlays._picture(shown(path), np.ones(4))
     Image.new("RGB", (60, 120), "red").save(tmp_path / "upright.png")
-    upright = picture(tmp_path / "upright.png")
+    upright = overlays._picture(shown(tmp_path / "upright.png"), np.ones(4))
     Image.new("RGB", (120, 60), "red").save(tmp_path / "flat.png")
-    flat = picture(tmp_path / "flat.png")
+    flat = overlays._picture(shown(tmp_path / "flat.png"), np.ones(4))
     assert sizes_of_images(turned) == sizes_of_images(upright) != sizes_of_images(flat)
-    torn = picture(tmp_path / "torn.jpg")
-    assert torn.startswith("<p>unreadable image ")
+    torn = overlays._picture(shown(tmp_path / "torn.jpg"), np.ones(4))
+    assert torn.startswith(f"<p>unreadable image {tmp_path}/torn.jpg")
 
 
-def test_a_picture_that_the_store_was_not_made_of_is_not_shown(tmp_path):
-    """A report is passed on, and a store from elsewhere may name any file of its reader."""
-    path = tmp_path / "private.png"
-    Image.new("RGB", (3, 3), "red").save(path)
-    assert picture(path).count("<svg") == 1
-    refused = picture(path, contents="0" * 64)
-    assert refused == f"<p>{path} is not the image that the store was made of</p>"
-    assert "is not on this machine" in picture(Path("/dev/zero"), contents="0" * 64)
+def shown(path: Path) -> dict:
+    """A prompt of a store that was made of this image."""
+    return {"images": [str(path)], "contents": [sha256(path)], "grid_height": 2, "grid_width": 2}
 
 
-def picture(path: Path, contents: str | None = None) -> str:
-    sample = {"images": [str(path)], "contents": [contents or image_digest(path)], "grid_height": 2, "grid_width": 2}
-    return overlays._picture(sample, np.ones(4))
+def test_a_picture_that_the_store_was_not_made_of_does_not_get_into_the_report(tmp_path):
+    """The store may come from elsewhere and name any file of this machine, and the report is passed on."""
+    private, own = tmp_path / "private.png", tmp_path / "own.png"
+    Image.new("RGB", (120, 60), "red").save(private)
+    Image.new("RGB", (120, 60), "blue").save(own)
+    assert "<image" in overlays._picture(shown(own), np.ones(4))
+    for digests in ([sha256(own)], ["0" * 64], [None], [], None, [sha256(private)[:63]]):
+        page = overlays._picture(shown(private) | {"contents": digests}, np.ones(4))
+        assert page == f"<p>{private} is not the image that the store was made of</p>"
+    linked = tmp_path / "link.png"
+    linked.symlink_to(private)
+    assert "is not the image" in overlays._picture(shown(own) | {"images": [str(linked)]}, np.ones(4))
+    whole = attention_overlays(*made(str(private), sha256(own)), seed=0)
+    assert "is not the image" in to_html(whole)
+    assert "<svg" not in to_html(whole)
+
+
+def test_odd_images_of_a_store_are_a_line(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
+    sample = shown(tmp_path / "x.png")
+    odd = [str(tmp_path / "pipe"), "/dev/zero", "/proc/self/environ", str(tmp_path), "nul\0.png", "x" * 9000, None,
+           "https://host/x.png", "\ud800", ""]  # fmt: skip
+    for images in [*([name] for name in odd), [], None]:
+        page = overlays._picture(sample | {"images": images}, np.ones(4))
+        assert page.startswith("<p>")
+        assert "not on this machine" in page or "not the image that the store was made of" in page
+        assert len(page) < 400
+    for height, width in ((None, 2), (-2, -2), (0, 0), (4, 4)):
+        page = overlays._picture(sample | {"grid_height": height, "grid_width": width}, np.ones(4))
+        assert page == "<p>the image's tokens are not one grid</p>"
+
+
+def test_a_file_above_the_limit_is_not_shown(tmp_path, monkeypatch):
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
+    with open(tmp_path / "x.png", "ab") as file:
+        file.truncate(2**20 + 1)
+    monkeypatch.setenv("RELOPE_MAX_IMAGE_MB", "1")
+    assert "not on this machine" in overlays._picture(shown(tmp_path / "x.png"), np.ones(4))
 
 
 def sizes_of_images(svg: str) -> list[tuple[str, ...]]:

@@ -45,7 +45,7 @@ def drawing(mode: str) -> Image.Image:
     [
         ("PNG", "RGBA"), ("PNG", "LA"), ("PNG", "P"), ("WEBP", "RGBA"), ("WEBP", "LA"), ("GIF", "P"), ("GIF", "RGBA"),
         ("TIFF", "RGBA"), ("TIFF", "LA"), ("TGA", "RGBA"), ("TGA", "LA"), ("ICO", "RGBA"),
-        ("JPEG2000", "RGBA"), ("JPEG2000", "LA"), ("DDS", "RGBA"), ("AVIF", "RGBA"), ("QOI", "RGBA"),
+        ("JPEG2000", "RGBA"), ("JPEG2000", "LA"), ("AVIF", "RGBA"),
     ],
 )  # fmt: skip
 def test_transparent_is_white(tmp_path, kind, mode):  # C14
@@ -119,9 +119,7 @@ def written(kind: str, mode: str) -> bytes | None:
 
 
 OPAQUE = ["1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV"]
-WRITTEN = [
-    (kind, mode) for kind in ("PNG", "TIFF", "BMP", "PPM", "TGA", "PCX") for mode in OPAQUE if written(kind, mode)
-]
+WRITTEN = [(kind, mode) for kind in ("PNG", "TIFF", "BMP", "PPM", "TGA") for mode in OPAQUE if written(kind, mode)]
 
 
 @pytest.mark.parametrize(("kind", "mode"), [*WRITTEN, ("GIF", "1"), ("GIF", "L"), ("GIF", "P")])
@@ -279,9 +277,8 @@ def test_nothing_is_said_of_odd_metadata_and_no_file_stays_open(tmp_path):
 
 
 def test_an_icon_has_the_size_that_is_decoded(tmp_path):
-    for kind in ("ICO", "ICNS"):
-        (tmp_path / kind).write_bytes(encoded(Image.fromarray(colours()), kind))
-        assert image_size(tmp_path / kind) == read_image(tmp_path / kind).size
+    (tmp_path / "icon").write_bytes(encoded(Image.fromarray(colours()), "ICO"))
+    assert image_size(tmp_path / "icon") == read_image(tmp_path / "icon").size
 
 
 def test_the_picture_is_a_copy_without_metadata():
