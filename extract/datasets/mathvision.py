@@ -17,6 +17,7 @@ PUBLISHED = Published(
     split="test",
     tables=("{split}.jsonl", "data/{split}.jsonl"),
     needs_image=True,
+    neighbours=("../images",),
 )
 CHOICE = "({letter}) {choice}"
 PROMPT = (
@@ -48,11 +49,12 @@ def _images(row: Row) -> tuple[Path, ...]:
     row.get("image")  # a table that has neither column is refused
     if not (path := row.image_path("image").replace("\\", "/")):
         return row.image("image")
-    folder, _, name = path.rpartition("/")
-    roots = (folder, f"../{folder}")
+    if not path.startswith("images/"):
+        return (row.find(path),)
+    roots = ("images", "../images")
     if "decoded_image" in row.fields and row.root(*roots) is None:
         return ()  # a row of the hub, whose image is null
-    return (row.find(name, *roots),)
+    return (row.find(path.removeprefix("images/"), *roots),)
 
 
 def prompt(sample: Sample) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -35,7 +37,8 @@ class Published:
       index: name of a file beside a table of several splits that lists the ids of each split.
       one_folder: whether the tables of one split lie in one folder.
       needs_image: whether every question is about an image; one whose row has none is left out.
-      neighbours: folders of the benchmark's images, relative to that of its tables, that may lie outside of it.
+      neighbours: folders of the benchmark's images, relative to that of its tables, that may lie outside of the folder
+        which the user named. What a link in their place leads to does not count.
     """
 
     name: str
@@ -74,19 +77,18 @@ class Published:
         """The rows of the split, embedded images unpacked, one at a time."""
         split = self.split_of(spec)
         cache = Path(spec.image_cache) / self.name
+        fence = functools.cache(functools.partial(self._fence, spec))
         found = self._in_files(spec) if spec.path else hub_rows(self.name, self.hub, spec.revision, spellings(split))
         for number, (where, file, fields) in enumerate(found):
-            yield Row(where, fields, file.parent, cache, number, split, file.stem, self._fence(spec, file))
+            yield Row(where, fields, file.parent, cache, number, split, file.stem, fence(file))
 
     def _fence(self, spec: DatasetSpec, file: Path) -> Fence:
         """The folders that a row of `file` may name files in."""
-        if Path(spec.path).is_dir():
-            folder = Path(spec.path)
-        else:  # a table that was named by itself: its folder, or its repository's where that has it in a folder
-            depth = max((pattern.count("/") for pattern in self.tables if file.match(_any_split(pattern))), default=0)
-            folder = file.absolute().parents[depth]
-        neighbours = (file.parent / path for path in self.neighbours)
-        return Fence.around(folder, *neighbours, outside=spec.outside)
+        named = bool(spec.path) and Path(spec.path).is_dir()
+        folder = Path(os.path.realpath(file.parent))
+        neighbours = [Path(os.path.normpath(folder / path)) for path in self.neighbours]
+        own = [path for path in neighbours if os.path.realpath(path) == str(path)]
+        return Fence.around(Path(spec.path) if named else file.parent, *own, outside=spec.outside)
 
     def _in_files(self, spec: DatasetSpec) -> Iterator[tuple[str, Path, dict[str, Any]]]:
         files = self.files(spec)
@@ -151,9 +153,16 @@ class Published:
         return []
 
     def _index(self, file: Path) -> Path | None:
-        """The file beside one of the repository's own tables that says which rows belong to which split."""
+        """The file beside one of the repository's own tables that says which rows belong to which split.
+
+        Raises:
+          ReLopeError: something is there that is no file.
+        """
         index = file.with_name(self.index) if self.index and any(map(file.match, self.tables)) else None
-        return index if index and index.is_file() else None
+        if index is None or not os.path.lexists(index):
+            return None
+        refuse_partial([index], one_folder=False)
+        return index
 
     def _chosen(self, file: Path, split: str) -> set[str] | None:
         """Ids of the rows that belong to the split; None when all do."""
@@ -171,10 +180,6 @@ def _tables_fence(spec: DatasetSpec) -> Fence:
     """Where tables, and indices next to them, may be."""
     path = Path(spec.path)
     return Fence.around(path if path.is_dir() else path.parent, outside=spec.outside)
-
-
-def _any_split(pattern: str) -> str:
-    return pattern.format(split="*")
 
 
 def spellings(split: str) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -153,7 +154,7 @@ class Row:
 
     def root(self, *roots: str) -> Path | None:
         """The first folder of `roots`, relative to the table, that exists."""
-        return next((folder for folder in (self.folder / root for root in roots) if folder.is_dir()), None)
+        return next((folder for folder in (self.folder / root for root in roots) if os.path.isdir(folder)), None)
 
     def find(self, name: str, *roots: str, field: str = "image") -> Path:
         """The path of a file below `root(*roots)`, or where the table is; it need not exist.

@@ -71,7 +71,7 @@ def refuse_partial(files: Sequence[Path], one_folder: bool) -> None:
     folders = collections.defaultdict(list)
     for file in files:
         if not file.is_file():
-            what = f"a broken link to {shortened(os.readlink(file), 120)}" if file.is_symlink() else "a folder"
+            what = _kind(file)
             raise ReLopeError(f"{file} is {what}, not a table: download it again, or take it away")
         folders[file.parent].append(file)
     if one_folder and len(folders) > 1:
@@ -83,6 +83,15 @@ def refuse_partial(files: Sequence[Path], one_folder: bool) -> None:
     for folder, here in folders.items():
         _refuse_two_shardings(folder, here)
         _refuse_missing(folder, here)
+
+
+def _kind(path: Path) -> str:
+    """What stands in place of a file."""
+    if path.is_dir():
+        return "a folder"
+    if os.path.exists(path):
+        return "a device or a pipe"
+    return f"a broken link to {shortened(os.readlink(path), 120)}"
 
 
 def _refuse_two_shardings(folder: Path, files: Sequence[Path]) -> None:
