@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import codecs
 import re
-from pathlib import Path
-
-from relope_jax import limits
-from relope_jax.errors import ReLopeError
-from relope_jax.states.files import read_bytes
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 REPLACEMENT = "\ufffd"
@@ -22,29 +16,7 @@ _LINE_END = re.compile("[\x0b\x0c\x85]")
 # All controls but tab and line ends, and what turns the direction of the text around it.
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 LFS_POINTER = b"version https://git-lfs"
-UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # also how UTF-32 begins
 SHORT = 300  # characters of somebody else's text that a message repeats
-
-
-def read_text(path: Path) -> str:
-    """The text of a user's file: UTF-8, with or without a byte order mark, whatever the locale.
-
-    Raises:
-      ReLopeError: the file cannot be read, is larger than `limits.TABLE`, is not UTF-8, or is a Git LFS pointer.
-    """
-    try:
-        # A line ends as Python's text files have it: \n, \r\n or \r.
-        text = re.sub("\r\n?", "\n", read_bytes(path, limits.TABLE).decode("utf-8-sig"))
-    except OSError as error:
-        raise ReLopeError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        problem = "it looks like UTF-16" if error.object[:2] in UTF_16 else str(error)
-        raise ReLopeError(f"{path} is not UTF-8 text: {problem}; save it as UTF-8") from error
-    if "\0" in text[:4]:  # UTF-16 without its mark is valid UTF-8
-        raise ReLopeError(f"{path} is not UTF-8 text: it looks like UTF-16; save it as UTF-8")
-    if text.startswith(LFS_POINTER.decode()):
-        raise ReLopeError(f"{path} is a Git LFS pointer, not the file: fetch it with `git lfs pull`")
-    return text
 
 
 def is_lfs_pointer(data: bytes) -> bool:

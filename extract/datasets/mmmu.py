@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,9 @@ PUBLISHED = Published("mmmu", hub="MMMU/MMMU", split="validation", one_folder=Fa
 CHOICE = "({letter}) {choice}"
 CHOICE_PROMPT = "{question}\n\n{choices}\n\nAnswer with the option's letter from the given choices directly."
 OPEN_PROMPT = "{question}\n\nAnswer the question using a single word or phrase."
-LONGEST_LIST = 100_000  # characters of Python source; the parser takes a hundred times as much memory
+LONGEST_LIST = 100_000  # characters of Python source
+_STRING = r"""(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")"""
+_LISTED = re.compile(rf"\[\s*(?:{_STRING}\s*(?:,\s*{_STRING}\s*)*,?\s*)?\]", re.DOTALL)
 IMAGES = [f"image_{k}" for k in range(1, 8)]
 
 
@@ -51,14 +55,23 @@ def parse(row: Row) -> Sample:
 
 def _listed(value: Any) -> tuple[str, ...] | None:
     """A list of texts, or the Python source of one; None for anything else, such as the interval "[1, 2]"."""
-    if isinstance(value, str) and value.startswith("[") and len(value) <= LONGEST_LIST:
-        try:
-            value = ast.literal_eval(value)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            return None
-        return tuple(value) if isinstance(value, list) and all(isinstance(item, str) for item in value) else None
+    if isinstance(value, str):
+        return _from_source(value) if len(value) <= LONGEST_LIST else None
     texts = [text_of(item) for item in value] if isinstance(value, list) else [None]
     return None if None in texts else tuple(text for text in texts if text is not None)
+
+
+def _from_source(text: str) -> tuple[str, ...] | None:
+    """The texts in the Python source of a list of texts; None for any other source, which is never parsed: what is
+    nested deeply enough crashes Python's parser."""
+    if not _LISTED.fullmatch(text):
+        return None
+    try:
+        with warnings.catch_warnings():  # of "\\d", which has a meaning all the same
+            warnings.simplefilter("ignore")
+            return tuple(ast.literal_eval(text))
+    except (ValueError, SyntaxError, MemoryError):
+        return None
 
 
 def _gap(found: list[tuple[Path, ...]]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,11 @@ from extract.datasets.values import plain, shown, text_of
 from extract.sample import Sample
 from extract.text import shortened
 from relope_jax.errors import ReLopeError
+from relope_jax.limits import Limit
 
 MAX_CHOICES = 26  # letters
+SAMPLES = Limit("RELOPE_MAX_SAMPLES_MB", 1024)  # the questions of one data set, which are held together
+SAMPLE = 1000  # bytes that a sample takes besides its texts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,12 +191,22 @@ def plain_fields(where: str, fields: Any) -> dict[str, Any]:
 
 
 def read_samples(rows: Iterable[Row], parse: Callable[[Row], Sample]) -> list[Sample]:
-    """Every row as a sample; raises ReLopeError that names the first bad one, or one whose id is not unique."""
+    """Every row as a sample; raises ReLopeError that names the first bad one, one whose id is not unique, or the one
+    with which the samples take more memory than `SAMPLES`."""
     samples: dict[str, Sample] = {}
+    held = 0
     for row in rows:
         sample = parse(row)
+        held += _size(sample)
+        SAMPLES.require(held, f"the table up to {row.where}")
         if sample.sample_id in samples:
             name = shortened(sample.sample_id, 60)
             raise row.bad(f"the id '{name}' appears more than once: ids must be unique")
         samples[sample.sample_id] = sample
     return list(samples.values())
+
+
+def _size(sample: Sample) -> int:
+    """About how many bytes of memory a sample takes."""
+    texts = (sample.sample_id, sample.group, sample.question, sample.answer, *sample.choices, *sample.accepted)
+    return SAMPLE * (1 + len(sample.images)) + sum(map(sys.getsizeof, texts))

@@ -1,4 +1,4 @@
-"""Rows of a table in JSONL, JSON or Parquet, within limits; Parquet is read as a stream."""
+"""Rows of a table in JSONL, JSON or Parquet, within limits; JSONL and Parquet are read as streams."""
 
 from __future__ import annotations
 
@@ -8,18 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from extract.datasets.parquet import parquet_rows
 from extract.datasets.rows import plain_fields
-from extract.text import is_lfs_pointer, read_text, shortened
-from relope_jax import limits
+from extract.datasets.textfile import read_lines, read_text
+from extract.text import shortened
 from relope_jax.errors import ReLopeError, first_line
-from relope_jax.states.files import open_regular
 
-BATCH = 16  # Parquet rows held at a time: a row may carry megabytes of images
-ROW = 1000  # bytes that a row takes as Python objects, besides its columns
-BUFFER = 1 << 20  # bytes read at a time
+MOST_VALUES = 5_000_000  # in one JSON file or line: as Python objects they take up to 1 GB
 
 
 def read_table(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -30,7 +25,7 @@ def read_table(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """
     match path.suffix.lower():
         case ".parquet":
-            rows = ((f"{path}, row {i}", fields) for i, fields in enumerate(_parquet(path), start=1))
+            rows = ((f"{path}, row {i}", fields) for i, fields in enumerate(parquet_rows(path), start=1))
         case ".json":
             rows = _json(path)
         case ".jsonl":
@@ -42,8 +37,7 @@ def read_table(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """`(where, fields)` of every line that is not empty; see `read_table`."""
-    # Not splitlines(): it would cut a text at U+2028, which JSON allows.
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
+    for number, line in read_lines(path):
         if line.strip():
             where = f"{path}:{number}"
             yield where, plain_fields(where, _parsed(line, where))
@@ -69,7 +63,8 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def _parsed(text: str, where: str) -> Any:
-    limits.JSON.require(len(text), where)
+    if sum(map(text.count, ",[{")) > MOST_VALUES:
+        raise ReLopeError(f"{where} holds more than {MOST_VALUES:,} values: split it, or write it as Parquet")
     try:
         return _DECODER.decode(text)
     except _Twice as error:
@@ -91,37 +86,3 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique)
-
-
-def _parquet(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        # Without these two settings pyarrow keeps every row group that it has passed.
-        with pq.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER) as file:
-            names = file.schema_arrow.names
-            if len({*names}) < len(names):
-                raise ReLopeError(f"{path} has several columns of one name: {shortened(', '.join(names), 150)}")
-            size = 0
-            for batch in file.iter_batches(batch_size=_batch_rows(file.metadata, path)):
-                size += batch.nbytes + ROW * len(batch)
-                limits.TABLE.require(size, path)
-                yield from batch.to_pylist()
-    except (OSError, ValueError, TypeError, OverflowError, pa.ArrowException) as error:  # also of dates and texts
-        problem = "it is a Git LFS pointer" if _is_pointer(path) else shortened(first_line(error), 150)
-        raise ReLopeError(f"{path} is not readable as Parquet: {problem}; download it again") from error
-
-
-def _batch_rows(metadata: pq.FileMetaData, path: Path) -> int:
-    """How many rows may be held at a time: one text that is stored once may stand in all of them."""
-    groups = (metadata.row_group(i) for i in range(metadata.num_row_groups))
-    sizes = [group.column(i).total_uncompressed_size for group in groups for i in range(metadata.num_columns)]
-    largest = max(sizes, default=0)
-    limits.TABLE.require(largest, path)
-    return max(1, min(BATCH, limits.TABLE.bytes // max(largest, 1)))
-
-
-def _is_pointer(path: Path) -> bool:
-    try:
-        with open_regular(path) as file:
-            return is_lfs_pointer(file.read(64))
-    except OSError:
-        return False

@@ -8,11 +8,16 @@ from __future__ import annotations
 import datetime
 import decimal
 import math
+import reprlib
 from typing import Any
 
 from extract.text import has_surrogate, shortened
 
 EXACT = 2**53  # below it a float that is whole is one integer
+SHOWN = 60  # characters of a value in a message
+_BRIEFLY = reprlib.Repr()
+_BRIEFLY.maxlist = _BRIEFLY.maxdict = _BRIEFLY.maxtuple = 20
+_BRIEFLY.maxstring = _BRIEFLY.maxlong = _BRIEFLY.maxother = SHOWN
 
 
 def plain(value: Any) -> Any:
@@ -55,13 +60,18 @@ def text_of(value: Any) -> str | None:
             return value.decode()
         except UnicodeDecodeError:
             return None
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return str(value) if number or isinstance(value, str) else None
+    if isinstance(value, str):
+        return value
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return str(value) if whole or (isinstance(value, float) and math.isfinite(value)) else None
 
 
 def shown(value: Any) -> str:
-    """A value as messages show it."""
-    return "null or NaN" if value is None else shortened(repr(value), 60)
+    """A value as messages show it: its beginning, however large and deep it is."""
+    if isinstance(value, str | bytes):
+        value = value[:SHOWN]
+        return shortened(repr(value), SHOWN)
+    return "null or NaN" if value is None else shortened(_BRIEFLY.repr(value), SHOWN)
 
 
 def _number(value: float) -> float | int | None:
