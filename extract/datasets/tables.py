@@ -16,6 +16,7 @@ from extract.text import is_lfs_pointer, read_text, shortened
 from relope_jax import limits
 from relope_jax.errors import ReLopeError, first_line
 from relope_jax.states.files import open_regular
+from relope_jax.states.parquet import largest_column
 
 BATCH = 16  # Parquet rows held at a time: a row may carry megabytes of images
 ROW = 1000  # bytes that a row takes as Python objects, besides its columns
@@ -95,13 +96,14 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_unique)
 
 def _parquet(path: Path) -> Iterator[dict[str, Any]]:
     try:
+        rows = _batch_rows(path)
         # Without these two settings pyarrow keeps every row group that it has passed.
         with pq.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER) as file:
             names = file.schema_arrow.names
             if len({*names}) < len(names):
                 raise ReLopeError(f"{path} has several columns of one name: {shortened(', '.join(names), 150)}")
             size = 0
-            for batch in file.iter_batches(batch_size=_batch_rows(file.metadata, path)):
+            for batch in file.iter_batches(batch_size=rows):
                 size += batch.nbytes + ROW * len(batch)
                 limits.TABLE.require(size, path)
                 yield from batch.to_pylist()
@@ -110,11 +112,10 @@ def _parquet(path: Path) -> Iterator[dict[str, Any]]:
         raise ReLopeError(f"{path} is not readable as Parquet: {problem}; download it again") from error
 
 
-def _batch_rows(metadata: pq.FileMetaData, path: Path) -> int:
+def _batch_rows(path: Path) -> int:
     """How many rows may be held at a time: one text that is stored once may stand in all of them."""
-    groups = (metadata.row_group(i) for i in range(metadata.num_row_groups))
-    sizes = [group.column(i).total_uncompressed_size for group in groups for i in range(metadata.num_columns)]
-    largest = max(sizes, default=0)
+    with open_regular(path) as file:
+        largest = largest_column(file, limits.JSON.bytes)
     limits.TABLE.require(largest, path)
     return max(1, min(BATCH, limits.TABLE.bytes // max(largest, 1)))
 

@@ -3,8 +3,9 @@ believes what pages say about their size."""
 
 from __future__ import annotations
 
+import os
 import struct
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 # PLAIN, PLAIN_DICTIONARY, RLE, BIT_PACKED and RLE_DICTIONARY: what pyarrow writes unless told otherwise. The others can
 # say a long text again with two bytes.
@@ -37,6 +38,28 @@ def read_pages(data: bytes) -> Pages:
         return _read_pages(data)
     except (LookupError, TypeError, AttributeError, struct.error) as error:
         raise ValueError("its footer or a page is damaged") from error
+
+
+def largest_column(file: BinaryIO, limit: int) -> int:
+    """Bytes of the largest column of one row group once it is unpacked, as the footer says; pages are not read.
+
+    Args:
+      limit: bytes that the footer may take.
+
+    Raises:
+      ValueError: the footer is damaged, or above the limit.
+    """
+    end = file.seek(0, os.SEEK_END)
+    file.seek(max(0, end - 8))
+    length, mark = struct.unpack("<I4s", file.read(8).rjust(8, b"\0"))
+    if mark != MAGIC or length > min(end - 12, limit):
+        raise ValueError("it has no footer, or one of an impossible size")
+    file.seek(end - 8 - length)
+    try:
+        groups = _Thrift(file.read(length)).struct()[4]
+        return max((int(chunk[3][6]) for group in groups for chunk in group[1]), default=0)
+    except (LookupError, TypeError, AttributeError) as error:
+        raise ValueError("its footer is damaged") from error
 
 
 def _read_pages(data: bytes) -> Pages:
