@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from extract.text import is_lfs_pointer, shortened
 from relope_jax import limits
 from relope_jax.errors import ReLopeError, first_line
 from relope_jax.states.files import open_regular
+from relope_jax.states.parquet import Footer, read_footer
 
 BATCH, BATCH_BYTES = 1024, 2**23  # rows that are read at a time, and how much they take usually: images may be large
 WORST = 2**29  # bytes of a batch at worst: when every row holds the largest value that its row group can have
@@ -32,25 +31,23 @@ def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
     """
     try:
         with open_regular(path) as file:
-            _require_short_footer(file, path)
+            footer = read_footer(file, limits.JSON.bytes)
+            limits.TABLE.require(max(footer.nbytes, VALUE * footer.values), f"{path}, decoded,")
+            file.seek(0)
             # Without pre_buffer and buffer_size pyarrow keeps every row group that it has passed.
             with pq.ParquetFile(file, pre_buffer=False, buffer_size=BUFFER) as table:
-                yield from _rows(table, path)
+                yield from _rows(table, footer, path)
     except (OSError, ValueError, TypeError, OverflowError, pa.ArrowException) as error:  # also of dates and texts
         problem = "it is a Git LFS pointer" if _is_pointer(path) else shortened(first_line(error), 150)
         raise ReLopeError(f"{path} is not readable as Parquet: {problem}; download it again") from error
 
 
-def _rows(table: pq.ParquetFile, path: Path) -> Iterator[dict[str, Any]]:
+def _rows(table: pq.ParquetFile, footer: Footer, path: Path) -> Iterator[dict[str, Any]]:
     names = table.schema_arrow.names
     if len({*names}) < len(names):
         raise ReLopeError(f"{path} has several columns of one name: {shortened(', '.join(names), 150)}")
-    groups = [table.metadata.row_group(i) for i in range(table.metadata.num_row_groups)]
-    values = sum(group.column(i).num_values for group in groups for i in range(group.num_columns))
-    sizes = [sum(group.column(i).total_uncompressed_size for i in range(group.num_columns)) for group in groups]
-    limits.TABLE.require(max(sum(sizes), VALUE * values), f"{path}, decoded,")
-    usual, largest = sum(sizes) // max(1, table.metadata.num_rows), max(sizes, default=0)
-    rows = max(1, min(BATCH, BATCH_BYTES // max(1, usual), WORST // max(1, largest)))
+    usual = footer.nbytes // max(1, footer.rows)
+    rows = max(1, min(BATCH, BATCH_BYTES // max(1, usual), WORST // max(1, footer.largest)))
     decoded = 0
     for number, batch in enumerate(table.iter_batches(batch_size=rows)):
         decoded += _require_small_rows(batch, f"{path}, row", number * rows + 1)
@@ -79,16 +76,6 @@ def _decoded_size(array: pa.Array) -> int:
         case pa.StructArray():
             return VALUE * len(array) + sum(map(_decoded_size, array.flatten()))
     return max(VALUE * len(array), array.nbytes)
-
-
-def _require_short_footer(file: BufferedReader, path: Path) -> None:
-    """Raise ReLopeError when what describes the table is longer than `limits.JSON`."""
-    size = os.fstat(file.fileno()).st_size
-    if size >= 12:
-        file.seek(size - 8)
-        length, mark = int.from_bytes(file.read(4), "little"), file.read(4)
-        limits.JSON.require(length if mark == b"PAR1" else 0, f"the footer of {path}")
-    file.seek(0)
 
 
 def _is_pointer(path: Path) -> bool:

@@ -3,8 +3,9 @@ believes what pages say about their size."""
 
 from __future__ import annotations
 
+import os
 import struct
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 # PLAIN, PLAIN_DICTIONARY, RLE, BIT_PACKED and RLE_DICTIONARY: what pyarrow writes unless told otherwise. The others can
 # say a long text again with two bytes.
@@ -37,6 +38,49 @@ def read_pages(data: bytes) -> Pages:
         return _read_pages(data)
     except (LookupError, TypeError, AttributeError, struct.error) as error:
         raise ValueError("its footer or a page is damaged") from error
+
+
+class Footer(NamedTuple):
+    """What the footer of a file says of its size; pages are not read.
+
+    Attributes:
+      rows, values: of all row groups; a null is a value.
+      nbytes: of all pages once unpacked.
+      largest: bytes of the largest row group once its pages are unpacked.
+    """
+
+    rows: int
+    values: int
+    nbytes: int
+    largest: int
+
+
+def read_footer(file: BinaryIO, limit: int) -> Footer:
+    """What the footer of a Parquet file says of its size.
+
+    Args:
+      limit: bytes that the footer may take.
+
+    Raises:
+      ValueError: the footer is damaged, or above the limit.
+    """
+    end = file.seek(0, os.SEEK_END)
+    file.seek(max(0, end - 8))
+    length, mark = struct.unpack("<I4s", file.read(8).rjust(8, b"\0"))
+    if mark != MAGIC or length > min(end - 12, limit):
+        raise ValueError("it has no footer, or one of an impossible size")
+    file.seek(end - 8 - length)
+    try:
+        groups = _Thrift(file.read(length)).struct()[4]
+        columns = [[(int(chunk[3][5]), int(chunk[3][6])) for chunk in group[1]] for group in groups]
+        rows = [int(group[3]) for group in groups]
+    except (LookupError, TypeError, AttributeError) as error:
+        raise ValueError("its footer is damaged") from error
+    if min((*rows, *(number for group in columns for column in group for number in column)), default=0) < 0:
+        raise ValueError("its footer counts below zero")
+    sizes = [sum(size for _, size in group) for group in columns]
+    values = sum(count for group in columns for count, _ in group)
+    return Footer(sum(rows), values, sum(sizes), max(sizes, default=0))
 
 
 def _read_pages(data: bytes) -> Pages:

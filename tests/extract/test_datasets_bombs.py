@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,6 +11,7 @@ import pytest
 
 from extract.datasets.mmmu import LONGEST_LIST
 from relope_jax.errors import ReLopeError
+from relope_jax.states.parquet import read_footer
 from tests.extract.tables import IMAGE, chartqa_row, lines, load, mmmu_row, parquet
 from tests.fuzz.watch import make_canary, watched
 
@@ -91,6 +93,35 @@ def test_lists_as_python_source_are_bounded(tmp_path, options):
     row = {name: value for name, value in mmmu_row(options=options).items() if not name.startswith("image")}
     with pytest.raises(ReLopeError, match=r":1: "):
         load("mmmu", lines(tmp_path / "t.jsonl", row))
+
+
+def test_a_damaged_footer_costs_a_line(tmp_path):
+    """pyarrow's own account of a footer ends the process at some of these."""
+    path = parquet(tmp_path / "t.parquet", [chartqa_row(query=f"q{i}") for i in range(3)], image=IMAGE)
+    data, rng = path.read_bytes(), random.Random(0)
+    start = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    read, line = 0, ""
+    for _ in range(300):
+        changed = bytearray(data)
+        for _ in range(rng.choice([1, 2, 6])):
+            changed[rng.randrange(start, len(data))] = rng.randrange(256)
+        path.write_bytes(changed)
+        try:
+            load("chartqa", path)
+            read += 1
+        except ReLopeError as error:
+            line = str(error)
+        assert "\n" not in line
+    assert read < 250
+
+
+def test_a_footer_counts_what_pyarrow_counts(tmp_path):
+    path = parquet(tmp_path / "t.parquet", [chartqa_row(query="q" * 1000 * i) for i in range(1, 5)], image=IMAGE)
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    columns = [group.column(i) for i in range(group.num_columns)]
+    size = sum(column.total_uncompressed_size for column in columns)
+    with path.open("rb") as file:
+        assert read_footer(file, 2**20) == (4, sum(column.num_values for column in columns), size, size)
 
 
 def test_a_pipe_is_no_table(tmp_path):

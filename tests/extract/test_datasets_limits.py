@@ -138,7 +138,7 @@ def test_what_a_parquet_file_says_of_itself_is_checked_first(tmp_path, monkeypat
     data = bytearray(parquet(tmp_path / "u.parquet", [chartqa_row()], image=IMAGE).read_bytes())
     data[-8:-4] = (2**31 - 1).to_bytes(4, "little")
     (tmp_path / "u.parquet").write_bytes(data)
-    with pytest.raises(ReLopeError, match=r"the footer of .*u\.parquet takes 2048 MB, .*RELOPE_MAX_JSON_MB"):
+    with pytest.raises(ReLopeError, match=r"u\.parquet is not readable as Parquet: .*impossible size"):
         load("chartqa", tmp_path / "u.parquet")
 
 
