@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
+from itertools import starmap
 from typing import BinaryIO, NamedTuple
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 MOST_PIECES = 100_000  # chunks of a PNG, or segments of a JPEG: readers take microseconds for each
 LONGEST_HEAD = 2**24  # bytes of a JPEG before its picture: Pillow copies all EXIF so far with every segment of it
-PICTURE_CHUNKS = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
+INDEXED = 3  # colour type of a PNG with a palette
+CHANNELS = {0: 1, 2: 3, INDEXED: 1, 4: 2, 6: 4}  # by colour type
 START_OF_SCAN, END = 0xDA, 0xD9  # of JPEG
+COLOURS = {0xE0: (b"JFIF\0", 14), 0xEE: (b"Adobe", 12)}  # how the segments that tell them begin, and their lengths
+FRAMES, QUANTIZATION = {0xC0, 0xC1, 0xC2}, 0xDB
 ALONE = {0x00, 0x01, *range(0xD0, 0xDA)}  # markers without a length
 ORIENTED = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")  # PNG texts that may hold an orientation
 
@@ -114,7 +118,7 @@ def picture_alone(data: bytes) -> tuple[str, bytes] | None:
     """`(MIME type, bytes)` of a PNG, JPEG or WebP file with nothing but one picture in it; None for anything else.
 
     EXIF, comments, texts, colour profiles, thumbnails, further frames and whatever follows the picture are gone; the
-    picture's own bytes stay as they are. An animated or transparent WebP is None.
+    coded pixels stay as they are. An animated or transparent WebP is None, and so is a file with anything odd in it.
     """
     for mark, mime, alone in ((PNG, "png", _png), (JPEG, "jpeg", _jpeg), (b"RIFF", "webp", _webp)):
         if data.startswith(mark):
@@ -123,33 +127,94 @@ def picture_alone(data: bytes) -> tuple[str, bytes] | None:
     return None
 
 
-def _png(data: bytes) -> bytes:
-    chunks = png_chunks(io.BytesIO(data))
-    kept = (data[c.start - 8 : c.start + c.length + 4] for c in chunks if c.kind in PICTURE_CHUNKS)
-    return PNG + b"".join(kept)
+def _png(data: bytes) -> bytes | None:
+    """Header, palette and pixels, written again: a chunk may be longer than what readers take of it."""
+    chunks = list(png_chunks(io.BytesIO(data)))
+    found = {chunk.kind: data[chunk.start : chunk.start + chunk.length] for chunk in chunks}
+    header, palette = found.get(b"IHDR", b"")[:13], found.get(b"PLTE", b"")[: 3 * 256]
+    if len(header) < 13 or sum(chunk.kind in (b"IHDR", b"PLTE") for chunk in chunks) > 2 or header[12]:
+        return None  # interlaced, or odd
+    coded = b"".join(data[chunk.start : chunk.start + chunk.length] for chunk in chunks if chunk.kind == b"IDAT")
+    used = _pixel_bytes(coded, header)
+    pieces = [(b"IHDR", header), *([(b"PLTE", palette)] if header[9] == INDEXED else []), (b"IDAT", coded[:used])]
+    return PNG + b"".join(starmap(_chunk, [*pieces, (b"IEND", b"")])) if used else None
+
+
+def _pixel_bytes(coded: bytes, header: bytes) -> int:
+    """How many bytes of a PNG's coded pixels stand for just its pixels; 0 when they stand for more or for less."""
+    width, height = int.from_bytes(header[:4], "big"), int.from_bytes(header[4:8], "big")
+    expected = height * (1 + (width * header[8] * CHANNELS.get(header[9], 0) + 7) // 8)
+    reader, size = zlib.decompressobj(), 0
+    try:
+        for start in range(0, len(coded), 2**16):
+            size += len(reader.decompress(coded[start : start + 2**16]))
+            if reader.eof or size > expected:
+                left = len(reader.unused_data)
+                return min(start + 2**16, len(coded)) - left if reader.eof and size == expected else 0
+    except zlib.error:
+        pass
+    return 0
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
 
 
 def _jpeg(data: bytes) -> bytes | None:
-    """Without APPn and COM segments, but for the two that say what the colours are: JFIF and Adobe."""
-    kept, position = [data[:2]], 2
-    while position + 4 <= len(data) and data[position] == 0xFF:
+    """The segments that code the picture, and the two that say what its colours are, JFIF and Adobe; None when one of
+    them is longer than what readers take of it, or there twice."""
+    kept, seen, position = [data[:2]], set[Hashable](), 2
+    while position + 2 <= len(data) and data[position] == 0xFF:
         kind = data[position + 1]
         if kind == 0xFF:  # padding
             position += 1
             continue
-        if kind == 0xD9:
-            return b"".join([*kept, b"\xff\xd9"])
+        if kind == END:
+            return b"".join([*kept, data[position : position + 2]]) if _uses_all_tables(kept) else None
         end = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
         body = data[position + 4 : end]
-        if kind == 0xDA:  # the coded picture follows, up to the next marker
-            end = _end_of_scan(data, end)
-        colours = (kind == 0xE0 and body.startswith(b"JFIF\0") and len(body) == 14) or (
-            kind == 0xEE and body.startswith(b"Adobe") and len(body) == 12
-        )
-        if colours or not (0xE0 <= kind <= 0xEF or kind == 0xFE):
-            kept.append(data[position:end])
+        if 0xE0 <= kind <= 0xEF or kind == 0xFE:  # application data and comments
+            if COLOURS.get(kind) != (body[:5], len(body)) or kind in seen:
+                position = end
+                continue
+        elif not _is_exact(kind, body, seen):
+            return None
+        seen.add(kind)
+        end = _end_of_scan(data, end) if kind == START_OF_SCAN else end
+        kept.append(data[position:end])
         position = end
-    return b"".join([*kept, b"\xff\xd9"]) if data[position:] == b"\xff\xd9" else None
+    return None
+
+
+def _uses_all_tables(segments: list[bytes]) -> bool:
+    """Whether a JPEG has no table of quantization that none of its channels names."""
+    named = {segment[12 + 3 * i] for segment in segments if segment[1] in FRAMES for i in range(segment[9])}
+    defined = set()
+    for segment in segments:
+        body = segment[4:] if segment[1] == QUANTIZATION else b""
+        while body:
+            defined.add(body[0] & 15)
+            body = body[65 + 64 * (body[0] >> 4) :]
+    return defined <= named
+
+
+def _is_exact(kind: int, body: bytes, seen: set[Hashable]) -> bool:
+    """Whether a segment codes the picture, to its last byte; `seen` gets the tables that it defines."""
+    if kind in FRAMES:
+        return len(body) >= 6 and len(body) == 6 + 3 * body[5] and not seen & FRAMES
+    if kind == 0xDD:  # restart interval
+        return len(body) == 2
+    if kind == START_OF_SCAN:
+        return len(body) >= 4 and len(body) == 4 + 2 * body[0]
+    while body and kind in (0xC4, QUANTIZATION):
+        size = 17 + sum(body[1:17]) if kind == 0xC4 else 65 + 64 * (body[0] >> 4)
+        table = (kind, body[0])
+        progressive = kind == 0xC4 and 0xC2 in seen  # which has other codes in every scan
+        if len(body) < size or (table in seen and not progressive):
+            return False
+        seen.add(table)
+        body = body[size:]
+    return kind in (0xC4, QUANTIZATION)
 
 
 def _end_of_scan(data: bytes, position: int) -> int:

@@ -16,6 +16,8 @@ from extract.images import LeftOut, decode_image, read_image
 from extract.places import place_images
 from extract.sample import Sample
 from extract.variants import Variant
+from relope_jax import limits
+from relope_jax.states.files import read_bytes
 
 Captions = Mapping[str, tuple[str, ...]]
 
@@ -65,7 +67,7 @@ def decode(url: str) -> Image.Image:
 
 def _file_url(path: Path) -> str:
     picture = read_image(path)  # first: a torn file is left out here rather than refused by the server
-    return _data_url(*encoded(path.read_bytes(), picture))
+    return _data_url(*encoded(read_bytes(path, limits.IMAGE), picture))
 
 
 def _data_url(mime: str, data: bytes) -> str:
