@@ -56,7 +56,7 @@ def trust_files(store: Path, layer: int = 2) -> None:
 
 
 def make_canary(folder: Path) -> dict[str, str]:
-    """Files beside a store, under names that hostile names aim at; what they are."""
+    """Files next to a store, under names that hostile names aim at; what they are."""
     for name in ("x", "x/keep", "canary/keep", "00000/keep", "parts/keep", "passwd"):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
