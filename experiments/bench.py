@@ -23,7 +23,7 @@ from absl import app, flags, logging
 
 from experiments.benchmarks.measure import Record
 from relope_jax.errors import ReLopeError, exit_on_error, nearest
-from relope_jax.paths import expand
+from relope_jax.io.paths import expand
 
 
 def _benchmark(name: str) -> Iterator[Record]:

@@ -14,13 +14,13 @@ from experiments.calibration import calibrate, splits_of
 from experiments.calibration_words import Request, record, text
 from experiments.say import show
 from relope_jax.errors import ReLopeError, exit_on_error
-from relope_jax.inside import inside
+from relope_jax.io.files import explaining, write_json
+from relope_jax.io.inside import inside
+from relope_jax.io.run_folder import require_no_links
+from relope_jax.io.typed import spec_of
 from relope_jax.methods import get_method
-from relope_jax.metrics.cost import CostSpec, Reading
+from relope_jax.metrics.routing.cost import CostSpec, Reading
 from relope_jax.run import CONFIG, Run
-from relope_jax.run_folder import require_no_links
-from relope_jax.states.files import explaining, write_json
-from relope_jax.typed import spec_of
 
 _METHOD = flags.DEFINE_string("method", "relope", "which of the run's methods")
 _SEED = flags.DEFINE_integer("seed", 0, "which of the run's seeds")

@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 from experiments.calibration_words import Chosen, Request, refusal
 from experiments.sample_table import read_tokens, uncounted
 from relope_jax.errors import ReLopeError
-from relope_jax.inside import shown_name
+from relope_jax.io.inside import shown_name
 from relope_jax.methods import TrainedMethod, get_method
-from relope_jax.metrics.cost import CostSpec, QueryCosts, Reading, query_costs
-from relope_jax.metrics.thresholds import (
+from relope_jax.metrics.routing.cost import CostSpec, QueryCosts, Reading, query_costs
+from relope_jax.metrics.routing.thresholds import (
     Goal,
     GoalTest,
     Queries,

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from relope_jax.errors import ReLopeError, require_range
-from relope_jax.metrics.cost import CostSpec
-from relope_jax.metrics.thresholds import Goal, GoalTest, Queries
+from relope_jax.metrics.routing.cost import CostSpec
+from relope_jax.metrics.routing.thresholds import Goal, GoalTest, Queries
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,9 +12,9 @@ from absl import app, flags, logging
 
 from experiments.say import show
 from relope_jax.errors import ReLopeError, exit_on_error
-from relope_jax.paths import local_path
+from relope_jax.io.files import require_writable
+from relope_jax.io.paths import local_path
 from relope_jax.run import Run
-from relope_jax.states.files import require_writable
 
 _OUT = flags.DEFINE_string("out", None, "folder for the checkpoint; it must not exist yet")
 _SEED = flags.DEFINE_integer("seed", 0, "which of the run's seeds")

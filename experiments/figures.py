@@ -15,8 +15,8 @@ from experiments.palette import GREY, colour, line_style, markers
 from experiments.tested import RoutedSplit
 from relope_jax.methods import METHODS
 from relope_jax.metrics.calibration import reliability
-from relope_jax.metrics.cost import model_costs
-from relope_jax.metrics.deferral import risk_coverage
+from relope_jax.metrics.routing.cost import model_costs
+from relope_jax.metrics.routing.deferral import risk_coverage
 
 GRID = np.linspace(0, 1, 201)
 MOST_BANDS = 6  # the seeds' ranges of more methods hide each other

@@ -14,12 +14,12 @@ from experiments.drawing import to_svg
 from experiments.figures import attention_overlay
 from extract.images import LeftOut, decode_image
 from extract.text import shortened
-from relope_jax import limits
 from relope_jax.errors import ReLopeError
+from relope_jax.io import limits
+from relope_jax.io.files import read_bytes
 from relope_jax.metrics.intervals import Z_95
 from relope_jax.run import Router, Run
-from relope_jax.states.files import read_bytes
-from relope_jax.states.readable import ReadableStore
+from relope_jax.states.view import ReadableStore
 
 METHOD = "attention_probe"
 LEVELS = (("highest score", 1.0), ("middle score", 0.5), ("lowest score", 0.0))  # of the right or of the wrong answers

@@ -19,23 +19,23 @@ from extract.settings import open_or_extract, plan_from_config
 from relope_jax.baselines.inputs import Inputs, require_inputs
 from relope_jax.data import RouterData, load_router_data
 from relope_jax.errors import ReLopeError
+from relope_jax.io.files import explaining, require_writable
+from relope_jax.io.place import open_place
+from relope_jax.machine.engine import EngineSpec
+from relope_jax.machine.mesh import agreed, barrier, is_primary
 from relope_jax.methods import TrainedMethod, get_method, needs_of
-from relope_jax.metrics.cost import CostSpec
+from relope_jax.metrics.routing.cost import CostSpec
 from relope_jax.models.replay import replay_block
 from relope_jax.run import Run
-from relope_jax.states.files import explaining, require_writable
 from relope_jax.states.joined import JoinedStore
 from relope_jax.states.manifest import MANIFEST
-from relope_jax.states.place import open_place
-from relope_jax.states.readable import ReadableStore
 from relope_jax.states.store import Store
-from relope_jax.training.buckets import shuffled_batches
+from relope_jax.states.view import ReadableStore
 from relope_jax.training.checkpoints import save_router, spec_from_dict
-from relope_jax.training.engine import EngineSpec
-from relope_jax.training.feed import Feed, open_feed
+from relope_jax.training.feeds.buckets import shuffled_batches
+from relope_jax.training.feeds.feed import Feed, open_feed
 from relope_jax.training.fit import fit
 from relope_jax.training.members import Member
-from relope_jax.training.mesh import agreed, barrier, is_primary
 from relope_jax.training.spec import TrainSpec
 from relope_jax.training.view import seen_by
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from experiments.tested import RoutedSplit
-from relope_jax.metrics.cost import model_costs
-from relope_jax.metrics.frontier import aiq, qnc
+from relope_jax.metrics.routing.cost import model_costs
+from relope_jax.metrics.routing.frontier import aiq, qnc
 
 UNKNOWN = {"aiq": math.nan, "qnc": math.nan}
 

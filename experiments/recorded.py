@@ -10,7 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from extract.spec import TOY_MODELS
-from relope_jax.paths import absolute_if_local
+from relope_jax.io.paths import absolute_if_local
 
 NO_PART = ("answers", "engine", "stores")  # of the config, in what a run is: they change none of its results
 # Fields that may name something on this machine: config.json holds whole paths, for any working directory.

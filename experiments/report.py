@@ -25,12 +25,12 @@ from experiments.summary_text import Findings, corrected, difference_text, findi
 from experiments.tables import to_html, to_text, write_tables
 from experiments.tested import RoutedSplit, read_test_split
 from relope_jax.errors import ReLopeError, exit_on_error
+from relope_jax.io.files import explaining, write_text
+from relope_jax.io.run_folder import require_no_links
+from relope_jax.machine.mesh import is_primary
 from relope_jax.methods import METHODS
 from relope_jax.run import CHECKPOINTS, METRICS, RESULTS, Run
-from relope_jax.run_folder import require_no_links
-from relope_jax.states.files import explaining, write_text
-from relope_jax.states.readable import ReadableStore
-from relope_jax.training.mesh import is_primary
+from relope_jax.states.view import ReadableStore
 
 REPORT, PDF, TABLES = "report.html", "report.pdf", "tables"
 ROUTING = "Routing to the large model"

@@ -14,14 +14,14 @@ from experiments.sample_table import sample_table
 from experiments.say import say
 from relope_jax.baselines.inputs import Inputs
 from relope_jax.data import RouterData
+from relope_jax.machine.mesh import everywhere
 from relope_jax.methods import BLIND, METHODS, SANITY, Baseline, Method, TrainedMethod
 from relope_jax.metrics.evaluate import Evaluation, evaluate
 from relope_jax.metrics.holm import holm
 from relope_jax.metrics.summary import auc_difference, mean_auc, mean_auc_error
-from relope_jax.states.readable import ReadableStore
+from relope_jax.states.view import ReadableStore
 from relope_jax.training.checkpoints import load_ensemble
-from relope_jax.training.feed import Feed
-from relope_jax.training.mesh import everywhere
+from relope_jax.training.feeds.feed import Feed
 from relope_jax.training.scoring import scores
 from relope_jax.training.view import seen_by
 

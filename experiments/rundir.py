@@ -17,10 +17,15 @@ from tqdm import tqdm
 
 from experiments.recorded import SCRATCH, recorded_config, without_places, without_prices
 from experiments.tensorboard import event_log
+from relope_jax.block.file import block_bytes
 from relope_jax.errors import ReLopeError
+from relope_jax.io.files import explaining, read_json, write_bytes, write_json, write_text
+from relope_jax.io.locks import lock_folder
+from relope_jax.io.paths import local_path
+from relope_jax.io.run_folder import own_folder, read_lines, require_no_links
+from relope_jax.io.typed import Wrong, checked
+from relope_jax.machine.mesh import barrier, is_primary
 from relope_jax.methods import TrainedMethod
-from relope_jax.models.params import block_bytes
-from relope_jax.paths import local_path
 from relope_jax.run import (
     BLOCK,
     CHECKPOINTS,
@@ -33,17 +38,12 @@ from relope_jax.run import (
     TRAINING,
     store_record,
 )
-from relope_jax.run_folder import own_folder, read_lines, require_no_links
 from relope_jax.run_schema import CONFIG as CONFIG_SCHEMA
 from relope_jax.run_schema import EPOCH
-from relope_jax.states.files import explaining, read_json, write_bytes, write_json, write_text
-from relope_jax.states.locks import lock_folder
-from relope_jax.states.readable import ReadableStore
+from relope_jax.states.view import ReadableStore
 from relope_jax.training.fit import Log, NonFiniteLoss
-from relope_jax.training.mesh import barrier, is_primary
 from relope_jax.training.snapshots import differences, saved_epoch
 from relope_jax.training.spec import TrainSpec
-from relope_jax.typed import Wrong, checked
 
 
 def parquet_bytes(table: pa.Table) -> bytes:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from relope_jax.baselines.answered import Answered
 from relope_jax.baselines.inputs import Inputs
-from relope_jax.metrics.cost import READS, Tokens
+from relope_jax.metrics.routing.cost import READS, Tokens
 from relope_jax.states.answers import Answers
 
 SCHEMA = pa.schema(

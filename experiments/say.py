@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from relope_jax.errors import printable
-from relope_jax.training.mesh import is_primary
+from relope_jax.machine.mesh import is_primary
 
 
 def show(text: object, *, flush: bool = False) -> None:

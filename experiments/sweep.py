@@ -37,15 +37,15 @@ from relope_jax.baselines.inputs import Inputs
 from relope_jax.config import define_config_flag, parse_flags
 from relope_jax.data import RouterData, load_router_data
 from relope_jax.errors import ReLopeError, exit_on_error
+from relope_jax.io.files import explaining, require_writable
+from relope_jax.io.paths import local_path
+from relope_jax.io.run_folder import own_folder
+from relope_jax.machine.engine import EngineSpec
 from relope_jax.metrics.evaluate import evaluate
 from relope_jax.models.replay import replay_block
-from relope_jax.paths import local_path
-from relope_jax.run_folder import own_folder
-from relope_jax.states.files import explaining, require_writable
 from relope_jax.states.store import Store
 from relope_jax.training.checkpoints import save_router
-from relope_jax.training.engine import EngineSpec
-from relope_jax.training.feed import Feed, open_feed
+from relope_jax.training.feeds.feed import Feed, open_feed
 from relope_jax.training.fit import Fitted, NonFiniteLoss, fit
 from relope_jax.training.scoring import scores
 from relope_jax.training.view import seen_by

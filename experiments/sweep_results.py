@@ -32,15 +32,15 @@ from experiments.cells import Cell, Setting
 from experiments.csv_text import to_csv
 from experiments.grid import SEED, Axis, show
 from experiments.rundir import PACKAGES
+from relope_jax.io.files import publish, read_json, write_json, write_text
+from relope_jax.io.locks import lock_folder
+from relope_jax.io.paths import absolute
+from relope_jax.io.run_folder import read_lines, require_no_links
+from relope_jax.io.typed import Wrong, checked, listing, mapping, maybe, record, text, whole, wrong
 from relope_jax.methods import METHODS
-from relope_jax.paths import absolute
-from relope_jax.run_folder import read_lines, require_no_links
 from relope_jax.run_schema import EPOCH, count, metric, seed, share, trained
-from relope_jax.states.files import publish, read_json, write_json, write_text
-from relope_jax.states.locks import lock_folder
 from relope_jax.states.store import Store
 from relope_jax.training.snapshots import saved_epoch
-from relope_jax.typed import Wrong, checked, listing, mapping, maybe, record, text, whole, wrong
 
 RECORD = "sweep.json"
 ROWS = "results.json"

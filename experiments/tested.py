@@ -10,12 +10,12 @@ import pyarrow.compute as pc
 
 from experiments.sample_table import complete, read_tokens
 from relope_jax.errors import ReLopeError
+from relope_jax.io.typed import spec_of
 from relope_jax.methods import METHODS
-from relope_jax.metrics.cost import CostSpec, Reading, Tokens, cost_curve, query_costs
-from relope_jax.metrics.routing import deferral_curve
+from relope_jax.metrics.routing.cost import CostSpec, Reading, Tokens, cost_curve, query_costs
+from relope_jax.metrics.routing.pgr import deferral_curve
 from relope_jax.run import CONFIG, SAMPLES, SCORES, Run
 from relope_jax.run_schema import MOST_SEEDS
-from relope_jax.typed import spec_of
 
 ASKED = ["sample_id", "label"]
 

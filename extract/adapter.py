@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from extract.config_sizes import largest_side
+from relope_jax.block.peft_plain import LEAVE_THE_BASE
 from relope_jax.errors import ReLopeError, first_line
-from relope_jax.models.peft_plain import LEAVE_THE_BASE
-from relope_jax.states.files import read_json
+from relope_jax.io.files import read_json
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # What says how a LoRA's weights are used, in PEFT's words.

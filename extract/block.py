@@ -11,8 +11,8 @@ import torch
 
 from extract.backbone import Backbone
 from extract.models import DecoderLayer, Family
+from relope_jax.block.spec import Block, BlockSpec, by_module, projection_shape
 from relope_jax.errors import ReLopeError
-from relope_jax.models.block_spec import Block, BlockSpec, by_module, projection_shape
 
 
 def dump_block(backbone: Backbone, layer: int) -> Block:

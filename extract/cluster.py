@@ -30,9 +30,9 @@ from extract.run import closing_line
 from extract.settings import Extraction, open_or_extract, plan_from_config
 from relope_jax.config import define_config_flag, parse_flags
 from relope_jax.errors import ReLopeError, exit_on_error, first_line
-from relope_jax.states.locks import Locked
+from relope_jax.io.locks import Locked
+from relope_jax.io.place import Place, open_place
 from relope_jax.states.manifest import MANIFEST, PART
-from relope_jax.states.place import Place, open_place
 from relope_jax.states.store import Store
 from relope_jax.states.writer import Shard, part_name
 

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from extract.images import LeftOut
 from extract.narrowing import AcceleratorLost
 from extract.sample import Sample
-from relope_jax import limits
 from relope_jax.errors import ReLopeError
-from relope_jax.states.fields import record_of
-from relope_jax.states.files import parse_json, to_json
+from relope_jax.io import limits
+from relope_jax.io.fields import record_of
+from relope_jax.io.files import parse_json, to_json
+from relope_jax.io.place import Place
 from relope_jax.states.layout import part_title
-from relope_jax.states.place import Place
 
 
 @dataclasses.dataclass

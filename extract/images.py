@@ -23,9 +23,9 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from extract.containers import jpeg_scans, png_has_orientation, png_is_whole, takes_too_long
 from extract.pixels import as_rgb, orientation
 from extract.text import is_lfs_pointer, shortened
-from relope_jax import limits
 from relope_jax.errors import first_line
-from relope_jax.states.files import open_regular
+from relope_jax.io import limits
+from relope_jax.io.files import open_regular
 
 READING = 2  # in every store's identity; raise it when the same file gives other pixels
 MAX_PIXELS = 2**28 // 3  # 256 MiB as RGB; Pillow only warns here and raises at twice as many

@@ -6,7 +6,7 @@ import dataclasses
 
 from extract.spec import ModelSpec, require_server_url
 from relope_jax.errors import ReLopeError, require_range
-from relope_jax.paths import expand_fields
+from relope_jax.io.paths import expand_fields
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,10 +14,10 @@ from extract.settings import Extraction, plan_from_config
 from extract.spec import AnswerSpec
 from relope_jax.baselines.inputs import CONFIDENCE, EMBEDDINGS, LARGE, SAMPLES
 from relope_jax.errors import ReLopeError
+from relope_jax.io.place import open_place
 from relope_jax.states.answers import Answers, answer_names
-from relope_jax.states.place import open_place
-from relope_jax.states.readable import ReadableStore
 from relope_jax.states.store import SPLITS, Store
+from relope_jax.states.view import ReadableStore
 
 UNTRAINED = ("validation", "test")  # whose sampled and stated answers are read: nothing is learned from them
 CONFIDENCE_TOKENS = 8  # enough for "100 %" and a few words before it

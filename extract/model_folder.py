@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from extract.config_sizes import require_sizes
-from relope_jax import limits
 from relope_jax.errors import ReLopeError
-from relope_jax.inside import is_plain_name
-from relope_jax.states.files import read_json
+from relope_jax.io import limits
+from relope_jax.io.files import read_json
+from relope_jax.io.inside import is_plain_name
 
 TEMPLATE = limits.Limit("RELOPE_MAX_TEMPLATE_MB", 1)  # one chat template
 BY_LIBRARY = ("tokenizer.json", "vocab.json")  # large, and read by a parser that limits its depth itself

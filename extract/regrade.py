@@ -20,13 +20,13 @@ from extract.graded import graded
 from extract.narrowing import reason_of
 from extract.settings import Extraction, mismatches, plan_from_config
 from extract.source import graders_digest
-from relope_jax import limits
 from relope_jax.config import define_config_flag, parse_flags
 from relope_jax.errors import ReLopeError, exit_on_error
-from relope_jax.states.files import explaining, to_json
+from relope_jax.io import limits
+from relope_jax.io.files import explaining, to_json
+from relope_jax.io.place import Place, open_place
 from relope_jax.states.layout import IDENTITY, MANIFEST, PART, REGRADING, SAMPLES, part_name
 from relope_jax.states.manifest import Manifest, Part, is_regrading
-from relope_jax.states.place import Place, open_place
 from relope_jax.states.shards import only_writer
 from relope_jax.states.store import Store
 

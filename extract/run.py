@@ -11,8 +11,8 @@ from absl import app, flags
 from extract.settings import open_or_extract, plan_from_config
 from relope_jax.config import define_config_flag, parse_flags
 from relope_jax.errors import exit_on_error
+from relope_jax.io.place import open_place
 from relope_jax.states.manifest import MANIFEST
-from relope_jax.states.place import open_place
 from relope_jax.states.store import Store
 from relope_jax.states.writer import Shard
 

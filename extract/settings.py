@@ -17,9 +17,9 @@ from extract.source import adapter_source, dataset_source, graders_digest, is_lo
 from extract.spec import TOY_MODELS, DatasetSpec, ExtractSpec, ModelSpec
 from extract.text import SHORT, shortened
 from relope_jax.errors import ReLopeError
-from relope_jax.paths import expand, folder_name
+from relope_jax.io.paths import expand, folder_name
+from relope_jax.io.place import open_place
 from relope_jax.states.manifest import MANIFEST, Identity, difference
-from relope_jax.states.place import open_place
 from relope_jax.states.store import Store
 
 KIND = re.compile(r"[^:/\\\d]*")  # of a reason: what stands before a path, a number or a colon

@@ -10,8 +10,8 @@ from typing import Any
 from extract.datasets import get_dataset
 from extract.spec import TOY_MODELS, DatasetSpec, ModelSpec
 from relope_jax.errors import ReLopeError
-from relope_jax.paths import folder_name
-from relope_jax.states.files import sha256
+from relope_jax.io.files import sha256
+from relope_jax.io.paths import folder_name
 
 GRADERS = Path(__file__).with_name("grading")
 TOY_FOLDER = Path(__file__).with_name("toy")

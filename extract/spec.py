@@ -9,7 +9,7 @@ import urllib.parse
 from typing import Any
 
 from relope_jax.errors import ReLopeError, require_choice, require_range
-from relope_jax.paths import expand_fields
+from relope_jax.io.paths import expand_fields
 from relope_jax.states.answer_files import is_answer_name
 
 TOY_MLLM = "toy-mllm"

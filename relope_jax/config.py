@@ -12,7 +12,7 @@ from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from relope_jax.errors import ReLopeError, line_of, nearest, one_line
-from relope_jax.paths import local_path
+from relope_jax.io.paths import local_path
 
 CONFIG_FOLDER = Path(__file__).parent.parent / "experiments" / "configs"
 _ARGUMENTS: list[str] = []  # the command line as `parse_flags` resolved it: ml_collections looks for overrides there

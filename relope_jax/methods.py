@@ -26,8 +26,8 @@ from relope_jax.baselines.token_quantiles import token_quantiles_scores
 from relope_jax.baselines.verbalised import verbalised_scores
 from relope_jax.data import RouterData
 from relope_jax.errors import ReLopeError, nearest
-from relope_jax.inside import shown_name
-from relope_jax.metrics.cost import READS
+from relope_jax.io.inside import shown_name
+from relope_jax.metrics.routing.cost import READS
 from relope_jax.models.probes import AttentionProbe, Probe, ReLope
 from relope_jax.models.spec import AttentionProbeSpec, ProbeSpec, ReLopeSpec
 

@@ -15,30 +15,31 @@ import pyarrow.compute as pc
 from flax import nnx
 from jaxtyping import Float
 
-from relope_jax import limits, run_schema
+from relope_jax import run_schema
+from relope_jax.block.batch import to_device
+from relope_jax.block.file import load_block
+from relope_jax.block.peft import save_peft
+from relope_jax.block.spec import Block
 from relope_jax.data import vector_states
 from relope_jax.errors import ReLopeError
-from relope_jax.inside import inside, shown_name
+from relope_jax.io import limits
+from relope_jax.io.files import explaining, read_bytes, read_json
+from relope_jax.io.inside import inside, shown_name
+from relope_jax.io.paths import absolute, is_url, local_path
+from relope_jax.io.run_folder import read_lines
+from relope_jax.io.tables import parse_table
+from relope_jax.io.typed import Check, checked
+from relope_jax.machine.mesh import make_mesh
 from relope_jax.methods import get_trained
-from relope_jax.models.batch import to_device
-from relope_jax.models.block_spec import Block
-from relope_jax.models.params import load_block
-from relope_jax.models.peft_format import save_peft
 from relope_jax.models.probes import ReLope
 from relope_jax.models.spec import ReLopeSpec
-from relope_jax.paths import absolute, is_url, local_path
-from relope_jax.run_folder import read_lines
 from relope_jax.run_schema import Column, checked_table
-from relope_jax.states.files import explaining, read_bytes, read_json
 from relope_jax.states.ragged import TokenStates
 from relope_jax.states.store import Store
-from relope_jax.states.tables import parse_table
 from relope_jax.training.assembly import stack
 from relope_jax.training.checkpoints import Restored, load_member
-from relope_jax.training.mesh import make_mesh
-from relope_jax.training.resident import resident_feed
+from relope_jax.training.feeds.resident import resident_feed
 from relope_jax.training.scoring import scores, single_output
-from relope_jax.typed import Check, checked
 
 BLOCK = "block.safetensors"
 CHECKPOINTS = "checkpoints"

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from relope_jax.errors import ReLopeError, first_line
-from relope_jax.inside import shown_name
+from relope_jax.io.inside import shown_name
+from relope_jax.io.typed import listing, mapping, maybe, number, one_of, record, text, whole
 from relope_jax.methods import METHODS, TrainedMethod
 from relope_jax.metrics.intervals import Units
-from relope_jax.typed import listing, mapping, maybe, number, one_of, record, text, whole
 
 MOST_SEEDS = 1024
 SPLITS = ("train", "validation", "test")

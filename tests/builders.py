@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from relope_jax.models.block_spec import Block, BlockSpec, projection_shape, weight_shapes
+from relope_jax.block.spec import Block, BlockSpec, projection_shape, weight_shapes
 from relope_jax.states.ragged import TokenStates
 
 

@@ -19,13 +19,13 @@ from jaxtyping import Array
 
 from experiments.benchmarks import torch_block
 from experiments.benchmarks.measure import Program, Record, keep_memory, measure
+from relope_jax.block.absorbed import last_token_block
+from relope_jax.block.batch import TokenBatch
+from relope_jax.block.file import device_weights
+from relope_jax.block.key_cache import KeyCache, frozen_keys
+from relope_jax.block.operations import step_work
+from relope_jax.block.spec import Block, BlockSpec
 from relope_jax.errors import ReLopeError
-from relope_jax.models.batch import TokenBatch
-from relope_jax.models.block import last_token_block
-from relope_jax.models.block_spec import Block, BlockSpec
-from relope_jax.models.key_cache import KeyCache, frozen_keys
-from relope_jax.models.operations import step_work
-from relope_jax.models.params import device_weights
 
 SCALE = 2.0  # alpha / r
 STEPS = 4  # of ours in one dispatch

@@ -16,7 +16,7 @@ import numpy as np
 import tensorstore as ts
 
 from experiments.benchmarks.measure import Program, Record, measure, peak_memory
-from relope_jax.models.block_spec import Block, BlockSpec, weight_shapes
+from relope_jax.block.spec import Block, BlockSpec, weight_shapes
 from relope_jax.states.arrays import open_array
 from relope_jax.states.manifest import Identity
 from relope_jax.states.ragged import TokenStates

@@ -12,7 +12,7 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRot
 from extract.block import dump_layer
 from extract.models.family import DecoderLayer
 from extract.models.llama import LLAMA
-from relope_jax.models.block_spec import Block, BlockSpec
+from relope_jax.block.spec import Block, BlockSpec
 
 
 class Layer(torch.nn.Module):

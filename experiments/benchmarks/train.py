@@ -32,16 +32,16 @@ from extract.prompts import build_inputs
 from extract.settings import open_or_extract, plan_from_config
 from extract.spec import DatasetSpec
 from extract.splits import draw
+from relope_jax.block.batch import gather
+from relope_jax.block.operations import step_work
 from relope_jax.data import RouterData, load_router_data
 from relope_jax.errors import ReLopeError
+from relope_jax.machine.engine import EngineSpec
 from relope_jax.methods import get_method
-from relope_jax.models.batch import gather
-from relope_jax.models.operations import step_work
 from relope_jax.models.spec import ProbeSpec, ReLopeSpec
 from relope_jax.training.assembly import build
 from relope_jax.training.checkpoints import spec_from_dict
-from relope_jax.training.engine import EngineSpec
-from relope_jax.training.feed import Feed, open_feed
+from relope_jax.training.feeds.feed import Feed, open_feed
 from relope_jax.training.fit import fit
 from relope_jax.training.losses import objective
 from relope_jax.training.members import Member

@@ -1,6 +1,6 @@
 """Every field with its default; the other configs change a few. The fields are explained where they are defined:
 extract/spec.py (model, dataset, extract, answers), extract/input_spec.py (large, inputs), relope_jax/training/spec.py
-(train), relope_jax/training/engine.py (engine), relope_jax/metrics/cost.py (costs) and relope_jax/models/spec.py
+(train), relope_jax/machine/engine.py (engine), relope_jax/metrics/routing/cost.py (costs) and relope_jax/models/spec.py
 (relope, attention_probe, probe, post_hoc_embed)."""
 
 import dataclasses
@@ -9,9 +9,9 @@ from ml_collections import ConfigDict
 
 from extract.input_spec import InputSpec, LargeSpec
 from extract.spec import AnswerSpec, DatasetSpec, ExtractSpec, ModelSpec
-from relope_jax.metrics.cost import CostSpec
+from relope_jax.machine.engine import EngineSpec
+from relope_jax.metrics.routing.cost import CostSpec
 from relope_jax.models.spec import AttentionProbeSpec, ProbeSpec, ReLopeSpec
-from relope_jax.training.engine import EngineSpec
 from relope_jax.training.spec import TrainSpec
 
 

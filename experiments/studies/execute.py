@@ -21,8 +21,8 @@ from experiments.tables import to_html, to_text, write_tables
 from extract.settings import plan_from_config
 from extract.source import dataset_source, model_source
 from relope_jax.errors import ReLopeError
+from relope_jax.io.files import require_writable, write_text
 from relope_jax.run import RESULTS, Run
-from relope_jax.states.files import require_writable, write_text
 
 PAGE, PDF = "report.html", "report.pdf"
 DIGESTED = (*SCRATCH, "dataset.path", "dataset.captions")  # places, and what `dataset_source` has digests of

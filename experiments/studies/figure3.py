@@ -17,10 +17,10 @@ from experiments.studies.jobs import NO_LARGE, Backbone, backbones, chosen_datas
 from experiments.studies.study import Done, Job, Outcome, Study
 from experiments.sweep_results import TABLE
 from extract.spec import ModelSpec
-from relope_jax import limits
 from relope_jax.errors import printable
+from relope_jax.io import limits
+from relope_jax.io.files import read_bytes
 from relope_jax.methods import METHODS
-from relope_jax.states.files import read_bytes
 
 DEPTHS = (0.4, 0.6, 0.8, 1.0)
 AXES = {"rank": "relope.lora.rank", "layer": "extract.layer", "beta": "relope.beta"}

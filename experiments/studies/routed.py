@@ -12,7 +12,7 @@ from experiments.tested import RoutedSplit
 from relope_jax.methods import METHODS
 from relope_jax.metrics.holm import holm
 from relope_jax.metrics.intervals import Z_95
-from relope_jax.metrics.routing_bootstrap import bootstrap_routing
+from relope_jax.metrics.routing.bootstrap import bootstrap_routing
 from relope_jax.metrics.summary import Estimate
 
 RESAMPLES = 10_000  # p is at least 2 / 10,001, which the correction for a hundred tests still leaves below 5 %

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from extract.answers.request import Response
 from relope_jax.errors import ReLopeError, first_line
-from relope_jax.paths import local_path
+from relope_jax.io.paths import local_path
 
 BUSY_SECONDS = 60  # how long a write waits for another process that shares the file
 CLAIM_SECONDS = 30.0  # after which a claim that was not renewed belongs to nobody

@@ -14,7 +14,7 @@ import openai
 from extract.answers.failure import Failure
 from extract.spec import AnswerSpec
 from relope_jax.errors import ReLopeError
-from relope_jax.limits import Limit
+from relope_jax.io.limits import Limit
 
 AZURE_VERSION = "api-version"  # the query parameter by which Azure's addresses are known
 NO_KEY = "none"  # the client insists on a key; servers without keys ignore it

@@ -16,8 +16,8 @@ from extract.images import LeftOut, decode_image, read_image
 from extract.places import place_images
 from extract.sample import Sample
 from extract.variants import Variant
-from relope_jax import limits
-from relope_jax.states.files import read_bytes
+from relope_jax.io import limits
+from relope_jax.io.files import read_bytes
 
 Captions = Mapping[str, tuple[str, ...]]
 

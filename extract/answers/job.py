@@ -28,8 +28,8 @@ from extract.settings import Extraction, open_or_extract, plan_from_config
 from extract.spec import AnswerSpec, DatasetSpec
 from extract.variants import Variant, load_captions, parse_variant
 from relope_jax.errors import ReLopeError
+from relope_jax.io.place import open_place
 from relope_jax.states.answers import Answers
-from relope_jax.states.place import open_place
 from relope_jax.states.store import Store
 
 

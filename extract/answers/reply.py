@@ -10,7 +10,7 @@ from extract.answers.failure import Failure, failure_in, said
 from extract.answers.request import LARGEST_COUNT, LONGEST_NAME, Response, counts_fit, is_log_probability
 from extract.text import clean_text, shortened
 from relope_jax.errors import ReLopeError
-from relope_jax.states.files import parse_json
+from relope_jax.io.files import parse_json
 
 TEXT_CHUNKS = ("text", "output_text")  # of a content that is a list; thoughts and other kinds are no answer
 

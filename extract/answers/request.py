@@ -13,7 +13,7 @@ from extract.answers.endings import FAILED, kind_of
 from extract.answers.styles import CONFIDENCE, DIRECT, STEPS, styled
 from extract.spec import AnswerSpec
 from extract.text import clean_text
-from relope_jax.states.files import parse_json
+from relope_jax.io.files import parse_json
 
 KEY_VERSION = 3  # raise it when the meaning of a cached response changes
 LARGEST_COUNT = 2**31 - 1  # of tokens, as the table stores them

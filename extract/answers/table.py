@@ -19,11 +19,11 @@ from extract.sample import Sample
 from extract.spec import AnswerSpec
 from extract.text import clean_text, shortened
 from relope_jax.errors import ReLopeError, first_line
+from relope_jax.io.files import explaining, to_json
+from relope_jax.io.place import Place
 from relope_jax.states.answer_files import ANSWER_SCHEMA, FOLDER, is_table_of, sidecar_name, table_name
 from relope_jax.states.answers import Answers, read_sidecar
-from relope_jax.states.files import explaining, to_json
 from relope_jax.states.manifest import MANIFEST
-from relope_jax.states.place import Place
 
 # How the asking went, not what was asked: another value gives the same answers.
 HOW = ("name", "key_env", "concurrency", "retries", "timeout", "cache", "price_in", "price_out")

@@ -13,8 +13,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from extract.sample import Sample
-from relope_jax import limits
-from relope_jax.states.files import sha256
+from relope_jax.io import limits
+from relope_jax.io.files import sha256
 
 MANY = 2000  # images whose hashing deserves a progress bar
 

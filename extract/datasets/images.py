@@ -20,7 +20,7 @@ from extract.datasets.values import shown
 from extract.sample import Sample
 from extract.text import shortened
 from relope_jax.errors import ReLopeError
-from relope_jax.paths import local_path
+from relope_jax.io.paths import local_path
 
 SUFFIXES = {
     b"\x89PNG\r\n\x1a\n": ".png",

@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from extract.text import is_lfs_pointer, shortened
-from relope_jax import limits
 from relope_jax.errors import ReLopeError, first_line
-from relope_jax.states.files import open_regular
-from relope_jax.states.parquet import Footer, read_footer
+from relope_jax.io import limits
+from relope_jax.io.files import open_regular
+from relope_jax.io.parquet import Footer, read_footer
 
 BATCH, BATCH_BYTES = 1024, 2**23  # rows that are read at a time, and how much they take usually: images may be large
 WORST = 2**29  # bytes of a batch at worst: when every row holds the largest value that its row group can have

@@ -16,7 +16,7 @@ from extract.datasets.values import plain, shown, text_of
 from extract.sample import Sample
 from extract.text import shortened
 from relope_jax.errors import ReLopeError
-from relope_jax.limits import Limit
+from relope_jax.io.limits import Limit
 
 MAX_CHOICES = 26  # letters
 SAMPLES = Limit("RELOPE_MAX_SAMPLES_MB", 1024)  # the questions of one data set, which are held together

@@ -10,9 +10,9 @@ from io import BufferedReader
 from pathlib import Path
 
 from extract.text import is_lfs_pointer
-from relope_jax import limits
 from relope_jax.errors import ReLopeError
-from relope_jax.states.files import open_regular
+from relope_jax.io import limits
+from relope_jax.io.files import open_regular
 
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # also how UTF-32 begins
 

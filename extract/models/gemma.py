@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from extract.models.family import QK_NORMS, DecoderLayer, Family, decoder_spec
+from relope_jax.block.spec import BlockSpec
 from relope_jax.errors import ReLopeError
-from relope_jax.models.block_spec import BlockSpec
 
 NORMS = {
     "input_norm": "input_layernorm",

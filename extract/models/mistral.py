@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from extract.models.family import DecoderLayer, Family, decoder_spec
-from relope_jax.models.block_spec import BlockSpec
+from relope_jax.block.spec import BlockSpec
 
 
 def spec(layer: DecoderLayer) -> BlockSpec:

@@ -9,7 +9,7 @@ import torch
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from extract.models.family import DecoderLayer, Family, as_given, decoder_spec, one_axis
-from relope_jax.models.block_spec import BlockSpec
+from relope_jax.block.spec import BlockSpec
 
 MODULES = {
     "q": "self_attn.qkv_proj",

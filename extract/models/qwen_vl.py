@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from extract.models.family import LLAMA_NORMS, QK_NORMS, DecoderLayer, Family, decoder_spec, require_fixed_rope
-from relope_jax.models.block_spec import BlockSpec
+from relope_jax.block.spec import BlockSpec
 
 MERGE = 2  # all three merge 2x2 patches into one image token
 

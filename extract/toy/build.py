@@ -32,7 +32,7 @@ from extract.spec import TOY_MLLM, TOY_MODELS
 from extract.toy.vision import IMAGE_TOKENS, STRIDE, EfficientNetLiteConfig
 from extract.toy.weights import Trained
 from relope_jax.errors import exit_on_error
-from relope_jax.paths import local_path
+from relope_jax.io.paths import local_path
 
 IMAGE_TOKEN = "<image>"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Int
 
 from relope_jax.errors import ReLopeError
 from relope_jax.states.answers import Answers, answer_names
-from relope_jax.states.readable import ReadableStore
+from relope_jax.states.view import ReadableStore
 
 T = TypeVar("T")
 UNKNOWN = -1  # label of a sample without an answer

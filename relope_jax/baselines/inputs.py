@@ -14,7 +14,7 @@ from relope_jax.baselines.answered import UNKNOWN, Answered
 from relope_jax.errors import ReLopeError
 from relope_jax.states.answers import Answers
 from relope_jax.states.embeddings import QUESTION, QUESTION_ANSWER
-from relope_jax.states.readable import ReadableStore
+from relope_jax.states.view import ReadableStore
 
 # Inputs that a store need not have; the first three are names of tables of answers.
 LARGE, SAMPLES, CONFIDENCE, EMBEDDINGS, OUTPUT_EMBEDDING = (

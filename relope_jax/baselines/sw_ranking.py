@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from relope_jax.baselines.inputs import LARGE, Inputs
 from relope_jax.data import RouterData
 from relope_jax.errors import ReLopeError
-from relope_jax.states.readable import paths_of
+from relope_jax.states.view import paths_of
 
 CHUNK = 1024  # questions weighed at a time
 

@@ -10,9 +10,9 @@ from jaxtyping import Float, Int
 from relope_jax.errors import ReLopeError
 from relope_jax.metrics.auc import AUC, delong
 from relope_jax.metrics.calibration import accuracy, brier_score, expected_calibration_error
-from relope_jax.metrics.deferral import caught_at, sums_of_lowest
 from relope_jax.metrics.intervals import count_units
-from relope_jax.metrics.routing import apgr, audc, cpt, deferral_curve, prr
+from relope_jax.metrics.routing.deferral import caught_at, sums_of_lowest
+from relope_jax.metrics.routing.pgr import apgr, audc, cpt, deferral_curve, prr
 
 DEFERRAL_SHARES = (0.1, 0.2, 0.3)
 

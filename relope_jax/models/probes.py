@@ -15,13 +15,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from relope_jax.models.batch import TokenBatch
-from relope_jax.models.block import last_token_block
-from relope_jax.models.block_spec import Block
-from relope_jax.models.lora import LoRA
-from relope_jax.models.params import device_weights
-from relope_jax.models.pooling import pool_tokens
-from relope_jax.models.setting import Setting
+from relope_jax.block.absorbed import last_token_block
+from relope_jax.block.batch import TokenBatch
+from relope_jax.block.file import device_weights
+from relope_jax.block.lora import LoRA
+from relope_jax.block.pooling import pool_tokens
+from relope_jax.block.setting import Setting
+from relope_jax.block.spec import Block
 from relope_jax.models.spec import AttentionProbeSpec, ProbeSpec, ReLopeSpec
 from relope_jax.states.statistics import Moments, TokenStatistics
 

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from relope_jax.block.absorbed import last_token_block
+from relope_jax.block.batch import gather, padded_length, to_device
+from relope_jax.block.file import device_weights
+from relope_jax.block.spec import Block
 from relope_jax.errors import ReLopeError
-from relope_jax.models.batch import gather, padded_length, to_device
-from relope_jax.models.block import last_token_block
-from relope_jax.models.block_spec import Block
-from relope_jax.models.params import device_weights
 from relope_jax.precision import full_precision
 from relope_jax.states.ragged import StateSource
 

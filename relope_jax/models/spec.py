@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from relope_jax.block.spec import PROJECTIONS
 from relope_jax.errors import require_choice, require_range
-from relope_jax.models.block_spec import PROJECTIONS
 
 TOKEN_DTYPES = ("float32", "bfloat16")
 WIDEST, DEEPEST = 2**20, 64  # of any layer, and of the MLP: larger is a typing error, or an attack

@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from relope_jax.inside import shown_name
-from relope_jax.states.files import parse_json
-from relope_jax.states.tables import parse_table
+from relope_jax.io.files import parse_json
+from relope_jax.io.inside import shown_name
+from relope_jax.io.tables import parse_table
 
 FOLDER = "answers"
 DIGITS = 12  # of a table's SHA-256 in its name

@@ -13,9 +13,10 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Int8
 
-from relope_jax import limits
 from relope_jax.errors import ReLopeError, first_line, nearest
-from relope_jax.inside import shown_name
+from relope_jax.io import limits
+from relope_jax.io.inside import shown_name
+from relope_jax.io.place import Place, open_place
 from relope_jax.states.answer_files import (
     FOLDER,
     is_answer_name,
@@ -25,7 +26,6 @@ from relope_jax.states.answer_files import (
     table_name,
 )
 from relope_jax.states.manifest import MANIFEST
-from relope_jax.states.place import Place, open_place
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 import tensorstore as ts
 
-from relope_jax.states.files import parse_json
+from relope_jax.io.files import parse_json
 
 CHUNK_BYTES = 2**17  # a prompt shares its first and last chunk with others: larger ones are read for nothing
 CHECKSUM, INDEX_ENTRY = 4, 16  # bytes of a crc32c, and of a chunk's place in the index at the shard's end

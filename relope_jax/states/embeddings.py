@@ -12,11 +12,11 @@ from jaxtyping import Float
 from safetensors.numpy import save
 
 from relope_jax.errors import ReLopeError, first_line
-from relope_jax.inside import shown_text
-from relope_jax.states.files import parse_json
+from relope_jax.io.files import parse_json
+from relope_jax.io.inside import shown_text
+from relope_jax.io.place import open_place
+from relope_jax.io.tensors import read_tensors
 from relope_jax.states.layout import MANIFEST
-from relope_jax.states.place import open_place
-from relope_jax.states.tensors import read_tensors
 
 FOLDER = "embeddings"
 QUESTION, QUESTION_ANSWER = "question", "question_answer"

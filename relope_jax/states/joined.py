@@ -13,17 +13,17 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float, Int
 
+from relope_jax.block.spec import Block
 from relope_jax.errors import ReLopeError
-from relope_jax.models.block_spec import Block
+from relope_jax.io.tables import prompts_of, stack_tables
 from relope_jax.states.layout import block_name
 from relope_jax.states.manifest import Identity
 from relope_jax.states.ragged import TokenStates
-from relope_jax.states.readable import Piece, ReadableStore
 from relope_jax.states.reader import read_rows
 from relope_jax.states.samples import column_of
 from relope_jax.states.sides import connected_rows, names_of, on_one_side
 from relope_jax.states.store import Store
-from relope_jax.states.tables import prompts_of, stack_tables
+from relope_jax.states.view import Piece, ReadableStore
 
 Rows = Int[np.ndarray, "rows"]
 

@@ -8,11 +8,12 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from relope_jax import limits
 from relope_jax.errors import ReLopeError, first_line
-from relope_jax.inside import shown_name
-from relope_jax.states.fields import LARGEST, record_of, require_between, require_digest
-from relope_jax.states.files import parse_json, to_json
+from relope_jax.io import limits
+from relope_jax.io.fields import LARGEST, record_of, require_between, require_digest
+from relope_jax.io.files import parse_json, to_json
+from relope_jax.io.inside import shown_name
+from relope_jax.io.place import Place
 from relope_jax.states.layout import (
     IDENTITY,
     MANIFEST,
@@ -24,7 +25,6 @@ from relope_jax.states.layout import (
     part_files,
     part_title,
 )
-from relope_jax.states.place import Place
 
 SCHEMA_VERSION = 5
 SINCE = "since 5 a store says how every answer ended"

@@ -11,8 +11,8 @@ import numpy as np
 import tensorstore as ts
 from jaxtyping import Int
 
-from relope_jax import limits
 from relope_jax.errors import ReLopeError, first_line
+from relope_jax.io import limits
 from relope_jax.states.arrays import Layout, open_array, parse_layout
 from relope_jax.states.layout import (
     ARRAY,

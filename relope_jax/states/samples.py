@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from relope_jax.errors import ReLopeError
-from relope_jax.inside import shown_name
+from relope_jax.io.inside import shown_name
 from relope_jax.states.layout import SPLITS
 from relope_jax.states.manifest import Part
 

@@ -7,8 +7,8 @@ import dataclasses
 from collections.abc import Callable, Iterator
 
 from relope_jax.errors import ReLopeError
-from relope_jax.states.locks import Locked
-from relope_jax.states.place import Place
+from relope_jax.io.locks import Locked
+from relope_jax.io.place import Place
 
 
 @dataclasses.dataclass(frozen=True)

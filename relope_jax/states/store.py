@@ -12,13 +12,15 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float, Int
 
-from relope_jax import limits
+from relope_jax.block.file import load_block
+from relope_jax.block.spec import Block
 from relope_jax.errors import ReLopeError, first_line
-from relope_jax.inside import is_plain_path, shown_name
-from relope_jax.models.block_spec import Block
-from relope_jax.models.params import load_block
+from relope_jax.io import limits
+from relope_jax.io.files import parse_json, to_json
+from relope_jax.io.inside import is_plain_path, shown_name
+from relope_jax.io.place import open_place
+from relope_jax.io.tables import parse_table, prompts_of, stack_tables
 from relope_jax.states.embeddings import load_embeddings, store_texts
-from relope_jax.states.files import parse_json, to_json
 from relope_jax.states.layout import (
     IDENTITY,
     MANIFEST,
@@ -32,13 +34,11 @@ from relope_jax.states.layout import (
     last_hidden_name,
 )
 from relope_jax.states.manifest import Identity, Manifest, Part
-from relope_jax.states.place import open_place
 from relope_jax.states.ragged import TokenStates
-from relope_jax.states.readable import Piece, ReadableStore
 from relope_jax.states.reader import PartReader, read_rows
 from relope_jax.states.samples import column_of, require_samples, require_unique
 from relope_jax.states.shards import only_writer
-from relope_jax.states.tables import parse_table, prompts_of, stack_tables
+from relope_jax.states.view import Piece, ReadableStore
 from relope_jax.states.writer import SAMPLE_SCHEMA
 
 __all__ = ["SPLITS", "Damage", "Store", "StoreStates"]

@@ -12,12 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from relope_jax import limits
+from relope_jax.block.file import block_bytes
+from relope_jax.block.spec import Block
 from relope_jax.errors import ReLopeError, first_line
-from relope_jax.models.block_spec import Block
-from relope_jax.models.params import block_bytes
+from relope_jax.io import limits
+from relope_jax.io.files import explaining, parse_json, to_json, tree_checksums
+from relope_jax.io.place import open_place
 from relope_jax.states.arrays import write_array
-from relope_jax.states.files import explaining, parse_json, to_json, tree_checksums
 from relope_jax.states.layout import (
     IDENTITY,
     MANIFEST,
@@ -38,7 +39,6 @@ from relope_jax.states.manifest import (
     other_schema,
     regrading_stopped,
 )
-from relope_jax.states.place import open_place
 from relope_jax.states.ragged import TokenStates
 from relope_jax.states.shards import Shard, only_writer
 

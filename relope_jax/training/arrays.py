@@ -19,11 +19,11 @@ import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
 
 from relope_jax.errors import ReLopeError, first_line
-from relope_jax.inside import inside, shown_name
+from relope_jax.io.files import explaining, publishing, read_bytes, read_json
+from relope_jax.io.inside import inside, shown_name
+from relope_jax.io.locks import is_ordinary
+from relope_jax.machine.mesh import barrier, is_primary, to_host
 from relope_jax.machine_errors import refusal
-from relope_jax.states.files import explaining, publishing, read_bytes, read_json
-from relope_jax.states.locks import is_ordinary
-from relope_jax.training.mesh import barrier, is_primary, to_host
 
 Tree = TypeVar("Tree")
 

@@ -11,9 +11,9 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array
 
+from relope_jax.block.file import device_weights
+from relope_jax.block.spec import Block
 from relope_jax.methods import TrainedMethod
-from relope_jax.models.block_spec import Block
-from relope_jax.models.params import device_weights
 from relope_jax.models.probes import Parts, split_module
 from relope_jax.models.spec import ProbeSpec
 from relope_jax.states.statistics import TokenStatistics

@@ -13,21 +13,21 @@ import numpy as np
 from flax import nnx
 
 from relope_jax import run_schema
+from relope_jax.block.spec import Block
 from relope_jax.errors import ReLopeError, first_line
-from relope_jax.inside import inside
+from relope_jax.io.files import read_json, write_json
+from relope_jax.io.inside import inside
+from relope_jax.io.typed import checked, listing, number, record, spec_of, whole
+from relope_jax.machine.mesh import is_primary
 from relope_jax.methods import TrainedMethod, get_trained
-from relope_jax.models.block_spec import Block
 from relope_jax.models.probes import Parts, Statistics
 from relope_jax.models.spec import ProbeSpec
-from relope_jax.states.files import read_json, write_json
 from relope_jax.states.statistics import Moments, TokenStatistics
 from relope_jax.training.arrays import load_arrays, publishing_together, require_arrays, save_arrays
 from relope_jax.training.assembly import build, build_all, member, stack
 from relope_jax.training.fit import Fitted
 from relope_jax.training.members import Member
-from relope_jax.training.mesh import is_primary
 from relope_jax.training.spec import TrainSpec
-from relope_jax.typed import checked, listing, number, record, spec_of, whole
 
 ROUTER = "router.json"
 BEST = ("best_epoch", "best_validation_auc", "beta_at_best")

@@ -17,15 +17,15 @@ from jaxtyping import Float, Int
 
 from relope_jax.data import RouterData
 from relope_jax.errors import ReLopeError
+from relope_jax.machine import mesh as meshes
 from relope_jax.methods import TrainedMethod
 from relope_jax.metrics.auc import auc as area
 from relope_jax.models.probes import Parts
 from relope_jax.models.spec import ReLopeSpec
-from relope_jax.training import mesh as meshes
 from relope_jax.training.assembly import assemble
 from relope_jax.training.best import Best
-from relope_jax.training.buckets import Batches, shuffled_batches
-from relope_jax.training.feed import Feed
+from relope_jax.training.feeds.buckets import Batches, shuffled_batches
+from relope_jax.training.feeds.feed import Feed
 from relope_jax.training.members import Member, ensembles, hyper, scheduled_epochs
 from relope_jax.training.scoring import log_odds
 from relope_jax.training.snapshots import Snapshot, load_snapshot, save_snapshot

@@ -8,10 +8,10 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from relope_jax.models.batch import DeviceStates, gather
+from relope_jax.block.batch import DeviceStates, gather
 from relope_jax.models.probes import Parts, RouterOutput
 from relope_jax.precision import jit
-from relope_jax.training.feed import Feed
+from relope_jax.training.feeds.feed import Feed
 
 
 def scores(parts: Parts, feed: Feed, rows: Int[np.ndarray, "samples"]) -> Float[np.ndarray, "members samples"]:

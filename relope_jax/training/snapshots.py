@@ -12,13 +12,13 @@ import numpy as np
 from jaxtyping import Float
 
 from relope_jax.errors import ReLopeError
-from relope_jax.inside import inside
-from relope_jax.states.files import read_json, write_json
+from relope_jax.io.files import read_json, write_json
+from relope_jax.io.inside import inside
+from relope_jax.io.typed import checked, listing, record, whole, wrong
+from relope_jax.machine.mesh import from_primary, is_primary
 from relope_jax.training.arrays import load_arrays, publishing_together, save_arrays
 from relope_jax.training.best import Best
-from relope_jax.training.mesh import from_primary, is_primary
 from relope_jax.training.step import Ensemble
-from relope_jax.typed import checked, listing, record, whole, wrong
 
 STATE, PREFIX = "state.json", "epoch-"
 _NAME = re.compile(f"{PREFIX}[0-9]{{6,9}}")

@@ -11,9 +11,9 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from relope_jax.models.batch import TokenBatch
+from relope_jax.block.batch import TokenBatch
 from relope_jax.models.probes import Parts
-from relope_jax.training.buckets import Batches
+from relope_jax.training.feeds.buckets import Batches
 from relope_jax.training.losses import beta_at, objective
 from relope_jax.training.members import Hyper
 

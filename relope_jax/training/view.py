@@ -7,8 +7,8 @@ import numpy as np
 from relope_jax.baselines.inputs import Inputs
 from relope_jax.data import RouterData, with_vectors
 from relope_jax.methods import TrainedMethod
-from relope_jax.training.feed import Feed
-from relope_jax.training.resident import last_token_feed
+from relope_jax.training.feeds.feed import Feed
+from relope_jax.training.feeds.resident import last_token_feed
 
 
 def seen_by(method: TrainedMethod, data: RouterData, feed: Feed, inputs: Inputs) -> tuple[RouterData, Feed]:

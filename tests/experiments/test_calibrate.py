@@ -20,7 +20,7 @@ from experiments.calibration import calibrate, splits_of
 from experiments.calibration_words import Request, record, text
 from experiments.sample_table import COUNTS, SCHEMA
 from relope_jax.errors import ReLopeError
-from relope_jax.metrics.cost import CostSpec, Reading
+from relope_jax.metrics.routing.cost import CostSpec, Reading
 from relope_jax.run import Run
 
 ROOT = Path(__file__).parents[2]

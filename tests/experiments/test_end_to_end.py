@@ -25,10 +25,10 @@ import relope_jax
 from experiments import export_peft, pipeline, report
 from experiments.configs import quickstart
 from extract.prefill import prefill
+from relope_jax.block.absorbed import last_token_block
+from relope_jax.block.batch import gather, padded_length, to_device
 from relope_jax.errors import ReLopeError
-from relope_jax.models.batch import gather, padded_length, to_device
-from relope_jax.models.block import last_token_block
-from relope_jax.states.locks import lock_folder
+from relope_jax.io.locks import lock_folder
 from relope_jax.training.checkpoints import load_member
 from relope_jax.training.snapshots import saved_epoch
 
@@ -178,7 +178,7 @@ def test_second_run_changes_nothing_and_other_configs_are_refused(finished, caps
 
 def test_damaged_block_is_caught_by_the_replay(finished, tmp_path):
     """Neither a changed block nor one damaged prompt in ten may pass."""
-    from relope_jax.models.block_spec import Block
+    from relope_jax.block.spec import Block
     from relope_jax.models.replay import replay_block
 
     _, folder = finished

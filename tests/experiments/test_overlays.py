@@ -13,7 +13,7 @@ from PIL import Image
 
 from experiments import overlays
 from experiments.overlays import Attention, Overlay, attention_overlays, choose, to_html
-from relope_jax.states.files import sha256
+from relope_jax.io.files import sha256
 
 LENGTH = 10  # tokens a prompt
 N = 40

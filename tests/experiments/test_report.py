@@ -19,7 +19,7 @@ from experiments.summary_text import findings, grouped, listed
 from experiments.tables import to_text
 from experiments.tested import RoutedSplit, read_test_split
 from relope_jax.methods import METHODS, SANITY
-from relope_jax.metrics.routing import apgr
+from relope_jax.metrics.routing.pgr import apgr
 from relope_jax.run import Run
 from tests.experiments.made_runs import N, made_run
 from tests.experiments.test_tables import Balanced

@@ -27,11 +27,11 @@ from experiments.grid import EXAMPLE, Axis, parse_axes
 from experiments.sweep_results import FIRST, LAST, cell_id, summary_text, table_rows, table_text
 from relope_jax.data import load_router_data
 from relope_jax.errors import ReLopeError
-from relope_jax.states.locks import lock_folder
+from relope_jax.io.locks import lock_folder
 from relope_jax.states.store import Store
 from relope_jax.states.writer import StoreWriter
 from relope_jax.training.checkpoints import load_ensemble
-from relope_jax.training.feed import open_feed
+from relope_jax.training.feeds.feed import open_feed
 from relope_jax.training.fit import fit
 from relope_jax.training.scoring import scores
 from tests.builders import make_block, make_spec, make_states

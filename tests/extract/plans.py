@@ -62,6 +62,6 @@ def save_pictures(folder: Path, sizes: dict[str, tuple[int, int]]) -> None:
 
 def contents(store: Path) -> dict[str, str]:
     """Checksums of everything in a store but locks and what a killed writer left under a hidden name."""
-    from relope_jax.states.files import tree_checksums
+    from relope_jax.io.files import tree_checksums
 
     return {k: v for k, v in tree_checksums(store).items() if not k.startswith(".") and "/." not in k}

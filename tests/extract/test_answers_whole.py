@@ -10,9 +10,9 @@ import pytest
 from extract.answers.endings import is_answer
 from extract.answers.request import Response
 from extract.text import clean_text, shortened
-from relope_jax.states import place as place_module
+from relope_jax.io import place as place_module
+from relope_jax.io.files import write_bytes
 from relope_jax.states.answers import Answers
-from relope_jax.states.files import write_bytes
 from tests.extract.asking import ask, made_ready, make_plan, running_server
 
 SPLIT = ("test",)

@@ -18,9 +18,9 @@ import pytest
 from extract import extraction
 from extract.cluster import Cluster, Progress, extract_on_cluster, extract_shard
 from relope_jax.errors import ReLopeError
-from relope_jax.states.locks import Locked
+from relope_jax.io.locks import Locked
+from relope_jax.io.place import LocalPlace
 from relope_jax.states.manifest import PART
-from relope_jax.states.place import LocalPlace
 from relope_jax.states.writer import Shard, part_name
 from tests.extract.plans import contents, tiny_plan
 

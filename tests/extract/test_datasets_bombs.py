@@ -11,7 +11,7 @@ import pytest
 
 from extract.datasets.mmmu import LONGEST_LIST
 from relope_jax.errors import ReLopeError
-from relope_jax.states.parquet import read_footer
+from relope_jax.io.parquet import read_footer
 from tests.extract.tables import IMAGE, chartqa_row, lines, load, mmmu_row, parquet
 from tests.fuzz.watch import make_canary, watched
 

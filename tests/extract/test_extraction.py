@@ -19,8 +19,8 @@ from extract.settings import Extraction, open_or_extract
 from extract.source import toy_digest
 from extract.spec import TOY_MLLM, DatasetSpec, ExtractSpec, ModelSpec
 from relope_jax.errors import ReLopeError
+from relope_jax.io.files import sha256, tree_checksums
 from relope_jax.models.replay import replay_block
-from relope_jax.states.files import sha256, tree_checksums
 from tests.extract import tiny_models
 
 SPEC = ExtractSpec(token_budget=256, part_size=6)

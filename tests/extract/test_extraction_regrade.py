@@ -15,7 +15,7 @@ from extract.regrade import regrade as regrade_store
 from extract.settings import open_or_extract
 from extract.verify import verify
 from relope_jax.errors import ReLopeError
-from relope_jax.states.place import LocalPlace
+from relope_jax.io.place import LocalPlace
 from relope_jax.states.store import Store
 from relope_jax.states.writer import Shard
 from tests.extract.plans import contents, end_often, tiny_plan

@@ -14,8 +14,8 @@ from extract.settings import Extraction
 from extract.spec import DatasetSpec, ExtractSpec, ModelSpec
 from extract.verify import verify
 from relope_jax.errors import ReLopeError
-from relope_jax.states.files import tree_checksums
-from relope_jax.states.place import LocalPlace
+from relope_jax.io.files import tree_checksums
+from relope_jax.io.place import LocalPlace
 from relope_jax.states.shards import Shard, only_writer
 from relope_jax.states.store import Store
 from tests.relope_jax.states.hostile import change_manifest, line_of, make_canary, names, seal, values

@@ -17,7 +17,7 @@ import torch
 from extract import capture, extraction, part, source
 from extract.settings import open_or_extract
 from relope_jax.errors import ReLopeError
-from relope_jax.states.locks import lock_folder
+from relope_jax.io.locks import lock_folder
 from relope_jax.states.store import Store
 from relope_jax.states.writer import Shard
 from tests.extract.plans import contents, tiny_plan

@@ -13,9 +13,9 @@ import numpy as np
 from extract.inspect import describe
 from relope_jax.data import load_router_data
 from relope_jax.errors import ReLopeError
+from relope_jax.io.files import tree_checksums
 from relope_jax.states.answers import Answers, answer_names
 from relope_jax.states.embeddings import save_embeddings
-from relope_jax.states.files import tree_checksums
 from relope_jax.states.store import Store
 from tests.relope_jax.states.answer_tables import write_answers
 from tests.relope_jax.training.small import write_small_store

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from relope_jax.inside import leads_inside
-from relope_jax.models.block_spec import PROJECTIONS, Block
-from relope_jax.models.peft_format import CONFIG, load_peft, save_peft
+from relope_jax.block.peft import CONFIG, load_peft, save_peft
+from relope_jax.block.spec import PROJECTIONS, Block
+from relope_jax.io.inside import leads_inside
 from relope_jax.models.spec import LoRASpec
 from tests.builders import make_adapters, make_block
 from tests.fuzz.mutations import fresh_copy, mutate_file

@@ -14,21 +14,21 @@ import pytest
 
 from experiments.calibration import calibrate, splits_of
 from experiments.calibration_words import Request
+from relope_jax.block.file import save_block
+from relope_jax.block.spec import PROJECTIONS
 from relope_jax.data import load_router_data
-from relope_jax.inside import leads_inside
+from relope_jax.io.inside import leads_inside
+from relope_jax.io.typed import spec_of
 from relope_jax.methods import METHODS
-from relope_jax.metrics.cost import CostSpec, Reading
-from relope_jax.models.block_spec import PROJECTIONS
-from relope_jax.models.params import save_block
+from relope_jax.metrics.routing.cost import CostSpec, Reading
 from relope_jax.run import BLOCK, CHECKPOINTS, CONFIG, Run
 from relope_jax.states.ragged import TokenStates
 from relope_jax.states.store import Store
 from relope_jax.training.checkpoints import save_router
-from relope_jax.training.feed import open_feed
+from relope_jax.training.feeds.feed import open_feed
 from relope_jax.training.fit import fit
 from relope_jax.training.members import Member
 from relope_jax.training.spec import TrainSpec
-from relope_jax.typed import spec_of
 from tests.experiments.made_runs import made_run
 from tests.fuzz.mutations import fresh_copy, mutate_file
 from tests.fuzz.rounds import ROUNDS, repeated

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from relope_jax.inside import leads_inside
+from relope_jax.io.inside import leads_inside
 from tests.fuzz.mutations import fresh_copy, mutate_file
 from tests.fuzz.rounds import ROUNDS, repeated
 from tests.fuzz.subjects import make_store, seal, use_store

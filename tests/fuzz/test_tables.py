@@ -15,7 +15,7 @@ import pytest
 from extract.datasets import get_dataset
 from extract.images import LeftOut, read_image
 from extract.spec import DatasetSpec
-from relope_jax.inside import leads_inside
+from relope_jax.io.inside import leads_inside
 from tests.extract.tables import aokvqa_row, chartqa_row, mathvision_row, picture
 from tests.fuzz.mutations import empty, json_bytes, mutate_file, mutate_json
 from tests.fuzz.rounds import ROUNDS, repeated

@@ -16,7 +16,7 @@ from PIL import Image
 
 SECONDS = 20.0  # one reading may take; real ones take milliseconds, a first one compiles
 HANG = 120.0  # seconds after which the test process prints where it hangs, and ends
-MEMORY = 3 * 2**30  # bytes that one reading may add at its peak; the limits of relope_jax/limits.py allow no more
+MEMORY = 3 * 2**30  # bytes that one reading may add at its peak; the limits of relope_jax/io/limits.py allow no more
 
 _canary = ""
 _opened: list[str] = []

@@ -14,19 +14,19 @@ from pathlib import Path
 
 import numpy as np
 
+from relope_jax.block.file import save_block
 from relope_jax.data import load_router_data
 from relope_jax.errors import ReLopeError
+from relope_jax.machine.engine import EngineSpec
 from relope_jax.methods import METHODS
 from relope_jax.metrics.auc import auc_with_interval
 from relope_jax.metrics.bootstrap import bootstrap
 from relope_jax.metrics.evaluate import evaluate
-from relope_jax.metrics.routing_bootstrap import bootstrap_routing
-from relope_jax.models.params import save_block
+from relope_jax.metrics.routing.bootstrap import bootstrap_routing
 from relope_jax.models.replay import replay_block
 from relope_jax.run import BLOCK, CHECKPOINTS, CONFIG, Run
 from relope_jax.training.checkpoints import save_router
-from relope_jax.training.engine import EngineSpec
-from relope_jax.training.feed import open_feed
+from relope_jax.training.feeds.feed import open_feed
 from relope_jax.training.fit import fit
 from relope_jax.training.members import Member
 from relope_jax.training.spec import TrainSpec

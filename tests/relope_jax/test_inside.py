@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from relope_jax.inside import inside, is_plain_path, leads_inside, shown_text
-from relope_jax.states.place import LocalPlace, open_place
+from relope_jax.io.inside import inside, is_plain_path, leads_inside, shown_text
+from relope_jax.io.place import LocalPlace, open_place
 from tests.relope_jax.states.hostile import NAMES, line_of, make_canary, names
 
 FEW = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -19,8 +19,8 @@ import tensorstore as ts
 from safetensors.numpy import save_file
 
 from relope_jax.errors import ReLopeError, line_of
+from relope_jax.io import files
 from relope_jax.machine_errors import is_full, refusal
-from relope_jax.states import files
 
 ROOT = Path(__file__).parents[2]
 

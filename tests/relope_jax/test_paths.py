@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 import relope_jax
+from relope_jax.block.spec import Block
 from relope_jax.config import find_config
 from relope_jax.errors import ReLopeError
-from relope_jax.models.block_spec import Block
-from relope_jax.paths import absolute, absolute_if_local, expand, folder_name
+from relope_jax.io.paths import absolute, absolute_if_local, expand, folder_name
+from relope_jax.io.place import open_place
 from relope_jax.run import store_paths, store_record
-from relope_jax.states.place import open_place
 from tests.relope_jax.states.test_store import write_store
 
 

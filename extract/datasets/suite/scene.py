@@ -19,7 +19,7 @@ from extract.grading import choices as multiple_choice
 from extract.grading import exact
 from extract.sample import Sample
 from extract.spec import DatasetSpec
-from relope_jax.states.files import write_text
+from relope_jax.io.files import write_text
 
 CAPTIONS = "captions.jsonl"  # beside the images; for the variant "caption"
 CHOICES = "{question}\nChoices: {choices}"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import beta, binom
 
-from relope_jax.metrics.bounds import betting_p, binomial_p, ratio_p, units_needed
+from relope_jax.metrics.routing.bounds import betting_p, binomial_p, ratio_p, units_needed
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(0, 10), (1, 10), (7, 10), (10, 10), (781, 800), (0, 0)])

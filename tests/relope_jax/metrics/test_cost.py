@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from relope_jax.errors import ReLopeError
-from relope_jax.metrics.cost import (
+from relope_jax.metrics.routing.cost import (
     READS,
     CostSpec,
     Reading,
@@ -23,8 +23,8 @@ from relope_jax.metrics.cost import (
     query_costs,
     share_at_budget,
 )
-from relope_jax.metrics.frontier import aiq, envelope, qnc
-from relope_jax.metrics.routing import deferral_curve
+from relope_jax.metrics.routing.frontier import aiq, envelope, qnc
+from relope_jax.metrics.routing.pgr import deferral_curve
 from tests.relope_jax.metrics.outcomes import mmlu_outcomes, needs_outcomes
 
 PRICES = CostSpec(small_in=1.0, small_out=10.0, large_in=100.0, large_out=1000.0)

@@ -12,7 +12,7 @@ from sklearn.metrics import auc as area
 from sklearn.metrics import roc_auc_score
 
 from relope_jax.metrics.evaluate import evaluate
-from relope_jax.metrics.routing import apgr, audc, cpt, deferral_curve, pgr, prr
+from relope_jax.metrics.routing.pgr import apgr, audc, cpt, deferral_curve, pgr, prr
 from tests.relope_jax.metrics.outcomes import mmlu_outcomes, needs_outcomes
 
 

@@ -7,10 +7,10 @@ import pytest
 
 from relope_jax.metrics.auc import auc, auc_with_interval, delong
 from relope_jax.metrics.bootstrap import bootstrap
-from relope_jax.metrics.deferral import caught_wrong, risk_coverage, sums_of_lowest
 from relope_jax.metrics.evaluate import evaluate
-from relope_jax.metrics.routing import apgr, deferral_curve, prr
-from relope_jax.metrics.routing_bootstrap import bootstrap_routing
+from relope_jax.metrics.routing.bootstrap import bootstrap_routing
+from relope_jax.metrics.routing.deferral import caught_wrong, risk_coverage, sums_of_lowest
+from relope_jax.metrics.routing.pgr import apgr, deferral_curve, prr
 
 SUBNORMAL = [5e-324, 1e-323, 1e-310, 2e-308]
 SINGLE = [np.float32(value) for value in (1e-45, 3e-45, 1e-40, 1e-38)]  # subnormal as float32, ordinary as float64

@@ -12,8 +12,8 @@ from sklearn.metrics import accuracy_score, brier_score_loss, roc_auc_score
 
 from relope_jax.errors import ReLopeError
 from relope_jax.metrics.calibration import accuracy, brier_score, expected_calibration_error, reliability
-from relope_jax.metrics.deferral import caught_wrong, risk_coverage
 from relope_jax.metrics.evaluate import evaluate
+from relope_jax.metrics.routing.deferral import caught_wrong, risk_coverage
 
 
 def ece_by_loop(scores, labels, bins=15):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from relope_jax.metrics.bootstrap import draw
-from relope_jax.metrics.routing import apgr, audc, deferral_curve
-from relope_jax.metrics.routing_bootstrap import bootstrap_routing
+from relope_jax.metrics.routing.bootstrap import bootstrap_routing
+from relope_jax.metrics.routing.pgr import apgr, audc, deferral_curve
 from tests.relope_jax.metrics.outcomes import mmlu_outcomes, needs_outcomes
 
 

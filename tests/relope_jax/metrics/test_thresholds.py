@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from relope_jax.metrics.cost import QueryCosts
-from relope_jax.metrics.thresholds import (
+from relope_jax.metrics.routing.cost import QueryCosts
+from relope_jax.metrics.routing.thresholds import (
     GoalTest,
     Queries,
     choose,

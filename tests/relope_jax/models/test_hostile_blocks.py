@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
+from relope_jax.block.file import load_block, save_block
+from relope_jax.block.spec import Block
 from relope_jax.errors import ReLopeError
-from relope_jax.models.block_spec import Block
-from relope_jax.models.params import load_block, save_block
 from tests.builders import make_block, make_spec
 from tests.relope_jax.states.hostile import line_of, names, values
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from relope_jax.block.lora import LoRA
 from relope_jax.errors import ReLopeError
-from relope_jax.models.lora import LoRA
 from relope_jax.models.spec import LoRASpec
 from tests.builders import make_spec
 

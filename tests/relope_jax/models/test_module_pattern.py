@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from relope_jax.block.module_pattern import matches
 from relope_jax.errors import ReLopeError
-from relope_jax.models.module_pattern import matches
 
 MODULE = "model.layers.1.self_attn.q_proj"
 ATOMS = st.sampled_from(["a", "b", ".", r"\.", "[ab]", "[^a]", r"\d", r"\w", "1", "^", "$", "[a-b1]"])

@@ -11,9 +11,9 @@ import peft
 import pytest
 import torch
 
+from relope_jax.block.peft import CONFIG, WEIGHTS, load_peft
+from relope_jax.block.spec import PROJECTIONS, Block, projection_shape
 from relope_jax.errors import ReLopeError
-from relope_jax.models.block_spec import PROJECTIONS, Block, projection_shape
-from relope_jax.models.peft_format import CONFIG, WEIGHTS, load_peft
 from tests.builders import make_block, make_spec
 
 SPEC = make_spec()

@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from relope_jax.errors import ReLopeError
-from relope_jax.states.files import tree_checksums
+from relope_jax.io.files import tree_checksums
 from relope_jax.states.manifest import _sealed
 
 NAMES = [

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from relope_jax.errors import ReLopeError
-from relope_jax.states import lease
-from relope_jax.states.place import open_place
+from relope_jax.io import lease
+from relope_jax.io.place import open_place
 from relope_jax.states.store import Store
 from relope_jax.states.writer import Shard, StoreWriter
 from tests.relope_jax.states.test_store import BLOCKS, IDENTITY, write_part, write_store

@@ -201,7 +201,7 @@ def test_changed_bytes_of_a_sample_table_are_a_line(store_path, where, value, cu
 
 @pytest.mark.parametrize("change", [{"layer": 3}, {"hidden_size": 32}, {"rope_axes": 3}])
 def test_a_block_of_another_model_than_the_states_is_refused(store_path, change):
-    from relope_jax.models.params import save_block
+    from relope_jax.block.file import save_block
 
     save_block(store_path / "block-2.safetensors", make_block(np.random.default_rng(0), make_spec(**change)))
     trust_files(store_path)

@@ -10,10 +10,10 @@ import pytest
 import tensorstore as ts
 
 from relope_jax.errors import ReLopeError
-from relope_jax.states import files
-from relope_jax.states.lease import Lease
-from relope_jax.states.locks import is_locked, lock_folder
-from relope_jax.states.place import LocalPlace
+from relope_jax.io import files
+from relope_jax.io.lease import Lease
+from relope_jax.io.locks import is_locked, lock_folder
+from relope_jax.io.place import LocalPlace
 from relope_jax.states.shards import Shard, only_writer
 from relope_jax.states.store import Store
 from relope_jax.states.writer import StoreWriter

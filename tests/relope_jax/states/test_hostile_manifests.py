@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from relope_jax.errors import ReLopeError
+from relope_jax.io.place import LocalPlace
 from relope_jax.states.manifest import Part
-from relope_jax.states.place import LocalPlace
 from relope_jax.states.store import Store
 from relope_jax.states.writer import StoreWriter
 from tests.relope_jax.states.hostile import change_manifest, line_of, make_canary, names, seal, values

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relope_jax.errors import ReLopeError
-from relope_jax.states.tables import parse_table
+from relope_jax.io.tables import parse_table
 from relope_jax.states.writer import SAMPLE_SCHEMA
 from tests.relope_jax.states.hostile import line_of
 

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 
 from relope_jax.errors import ReLopeError
+from relope_jax.io.tables import prompts_of, stack_tables
 from relope_jax.states.joined import JoinedStore
 from relope_jax.states.store import Store
-from relope_jax.states.tables import prompts_of, stack_tables
 from relope_jax.states.writer import StoreWriter
 from tests.builders import make_block, make_states
 from tests.relope_jax.states.test_store import BLOCKS, IDENTITY

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from relope_jax.errors import ReLopeError
-from relope_jax.states import files, locks
-from relope_jax.states.files import create_bytes, require_writable, write_bytes, write_json
-from relope_jax.states.locks import is_locked, is_ordinary, lock_folder
-from relope_jax.states.place import open_place
+from relope_jax.io import files, locks
+from relope_jax.io.files import create_bytes, require_writable, write_bytes, write_json
+from relope_jax.io.locks import is_locked, is_ordinary, lock_folder
+from relope_jax.io.place import open_place
 from relope_jax.states.store import Store
 from relope_jax.states.writer import Shard, StoreWriter
 from relope_jax.training.arrays import load_arrays, save_arrays

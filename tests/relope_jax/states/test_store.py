@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from relope_jax.errors import ReLopeError
-from relope_jax.states.files import tree
+from relope_jax.io.files import tree
 from relope_jax.states.manifest import SCHEMA_VERSION, Identity
 from relope_jax.states.store import Store
 from relope_jax.states.writer import Shard, StoreWriter

@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from relope_jax.errors import ReLopeError
-from relope_jax.states.tensors import DTYPES, TensorFile, read_tensors
+from relope_jax.io.tensors import DTYPES, TensorFile, read_tensors
 
 WEIGHT = {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}
 

@@ -20,9 +20,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from relope_jax.states.files import tree
+from relope_jax.io.files import tree
+from relope_jax.machine.engine import EngineSpec
 from relope_jax.training import fit as fitting
-from relope_jax.training.engine import EngineSpec
 from tests.relope_jax.training import small
 
 EPOCHS = 60

@@ -16,17 +16,17 @@ import jax
 import numpy as np
 
 from relope_jax.data import load_router_data
+from relope_jax.machine.engine import EngineSpec
+from relope_jax.machine.mesh import is_primary
 from relope_jax.methods import METHODS
 from relope_jax.models.spec import AttentionProbeSpec, LoRASpec, ProbeSpec, ReLopeSpec
 from relope_jax.states.manifest import Identity
 from relope_jax.states.store import Store
 from relope_jax.states.writer import StoreWriter
 from relope_jax.training.checkpoints import save_router
-from relope_jax.training.engine import EngineSpec
-from relope_jax.training.feed import open_feed
+from relope_jax.training.feeds.feed import open_feed
 from relope_jax.training.fit import fit
 from relope_jax.training.members import Member
-from relope_jax.training.mesh import is_primary
 from relope_jax.training.scoring import scores
 from relope_jax.training.spec import TrainSpec
 from tests.builders import make_block, make_states

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relope_jax.training.buckets import MOST, choose_widths, shuffled_batches, sorted_batches
+from relope_jax.training.feeds.buckets import MOST, choose_widths, shuffled_batches, sorted_batches
 
 
 def lengths_of(kind: str, n: int = 700) -> np.ndarray:

@@ -13,16 +13,16 @@ import pytest
 
 from relope_jax.data import load_router_data
 from relope_jax.errors import ReLopeError
+from relope_jax.machine import engine as engines
+from relope_jax.machine.engine import EngineSpec
 from relope_jax.methods import METHODS
 from relope_jax.states.ragged import TokenStates
 from relope_jax.states.store import StoreStates
-from relope_jax.training import engine as engines
-from relope_jax.training import streamed
-from relope_jax.training.engine import EngineSpec
-from relope_jax.training.feed import open_feed
+from relope_jax.training.feeds import streamed
+from relope_jax.training.feeds.feed import open_feed
+from relope_jax.training.feeds.resident import ResidentFeed
 from relope_jax.training.fit import NonFiniteLoss, fit
 from relope_jax.training.members import Member
-from relope_jax.training.resident import ResidentFeed
 from relope_jax.training.snapshots import saved_epoch
 from relope_jax.training.spec import TrainSpec
 from tests.relope_jax.training.small import SPECS, train_small, write_small_store

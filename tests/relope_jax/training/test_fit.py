@@ -13,14 +13,14 @@ from sklearn.metrics import roc_auc_score
 
 from relope_jax.data import load_router_data
 from relope_jax.errors import ReLopeError
+from relope_jax.machine.engine import EngineSpec
 from relope_jax.methods import METHODS
 from relope_jax.metrics.auc import delong
 from relope_jax.models.spec import AttentionProbeSpec, LoRASpec, ProbeSpec, ReLopeSpec
-from relope_jax.training import resident
 from relope_jax.training.assembly import assemble, stack
 from relope_jax.training.checkpoints import load_ensemble, load_member, save_router
-from relope_jax.training.engine import EngineSpec
-from relope_jax.training.feed import open_feed
+from relope_jax.training.feeds import resident
+from relope_jax.training.feeds.feed import open_feed
 from relope_jax.training.fit import NonFiniteLoss, fit, validation_auc
 from relope_jax.training.members import Member, ensembles, hyper, scheduled_epochs
 from relope_jax.training.scoring import log_odds, scores

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relope_jax.training.memory import free_memory, host_memory
+from relope_jax.machine.memory import free_memory, host_memory
 
 KB, MB = 1024, 2**20
 

@@ -14,10 +14,10 @@ import pytest
 
 from relope_jax.data import load_router_data
 from relope_jax.errors import ReLopeError
+from relope_jax.io.files import tree
+from relope_jax.machine.engine import EngineSpec
 from relope_jax.methods import METHODS
-from relope_jax.states.files import tree
-from relope_jax.training.engine import EngineSpec
-from relope_jax.training.feed import open_feed
+from relope_jax.training.feeds.feed import open_feed
 from relope_jax.training.fit import fit
 from relope_jax.training.members import Member
 from relope_jax.training.snapshots import saved_epoch

@@ -1,0 +1,171 @@
+"""Typed description of a frozen decoder block: its shape, its arithmetic and the weights it must have."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from relope_jax.errors import ReLopeError, require_choice
+from relope_jax.io.fields import record_of, require_between
+from relope_jax.io.inside import is_plain_name, shown_name, shown_text
+
+ACTIVATION_NAMES = ("silu", "gelu", "gelu_pytorch_tanh")
+LARGEST_SIZE = 2**31 - 1  # of any dimension
+PROJECTIONS = ("q", "k", "v", "o", "gate", "up", "down")
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockSpec:
+    """One pre-norm decoder block with RMSNorm, grouped-query attention, RoPE and a gated MLP.
+
+    Attributes:
+      family: model family that mapped the weights, for messages.
+      layer: l, 1-based; the block turns Z^(l-1) into Z^(l).
+      hidden_size: d.
+      biases: projections that have a bias.
+      qk_norm: every head's query and key goes through RMSNorm before RoPE.
+      output_norms: attention and MLP outputs go through RMSNorm before they join the residual (Gemma).
+      rope_axes: position ids a token (1; 3 for multimodal RoPE; 2 for longrope's short and long prompts).
+      rope_dim: leading dimensions of a head that are rotated; the rest pass (partial rotary).
+      rope_scaling: factor on cos and sin (YaRN, longrope), 1 otherwise.
+      softcap: attention scores become `softcap * tanh(score / softcap)`; None for none.
+      window: a token sees this many tokens, itself included; None for all (sliding-window layers).
+    """
+
+    family: str
+    layer: int
+    hidden_size: int
+    n_heads: int
+    n_kv_heads: int
+    head_dim: int
+    intermediate_size: int
+    norm_eps: float
+    activation: str
+    attention_scale: float
+    rope_dim: int
+    rope_axes: int = 1
+    rope_scaling: float = 1.0
+    biases: tuple[str, ...] = ()
+    qk_norm: bool = False
+    output_norms: bool = False
+    softcap: float | None = None
+    window: int | None = None
+
+    def __post_init__(self) -> None:
+        require_choice(f"the activation of a {self.family} layer", self.activation, ACTIVATION_NAMES)
+        for name in self.biases:
+            require_choice("a projection with a bias", name, PROJECTIONS)
+
+    @staticmethod
+    def parse(record: Any) -> BlockSpec:
+        """The spec that a file holds.
+
+        Raises:
+          ValueError: a field is missing, unknown, of another type, or of a value that no block has.
+        """
+        if not isinstance(record, dict) or not is_plain_name(record.get("family")):
+            raise ValueError("its family is no name")
+        if record.get("activation") not in ACTIVATION_NAMES:
+            raise ValueError(f"its activation is {shown_name(record.get('activation'))}")
+        biases = record.get("biases")
+        if not isinstance(biases, list) or not all(name in PROJECTIONS for name in biases):
+            raise ValueError(f"its biases are {shown_name(biases)}")
+        spec = record_of(BlockSpec, record, "spec")
+        spec = dataclasses.replace(spec, biases=tuple(spec.biases))
+        sizes = ("layer", "hidden_size", "n_heads", "n_kv_heads", "head_dim", "intermediate_size", "rope_axes")
+        require_between(spec, 1, LARGEST_SIZE, *sizes)
+        require_between(spec, 0, spec.head_dim, "rope_dim")
+        if spec.n_heads % spec.n_kv_heads or spec.rope_dim % 2:
+            raise ValueError("its heads do not divide into groups, or its rotated dimensions into pairs")
+        require_between(spec, 0.0, 1.0, "norm_eps")
+        positive = (spec.rope_scaling, spec.attention_scale, spec.softcap or 1.0, spec.window or 1)
+        if min(positive) <= 0 or 0 in (spec.softcap, spec.window) or not all(map(math.isfinite, positive)):
+            raise ValueError("its scaling, softcap or window is not above 0")
+        if len(set(spec.biases)) < len(spec.biases):
+            raise ValueError("it names a bias twice")
+        return spec
+
+    @property
+    def group(self) -> int:
+        """Query heads that share one key and value head."""
+        return self.n_heads // self.n_kv_heads
+
+
+def projection_shape(spec: BlockSpec, name: str) -> tuple[int, int]:
+    """(fan_out, fan_in) of a projection of the block."""
+    d, m = spec.hidden_size, spec.intermediate_size
+    q, kv = spec.n_heads * spec.head_dim, spec.n_kv_heads * spec.head_dim
+    return {
+        "q": (q, d),
+        "k": (kv, d),
+        "v": (kv, d),
+        "o": (d, q),
+        "gate": (m, d),
+        "up": (m, d),
+        "down": (d, m),
+    }[name]
+
+
+def weight_shapes(spec: BlockSpec) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every weight that a block of this spec has, and no other.
+
+    `{projection}.weight` `[out, in]` and `.bias` `[out]`; norm gains as applied (1 + w where a family
+    writes it so); `frequencies` `[rope_axes, rope_dim / 2]`: RoPE turns pair j of a token by
+    `sum_axis position[axis] * frequencies[axis, j]`.
+    """
+    d = spec.hidden_size
+    shapes: dict[str, tuple[int, ...]] = {f"{name}.weight": projection_shape(spec, name) for name in PROJECTIONS}
+    shapes |= {f"{name}.bias": projection_shape(spec, name)[:1] for name in spec.biases}
+    shapes |= {"input_norm": (d,), "mlp_norm": (d,), "frequencies": (spec.rope_axes, spec.rope_dim // 2)}
+    if spec.qk_norm:
+        shapes |= {"q_norm": (spec.head_dim,), "k_norm": (spec.head_dim,)}
+    if spec.output_norms:
+        shapes |= {"attention_output_norm": (d,), "mlp_output_norm": (d,)}
+    return shapes
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """A frozen block: spec, weights (`weight_shapes` says which), and where its projections sit in the model.
+
+    Attributes:
+      modules: `{projection: full name of its module in the model}`, for PEFT checkpoints; projections that a
+        family fuses share a name.
+
+    Raises:
+      ReLopeError: the weights are not exactly those that the spec asks for.
+    """
+
+    spec: BlockSpec
+    weights: dict[str, np.ndarray]
+    modules: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require_shapes(self.spec, {name: tuple(weight.shape) for name, weight in self.weights.items()})
+
+
+def require_shapes(spec: BlockSpec, found: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise ReLopeError when these are not exactly the weights that the spec asks for."""
+    expected = weight_shapes(spec)
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise ReLopeError(
+                f"weight {shown_name(name)} of a {shown_text(spec.family)} block is {_shape(found.get(name))}, "
+                f"its spec asks for {_shape(expected.get(name))}"
+            )
+
+
+def by_module(modules: dict[str, str]) -> dict[str, list[str]]:
+    """`{module: its projections}`; a fused module has several, in the order of its rows."""
+    groups: dict[str, list[str]] = {}
+    for name, module in modules.items():
+        groups.setdefault(module, []).append(name)
+    return groups
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "absent" if shape is None else "x".join(map(str, shape))

@@ -1,0 +1,191 @@
+"""Values from JSON that somebody else may have written: types and ranges are checked before anything uses them.
+
+A `Check` takes a value, and returns it or raises `Wrong` with what is wrong, such as `methods.relope.auc is a text`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import types
+import typing
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, TypeVar
+
+from relope_jax.errors import ReLopeError, nearest
+from relope_jax.io.inside import shown_name
+
+LARGEST = 2**63 - 1  # of whole numbers
+LONGEST = 20_000  # characters of a text
+MOST = 100_000  # entries of a list or an object
+BIG = 1e300
+
+Check = Callable[[Any], Any]
+Spec = TypeVar("Spec")
+
+
+class Wrong(ValueError):
+    """What is wrong with a value, after the path to it."""
+
+    def under(self, name: object) -> Wrong:
+        """The same, of the value's owner."""
+        path = str(self)
+        shown = shown_name(name)[1:-1] if isinstance(name, str) else name
+        return Wrong(f"{shown}{'' if path.startswith(' ') else '.'}{path}")
+
+
+def wrong(value: Any, wanted: str) -> Wrong:
+    return Wrong(f" is {shown_name(value)}, not {wanted}")
+
+
+def checked(value: Any, check: Check, where: object) -> Any:
+    """The value, when it is as it must be; raises ReLopeError, which blames the file `where`, when it is not."""
+    try:
+        return check(value)
+    except Wrong as error:
+        said = f"it{error}" if str(error).startswith(" ") else str(error)
+        raise ReLopeError(f"{where} is damaged ({said}): restore it, or make it again") from error
+
+
+def number(low: float = -BIG, high: float = BIG, *, nan: bool = False) -> Check:
+    """A finite number from `low` to `high`; with `nan` also NaN, as JSON of Python may hold it."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise wrong(value, "a number")
+        if not low <= value <= high and not (nan and value != value):
+            raise wrong(value, f"a number from {low:g} to {high:g}")
+        return float(value)
+
+    return check
+
+
+def whole(low: int = 0, high: int = LARGEST) -> Check:
+    """A whole number from `low` to `high`."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise wrong(value, f"a whole number from {low} to {high}")
+        return value
+
+    return check
+
+
+def text(value: Any) -> Any:
+    """A text of a sensible length."""
+    if not isinstance(value, str) or len(value) > LONGEST:
+        raise wrong(value, f"a text of at most {LONGEST} characters")
+    return value
+
+
+def boolean(value: Any) -> Any:
+    if not isinstance(value, bool):
+        raise wrong(value, "true or false")
+    return value
+
+
+def one_of(allowed: Collection[str]) -> Check:
+    """One of some texts."""
+
+    def check(value: Any) -> Any:
+        if not isinstance(value, str) or value not in allowed:
+            raise wrong(value, f"one of {', '.join(allowed)}")
+        return value
+
+    return check
+
+
+def maybe(check: Check) -> Check:
+    """`check`, or null."""
+    return lambda value: None if value is None else check(value)
+
+
+def listing(check: Check, least: int = 0, most: int = MOST) -> Check:
+    """A list of `least` to `most` entries, each as `check` says."""
+
+    def check_all(value: Any) -> Any:
+        if not isinstance(value, list | tuple) or not least <= len(value) <= most:
+            raise wrong(value, f"a list of {least} to {most} entries")
+        return [_under(i, check, entry) for i, entry in enumerate(value)]
+
+    return check_all
+
+
+def mapping(key: Check, check: Check, least: int = 0) -> Check:
+    """An object whose names are as `key`, and whose values are as `check` says."""
+
+    def check_all(value: Any) -> Any:
+        if not isinstance(value, dict) or not least <= len(value) <= MOST:
+            raise wrong(value, f"an object of {least} to {MOST} entries")
+        return {key(name): _under(name, check, entry) for name, entry in value.items()}
+
+    return check_all
+
+
+def record(required: Mapping[str, Check], optional: Mapping[str, Check] | None = None) -> Check:
+    """An object with these entries; others are kept as they are."""
+
+    def check_all(value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise wrong(value, "an object")
+        if missing := [name for name in required if name not in value]:
+            raise Wrong(f" has no '{missing[0]}'")
+        checks = {**required, **(optional or {})}
+        return {name: _under(name, checks[name], v) if name in checks else v for name, v in value.items()}
+
+    return check_all
+
+
+def spec_of(cls: type[Spec], value: Any, where: object) -> Spec:
+    """A frozen dataclass of settings from JSON or a config: its fields have their types, and there are no others.
+
+    Raises:
+      ReLopeError: a field is unknown, or of another type; or what the dataclass itself refuses.
+    """
+    try:
+        return _built(cls, value)
+    except Wrong as error:
+        said = f"it{error}" if str(error).startswith(" ") else str(error)
+        raise ReLopeError(f"{where} has no valid {cls.__name__} ({said})") from error
+
+
+def _built(cls: Any, value: Any) -> Any:
+    if not isinstance(value, dict):
+        raise wrong(value, "an object")
+    checks = _checks_of(cls)
+    if unknown := [name for name in value if name not in checks]:
+        raise Wrong(f" has an unknown '{shown_name(unknown[0])[1:-1]}'{nearest(str(unknown[0]), checks)}")
+    needed = [f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING]
+    if missing := [name for name in needed if name not in value]:
+        raise Wrong(f" has no '{missing[0]}'")
+    return cls(**{name: _under(name, checks[name], entry) for name, entry in value.items()})
+
+
+@functools.cache
+def _checks_of(cls: Any) -> dict[str, Check]:
+    """The check of every field of a dataclass."""
+    hints = typing.get_type_hints(cls)
+    return {field.name: _check_of(hints[field.name]) for field in dataclasses.fields(cls)}
+
+
+def _check_of(hint: Any) -> Check:
+    """The check of a field with this annotation."""
+    simple = {int: whole(-LARGEST), float: number(), str: text, bool: boolean}
+    if hint in simple:
+        return simple[hint]
+    if dataclasses.is_dataclass(hint):
+        return lambda value: _built(hint, value)
+    parts = typing.get_args(hint)
+    if typing.get_origin(hint) is tuple:
+        several = listing(_check_of(parts[0]), most=1000)
+        return lambda value: tuple(several(value))
+    if isinstance(hint, types.UnionType):
+        return maybe(_check_of(next(part for part in parts if part is not type(None))))
+    raise TypeError(f"no check for {hint}")
+
+
+def _under(name: object, check: Check, value: Any) -> Any:
+    try:
+        return check(value)
+    except Wrong as error:
+        raise error.under(name) from error

@@ -1,0 +1,139 @@
+"""Paired bootstrap of the areas under deferral curves: intervals and p-values of differences between methods."""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from relope_jax.metrics.auc import require_finite
+from relope_jax.metrics.bootstrap import CHUNK, FEWEST, TAILS, draw
+from relope_jax.metrics.routing.pgr import apgr, audc, deferral_curve
+from relope_jax.metrics.summary import Estimate, weights_of
+from relope_jax.precision import jit
+
+ROUNDING = 1e-12  # equal areas, summed in another order
+
+
+class Resampled(NamedTuple):
+    """A metric of M score vectors, and in the same R resamples; those where it is undefined are left out."""
+
+    value: Float[np.ndarray, "m"]
+    resamples: Float[np.ndarray, "m r"]
+    left_out: int
+
+    def mean(self, methods: list[str], method: str) -> Estimate:
+        """Mean over a method's seeds, with its 95 % percentile interval.
+
+        Args:
+          methods: the method of every row.
+        """
+        return self._contrast(weights_of(methods, method))
+
+    def difference(self, methods: list[str], first: str, second: str) -> Estimate:
+        """Mean of `first` minus that of `second`, paired by resample, and its p-value.
+
+        p is two-sided: twice the share of resamples on the other side of 0, where this sample counts as one resample
+        that is, so that it is at least 2 / (r + 1). Draw more resamples where many tests are to be corrected.
+        """
+        estimate = self._contrast(weights := weights_of(methods, first) - weights_of(methods, second))
+        drawn = weights @ self.resamples
+        tail = min(np.sum(drawn <= ROUNDING), np.sum(drawn >= -ROUNDING))
+        return estimate._replace(p=float(min(1.0, 2 * (1 + tail) / (1 + drawn.size))))
+
+    def _contrast(self, weights: Float[np.ndarray, "m"]) -> Estimate:
+        drawn = weights @ self.resamples
+        low, high = np.quantile(drawn, TAILS) if drawn.size else (np.nan, np.nan)
+        return Estimate(float(weights @ self.value), float(low), float(high))
+
+
+class RoutingBootstrap(NamedTuple):
+    """Both areas in the same resamples. APGR is undefined where both models are equally good, and wild where they
+    nearly are; AUDC is always defined."""
+
+    apgr: Resampled
+    audc: Resampled
+
+
+def bootstrap_routing(
+    scores: Float[np.ndarray, "m n"],
+    small: Int[np.ndarray, "n"],
+    large: Int[np.ndarray, "n"],
+    groups: np.ndarray | None = None,
+    n_resamples: int = 2000,
+    seed: int = 0,
+) -> RoutingBootstrap:
+    """APGR and AUDC in resamples of the N samples, drawn with replacement, as `bootstrap` draws them for the AUC.
+
+    Args:
+      small, large: whether each model is right.
+      groups: which samples belong together (several questions about one image): whole groups are drawn.
+
+    Raises:
+      ValueError: a score is not finite.
+    """
+    require_finite(scores)
+    units, unit = np.unique(np.arange(len(small)) if groups is None else groups, return_inverse=True)
+    ranks = [_ties(row) for row in scores]
+    order, starts, ends = (np.stack(column) for column in zip(*ranks, strict=True))
+    gain = np.asarray(large, np.float64) - np.asarray(small, np.float64)
+    with jax.enable_x64(True):
+        gained, base, gap = map(np.asarray, _resampled(
+            seed, unit, np.asarray(small, np.float64), gain, order, starts, ends,
+            n_units=len(units), n_resamples=n_resamples,
+        ))  # fmt: skip
+    curve = deferral_curve(scores, small, large)
+    defined = np.abs(gap) > ROUNDING
+    recovered = gained[:, defined] / gap[defined]
+    return RoutingBootstrap(
+        Resampled(apgr(curve), recovered, int(np.sum(~defined))), Resampled(audc(curve), base + gained, 0)
+    )
+
+
+def _ties(scores: Float[np.ndarray, "n"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ascending order; and where each of the ranked samples' tied group starts and ends."""
+    order = np.argsort(scores, kind="stable")
+    ranked = scores[order]
+    return order, np.searchsorted(ranked, ranked, "left"), np.searchsorted(ranked, ranked, "right")
+
+
+@functools.partial(jit, static_argnames=("n_units", "n_resamples"))
+def _resampled(
+    seed: int | Array,
+    unit: Int[Array, "n"],
+    small: Float[Array, "n"],
+    gain: Float[Array, "n"],
+    order: Int[Array, "m n"],
+    starts: Int[Array, "m n"],
+    ends: Int[Array, "m n"],
+    *,
+    n_units: int,
+    n_resamples: int,
+) -> tuple[Float[Array, "m r"], Float[Array, "r"], Float[Array, "r"]]:
+    """Of every resample: AUDC - a_small of each router; a_small; a_large - a_small."""
+    chunk = min(n_resamples, max(FEWEST, CHUNK // len(unit)))
+
+    def some(resamples: Array) -> tuple[Array, Array, Array]:
+        weights = draw(seed, resamples, n_units)[unit]
+        size = jnp.sum(weights, axis=0).astype(jnp.float64)
+        times = weights.astype(jnp.float64)
+
+        def one(member: tuple[Array, Array, Array]) -> Array:
+            """A sample's gain counts for the share of the curve after it; tied ones share the places of their group."""
+            order, starts, ends = member
+            before = jnp.cumsum(weights[order], axis=0, dtype=jnp.int32)
+            before = jnp.concatenate([jnp.zeros((1, chunk), jnp.int32), before])
+            middle = (before[starts] + before[ends]).astype(jnp.float64) / (2.0 * size[None])
+            return jnp.sum(times[order] * gain[order][:, None] * (1.0 - middle), axis=0) / size
+
+        gained = jax.lax.map(one, (order, starts, ends))
+        return gained, small @ times / size, gain @ times / size
+
+    chunks = -(-n_resamples // chunk)
+    gained, base, gap = jax.lax.map(some, jnp.arange(chunks * chunk).reshape(chunks, chunk))
+    gained = gained.transpose(1, 0, 2).reshape(len(order), -1)
+    return gained[:, :n_resamples], base.reshape(-1)[:n_resamples], gap.reshape(-1)[:n_resamples]

@@ -1,0 +1,167 @@
+"""What routing costs, in dollars, from token counts and prices; and accuracy over that cost."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from relope_jax.errors import ReLopeError, require_choice, require_range
+from relope_jax.metrics.routing.deferral import sums_of_lowest
+
+# What a router reads before it decides, and the token counts that only its price needs.
+READS = {
+    "query": (),
+    "prefill": (),
+    "answer": (),
+    "samples": ("sampled_prompt", "sampled"),
+    "verbalised": ("confidence_prompt", "confidence"),
+}
+MILLION = 1e6
+ROUNDING = 1e-12  # of the largest cost: sums in another order
+
+
+@dataclasses.dataclass(frozen=True)
+class CostSpec:
+    """Prices in dollars for a million tokens; 0 where they are free.
+
+    The defaults are round numbers of a usual shape, not a price list: output costs four times input, and the large
+    model ten times the small one.
+    """
+
+    small_in: float = 0.1
+    small_out: float = 0.4
+    large_in: float = 1.0
+    large_out: float = 4.0
+
+    def __post_init__(self) -> None:
+        for field, value in dataclasses.asdict(self).items():
+            number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+            if not number or not 0 <= value < math.inf:
+                raise ReLopeError(f"costs.{field} is {value!r}; it must be a number of dollars, at least 0")
+
+
+@dataclasses.dataclass(frozen=True)
+class Tokens:
+    """Token counts of every query, images included, as each model counts them.
+
+    Attributes:
+      prompt, answer: the small model's, greedy; `large_prompt`, `large_answer`: the large one's.
+      sampled_prompt, sampled: the small model's prompts that answers are drawn from, each once, and all drawn answers.
+      confidence_prompt, confidence: of the call that asks the small model about its answer.
+    """
+
+    prompt: Int[np.ndarray, "n"]
+    answer: Int[np.ndarray, "n"]
+    large_prompt: Int[np.ndarray, "n"]
+    large_answer: Int[np.ndarray, "n"]
+    sampled_prompt: Int[np.ndarray, "n"] | None = None
+    sampled: Int[np.ndarray, "n"] | None = None
+    confidence_prompt: Int[np.ndarray, "n"] | None = None
+    confidence: Int[np.ndarray, "n"] | None = None
+
+    def uncounted(self, kind: str) -> list[str]:
+        """Which counts the price of a router that reads `kind` needs and that are unknown."""
+        return [name for name in READS[kind] if getattr(self, name) is None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """What a router makes the small model do before it decides.
+
+    `kind`: "query", nothing. "prefill", its prompt, up to layer `depth` x all layers; kept queries go on from there, so
+    that only deferred ones have paid for nothing. "answer", prompt and greedy answer. "samples", those and all sampled
+    answers, their prompts paid for `sampled_prompts` times (once where all answers of a prompt are drawn together, k
+    times where each is a request of its own). "verbalised", those of "answer" and the call about the answer.
+    """
+
+    kind: str
+    depth: float = 1.0
+    sampled_prompts: int = 1
+
+    def __post_init__(self) -> None:
+        require_choice("what a router reads", self.kind, READS)
+        if not 0 < self.depth <= 1:
+            raise ReLopeError(f"depth is {self.depth}; it must be above 0 and at most 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class QueryCosts:
+    """Dollars that every query costs when it is kept, and when it is deferred."""
+
+    keep: Float[np.ndarray, "n"]
+    defer: Float[np.ndarray, "n"]
+
+
+def model_costs(spec: CostSpec, tokens: Tokens) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"]]:
+    """Dollars of every query with the small model alone, and with the large one alone."""
+    small = tokens.prompt * spec.small_in + tokens.answer * spec.small_out
+    large = tokens.large_prompt * spec.large_in + tokens.large_answer * spec.large_out
+    return small / MILLION, large / MILLION
+
+
+def query_costs(spec: CostSpec, tokens: Tokens, reading: Reading) -> QueryCosts:
+    """What a router that reads this makes every query cost.
+
+    Raises:
+      ReLopeError: tokens of what it reads were not counted.
+    """
+    small, large = model_costs(spec, tokens)
+    spent = spent_before(spec, tokens, reading)  # on every query before the decision
+    return QueryCosts(keep=np.maximum(small, spent), defer=large + spent)  # what was spent is part of a kept answer
+
+
+def spent_before(spec: CostSpec, tokens: Tokens, reading: Reading) -> Float[np.ndarray, "n"]:
+    """Dollars that the small model costs before the decision."""
+    if uncounted := tokens.uncounted(reading.kind):
+        raise ReLopeError(f"no cost of a router that reads '{reading.kind}': {', '.join(uncounted)} not counted")
+    prompt = tokens.prompt * spec.small_in / MILLION
+    answered = prompt + tokens.answer * spec.small_out / MILLION
+    if reading.kind == "query":
+        return np.zeros(len(prompt))
+    if reading.kind == "prefill":
+        return reading.depth * prompt
+    if reading.kind == "answer":
+        return answered
+    prompts, replies = (getattr(tokens, name) for name in READS[reading.kind])
+    billed = reading.sampled_prompts if reading.kind == "samples" else 1
+    return answered + (billed * prompts * spec.small_in + replies * spec.small_out) / MILLION
+
+
+def cost_curve(scores: Float[np.ndarray, "m n"], costs: QueryCosts) -> Float[np.ndarray, "m n+1"]:
+    """Dollars a query, on average, when the k lowest scores are deferred, k = 0..n; ties as in `deferral_curve`. Never
+    below 0, where rounding of sums would leave a free model.
+
+    Raises:
+      ValueError: a score is not finite.
+    """
+    total = costs.keep.sum() + sums_of_lowest(scores, costs.defer - costs.keep)
+    return np.maximum(total, 0.0) / len(costs.keep)
+
+
+def at_share(curve: Float[np.ndarray, "m n+1"], share: float) -> Float[np.ndarray, "m"]:
+    """A deferral or cost curve where the share nearest to `share` is deferred.
+
+    Raises:
+      ReLopeError: `share` is not in [0, 1].
+    """
+    require_range("the share", share, 0, 1)
+    return curve[:, round(share * (curve.shape[1] - 1))]
+
+
+def share_at_budget(cost: Float[np.ndarray, "m n+1"], budget: float) -> Float[np.ndarray, "m"]:
+    """The largest share k/n that costs at most `budget` dollars a query; NaN where none does."""
+    pays = cost <= budget + ROUNDING * np.maximum(budget, cost.max(initial=0.0))
+    last = cost.shape[1] - 1
+    return np.where(pays.any(axis=1), 1 - pays[:, ::-1].argmax(axis=1) / last, np.nan)
+
+
+def accuracy_at_budget(
+    cost: Float[np.ndarray, "m n+1"], accuracy: Float[np.ndarray, "m n+1"], budget: float
+) -> Float[np.ndarray, "m"]:
+    """Accuracy where as much is deferred as `budget` dollars a query pay for; NaN where they pay for no share."""
+    share = share_at_budget(cost, budget)
+    at = np.nan_to_num(share * (cost.shape[1] - 1)).round().astype(int)
+    return np.where(np.isnan(share), np.nan, accuracy[np.arange(len(accuracy)), at])

@@ -1,0 +1,64 @@
+"""Where a training gets its batches from: states that live on the device, or that stream from the store."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Float, Int
+
+from relope_jax.data import RouterData
+from relope_jax.machine.engine import EngineSpec
+from relope_jax.machine.mesh import make_mesh
+from relope_jax.methods import TrainedMethod
+from relope_jax.models.probes import Parts
+from relope_jax.states.ragged import TokenStates
+from relope_jax.states.store import StoreStates
+from relope_jax.training.feeds.resident import resident_feed
+from relope_jax.training.feeds.streamed import StreamedFeed
+from relope_jax.training.step import Ensemble, Epoch, EpochPlan
+
+
+class Feed(Protocol):
+    """Runs epochs and scores; both kinds of feed give the same results up to rounding.
+
+    Attributes:
+      lengths: tokens that the method reads of every sample.
+      description: one line about where the states are, and their bytes.
+    """
+
+    @property
+    def mesh(self) -> Mesh: ...
+
+    @property
+    def lengths(self) -> Int[np.ndarray, "samples"]: ...
+
+    @property
+    def description(self) -> str: ...
+
+    def of(self, method: TrainedMethod) -> Feed:
+        """The feed for one method, which may need less (no tokens) or more (a key cache)."""
+        ...
+
+    def epoch(self, ensemble: Ensemble, plan: EpochPlan) -> Epoch:
+        """One epoch of AdamW of all members on the same batches; gives up `ensemble`."""
+        ...
+
+    def logits(self, parts: Parts, rows: Int[np.ndarray, "samples"]) -> Float[np.ndarray, "members samples"]:
+        """Log-odds of Y = 1 for the samples `rows`, of every member."""
+        ...
+
+
+def open_feed(data: RouterData, engine: EngineSpec | None = None) -> Feed:
+    """The feed of `data`: resident when its states are in memory, else streamed.
+
+    Raises:
+      ReLopeError: `engine.devices` asks for more devices than there are.
+    """
+    engine = engine or EngineSpec()
+    mesh = make_mesh(engine.devices)
+    if isinstance(data.states, TokenStates):
+        return resident_feed(data.states, data.labels, data.block, mesh, key_cache=engine.key_cache)
+    assert isinstance(data.states, StoreStates)
+    return StreamedFeed(data.states, data.labels, data.block, mesh)
