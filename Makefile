@@ -38,9 +38,9 @@ bench: $(VENV)/.installed-dev
 
 # Train the toy MLLMs again (two hours on 2 cores).
 toy: $(VENV)/.installed-dev
-	$(BIN)/python -m extract.toy.train --model=toy-mllm
-	$(BIN)/python -m extract.toy.train --model=toy-small
-	$(BIN)/python -m extract.toy.train --model=toy-large
+	$(BIN)/python -m extract.toy.training.train --model=toy-mllm
+	$(BIN)/python -m extract.toy.training.train --model=toy-small
+	$(BIN)/python -m extract.toy.training.train --model=toy-large
 
 clean:
 	rm -rf runs sweeps stores models

@@ -10,7 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from experiments.grid import SEED, STORED, Axis
-from extract.settings import Extraction, plan_from_config
+from extract.plan import Extraction, plan_from_config
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import TrainedMethod, get_method
 from relope_jax.training.checkpoints import spec_from_dict

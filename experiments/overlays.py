@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from experiments.drawing import to_svg
 from experiments.figures import attention_overlay
-from extract.images import LeftOut, decode_image
+from extract.imaging.images import LeftOut, decode_image
 from extract.text import shortened
 from relope_jax.errors import ReLopeError
 from relope_jax.io import limits

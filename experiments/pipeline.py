@@ -14,8 +14,8 @@ from experiments import report
 from experiments.results import evaluate_run
 from experiments.rundir import open_run, run_folder
 from experiments.say import say
-from extract.inputs import make_inputs
-from extract.settings import open_or_extract, plan_from_config
+from extract.job.inputs import make_inputs
+from extract.plan import open_or_extract, plan_from_config
 from relope_jax.baselines.inputs import Inputs, require_inputs
 from relope_jax.data import RouterData, load_router_data
 from relope_jax.errors import ReLopeError

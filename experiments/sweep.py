@@ -32,7 +32,7 @@ from experiments.say import say
 from experiments.sweep_figures import write_plots
 from experiments.sweep_progress import Progress
 from experiments.sweep_results import Row, SweepFolder, cell_id, digest, score_table, summary_text, table_rows
-from extract.settings import Extraction, open_or_extract
+from extract.plan import Extraction, open_or_extract
 from relope_jax.baselines.inputs import Inputs
 from relope_jax.config import define_config_flag, parse_flags
 from relope_jax.data import RouterData, load_router_data

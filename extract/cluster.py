@@ -26,8 +26,8 @@ from absl import app, flags
 from tqdm import tqdm
 
 from extract.datasets import get_dataset
+from extract.plan import Extraction, open_or_extract, plan_from_config
 from extract.run import closing_line
-from extract.settings import Extraction, open_or_extract, plan_from_config
 from relope_jax.config import define_config_flag, parse_flags
 from relope_jax.errors import ReLopeError, exit_on_error, first_line
 from relope_jax.io.locks import Locked
@@ -95,7 +95,7 @@ class ShardWorker:
 
 def extract_shard(plan: Extraction, shard: Shard) -> None:
     """Make one shard; waits for the lock of the worker that had it before and may not be quite dead."""
-    from extract.extraction import extract_store  # torch loads in the workers only
+    from extract.job.extraction import extract_store  # torch loads in the workers only
 
     first_refused = None
     while True:

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from absl import app
 
-from extract.hub import SETTINGS, WEIGHTS, commit_of, folder_of
 from extract.input_spec import InputSpec
+from extract.model_files.hub import SETTINGS, WEIGHTS, commit_of, folder_of
 from extract.source import model_source
 from extract.spec import ModelSpec
 from relope_jax.config import define_config_flag, parse_flags
@@ -99,8 +99,8 @@ def load_encoder(name: str, revision: str = "main") -> Encoder:
     import torch
     from transformers import AutoModel, AutoTokenizer
 
-    from extract.config_sizes import require_weights
-    from extract.model_folder import require_model
+    from extract.model_files.config_sizes import require_weights
+    from extract.model_files.folder import require_model
 
     folder = Path(encoder_source(name))
     if not folder.is_dir():
@@ -163,7 +163,7 @@ def embed_store(store: ReadableStore, name: str, batch: int, revision: str = "ma
 
 @exit_on_error
 def main(_: list[str]) -> None:
-    from extract.settings import open_or_extract, plan_from_config
+    from extract.plan import open_or_extract, plan_from_config
 
     config = config_flag.value
     inputs = InputSpec(**config.inputs)

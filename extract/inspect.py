@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from absl import app, logging
 
-from extract.graded import incomplete_answers
-from extract.settings import kinds
+from extract.job.graded import incomplete_answers
+from extract.plan import kinds
 from extract.source import graders_digest
 from relope_jax.errors import ReLopeError, exit_on_error, one_line
 from relope_jax.states.store import SPLITS, Store

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from absl import app
 
-from extract.extraction import chosen_samples, questions_digest
-from extract.graded import graded
-from extract.narrowing import reason_of
-from extract.settings import Extraction, mismatches, plan_from_config
+from extract.backbone.narrowing import reason_of
+from extract.job.extraction import chosen_samples, questions_digest
+from extract.job.graded import graded
+from extract.plan import Extraction, mismatches, plan_from_config
 from extract.source import graders_digest
 from relope_jax.config import define_config_flag, parse_flags
 from relope_jax.errors import ReLopeError, exit_on_error

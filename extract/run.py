@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from absl import app, flags
 
-from extract.settings import open_or_extract, plan_from_config
+from extract.plan import open_or_extract, plan_from_config
 from relope_jax.config import define_config_flag, parse_flags
 from relope_jax.errors import exit_on_error
 from relope_jax.io.place import open_place
@@ -19,7 +19,7 @@ from relope_jax.states.writer import Shard
 
 @exit_on_error
 def main(_: list[str]) -> None:
-    from extract.extraction import extract_store
+    from extract.job.extraction import extract_store
 
     plan, shard = plan_from_config(_CONFIG.value), Shard.parse(_SHARD.value)
     if not open_place(plan.store).exists(MANIFEST) and not extract_store(plan, shard):

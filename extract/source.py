@@ -35,7 +35,9 @@ def toy_digest(name: str) -> str:
     """
     weights = f"weights/{name}.safetensors"
     if not (TOY_FOLDER / weights).exists():
-        raise ReLopeError(f"{name} is not trained yet: make it with `python -m extract.toy.train --model={name}`")
+        raise ReLopeError(
+            f"{name} is not trained yet: make it with `python -m extract.toy.training.train --model={name}`"
+        )
     parts = (weights, *TOY_CODE)
     return hashlib.sha256(b"".join((TOY_FOLDER / part).read_bytes() for part in parts)).hexdigest()[:12]
 

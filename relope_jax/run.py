@@ -60,7 +60,9 @@ class Router:
         self.method = restored.method
 
     def __call__(self, states: TokenStates | Float[np.ndarray, "samples d"]) -> Float[np.ndarray, "samples"]:
-        """Scores of `states`, from a store or from `extract.prefill`; Post-Hoc Embed takes output embeddings instead.
+        """Scores of `states`, from a store or from `extract.backbone.prefill`.
+
+        Post-Hoc Embed takes output embeddings instead.
 
         Raises:
           ReLopeError: the method reads the other of the two.

@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def toy():
     """The real toy MLLM, built once from its packages."""
-    from extract.backbone import load_backbone
+    from extract.backbone.load import load_backbone
     from extract.spec import ModelSpec
 
     return load_backbone(ModelSpec(device="cpu"))

@@ -17,19 +17,19 @@ from PIL import Image
 from experiments.benchmarks.measure import Program, Record, measure, peak_memory
 from experiments.benchmarks.random_llava import IMAGE_SIZE, RandomModel
 from experiments.benchmarks.store import identity
-from extract.backbone import Backbone, load_backbone
-from extract.capture import Capture
+from extract.backbone.capture import Capture
+from extract.backbone.generate import GREEDY
+from extract.backbone.load import Backbone, load_backbone
+from extract.backbone.prompts import build_inputs
 from extract.datasets import get_dataset
-from extract.extraction import extract_parts, extract_store
-from extract.generation import GREEDY
-from extract.part import PartExtractor
-from extract.prompts import build_inputs
-from extract.queries import Queries, Query, read_image
+from extract.job.extraction import extract_parts, extract_store
+from extract.job.part import PartExtractor
+from extract.job.splits import draw, group_split
+from extract.plan import Extraction
+from extract.queries.queries import Queries, Query, read_image
+from extract.queries.variants import parse_variant
 from extract.sample import Sample
-from extract.settings import Extraction
 from extract.spec import DatasetSpec, ExtractSpec, ModelSpec
-from extract.splits import draw, group_split
-from extract.variants import parse_variant
 from relope_jax.errors import ReLopeError
 from relope_jax.states.ragged import TokenStates
 from relope_jax.states.writer import StoreWriter
@@ -81,7 +81,7 @@ def run_prefill(name: str, backbone: Backbone, layer: int, inputs: Any) -> Recor
 
 @torch.inference_mode()
 def captured_prefill(backbone: Backbone, layer: int, inputs: Any, dtype: torch.dtype = torch.bfloat16) -> TokenStates:
-    """What `extract.prefill` does, and an extraction that has its labels already."""
+    """What `extract.backbone.prefill` does, and an extraction that has its labels already."""
     with Capture(backbone, [layer], inputs["attention_mask"], stop_after=True, dtype=dtype) as capture:
         backbone.model(**inputs)
     return capture.states(layer)

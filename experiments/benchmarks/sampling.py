@@ -9,14 +9,14 @@ import torch
 
 from experiments.benchmarks.measure import Program, Record, measure
 from extract.answers.styles import STEPS, styled
-from extract.backbone import Backbone, load_backbone
+from extract.backbone.generate import Sampling, generate
+from extract.backbone.load import Backbone, load_backbone
+from extract.backbone.prompts import build_inputs
+from extract.backbone.shared_prefill import SharedPrefill
 from extract.datasets import get_dataset
-from extract.generation import Sampling, generate
-from extract.images import read_image
-from extract.prompts import build_inputs
-from extract.shared_prefill import SharedPrefill
+from extract.imaging.images import read_image
+from extract.job.splits import draw
 from extract.spec import DatasetSpec, ModelSpec
-from extract.splits import draw
 
 ROUNDS = 3
 PROMPTS, DRAWS, TOKENS = 64, 4, 8

@@ -9,9 +9,9 @@ import torch
 from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRotaryEmbedding, apply_rotary_pos_emb
 
-from extract.block import dump_layer
-from extract.models.family import DecoderLayer
-from extract.models.llama import LLAMA
+from extract.backbone.dump_block import dump_layer
+from extract.backbone.families.family import DecoderLayer
+from extract.backbone.families.llama import LLAMA
 from relope_jax.block.spec import Block, BlockSpec
 
 

@@ -20,7 +20,7 @@ from torch import nn
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from experiments.benchmarks import torch_block
-from extract.models.llama import LLAMA
+from extract.backbone.families.llama import LLAMA
 from relope_jax.block.spec import Block
 from relope_jax.metrics.auc import delong
 from relope_jax.models.spec import LoRASpec, ProbeSpec, ReLopeSpec

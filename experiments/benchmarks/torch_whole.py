@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from experiments.benchmarks.torch_train import Bottleneck
-from extract.backbone import Backbone
+from extract.backbone.load import Backbone
 from relope_jax.models.spec import LoRASpec
 
 

@@ -25,13 +25,13 @@ from tqdm import tqdm
 from experiments.benchmarks import torch_train, torch_whole
 from experiments.benchmarks.measure import PAUSE, Ceilings, Program, Record, keep_memory, measure
 from experiments.configs import quickstart
-from extract.backbone import Backbone, load_backbone
+from extract.backbone.load import Backbone, load_backbone
+from extract.backbone.prompts import build_inputs
 from extract.datasets import get_dataset
-from extract.images import read_image
-from extract.prompts import build_inputs
-from extract.settings import open_or_extract, plan_from_config
+from extract.imaging.images import read_image
+from extract.job.splits import draw
+from extract.plan import open_or_extract, plan_from_config
 from extract.spec import DatasetSpec
-from extract.splits import draw
 from relope_jax.block.batch import gather
 from relope_jax.block.operations import step_work
 from relope_jax.data import RouterData, load_router_data

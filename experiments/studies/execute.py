@@ -18,7 +18,7 @@ from experiments.say import say
 from experiments.studies import get_studies
 from experiments.studies.study import Done, Job, Outcome, Study
 from experiments.tables import to_html, to_text, write_tables
-from extract.settings import plan_from_config
+from extract.plan import plan_from_config
 from extract.source import dataset_source, model_source
 from relope_jax.errors import ReLopeError
 from relope_jax.io.files import require_writable, write_text

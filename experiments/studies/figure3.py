@@ -54,7 +54,7 @@ def layers(backbone: Backbone) -> tuple[int, ...]:
     """The layers compared: the study's, or four that go through the model's depth."""
     if backbone.config.layers:
         return backbone.config.layers
-    from extract.backbone import decoder_depth  # torch loads only when needed
+    from extract.backbone.load import decoder_depth  # torch loads only when needed
 
     depth = decoder_depth(ModelSpec(**backbone.config.model))
     return tuple(round(share * depth) for share in DEPTHS)

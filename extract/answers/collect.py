@@ -13,7 +13,7 @@ from extract.answers.content import Question
 from extract.answers.endpoint import Endpoint
 from extract.answers.failure import NoAnswer, RateLimited
 from extract.answers.request import Key, Request, Response, requests_for
-from extract.images import LeftOut
+from extract.imaging.images import LeftOut
 from extract.spec import AnswerSpec
 from extract.text import shortened
 from relope_jax.errors import ReLopeError

@@ -12,10 +12,10 @@ from PIL import Image
 
 from extract.answers.encoding import encoded, png
 from extract.datasets import Dataset
-from extract.images import LeftOut, decode_image, read_image
-from extract.places import place_images
+from extract.imaging.images import LeftOut, decode_image, read_image
+from extract.imaging.places import place_images
+from extract.queries.variants import Variant
 from extract.sample import Sample
-from extract.variants import Variant
 from relope_jax.io import limits
 from relope_jax.io.files import read_bytes
 

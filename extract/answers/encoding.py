@@ -6,8 +6,8 @@ import io
 
 from PIL import Image
 
-from extract.containers import picture_alone
-from extract.images import formats
+from extract.imaging.containers import picture_alone
+from extract.imaging.images import formats
 
 OPAQUE = {"1", "L", "P", "RGB"}  # modes that every reader shows alike
 

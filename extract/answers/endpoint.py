@@ -12,7 +12,7 @@ from extract.answers.client import is_azure, make_client, read_key
 from extract.answers.failure import Failure, NoAnswer, RateLimited, failure_of
 from extract.answers.reply import read_reply
 from extract.answers.request import Request, Response
-from extract.images import LeftOut
+from extract.imaging.images import LeftOut
 from extract.spec import AnswerSpec
 from extract.text import shortened
 from relope_jax.errors import ReLopeError, first_line, nearest

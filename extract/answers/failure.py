@@ -14,7 +14,7 @@ from typing import Any
 
 import openai
 
-from extract.images import LeftOut
+from extract.imaging.images import LeftOut
 from relope_jax.errors import first_line
 
 QUOTA = "insufficient_quota"

@@ -22,11 +22,11 @@ from extract.answers.request import styles_of, token_limit
 from extract.answers.styles import CONFIDENCE, answer_text, stated_percent
 from extract.answers.table import Read, refuse_other_settings, require_writable, settings_of, table_names, write_answers
 from extract.datasets import Dataset, get_dataset
-from extract.images import LeftOut
+from extract.imaging.images import LeftOut
+from extract.plan import Extraction, open_or_extract, plan_from_config
+from extract.queries.variants import Variant, load_captions, parse_variant
 from extract.sample import Sample
-from extract.settings import Extraction, open_or_extract, plan_from_config
 from extract.spec import AnswerSpec, DatasetSpec
-from extract.variants import Variant, load_captions, parse_variant
 from relope_jax.errors import ReLopeError
 from relope_jax.io.place import open_place
 from relope_jax.states.answers import Answers

@@ -59,7 +59,7 @@ class InProcess:
 
     def _generate(self, requests: Sequence[Request], collected: Collected) -> Iterator[tuple[Request, Response]]:
         """Responses of one batch; requests that the processor or the model fails on are found, named and left out."""
-        from extract.narrowing import narrowed  # torch and transformers load only when needed
+        from extract.backbone.narrowing import narrowed  # torch and transformers load only when needed
 
         for asked, responses, why in narrowed(requests, self._responses) if requests else ():
             if responses is None:
@@ -68,8 +68,8 @@ class InProcess:
                 yield from zip(asked, responses, strict=True)
 
     def _inputs(self, requests: Sequence[Request]) -> Any:
-        from extract.narrowing import step
-        from extract.prompts import build_inputs
+        from extract.backbone.narrowing import step
+        from extract.backbone.prompts import build_inputs
 
         queries = [(request.text, [decode(url) for url in request.question.urls]) for request in requests]
         with step("the model's processor refuses it"):
@@ -77,7 +77,7 @@ class InProcess:
 
     def _prefilled(self, requests: Sequence[Request]) -> tuple[Any, Any]:
         """Inputs of prompts that are drawn from several times, one draw after the other, and their one prefill."""
-        from extract.shared_prefill import SharedPrefill
+        from extract.backbone.shared_prefill import SharedPrefill
 
         asked = [(request.question.sample_id, request.text) for request in requests]
         if self._last is None or self._last[0] != asked:
@@ -86,10 +86,10 @@ class InProcess:
         return self._last[1:]
 
     def _responses(self, requests: Sequence[Request]) -> list[Response]:
-        from extract.backbone import load_backbone
-        from extract.batching import is_out_of_memory
-        from extract.generation import Sampling, generate, stable_seed
-        from extract.narrowing import step
+        from extract.backbone.batching import is_out_of_memory
+        from extract.backbone.generate import Sampling, generate, stable_seed
+        from extract.backbone.load import load_backbone
+        from extract.backbone.narrowing import step
 
         self._backbone = self._backbone or load_backbone(self.spec)
         fields, sampling, shared = requests[0].fields, None, None

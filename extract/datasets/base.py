@@ -15,7 +15,7 @@ class Dataset:
     """A registered dataset.
 
     Attributes:
-      load: reads all samples, in a fixed order; their groups are final after `extract.splits.draw`.
+      load: reads all samples, in a fixed order; their groups are final after `extract.job.splits.draw`.
       prompt: the user turn's text; `<image k>` in it is the place of image k.
       grade: whether a response is right.
       final_answer: what a response settles on, normalised so that two responses with the same one agree; "" when none.

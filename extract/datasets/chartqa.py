@@ -6,7 +6,7 @@ from pathlib import Path
 
 from extract.datasets.base import Dataset
 from extract.datasets.published import Published
-from extract.datasets.rows import Row
+from extract.datasets.reading.rows import Row
 from extract.grading import chartqa
 from extract.sample import Sample
 

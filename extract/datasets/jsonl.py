@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from extract.datasets.base import Dataset, lettered
-from extract.datasets.fence import Fence
-from extract.datasets.images import embedded_or_path, report_missing
-from extract.datasets.rows import Row, read_samples
-from extract.datasets.tables import json_lines
-from extract.datasets.values import shown
+from extract.datasets.reading.fence import Fence
+from extract.datasets.reading.images import embedded_or_path, report_missing
+from extract.datasets.reading.rows import Row, read_samples
+from extract.datasets.reading.tables import json_lines
+from extract.datasets.reading.values import shown
 from extract.grading import choice_index, exact, multiple_choice, reference_index
-from extract.places import unplaced
+from extract.imaging.places import unplaced
 from extract.sample import Sample
 from extract.spec import DatasetSpec
 from extract.text import shortened

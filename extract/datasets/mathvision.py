@@ -7,7 +7,7 @@ from pathlib import Path
 
 from extract.datasets.base import Dataset, lettered
 from extract.datasets.published import Published
-from extract.datasets.rows import Row
+from extract.datasets.reading.rows import Row
 from extract.grading import mathvision
 from extract.sample import Sample
 

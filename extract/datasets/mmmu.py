@@ -10,10 +10,10 @@ from typing import Any
 
 from extract.datasets.base import Dataset, lettered
 from extract.datasets.published import Published
-from extract.datasets.rows import Row
-from extract.datasets.values import shown, text_of
+from extract.datasets.reading.rows import Row
+from extract.datasets.reading.values import shown, text_of
 from extract.grading import mmmu
-from extract.places import unplaced
+from extract.imaging.places import unplaced
 from extract.sample import Sample
 
 PUBLISHED = Published("mmmu", hub="MMMU/MMMU", split="validation", one_folder=False, needs_image=True)

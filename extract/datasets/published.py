@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from extract.datasets.fence import Fence
-from extract.datasets.hub import hub_rows
-from extract.datasets.images import report_missing
-from extract.datasets.rows import Row, read_samples
-from extract.datasets.shards import refuse_partial, report_single, tables_below
-from extract.datasets.tables import read_object, read_table
-from extract.datasets.values import shown, text_of
+from extract.datasets.reading.fence import Fence
+from extract.datasets.reading.hub import hub_rows
+from extract.datasets.reading.images import report_missing
+from extract.datasets.reading.rows import Row, read_samples
+from extract.datasets.reading.shards import refuse_partial, report_single, tables_below
+from extract.datasets.reading.tables import read_object, read_table
+from extract.datasets.reading.values import shown, text_of
 from extract.sample import Sample
 from extract.spec import DatasetSpec
 from extract.text import shortened

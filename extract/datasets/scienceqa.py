@@ -6,7 +6,7 @@ from pathlib import Path
 
 from extract.datasets.base import Dataset, lettered
 from extract.datasets.published import Published, spellings
-from extract.datasets.rows import Row
+from extract.datasets.reading.rows import Row
 from extract.grading import choices as grading
 from extract.sample import Sample
 

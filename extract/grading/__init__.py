@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from extract.grading import chartqa, choices, exact, mathvision, mmmu
 from extract.grading.choices import choice_index, multiple_choice, reference_index
-from extract.grading.text import exact_match, normalise
+from extract.grading.reading.text import exact_match, normalise
 
 __all__ = [
     "chartqa",

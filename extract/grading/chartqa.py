@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import re
 
-from extract.grading import maths
-from extract.grading.characters import unified
-from extract.grading.notation import bare, merged_thousands
+from extract.grading.maths import maths
+from extract.grading.maths.notation import bare, merged_thousands
 from extract.grading.opening import first_words, opening
-from extract.grading.reading import readable
-from extract.grading.statements import sentences, statements
-from extract.grading.text import exact_match, normalise
-from extract.grading.words import SCALES, in_digits
+from extract.grading.reading.characters import unified
+from extract.grading.reading.reading import readable
+from extract.grading.reading.statements import sentences, statements
+from extract.grading.reading.text import exact_match, normalise
+from extract.grading.reading.words import SCALES, in_digits
 from extract.sample import Sample
 
 TOLERANCE = 0.05

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from extract.grading import maths, naming
-from extract.grading.characters import unified
+from extract.grading import naming
 from extract.grading.exact import said
 from extract.grading.expressions import announced, concluded
-from extract.grading.reading import readable
-from extract.grading.statements import sentences, statements
-from extract.grading.text import exact_match, same_text
+from extract.grading.maths import maths
+from extract.grading.reading.characters import unified
+from extract.grading.reading.reading import readable
+from extract.grading.reading.statements import sentences, statements
+from extract.grading.reading.text import exact_match, same_text
 from extract.sample import Sample
 
 # What announces a letter, besides the announcements of any answer; the letter must follow.

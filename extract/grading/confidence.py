@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from extract.grading.reading import readable
-from extract.grading.words import in_digits
+from extract.grading.reading.reading import readable
+from extract.grading.reading.words import in_digits
 
 _N = r"(?:\d+(?:\.\d+|,\d{1,2}(?!\d))?|0,\d+|\.\d+)"  # "85", "99.5", "0,85", ".85"
 # The question's own words, "a number from 0 to 100", and a scale of the model's own.

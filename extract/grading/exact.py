@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from extract.grading.notation import bare, merged_thousands
-from extract.grading.reading import readable
-from extract.grading.statements import marked
-from extract.grading.text import normalise, same_text
-from extract.grading.words import in_digits
+from extract.grading.maths.notation import bare, merged_thousands
+from extract.grading.reading.reading import readable
+from extract.grading.reading.statements import marked
+from extract.grading.reading.text import normalise, same_text
+from extract.grading.reading.words import in_digits
 from extract.sample import Sample
 
 # A whole number or a decimal; "007" is a code, not a number.

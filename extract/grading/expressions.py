@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from extract.grading import maths
-from extract.grading.notation import plain
+from extract.grading.maths import maths
+from extract.grading.maths.notation import plain
 from extract.grading.opening import opening
-from extract.grading.statements import boxes, sentences, statements
-from extract.grading.words import in_digits
+from extract.grading.reading.statements import boxes, sentences, statements
+from extract.grading.reading.words import in_digits
 
 # What only explains an answer: "60 because ...", "12, where r = 3"
 _REASONS = re.compile(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from extract.grading import choices, maths
+from extract.grading import choices
 from extract.grading.expressions import settled
-from extract.grading.reading import readable
+from extract.grading.maths import maths
+from extract.grading.reading.reading import readable
 from extract.sample import Sample
 
 

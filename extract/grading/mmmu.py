@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 
-from extract.grading import choices, maths
+from extract.grading import choices
 from extract.grading.expressions import settled
-from extract.grading.notation import plain
+from extract.grading.maths import maths
+from extract.grading.maths.notation import plain
 from extract.grading.opening import first_words
-from extract.grading.reading import readable
-from extract.grading.statements import sentences, statements
-from extract.grading.text import normalise
+from extract.grading.reading.reading import readable
+from extract.grading.reading.statements import sentences, statements
+from extract.grading.reading.text import normalise
 from extract.sample import Sample
 
 

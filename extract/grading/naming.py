@@ -6,11 +6,11 @@ import functools
 import re
 from collections.abc import Callable
 
-from extract.grading import maths, notation
-from extract.grading.characters import unified
-from extract.grading.languages import lone_letter, rejects
-from extract.grading.notation import unwrapped
-from extract.grading.text import normalise
+from extract.grading.maths import maths, notation
+from extract.grading.maths.notation import unwrapped
+from extract.grading.reading.characters import unified
+from extract.grading.reading.languages import lone_letter, rejects
+from extract.grading.reading.text import normalise
 
 Choices = tuple[str, ...]
 MAX_LENGTH = 600  # of a sentence that is searched for names

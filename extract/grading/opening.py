@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 
-from extract.grading import maths
-from extract.grading.notation import bare
-from extract.grading.statements import sentences
-from extract.grading.words import in_digits
+from extract.grading.maths import maths
+from extract.grading.maths.notation import bare
+from extract.grading.reading.statements import sentences
+from extract.grading.reading.words import in_digits
 
 _NUMBER = r"\A(\W*\d[^\s,;()。]*(?:\s[^\W\d]+)?)"
 # "18 (there are 20 in all)", "18, because 2 are red", "18 - 2 are red", "18; 2 are red", "7 triangles, 3 of them small"

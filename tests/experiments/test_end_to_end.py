@@ -24,7 +24,7 @@ from tensorboard.backend.event_processing import event_accumulator
 import relope_jax
 from experiments import export_peft, pipeline, report
 from experiments.configs import quickstart
-from extract.prefill import prefill
+from extract.backbone.prefill import prefill
 from relope_jax.block.absorbed import last_token_block
 from relope_jax.block.batch import gather, padded_length, to_device
 from relope_jax.errors import ReLopeError

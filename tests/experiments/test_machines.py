@@ -19,7 +19,7 @@ from experiments.recorded import recorded_config, without_places
 from experiments.rundir import RunWriter, open_run, run_folder
 from extract.answers.cache import Cache
 from extract.input_spec import InputSpec, LargeSpec
-from extract.settings import plan_from_config
+from extract.plan import plan_from_config
 from extract.source import dataset_source, model_title
 from extract.spec import AnswerSpec, DatasetSpec, ExtractSpec, ModelSpec
 from relope_jax.errors import ReLopeError

@@ -19,10 +19,10 @@ from experiments.studies import STUDIES, execute, figure3, get_studies, table1, 
 from experiments.studies.jobs import Backbone, Chosen, datasets, main_run, main_runs, run_job
 from experiments.studies.study import Study
 from experiments.tested import read_test_split
-from extract.settings import open_or_extract, plan_from_config
+from extract.plan import open_or_extract, plan_from_config
+from extract.queries.variants import load_captions
 from extract.spec import TOY_MLLM
 from extract.toy import build
-from extract.variants import load_captions
 from relope_jax.errors import ReLopeError
 from relope_jax.metrics.auc import delong
 from relope_jax.run import Run

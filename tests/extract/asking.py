@@ -17,7 +17,7 @@ from PIL import Image
 
 from extract.answers import endpoint
 from extract.answers.job import answer
-from extract.settings import Extraction
+from extract.plan import Extraction
 from extract.source import dataset_source, model_source
 from extract.spec import AnswerSpec, DatasetSpec, ExtractSpec, ModelSpec
 from relope_jax.states.answers import Answers

@@ -75,7 +75,7 @@ def compare_with_library() -> None:
     """Print how often ours and math-verify call an extracted answer equal to its reference, and where they differ."""
     from math_verify import parse, verify
 
-    from extract.grading import maths
+    from extract.grading.maths import maths
 
     def library(reference: str, answer: str) -> bool:
         sides = (parse(f"${text.strip().strip('$')}$", parsing_timeout=None) for text in (reference, answer))

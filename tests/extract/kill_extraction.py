@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from extract import extraction
-from extract.settings import Extraction
+from extract.job import extraction
+from extract.plan import Extraction
 from extract.spec import DatasetSpec, ExtractSpec, ModelSpec
 from tests.extract.plans import contents
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from extract.settings import Extraction
+from extract.plan import Extraction
 from extract.spec import DatasetSpec, ExtractSpec, ModelSpec
 from tests.extract import tiny_models
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from extract.answers import collect
-from extract.settings import Extraction
+from extract.plan import Extraction
 from relope_jax.errors import ReLopeError
 from relope_jax.states.answers import answer_names
 from tests.extract.asking import ask, made_ready, make_plan, running_server, write_store

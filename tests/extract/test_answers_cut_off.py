@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from extract import extraction
-from extract.backbone import load_backbone
+from extract.backbone.generate import LENGTH, STOP, Sampling, generate
+from extract.backbone.load import load_backbone
+from extract.backbone.prompts import build_inputs
 from extract.datasets.jsonl import JSONL
-from extract.generation import LENGTH, STOP, Sampling, generate
 from extract.inspect import describe
-from extract.prompts import build_inputs
+from extract.job import extraction
+from extract.plan import open_or_extract
 from extract.regrade import regrade
-from extract.settings import open_or_extract
 from extract.spec import ModelSpec
 from relope_jax.states.store import Store
 from tests.extract import tiny_models

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from extract import backbone, generation, prompts
+from extract.backbone import generate as generation
+from extract.backbone import load, prompts
 from relope_jax.errors import ReLopeError
 from tests.extract.asking import ask, made_ready, make_plan, running_server
 
@@ -33,7 +34,7 @@ def plan(tmp_path):
 
 def test_small_model_answers_in_process(plan, server, toy, monkeypatch):
     loads = []
-    monkeypatch.setattr(backbone, "load_backbone", lambda spec: loads.append(spec) or toy)
+    monkeypatch.setattr(load, "load_backbone", lambda spec: loads.append(spec) or toy)
     test = {"base_url": "", "splits": ("test",), "concurrency": 3}
     answers = ask(plan, server, max_tokens=3, **test)
     rows = answers.table.to_pylist()
@@ -59,7 +60,7 @@ def test_small_model_without_enough_memory_gives_one_line(plan, server, toy, mon
     def fail(*_, **__):
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(backbone, "load_backbone", lambda spec: toy)
+    monkeypatch.setattr(load, "load_backbone", lambda spec: toy)
     monkeypatch.setattr(generation, "generate", fail)
     with pytest.raises(ReLopeError, match="out of memory with 10 prompts a batch: lower"):
         ask(plan, server, base_url="")
@@ -73,7 +74,7 @@ def test_question_that_the_small_models_processor_refuses_is_left_out(plan, serv
             raise ValueError("too wide")
         return build_inputs(model, queries)
 
-    monkeypatch.setattr(backbone, "load_backbone", lambda spec: toy)
+    monkeypatch.setattr(load, "load_backbone", lambda spec: toy)
 
     def quick(model, inputs, max_tokens, *, sampling, shared):
         n = len(inputs["input_ids"])
@@ -100,7 +101,7 @@ def test_question_that_the_small_model_fails_on_is_left_out(plan, server, toy, m
             raise error("split_with_sizes expects split_sizes to sum exactly to 32")
         return generate(model, inputs, max_tokens, **options)
 
-    monkeypatch.setattr(backbone, "load_backbone", lambda spec: toy)
+    monkeypatch.setattr(load, "load_backbone", lambda spec: toy)
     monkeypatch.setattr(generation, "generate", failing)
     answers = ask(plan, server, base_url="", max_tokens=1, samples=samples, splits=SPLIT, concurrency=3)
     styles = 2 if samples else 1
@@ -116,7 +117,7 @@ def test_answers_in_process_are_counted_alike(plan, server, toy, monkeypatch, ca
         answers = [generation.Answer(text, np.array(logprobs), 0.0, end) for text, logprobs, end in said]
         return generation.Generated(answers, np.zeros((3, 1)))
 
-    monkeypatch.setattr(backbone, "load_backbone", lambda spec: toy)
+    monkeypatch.setattr(load, "load_backbone", lambda spec: toy)
     monkeypatch.setattr(
         prompts,
         "build_inputs",
@@ -138,7 +139,7 @@ def test_answers_in_process_are_counted_alike(plan, server, toy, monkeypatch, ca
 def test_a_resumed_job_draws_what_an_uninterrupted_one_draws(plan, server, toy, monkeypatch):
     """Half of the cache is lost and the batches are put together otherwise: texts are equal, and log-probabilities up
     to the rounding of float32 in other batches."""
-    monkeypatch.setattr(backbone, "load_backbone", lambda spec: toy)
+    monkeypatch.setattr(load, "load_backbone", lambda spec: toy)
     asked = {"base_url": "", "max_tokens": 3, "samples": 2, "temperature": 2.0, "top_p": 0.95, "splits": SPLIT}
     cache = plan.store.parent / "cache" / "answers.sqlite"
     whole = ask(plan, server, concurrency=3, **asked).table

@@ -18,10 +18,10 @@ from extract.answers.content import Question, decode, message, question_content
 from extract.answers.request import Request, Response, requests_for
 from extract.answers.styles import DIRECT, STEPS, answer_text, styled
 from extract.datasets import get_dataset
-from extract.images import LeftOut
+from extract.imaging.images import LeftOut
+from extract.queries.variants import Variant
 from extract.sample import Sample
 from extract.spec import AnswerSpec
-from extract.variants import Variant
 from relope_jax.errors import ReLopeError
 
 RESPONSE = Response("red", [-0.1, -0.2], 10, 2, "stop", "m", "fp")

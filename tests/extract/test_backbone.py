@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2Model, LlavaForConditionalGeneration
 
-from extract.backbone import load_backbone
-from extract.block import dump_block
-from extract.models import family_of
-from extract.prefill import prefill
-from extract.prompts import build_inputs
+from extract.backbone.dump_block import dump_block
+from extract.backbone.families import family_of
+from extract.backbone.load import load_backbone
+from extract.backbone.prefill import prefill
+from extract.backbone.prompts import build_inputs
 from extract.source import adapter_source
 from extract.spec import ModelSpec
 from relope_jax.errors import ReLopeError, first_line

@@ -19,11 +19,11 @@ import pytest
 import torch
 from PIL import Image
 
-from extract.backbone import Backbone, load_backbone
-from extract.batching import PromptLengths
-from extract.block import dump_block, dump_layer
-from extract.capture import Capture
-from extract.prompts import build_inputs, image_spans, image_token_id
+from extract.backbone.batching import PromptLengths
+from extract.backbone.capture import Capture
+from extract.backbone.dump_block import dump_block, dump_layer
+from extract.backbone.load import Backbone, load_backbone
+from extract.backbone.prompts import build_inputs, image_spans, image_token_id
 from extract.spec import ModelSpec
 from relope_jax.block.absorbed import last_token_block
 from relope_jax.block.batch import gather, padded_length, to_device, with_key_cache
@@ -472,7 +472,7 @@ def test_what_no_spec_expresses_is_refused(subject):
 
 
 def test_unsupported_layer_is_refused_by_name():
-    from extract.models import family_of
+    from extract.backbone.families import family_of
 
     with pytest.raises(ReLopeError, match=r"class Linear are not supported; supported: llama .*phi4_multimodal"):
         family_of(torch.nn.Linear(2, 2))

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from extract import extraction
 from extract.cluster import Cluster, Progress, extract_on_cluster, extract_shard
+from extract.job import extraction
 from relope_jax.errors import ReLopeError
 from relope_jax.io.locks import Locked
 from relope_jax.io.place import LocalPlace

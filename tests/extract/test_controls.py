@@ -10,13 +10,13 @@ import tokenizers
 from PIL import Image
 from transformers import PreTrainedTokenizerFast
 
-from extract.backbone import Backbone, load_backbone
-from extract.images import LeftOut
-from extract.prefill import prefill
-from extract.prompts import build_inputs
-from extract.settings import open_or_extract
+from extract.backbone.load import Backbone, load_backbone
+from extract.backbone.prefill import prefill
+from extract.backbone.prompts import build_inputs
+from extract.backbone.template import Template
+from extract.imaging.images import LeftOut
+from extract.plan import open_or_extract
 from extract.spec import ModelSpec
-from extract.template import Template
 from relope_jax.errors import ReLopeError
 from tests.extract import tiny_models as tiny
 from tests.extract.plans import asking

@@ -9,9 +9,9 @@ import pytest
 
 from extract.datasets import get_dataset
 from extract.grading import exact_match, multiple_choice
+from extract.job.splits import draw, group_split
 from extract.sample import Sample
 from extract.spec import DatasetSpec
-from extract.splits import draw, group_split
 from relope_jax.errors import ReLopeError
 
 JSONL = get_dataset("jsonl")

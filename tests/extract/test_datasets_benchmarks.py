@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from extract.datasets import get_dataset
-from extract.datasets.tables import read_table
+from extract.datasets.reading.tables import read_table
+from extract.job.splits import draw, group_split
 from extract.source import dataset_source
 from extract.spec import DatasetSpec
-from extract.splits import draw, group_split
 from relope_jax.errors import ReLopeError
 
 SHARED = Path(__file__).parents[2].parent / "shared/data"

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extract.datasets import get_dataset
-from extract.datasets.values import plain, shown, text_of
+from extract.datasets.reading.values import plain, shown, text_of
+from extract.queries.variants import load_captions
 from extract.spec import DatasetSpec
-from extract.variants import load_captions
 from relope_jax.errors import ReLopeError
 from tests.extract.tables import (
     IMAGE,

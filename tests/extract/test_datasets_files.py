@@ -10,13 +10,13 @@ import unicodedata
 import pyarrow as pa
 import pytest
 
-from extract.datasets.fence import Fence
-from extract.datasets.images import embedded_or_path
-from extract.datasets.names import find_file
-from extract.images import LeftOut, read_image
+from extract.datasets.reading.fence import Fence
+from extract.datasets.reading.images import embedded_or_path
+from extract.datasets.reading.names import find_file
+from extract.imaging.images import LeftOut, read_image
+from extract.job.splits import draw
+from extract.queries.variants import load_captions
 from extract.spec import DatasetSpec
-from extract.splits import draw
-from extract.variants import load_captions
 from relope_jax.errors import ReLopeError
 from tests.extract import tables
 from tests.extract.tables import IMAGE, chartqa_row, embedded, lines, load, mathvision_row, mmmu_row, parquet, picture

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from extract.datasets import get_dataset
-from extract.datasets.grouping import contents, regroup
+from extract.datasets.reading.grouping import contents, regroup
+from extract.job.splits import draw, group_split
 from extract.sample import Sample
 from extract.spec import DatasetSpec
-from extract.splits import draw, group_split
 
 
 @pytest.fixture

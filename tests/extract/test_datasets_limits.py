@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from extract.datasets.mmmu import LONGEST_LIST, _listed
-from extract.datasets.tables import MOST_VALUES, json_lines, read_table
-from extract.datasets.values import shown, text_of
+from extract.datasets.reading.tables import MOST_VALUES, json_lines, read_table
+from extract.datasets.reading.values import shown, text_of
 from relope_jax.errors import ReLopeError
 from tests.extract.tables import IMAGE, chartqa_row, lines, load, mathvision_row, mmmu_row, parquet, picture
 

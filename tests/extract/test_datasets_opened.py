@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from extract.answers.content import question_content
 from extract.datasets import get_dataset
-from extract.images import LeftOut, read_image
+from extract.imaging.images import LeftOut, read_image
+from extract.job.splits import draw
+from extract.queries.variants import Variant
 from extract.sample import Sample
 from extract.spec import DatasetSpec
-from extract.splits import draw
-from extract.variants import Variant
 from relope_jax.errors import ReLopeError
 from tests.extract.tables import (
     IMAGE,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from extract.datasets.fence import Fence
-from extract.images import LeftOut, read_image
+from extract.datasets.reading.fence import Fence
+from extract.imaging.images import LeftOut, read_image
 from extract.source import dataset_source
 from extract.spec import DatasetSpec
 from relope_jax.errors import ReLopeError

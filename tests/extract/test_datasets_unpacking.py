@@ -8,7 +8,7 @@ import secrets
 
 import pytest
 
-from extract.datasets.images import save_embedded
+from extract.datasets.reading.images import save_embedded
 from relope_jax.errors import ReLopeError
 from tests.extract.tables import picture
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
-from extract.backbone import load_backbone
-from extract.decoding import end_tokens
-from extract.generation import Generated, Sampling, generate
-from extract.prompts import build_inputs
+from extract.backbone.decoding import end_tokens
+from extract.backbone.generate import Generated, Sampling, generate
+from extract.backbone.load import load_backbone
+from extract.backbone.prompts import build_inputs
 from extract.spec import ModelSpec
 from tests.extract import tiny_models
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from transformers import TemperatureLogitsWarper, TopPLogitsWarper
 
-from extract.backbone import load_backbone
-from extract.draws import UNIFORM_BITS, Draws, inverse_cdf
-from extract.generation import Sampling, generate
-from extract.prompts import build_inputs
+from extract.backbone.draws import UNIFORM_BITS, Draws, inverse_cdf
+from extract.backbone.generate import Sampling, generate
+from extract.backbone.load import load_backbone
+from extract.backbone.prompts import build_inputs
 from extract.spec import ModelSpec
 from tests.extract import tiny_models
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from extract import extraction, queries
-from extract.backbone import load_backbone
+from extract.backbone.load import load_backbone
+from extract.backbone.prefill import prefill
 from extract.datasets import get_dataset
-from extract.part import PartExtractor
-from extract.prefill import prefill
-from extract.settings import Extraction, open_or_extract
+from extract.job import extraction
+from extract.job.part import PartExtractor
+from extract.plan import Extraction, open_or_extract
+from extract.queries import queries
 from extract.source import toy_digest
 from extract.spec import TOY_MLLM, DatasetSpec, ExtractSpec, ModelSpec
 from relope_jax.errors import ReLopeError

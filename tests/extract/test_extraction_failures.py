@@ -13,11 +13,12 @@ import pytest
 import torch
 from transformers import LlavaForConditionalGeneration
 
-from extract import extraction, narrowing, part
+from extract.backbone import narrowing
+from extract.backbone.narrowing import is_out_of_memory, narrowed
 from extract.datasets.jsonl import JSONL
-from extract.health import spread
-from extract.narrowing import is_out_of_memory, narrowed
-from extract.settings import Extraction, open_or_extract
+from extract.job import extraction, part
+from extract.job.health import spread
+from extract.plan import Extraction, open_or_extract
 from extract.spec import ModelSpec
 from relope_jax.errors import ReLopeError
 from relope_jax.states.store import Store
@@ -278,7 +279,7 @@ def test_states_that_are_not_finite_leave_out_their_sample(toy, llava, tmp_path,
     questions = ["what is this?", "an overflow", "and that?", "is it red?", "no overflow", "blue?"]
     plan = ask(tmp_path, model, questions)
     if labelled:
-        monkeypatch.setattr("extract.labels.differing", lambda *_: [])  # another model's answers will do here
+        monkeypatch.setattr("extract.job.labels.differing", lambda *_: [])  # another model's answers will do here
         labels = open_or_extract(dataclasses.replace(plan, model=ModelSpec(str(llava)), store=tmp_path / "labels"))
         plan = dataclasses.replace(plan, extract=dataclasses.replace(plan.extract, labels_from=labels.path))
     store = open_or_extract(plan)

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from extract import extraction, settings, source
+from extract import plan as settings
+from extract import source
 from extract.inspect import describe
-from extract.settings import mismatches, open_or_extract, plan_from_config
+from extract.job import extraction
+from extract.plan import mismatches, open_or_extract, plan_from_config
 from extract.source import answering_model, dataset_source, graders_digest, model_source, model_title
 from extract.spec import DatasetSpec, ModelSpec
 from extract.verify import verify

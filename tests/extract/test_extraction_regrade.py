@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from extract import extraction
 from extract.datasets.jsonl import JSONL
 from extract.inspect import describe
+from extract.job import extraction
+from extract.plan import open_or_extract
 from extract.regrade import regrade as regrade_store
-from extract.settings import open_or_extract
 from extract.verify import verify
 from relope_jax.errors import ReLopeError
 from relope_jax.io.place import LocalPlace

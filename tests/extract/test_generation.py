@@ -13,13 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
-from extract.backbone import Backbone, load_backbone
-from extract.capture import Capture
-from extract.generation import Generated, Sampling, caption_images, generate, stable_seed
-from extract.prompts import build_inputs
-from extract.shared_prefill import SharedPrefill
+from extract.backbone.capture import Capture
+from extract.backbone.generate import Generated, Sampling, caption_images, generate, stable_seed
+from extract.backbone.load import Backbone, load_backbone
+from extract.backbone.prompts import build_inputs
+from extract.backbone.shared_prefill import SharedPrefill
+from extract.backbone.template import PALIGEMMA
 from extract.spec import ModelSpec
-from extract.template import PALIGEMMA
 from relope_jax.errors import ReLopeError
 from tests.extract import tiny_models as tiny
 

@@ -10,7 +10,7 @@ import pytest
 
 from extract.datasets import get_dataset
 from extract.grading import choice_index, multiple_choice, reference_index
-from extract.grading.reading import readable
+from extract.grading.reading.reading import readable
 from extract.sample import Sample
 from extract.spec import DatasetSpec
 from relope_jax.errors import ReLopeError

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from extract.grading import choices, maths
+from extract.grading import choices
+from extract.grading.maths import maths
 from extract.sample import Sample
 
 EQUAL = [

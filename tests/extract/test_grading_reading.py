@@ -10,8 +10,8 @@ import pytest
 
 from extract.datasets import get_dataset
 from extract.grading import chartqa, choices, exact, mathvision, mmmu
-from extract.grading.characters import unified
-from extract.grading.reading import readable
+from extract.grading.reading.characters import unified
+from extract.grading.reading.reading import readable
 from extract.sample import Sample
 
 ANIMALS = ("dog", "cat", "bird", "fish")

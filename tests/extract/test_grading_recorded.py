@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from extract.grading import maths, mathvision, mmmu
+from extract.grading import mathvision, mmmu
+from extract.grading.maths import maths
 from extract.sample import Sample
 
 DATA = Path(__file__).parents[2] / "../shared/data"

@@ -16,9 +16,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from extract.adapter import lora_settings
-from extract.backbone import decoder_depth, load_backbone
+from extract.backbone.load import decoder_depth, load_backbone
 from extract.embed import encoder_source, load_encoder
+from extract.model_files.adapter import lora_settings
 from extract.spec import ModelSpec
 from relope_jax.errors import ReLopeError
 from tests.extract import tiny_models as tiny

@@ -7,10 +7,10 @@ import json
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from extract.crashes import Suspects
 from extract.inspect import describe
+from extract.job.crashes import Suspects
+from extract.plan import Extraction
 from extract.regrade import regrade
-from extract.settings import Extraction
 from extract.spec import DatasetSpec, ExtractSpec, ModelSpec
 from extract.verify import verify
 from relope_jax.errors import ReLopeError

@@ -10,11 +10,13 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
-from extract import backbone, extraction, hub
-from extract.backbone import decoder_depth, load_backbone
+from extract.backbone import load
+from extract.backbone.load import decoder_depth, load_backbone
 from extract.datasets import get_dataset
 from extract.embed import encoder_identity, encoder_source, load_encoder
-from extract.extraction import make_identity
+from extract.job import extraction
+from extract.job.extraction import make_identity
+from extract.model_files import hub
 from extract.source import adapter_source
 from extract.spec import DatasetSpec, ModelSpec
 from relope_jax.errors import ReLopeError
@@ -115,12 +117,12 @@ def test_a_hub_name_reaches_no_library(models, monkeypatch):
     """They would follow what a repository says to other repositories; a folder leads nowhere."""
     sources = []
     for name in ("AutoProcessor", "AutoModelForMultimodalLM", "AutoConfig"):
-        original = getattr(backbone, name).from_pretrained
+        original = getattr(load, name).from_pretrained
 
         def noted(source, *args, original=original, **options):
             sources.append((Path(source).is_dir(), options["trust_remote_code"], options["local_files_only"]))
             return original(source, *args, **options)
 
-        monkeypatch.setattr(getattr(backbone, name), "from_pretrained", noted)
+        monkeypatch.setattr(getattr(load, name), "from_pretrained", noted)
     load_backbone(on_hub())
     assert set(sources) == {(True, False, True)}

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageFile, ImageOps
 
-from extract.images import decode_image, image_size, read_image
-from extract.pixels import as_rgb
+from extract.imaging.images import decode_image, image_size, read_image
+from extract.imaging.pixels import as_rgb
 from tests.extract.pictures import HEIGHT, WIDTH, chunk, colours, encoded, png, turned_exif
 
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)

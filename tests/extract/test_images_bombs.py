@@ -14,9 +14,9 @@ import zlib
 import pytest
 from PIL import Image
 
-from extract import images
-from extract.datasets.grouping import image_digest
-from extract.images import FORMATS, LeftOut, decode_image, image_size, read_image
+from extract.datasets.reading.grouping import image_digest
+from extract.imaging import images
+from extract.imaging.images import FORMATS, LeftOut, decode_image, image_size, read_image
 from tests.extract.pictures import chunk, encoded, png
 
 SMALL = Image.new("RGB", (8, 8), "red")
@@ -202,7 +202,7 @@ def test_a_decoder_that_needs_too_much_memory_is_one_line(tmp_path):
     """With 1 GB of address space a picture within the limit of pixels does not fit."""
     (tmp_path / "x.png").write_bytes(encoded(Image.new("L", (9400, 9400)), "PNG"))
     code = (
-        "import resource, sys; from pathlib import Path; from extract.images import LeftOut, read_image\n"
+        "import resource, sys; from pathlib import Path; from extract.imaging.images import LeftOut, read_image\n"
         "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
         "resource.setrlimit(resource.RLIMIT_AS, (used + 2**27, used + 2**27))\n"
         "try: read_image(Path(sys.argv[1]))\n"

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from extract import images
-from extract.images import LeftOut, decode_image, image_size, read_image
+from extract.imaging import images
+from extract.imaging.images import LeftOut, decode_image, image_size, read_image
 from tests.extract.pictures import HEIGHT, WIDTH, chunk, colours, encoded, png
 
 SMOOTH = Image.fromarray(

@@ -8,9 +8,9 @@ import jax
 import pytest
 
 from experiments.configs import base
-from extract import inputs
 from extract.input_spec import InputSpec, LargeSpec
-from extract.inputs import make_inputs, tables
+from extract.job import inputs
+from extract.job.inputs import make_inputs, tables
 from extract.spec import ModelSpec
 from relope_jax.errors import ReLopeError
 from tests.extract.test_embed import write_store

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from extract import extraction
-from extract.labels import COLUMNS, SAME, differing
-from extract.settings import Extraction, open_or_extract
+from extract.job import extraction
+from extract.job.labels import COLUMNS, SAME, differing
+from extract.plan import Extraction, open_or_extract
 from relope_jax.errors import ReLopeError
 from relope_jax.states.manifest import Identity
 from relope_jax.states.store import Store

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from extract.backbone import load_backbone
-from extract.captions import Captions
+from extract.backbone.load import load_backbone
+from extract.backbone.prefill import prefill
 from extract.datasets import get_dataset
-from extract.images import LeftOut, read_image
-from extract.prefill import prefill
-from extract.queries import Queries
+from extract.imaging.images import LeftOut, read_image
+from extract.plan import open_or_extract
+from extract.queries.captions import Captions
+from extract.queries.queries import Queries
+from extract.queries.variants import Variant
 from extract.sample import Sample
-from extract.settings import open_or_extract
-from extract.variants import Variant
 from relope_jax.errors import ReLopeError
 from tests.extract.pictures import encoded, turned_exif
 from tests.extract.plans import tiny_plan

@@ -15,9 +15,9 @@ from PIL.PngImagePlugin import PngInfo
 from extract.answers.content import question_content
 from extract.answers.encoding import encoded
 from extract.datasets import get_dataset
-from extract.images import LeftOut, decode_image, read_image
+from extract.imaging.images import LeftOut, decode_image, read_image
+from extract.queries.variants import Variant, parse_variant
 from extract.sample import Sample
-from extract.variants import Variant, parse_variant
 from tests.extract import pictures
 from tests.extract.pictures import colours, turned_exif
 

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from extract.answers.content import question_content
-from extract.containers import png_chunks
 from extract.datasets import get_dataset
-from extract.images import LeftOut, read_image
+from extract.imaging.containers import png_chunks
+from extract.imaging.images import LeftOut, read_image
+from extract.queries.variants import Variant, parse_variant
 from extract.sample import Sample
-from extract.variants import Variant, parse_variant
 from tests.extract.pictures import chunk, colours, encoded, turned_exif
 
 MARK = b"SECRET-7c1"

@@ -13,10 +13,10 @@ from extract.datasets import get_dataset
 from extract.datasets.suite import charts, digits, places, plots
 from extract.datasets.suite.canvas import COLOURS, SIDE
 from extract.datasets.suite.scene import shuffled
+from extract.job.splits import draw, group_split
+from extract.queries.variants import load_captions
 from extract.spec import DatasetSpec
-from extract.splits import draw, group_split
-from extract.toy.examples import SUITE, TASKS, examples
-from extract.variants import load_captions
+from extract.toy.training.examples import SUITE, TASKS, examples
 from relope_jax.errors import ReLopeError
 
 NAMES = tuple(TASKS)

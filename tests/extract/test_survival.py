@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 import torch
 
-from extract import capture, extraction, part, source
-from extract.settings import open_or_extract
+from extract import source
+from extract.backbone import capture
+from extract.job import extraction, part
+from extract.plan import open_or_extract
 from relope_jax.errors import ReLopeError
 from relope_jax.io.locks import lock_folder
 from relope_jax.states.store import Store

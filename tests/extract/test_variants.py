@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from extract.variants import Variant, load_captions, parse_variant
+from extract.queries.variants import Variant, load_captions, parse_variant
 from relope_jax.errors import ReLopeError
 
 PLAIN = ("", "noise:25", "noise:0.5", "jpeg:20", "blur:2", "caption", "question_only")
@@ -207,5 +207,5 @@ def test_captions_that_cannot_be_read(tmp_path):
 
 
 def test_loads_without_torch():
-    code = "import sys, extract.variants; sys.exit('torch' in sys.modules)"
+    code = "import sys, extract.queries.variants; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

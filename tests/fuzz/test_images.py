@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, features
 
 from extract.answers.encoding import encoded as encoded_to_send
-from extract.images import LeftOut, decode_image, image_size, read_image
+from extract.imaging.images import LeftOut, decode_image, image_size, read_image
 from tests.extract.pictures import colours, encoded, turned_exif
 from tests.fuzz.mutations import mutate_bytes
 from tests.fuzz.rounds import ROUNDS, repeated

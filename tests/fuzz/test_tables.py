@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from extract.datasets import get_dataset
-from extract.images import LeftOut, read_image
+from extract.imaging.images import LeftOut, read_image
 from extract.spec import DatasetSpec
 from relope_jax.io.inside import leads_inside
 from tests.extract.tables import aokvqa_row, chartqa_row, mathvision_row, picture

@@ -14,7 +14,7 @@ from typing import Generic, NamedTuple, TypeVar
 from PIL import Image
 
 from extract.datasets.base import Dataset
-from extract.datasets.images import save_image
+from extract.datasets.reading.images import save_image
 from extract.grading import choices as multiple_choice
 from extract.grading import exact
 from extract.sample import Sample

@@ -15,7 +15,7 @@ from transformers import (
 )
 from transformers.models.pixtral.image_processing_pil_pixtral import PixtralImageProcessorPil
 
-from extract.processor import PixtralProcessorPil
+from extract.backbone.processor import PixtralProcessorPil
 from extract.toy.build import CHAT_TEMPLATE
 from tests.extract.tiny_models.common import TEXT, VISION, add_tokens, randomise
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from transformers import AutoTokenizer, BatchFeature, Phi4MultimodalConfig, Phi4MultimodalForCausalLM
 
-from extract.backbone import Backbone, load_backbone
+from extract.backbone.load import Backbone, load_backbone
 from extract.spec import ModelSpec
 from extract.toy.build import CHAT_TEMPLATE
 from tests.extract.tiny_models.common import TEXT, VISION, randomise
@@ -64,7 +64,7 @@ def save_phi4_multimodal(folder: Path, tokenizer) -> Path:
 
 def load_phi4(spec: ModelSpec) -> Backbone:
     """A saved model through the production loader, with the stand-in for the processor."""
-    with mock.patch("extract.backbone.load_processor", lambda _auto, source, _options: Phi4ProcessorPil(source)):
+    with mock.patch("extract.backbone.load.load_processor", lambda _auto, source, _options: Phi4ProcessorPil(source)):
         return load_backbone(spec)
 
 

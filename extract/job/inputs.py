@@ -1,0 +1,107 @@
+"""Makes what baselines read beside the hidden states, before a run trains: only what is missing."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from extract.input_spec import InputSpec, LargeSpec
+from extract.plan import Extraction, plan_from_config
+from extract.spec import AnswerSpec
+from relope_jax.baselines.inputs import CONFIDENCE, EMBEDDINGS, LARGE, SAMPLES
+from relope_jax.errors import ReLopeError
+from relope_jax.io.place import open_place
+from relope_jax.states.answers import Answers, answer_names
+from relope_jax.states.store import SPLITS, Store
+from relope_jax.states.view import ReadableStore
+
+UNTRAINED = ("validation", "test")  # whose sampled and stated answers are read: nothing is learned from them
+CONFIDENCE_TOKENS = 8  # enough for "100 %" and a few words before it
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Answers that a run can make.
+
+    Attributes:
+      plan: whose `model` is asked when `spec` names no server.
+      checked: settings that answers which are there already must have; who served them may differ.
+      limit_setting: where `spec.max_tokens` was set; empty when it is fixed.
+    """
+
+    spec: AnswerSpec
+    plan: Extraction
+    checked: tuple[str, ...]
+    limit_setting: str = "answers.max_tokens"
+
+
+def make_inputs(config: ConfigDict, store: ReadableStore, needs: tuple[str, ...]) -> None:
+    """Make those inputs of `needs` that `config` says how to make; the large model's answers whenever it names one.
+    Of several stores, only the one that is tested on is asked about: the config describes no other.
+
+    Raises:
+      ReLopeError: they cannot be made, or others are there under the same name.
+    """
+    target = store.pieces[-1].store
+    for table in tables(config, needs):
+        if not is_finished(target, table):
+            require_alone(f"{target.path} has no complete answers '{table.spec.name}'")
+            from extract.answers.job import answer  # its dependencies load only when needed
+
+            print(f"asking {table.spec.model or table.plan.model.name} for the answers '{table.spec.name}'")
+            answer(table.plan, table.spec, target, table.limit_setting)
+    if EMBEDDINGS in needs:
+        from extract.embed import embed_store
+
+        inputs = InputSpec(**config.inputs)
+        if jax.process_count() == 1:  # else one command makes them before: what is missing is told when it is read
+            embed_store(store, inputs.encoder, inputs.batch, inputs.encoder_revision)
+
+
+def tables(config: ConfigDict, needs: tuple[str, ...]) -> list[Table]:
+    """The tables of answers that these needs ask for and that the config says how to make."""
+    plan, asked = plan_from_config(config), AnswerSpec(**config.answers)
+    inputs, large = InputSpec(**config.inputs), LargeSpec(**config.large)
+    whole = dataclasses.replace(asked, ask="question", samples=0, splits=SPLITS)
+    small = dataclasses.replace(
+        whole, model="", base_url="", seed=0, extra="", concurrency=inputs.batch, splits=UNTRAINED
+    )
+    found = []
+    if large.name:
+        spec = dataclasses.replace(whole, name=LARGE, model=large.name, base_url=large.base_url)
+        asked_of = plan if large.base_url else dataclasses.replace(plan, model=large.model)
+        found.append(Table(spec, asked_of, ("model",)))
+    if SAMPLES in needs:
+        sampling: dict[str, Any] = {name: getattr(inputs, name) for name in ("samples", "temperature", "top_p")}
+        spec = dataclasses.replace(small, name=SAMPLES, max_tokens=inputs.max_tokens, **sampling)
+        found.append(Table(spec, plan, ("max_tokens", *sampling), "inputs.max_tokens"))
+    if CONFIDENCE in needs:
+        spec = dataclasses.replace(small, name=CONFIDENCE, ask="confidence", max_tokens=CONFIDENCE_TOKENS)
+        found.append(Table(spec, plan, ("ask",), limit_setting=""))
+    return found
+
+
+def is_finished(store: Store, table: Table) -> bool:
+    """Whether the store has these answers to all questions of their splits.
+
+    Raises:
+      ReLopeError: it has others under that name.
+    """
+    spec = table.spec
+    if spec.name not in answer_names(store.path):
+        return False
+    from extract.answers.table import refuse_other_settings
+
+    refuse_other_settings(open_place(store.path), spec.name, {name: getattr(spec, name) for name in table.checked})
+    asked = np.isin(store.column("split"), spec.splits)
+    return bool(Answers.load(store.path, spec.name).has(store.column("sample_id")[asked].tolist()).all())
+
+
+def require_alone(problem: str) -> None:
+    """Raise ReLopeError when several processes train together: none of them may make what all need."""
+    if jax.process_count() > 1:
+        raise ReLopeError(f"{problem}: make them with `python -m experiments.run` in one process first")

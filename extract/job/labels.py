@@ -1,0 +1,64 @@
+"""Answers and labels of a finished store, for variants that leave them as they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from extract.datasets.reading.grouping import contents
+from extract.imaging.images import LeftOut
+from extract.sample import Sample
+from relope_jax.errors import ReLopeError
+from relope_jax.states.manifest import Identity, difference
+from relope_jax.states.store import Store
+
+# What shapes an answer or its label. The variant, what is captured and how the work is cut may differ: layers,
+# state_dtype, token_budget, part_size, device_map (the same sums on other devices), splits.
+SAME = ("model", "source", "commit", "adapter", "min_pixels", "max_pixels", "image_reading", "model_dtype", "attention",
+        "device", "prompt_hash", "questions", "graders", "max_new_tokens")  # fmt: skip
+COLUMNS = ["response", "finish_reason", "final_answer", "label", "token_logprobs", "first_token_entropy"]
+
+
+class Labels:
+    """What the small model answered in another store, by sample.
+
+    Raises:
+      ReLopeError: there is no such store, or its answers or labels would be others if they were made now.
+    """
+
+    def __init__(self, url: str, identity: Identity):
+        store = Store(url)
+        if different := differing(identity, store.identity):
+            graders = any(line.startswith("graders:") for line in different)
+            hint = ": grade it again with `python -m extract.regrade` and its --config" if graders else ""
+            raise ReLopeError(f"extract.labels_from={url} has labels of something else ({'; '.join(different)}){hint}")
+        self._url, self.digest = url, store.digest
+        rows = store.samples.select(["sample_id", "question", "answer", "contents", *COLUMNS]).to_pylist()
+        self._rows = {row["sample_id"]: row for row in rows}
+
+    def columns(self, sample: Sample) -> dict[str, Any]:
+        """The columns about the answer; raises LeftOut when that store has no such question, or other images of it."""
+        row = self._rows.get(sample.sample_id)
+        if row is None or (row["question"], row["answer"]) != (sample.question, sample.answer):
+            raise LeftOut(f"{self._url} has no label of this question")
+        if row["contents"] != (here := contents(sample)):
+            raise LeftOut(
+                f"the label in {self._url} is about other images: contents {_shown(here)} here, "
+                f"{_shown(row['contents'])} there"
+            )
+        return {name: row[name] for name in COLUMNS}
+
+
+def differing(mine: Identity, theirs: Identity) -> list[str]:
+    """What shapes an answer or its label and is not the same in both, a line each; peft does with an adapter only."""
+    here, there = ({name: getattr(identity, name) for name in SAME} for identity in (mine, theirs))
+    if not mine.commit and not theirs.commit:
+        del here["model"]  # of a folder `source` is the digest, wherever it lies
+    here["dataset.name"], there["dataset.name"] = mine.dataset["name"], theirs.dataset.get("name")
+    packages = [package for package in mine.versions if package != "peft" or mine.adapter or theirs.adapter]
+    here |= {f"versions.{package}": mine.versions[package] for package in packages}
+    there |= {f"versions.{package}": theirs.versions.get(package) for package in packages}
+    return [difference(name, value, there.get(name)) for name, value in here.items() if value != there.get(name)]
+
+
+def _shown(digests: list[str] | None) -> str:
+    return ", ".join(digest[:12] for digest in digests or []) or "none"

@@ -1,0 +1,56 @@
+"""What images and prompts cost in tokens, said before an extraction begins."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+
+from extract.backbone.batching import Size
+from extract.job.health import spread
+from extract.queries.queries import Queries
+from extract.sample import Sample
+
+LOOKED_AT = 1000  # samples, from everywhere in the data
+SECONDS = 3.0  # after which no further one is looked at; what was measured is not measured again
+
+
+def describe_tokens(queries: Queries, samples: Sequence[Sample], n_positions: float) -> str:
+    """One line: tokens of an image and of a prompt, and the model's positions. No image is decoded.
+
+    Samples that cannot be used are passed over here; the extraction lists them.
+    """
+    images: dict[Size, int] = {}
+    prompts, end = [], time.monotonic() + SECONDS
+    for sample in _by_turns(spread(samples, LOOKED_AT)):
+        try:
+            prompts.append(queries.length(sample))
+            images |= queries.image_tokens(sample)
+        except Exception:  # of any kind: it is one sample's, and the extraction lists it
+            continue
+        if time.monotonic() > end:
+            break
+    positions = f"model positions {n_positions:,}" if n_positions < float("inf") else "model positions unknown"
+    if not prompts:
+        return f"images and prompts: none could be measured; {positions}"
+    return f"{_of_images(images)}prompts: {_of_prompts(prompts, len(samples))}; {positions}"
+
+
+def _by_turns(samples: Sequence[Sample]) -> Sequence[Sample]:
+    """The samples in an order whose every beginning is spread over all of them."""
+    step = 7919  # a prime above LOOKED_AT, so that every sample has its turn
+    return [samples[i * step % len(samples)] for i in range(len(samples))]
+
+
+def _of_images(tokens: dict[Size, int]) -> str:
+    if not tokens:
+        return ""
+    counts = sorted(tokens.values())
+    each = f"{counts[0]:,} to {counts[-1]:,}" if counts[0] < counts[-1] else f"{counts[0]:,}"
+    sizes = "1 size" if len(counts) == 1 else f"{len(counts):,} sizes"
+    return f"images: {each} tokens each (median {statistics.median_low(counts):,}, over {sizes} measured), "
+
+
+def _of_prompts(lengths: list[int], n: int) -> str:
+    seen = "" if len(lengths) == n else f" ({len(lengths):,} of {n:,} measured)"
+    return f"median {statistics.median_low(lengths):,}, longest {max(lengths):,} tokens{seen}"
