@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 from absl import app, flags
 
-from experiments.calibration import calibrate, splits_of
-from experiments.calibration_words import Request, record, text
+from experiments.calibration.thresholds import calibrate, splits_of
+from experiments.calibration.words import Request, record, text
 from experiments.say import show
 from relope_jax.errors import ReLopeError, exit_on_error
 from relope_jax.io.files import explaining, write_json

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import jax
 from ml_collections import ConfigDict
 
-from experiments import report
-from experiments.results import evaluate_run
-from experiments.rundir import open_run, run_folder
+from experiments.report import write
+from experiments.runs.results import evaluate_run
+from experiments.runs.rundir import open_run, run_folder
 from experiments.say import say
 from extract.job.inputs import make_inputs
 from extract.plan import open_or_extract, plan_from_config
@@ -103,8 +103,8 @@ def run(config: ConfigDict) -> Run:
     barrier(f"{writer.path}: evaluated")
     finished = Run(writer.path)
     with watch.stage("report"):
-        page = report.write_report(finished, store)
-    say(report.terminal_table(finished))
+        page = write.write_report(finished, store)
+    say(write.terminal_table(finished))
     say(f"\ntime: {watch}")
     say(f"report: {page}")
     return finished

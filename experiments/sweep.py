@@ -24,14 +24,14 @@ from absl import app, flags
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from experiments.cells import Cell, Job, expand, make_jobs, split_text
-from experiments.grid import EXAMPLE, Axis, parse_axes, show
 from experiments.pipeline import describe
-from experiments.results import Scored, result_rows
+from experiments.runs.results import Scored, result_rows
 from experiments.say import say
-from experiments.sweep_figures import write_plots
-from experiments.sweep_progress import Progress
-from experiments.sweep_results import Row, SweepFolder, cell_id, digest, score_table, summary_text, table_rows
+from experiments.sweeps.cells import Cell, Job, expand, make_jobs, split_text
+from experiments.sweeps.figures import write_plots
+from experiments.sweeps.grid import EXAMPLE, Axis, parse_axes, show
+from experiments.sweeps.progress import Progress
+from experiments.sweeps.results import Row, SweepFolder, cell_id, digest, score_table, summary_text, table_rows
 from extract.plan import Extraction, open_or_extract
 from relope_jax.baselines.inputs import Inputs
 from relope_jax.config import define_config_flag, parse_flags

@@ -10,14 +10,14 @@ import jax
 from ml_collections import ConfigDict
 
 from experiments import pipeline, sweep
-from experiments.drawing import to_svg, write_pdf
-from experiments.page import Section, bullets, page, picture
-from experiments.recorded import SCRATCH, recorded_config, without_places
-from experiments.rundir import run_folder
+from experiments.report.drawing import to_svg, write_pdf
+from experiments.report.page import Section, bullets, page, picture
+from experiments.report.tables import to_html, to_text, write_tables
+from experiments.runs.recorded import SCRATCH, recorded_config, without_places
+from experiments.runs.rundir import run_folder
 from experiments.say import say
 from experiments.studies import get_studies
 from experiments.studies.study import Done, Job, Outcome, Study
-from experiments.tables import to_html, to_text, write_tables
 from extract.plan import plan_from_config
 from extract.source import dataset_source, model_source
 from relope_jax.errors import ReLopeError

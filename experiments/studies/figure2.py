@@ -8,14 +8,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from experiments.drawing import make_figure, styled
-from experiments.entries import Entry, Table
-from experiments.palette import line_style, markers
-from experiments.priced import priced
+from experiments.report.drawing import make_figure, styled
+from experiments.report.entries import Entry, Table
+from experiments.report.palette import line_style, markers
+from experiments.runs.priced import priced
+from experiments.runs.tested import RoutedSplit, read_test_split
 from experiments.studies.jobs import Backbone, backbones, datasets, main_run, main_runs
 from experiments.studies.routed import gains, has_gap
 from experiments.studies.study import Done, Outcome, Study
-from experiments.tested import RoutedSplit, read_test_split
 from relope_jax.errors import ReLopeError, printable
 from relope_jax.methods import METHODS
 from relope_jax.run import Run

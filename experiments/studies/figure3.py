@@ -9,13 +9,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from experiments.csv_text import read_csv
-from experiments.drawing import make_figure, styled
-from experiments.entries import Entry, Table
-from experiments.palette import line_style
+from experiments.report.csv_text import read_csv
+from experiments.report.drawing import make_figure, styled
+from experiments.report.entries import Entry, Table
+from experiments.report.palette import line_style
 from experiments.studies.jobs import NO_LARGE, Backbone, backbones, chosen_dataset, run_job
 from experiments.studies.study import Done, Job, Outcome, Study
-from experiments.sweep_results import TABLE
+from experiments.sweeps.results import TABLE
 from extract.spec import ModelSpec
 from relope_jax.errors import printable
 from relope_jax.io import limits

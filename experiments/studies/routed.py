@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from experiments.runs.tested import RoutedSplit
 from experiments.studies.rows import SIGNIFICANT
-from experiments.tested import RoutedSplit
 from relope_jax.methods import METHODS
 from relope_jax.metrics.holm import holm
 from relope_jax.metrics.intervals import Z_95

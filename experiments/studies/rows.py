@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.entries import Entry
+from experiments.report.entries import Entry
 from relope_jax.metrics.holm import holm
 from relope_jax.metrics.intervals import Units, auc_interval, few_warning, two_sided_p
 from relope_jax.run import Run

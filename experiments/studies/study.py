@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from experiments.entries import Table
+from experiments.report.entries import Table
 from relope_jax.run import Run
 
 

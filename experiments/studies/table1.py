@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
-from experiments.entries import Table
+from experiments.report.entries import Table
 from experiments.studies import paper
 from experiments.studies.jobs import NO_LARGE, Backbone, backbones, chosen_dataset, run_job
 from experiments.studies.rows import Comparison, auc_entry, base_rates, sentences

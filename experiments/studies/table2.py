@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
-from experiments.entries import Table
+from experiments.report.entries import Table
 from experiments.studies import paper
 from experiments.studies.comparisons import compare_means
 from experiments.studies.jobs import Backbone, backbones, datasets, main_run, main_runs

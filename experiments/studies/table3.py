@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.entries import Entry, Table
+from experiments.report.entries import Entry, Table
+from experiments.runs.tested import RoutedSplit, read_test_split
 from experiments.studies.jobs import Backbone, Chosen, backbones, datasets, main_run, probed_runs, run_job
 from experiments.studies.study import Done, Job, Outcome, Study
-from experiments.tested import RoutedSplit, read_test_split
 from extract.plan import open_or_extract, plan_from_config
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import METHODS

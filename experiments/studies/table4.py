@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from experiments.entries import Table
+from experiments.report.entries import Table
 from experiments.studies.jobs import NO_LARGE, Backbone, Chosen, backbones, datasets, main_run, probed_runs, run_job
 from experiments.studies.rows import SIGNIFICANT, auc_entry, base_rates, corrected, mean_auc
 from experiments.studies.study import Done, Job, Outcome, Study

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.tested import RoutedSplit
+from experiments.runs.tested import RoutedSplit
 from relope_jax.methods import BLIND, METHODS, SANITY
 from relope_jax.metrics.constants import SAME, Operating, best_operating_point, constant_warning
 from relope_jax.metrics.holm import holm

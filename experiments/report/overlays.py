@@ -10,8 +10,8 @@ import html
 import numpy as np
 import pyarrow.compute as pc
 
-from experiments.drawing import to_svg
-from experiments.figures import attention_overlay
+from experiments.report.drawing import to_svg
+from experiments.report.figures import attention_overlay
 from extract.imaging.images import LeftOut, decode_image
 from extract.text import shortened
 from relope_jax.errors import ReLopeError

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from experiments.tested import RoutedSplit
+from experiments.runs.tested import RoutedSplit
 from relope_jax.metrics.routing.cost import model_costs
 from relope_jax.metrics.routing.frontier import aiq, qnc
 

@@ -54,7 +54,7 @@ def bullets(texts: Sequence[str]) -> str:
 
 
 def picture(svg: str, caption: str) -> str:
-    """A figure (`experiments.drawing.to_svg`) with its caption, which is also what screen readers say."""
+    """A figure (`experiments.report.drawing.to_svg`) with its caption, which is also what screen readers say."""
     e = html.escape
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{e(caption)}" ', 1)
     return f"<figure class=picture><div class=scroll>{svg}</div><figcaption>{e(caption)}</figcaption></figure>\n"

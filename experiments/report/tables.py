@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import csv_text
-from experiments.entries import Entry, Table, all_notes, interval, is_known, number, paper_number
-from experiments.latex import to_latex
+from experiments.report import csv_text
+from experiments.report.entries import Entry, Table, all_notes, interval, is_known, number, paper_number
+from experiments.report.latex import to_latex
 from relope_jax.io.files import write_text
 
 __all__ = ["Entry", "Table", "to_csv", "to_html", "to_latex", "to_text", "write_tables"]

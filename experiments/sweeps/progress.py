@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 from tqdm import tqdm
 
-from experiments.cells import Job
-from experiments.grid import show
-from experiments.sweep_results import Row
+from experiments.sweeps.cells import Job
+from experiments.sweeps.grid import show
+from experiments.sweeps.results import Row
 from relope_jax.training.fit import Fitted
 
 

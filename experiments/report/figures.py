@@ -1,4 +1,4 @@
-"""Figures of the report; `experiments.drawing` makes SVG and PDF of them."""
+"""Figures of the report; `experiments.report.drawing` makes SVG and PDF of them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.metrics import roc_curve
 
-from experiments.drawing import INK, make_figure, styled
-from experiments.palette import GREY, colour, line_style, markers
-from experiments.tested import RoutedSplit
+from experiments.report.drawing import INK, make_figure, styled
+from experiments.report.palette import GREY, colour, line_style, markers
+from experiments.runs.tested import RoutedSplit
 from relope_jax.methods import METHODS
 from relope_jax.metrics.calibration import reliability
 from relope_jax.metrics.routing.cost import model_costs

@@ -9,7 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from experiments.grid import SEED, STORED, Axis
+from experiments.sweeps.grid import SEED, STORED, Axis
 from extract.plan import Extraction, plan_from_config
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import TrainedMethod, get_method

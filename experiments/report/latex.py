@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from experiments.entries import UNKNOWN, Entry, Table, all_notes, interval, number, paper_number
+from experiments.report.entries import UNKNOWN, Entry, Table, all_notes, interval, number, paper_number
 
 ESCAPES = {
     "\\": r"\textbackslash{}",

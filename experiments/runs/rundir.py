@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from experiments.recorded import SCRATCH, recorded_config, without_places, without_prices
-from experiments.tensorboard import event_log
+from experiments.runs.recorded import SCRATCH, recorded_config, without_places, without_prices
+from experiments.runs.tensorboard import event_log
 from relope_jax.block.file import block_bytes
 from relope_jax.errors import ReLopeError
 from relope_jax.io.files import explaining, read_json, write_bytes, write_json, write_text

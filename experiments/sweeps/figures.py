@@ -15,9 +15,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogFormatter, NullFormatter, NullLocator
 
-from experiments.drawing import STYLE, make_figure
-from experiments.grid import SEED, Axis, show
-from experiments.palette import colour
+from experiments.report.drawing import STYLE, make_figure
+from experiments.report.palette import colour
+from experiments.sweeps.grid import SEED, Axis, show
 from relope_jax.methods import METHODS
 
 MOST_LINES = 8

@@ -28,10 +28,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from ml_collections import ConfigDict
 
-from experiments.cells import Cell, Setting
-from experiments.csv_text import to_csv
-from experiments.grid import SEED, Axis, show
-from experiments.rundir import PACKAGES
+from experiments.report.csv_text import to_csv
+from experiments.runs.rundir import PACKAGES
+from experiments.sweeps.cells import Cell, Setting
+from experiments.sweeps.grid import SEED, Axis, show
 from relope_jax.io.files import publish, read_json, write_json, write_text
 from relope_jax.io.locks import lock_folder
 from relope_jax.io.paths import absolute

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from experiments.rundir import RunFolder
-from experiments.sample_table import sample_table
+from experiments.runs.rundir import RunFolder
+from experiments.runs.sample_table import sample_table
 from experiments.say import say
 from relope_jax.baselines.inputs import Inputs
 from relope_jax.data import RouterData

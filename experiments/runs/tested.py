@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from experiments.sample_table import complete, read_tokens
+from experiments.runs.sample_table import complete, read_tokens
 from relope_jax.errors import ReLopeError
 from relope_jax.io.typed import spec_of
 from relope_jax.methods import METHODS

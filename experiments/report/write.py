@@ -1,30 +1,25 @@
-"""The report of a run: for the terminal, as one self-contained HTML file, as PDF, and its tables as CSV and LaTeX.
-
-python -m experiments.report runs/quickstart     # write it again; --store=URL where its store is in a bucket
-"""
+"""The report of a run: for the terminal, as one self-contained HTML file, as PDF, and its tables as CSV and LaTeX."""
 
 from __future__ import annotations
 
 import html
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from experiments import captions, figures
-from experiments.drawing import to_svg, write_pdf
-from experiments.entries import Entry, Table
-from experiments.overlays import METHOD as OVERLAY_METHOD
-from experiments.overlays import Attention, attention_overlays
-from experiments.overlays import to_html as attention_html
-from experiments.page import Section, bullets, page, paragraphs, picture
-from experiments.run_tables import ordered, run_tables
-from experiments.say import say
-from experiments.summary_text import Findings, corrected, difference_text, findings, routers
-from experiments.tables import to_html, to_text, write_tables
-from experiments.tested import RoutedSplit, read_test_split
-from relope_jax.errors import ReLopeError, exit_on_error
+from experiments.report import captions, figures
+from experiments.report.drawing import to_svg, write_pdf
+from experiments.report.entries import Entry, Table
+from experiments.report.overlays import METHOD as OVERLAY_METHOD
+from experiments.report.overlays import Attention, attention_overlays
+from experiments.report.overlays import to_html as attention_html
+from experiments.report.page import Section, bullets, page, paragraphs, picture
+from experiments.report.run_tables import ordered, run_tables
+from experiments.report.summary_text import Findings, corrected, difference_text, findings, routers
+from experiments.report.tables import to_html, to_text, write_tables
+from experiments.runs.tested import RoutedSplit, read_test_split
+from relope_jax.errors import ReLopeError
 from relope_jax.io.files import explaining, write_text
 from relope_jax.io.run_folder import require_no_links
 from relope_jax.machine.mesh import is_primary
@@ -161,18 +156,3 @@ def _short(row: dict, field: str) -> Entry:
     if field == "auc":
         return Entry(row["auc"], row["auc_low"], row["auc_high"])
     return Entry(None if field == "auc_seed_range" and row["n_seeds"] == 1 else row.get(field))
-
-
-@exit_on_error
-def main(argv: list[str]) -> None:
-    folders = [argument for argument in argv[1:] if not argument.startswith("--store=")]
-    stores = [argument.partition("=")[2] for argument in argv[1:] if argument.startswith("--store=")]
-    if len(folders) != 1 or len(stores) > 1 or folders[0].startswith("-"):
-        raise ReLopeError("usage: python -m experiments.report RUN_FOLDER [--store=PATH_OR_URL]")
-    run = Run(folders[0], store="".join(stores))
-    say(write_report(run, run.store))
-    say(terminal_table(run))
-
-
-if __name__ == "__main__":
-    main(sys.argv)

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from experiments.entries import BEST, Entry, Table
-from experiments.priced import priced
-from experiments.summary_text import SIGNIFICANT, Summary, best_router, corrected, routers
-from experiments.tested import RoutedSplit
+from experiments.report.entries import BEST, Entry, Table
+from experiments.report.summary_text import SIGNIFICANT, Summary, best_router, corrected, routers
+from experiments.runs.priced import priced
+from experiments.runs.tested import RoutedSplit
 from relope_jax.methods import BLIND, METHODS
 
 NEEDS_LARGE = (("APGR", "apgr"), ("CPT(50 %)", "cpt_50"), ("CPT(80 %)", "cpt_80"), ("AUDC", "audc"))

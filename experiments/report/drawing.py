@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
-from experiments.entries import Table, all_notes
-from experiments.tables import text_rows
+from experiments.report.entries import Table, all_notes
+from experiments.report.tables import text_rows
 from relope_jax.io.files import write_bytes
 
 INK = "#010203"  # drawn as black; in a page it becomes the colour of the page's text, which dark mode changes

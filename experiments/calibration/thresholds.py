@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from experiments.calibration_words import Chosen, Request, refusal
-from experiments.sample_table import read_tokens, uncounted
+from experiments.calibration.words import Chosen, Request, refusal
+from experiments.runs.sample_table import read_tokens, uncounted
 from relope_jax.errors import ReLopeError
 from relope_jax.io.inside import shown_name
 from relope_jax.methods import TrainedMethod, get_method

@@ -1,0 +1,28 @@
+"""Write a run's report again: python -m experiments.report runs/quickstart [--store=PATH_OR_URL]
+
+`--store` says where the run's store is, when that is not where it was: in a bucket, for example.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from experiments.report.write import terminal_table, write_report
+from experiments.say import say
+from relope_jax.errors import ReLopeError, exit_on_error
+from relope_jax.run import Run
+
+
+@exit_on_error
+def main(argv: list[str]) -> None:
+    folders = [argument for argument in argv[1:] if not argument.startswith("--store=")]
+    stores = [argument.partition("=")[2] for argument in argv[1:] if argument.startswith("--store=")]
+    if len(folders) != 1 or len(stores) > 1 or folders[0].startswith("-"):
+        raise ReLopeError("usage: python -m experiments.report RUN_FOLDER [--store=PATH_OR_URL]")
+    run = Run(folders[0], store="".join(stores))
+    say(write_report(run, run.store))
+    say(terminal_table(run))
+
+
+if __name__ == "__main__":
+    main(sys.argv)
