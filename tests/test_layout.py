@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests import ROOT
+
 FORBIDDEN = {"relope_jax": {"torch", "transformers", "extract", "experiments"}, "extract": {"experiments"}}
 
 

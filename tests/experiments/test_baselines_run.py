@@ -15,7 +15,7 @@ from transformers import AutoTokenizer
 import extract.answers.job as job
 from experiments import pipeline
 from experiments.configs import base
-from experiments.sample_table import COUNTS
+from experiments.runs.sample_table import COUNTS
 from extract.plan import open_or_extract, plan_from_config
 from extract.spec import TOY_MLLM
 from extract.toy import build
@@ -26,7 +26,7 @@ from relope_jax.states.answers import Answers
 from relope_jax.states.store import Store
 from relope_jax.training.checkpoints import load_member
 from tests.extract import tiny_models
-from tests.extract.plans import end_often
+from tests.extract.job.plans import end_often
 
 N = 90
 NAMES = (*(name for name, method in METHODS.items() if isinstance(method, Baseline)), "probe", "post_hoc_embed")

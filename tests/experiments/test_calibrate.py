@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -16,14 +15,14 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.stats import binom
 
-from experiments.calibration import calibrate, splits_of
-from experiments.calibration_words import Request, record, text
-from experiments.sample_table import COUNTS, SCHEMA
+from experiments.calibration.thresholds import calibrate, splits_of
+from experiments.calibration.words import Request, record, text
+from experiments.runs.sample_table import COUNTS, SCHEMA
 from relope_jax.errors import ReLopeError
 from relope_jax.metrics.routing.cost import CostSpec, Reading
 from relope_jax.run import Run
+from tests import ROOT
 
-ROOT = Path(__file__).parents[2]
 SIZES = {"train": 600, "validation": 1500, "test": 1500}
 
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from experiments.configs import base, quickstart
 from relope_jax.config import check_override, config_names, find_config, load_defaults, spell_out
 from relope_jax.errors import ReLopeError
-
-ROOT = Path(__file__).parents[2]
+from tests import ROOT
 
 
 def test_configs_are_found_by_name_and_path(tmp_path):

@@ -9,7 +9,6 @@ import re
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -22,8 +21,9 @@ from sklearn.metrics import roc_auc_score
 from tensorboard.backend.event_processing import event_accumulator
 
 import relope_jax
-from experiments import export_peft, pipeline, report
+from experiments import export_peft, pipeline
 from experiments.configs import quickstart
+from experiments.report import write
 from extract.backbone.prefill import prefill
 from relope_jax.block.absorbed import last_token_block
 from relope_jax.block.batch import gather, padded_length, to_device
@@ -31,6 +31,7 @@ from relope_jax.errors import ReLopeError
 from relope_jax.io.locks import lock_folder
 from relope_jax.training.checkpoints import load_member
 from relope_jax.training.snapshots import saved_epoch
+from tests import ROOT
 
 METHODS = ("relope", "attention_probe", "probe")
 
@@ -124,7 +125,7 @@ def test_restored_routers_score_store_and_new_prompts_alike(finished, toy):
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # PEFT's own
 def test_exported_lora_gives_the_same_states_in_peft(finished, toy, tmp_path, capsys):
-    """Both sides compute in float32 and sum in different orders; see tests/extract/test_block_parity.py."""
+    """Both sides compute in float32 and sum in different orders; see tests/extract/backbone/test_block_parity.py."""
     run, folder = finished
     out = tmp_path / "adapter"
     command = ["export_peft", str(run.path), f"--out={out}", "--seed=0"]
@@ -160,7 +161,7 @@ def test_report_is_self_contained(finished):
     assert page.count("<svg") == 3 + 6  # curves, calibration, training; right and wrong answers at three scores
     assert page.count("of the attention is on the image") == 6
     assert "test prompts the image gets" in page
-    table = report.terminal_table(run)
+    table = write.terminal_table(run)
     assert f"{run.summary['methods']['relope']['auc']:.3f}" in table
 
 
@@ -262,7 +263,7 @@ def test_two_processes_make_the_same_run(finished):
     settings += ["--config.attention_probe.learning_rate=1e-3"]
     command = [sys.executable, "-m", "experiments.run", "--config=quickstart", *settings]
     command += [f"--coordinator=localhost:{port}", "--processes=2"]
-    root = Path(__file__).parents[2]
+    root = ROOT
     both = [subprocess.Popen([*command, f"--process={i}"], cwd=root, stdout=subprocess.PIPE, text=True) for i in (0, 1)]
     printed = [process.communicate(timeout=300)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
@@ -276,7 +277,7 @@ def test_two_processes_make_the_same_run(finished):
 
 def test_several_processes_need_a_coordinator(finished):
     command = [sys.executable, "-m", "experiments.run", "--config=quickstart", "--processes=2"]
-    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("error: several processes need --coordinator=")
 

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from experiments import pipeline, report, sweep
+from experiments import pipeline, sweep
 from experiments.configs import quickstart
-from experiments.recorded import recorded_config, without_places
-from experiments.rundir import RunWriter, open_run, run_folder
+from experiments.report import write
+from experiments.runs.recorded import recorded_config, without_places
+from experiments.runs.rundir import RunWriter, open_run, run_folder
 from extract.answers.cache import Cache
 from extract.input_spec import InputSpec, LargeSpec
 from extract.plan import plan_from_config
@@ -25,11 +26,10 @@ from extract.spec import AnswerSpec, DatasetSpec, ExtractSpec, ModelSpec
 from relope_jax.errors import ReLopeError
 from relope_jax.run import Run, store_record
 from relope_jax.states.store import Store
-from tests.experiments.made_runs import made_run
+from tests import ROOT
+from tests.experiments.runs.made_runs import made_run
 from tests.experiments.test_calibrate import write_run
 from tests.relope_jax.states.test_store import IDENTITY, write_store
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -122,17 +122,18 @@ def test_any_backend_that_a_notebook_names_works(tmp_path):
     """C40: what `!python -m experiments.report` passes on; every figure of a report and a sweep is drawn."""
     made_run(tmp_path / "run", ("relope", "probe"))
     code = (
-        "import sys; from experiments import report, sweep_figures; from experiments.grid import Axis; import os\n"
-        "from relope_jax.run import Run; from pathlib import Path\n"
-        "report.write_report(Run(sys.argv[1]), None)\n"
+        "import os, sys; from pathlib import Path; from experiments.report.write import write_report\n"
+        "from experiments.sweeps.figures import write_plots; from experiments.sweeps.grid import Axis\n"
+        "from relope_jax.run import Run\n"
+        "write_report(Run(sys.argv[1]), None)\n"
         "rows = [{'method': 'probe', 'seed': s, 'auc': 0.5 + s / 9} for s in (0, 1)]\n"
-        "assert sweep_figures.write_plots(Path(sys.argv[1]), [Axis('seed', (0, 1))], rows)[0].stat().st_size > 1000\n"
+        "assert write_plots(Path(sys.argv[1]), [Axis('seed', (0, 1))], rows)[0].stat().st_size > 1000\n"
         "assert os.environ['MPLBACKEND'] == sys.argv[2]\n"
     )
     for backend in BACKENDS[:2]:
         done = command(["-c", code, str(tmp_path / "run"), backend], {"MPLBACKEND": backend})
         assert done.returncode == 0, done.stderr.decode()
-    light = "import experiments.drawing, experiments.sweep_figures, experiments.figures"
+    light = "import experiments.report.drawing, experiments.sweeps.figures, experiments.report.figures"
     for backend in BACKENDS[2:]:
         done = command(["-c", light], {"MPLBACKEND": backend})
         assert done.returncode == 0, done.stderr.decode()
@@ -181,7 +182,7 @@ def finished_run(store: Store) -> Run:
 def test_a_run_is_reported_from_any_working_directory(stored, tmp_path, monkeypatch, capsys, elsewhere):
     run = finished_run(stored)
     monkeypatch.chdir(elsewhere)
-    report.main(["report", os.path.relpath(tmp_path / "here" / run.path)])
+    write.main(["report", os.path.relpath(tmp_path / "here" / run.path)])
     assert (tmp_path / "here" / "runs" / "r" / "report.html").exists()
     assert "test prompts" in capsys.readouterr().out
 
@@ -295,7 +296,7 @@ def test_what_a_disk_refuses_in_a_report_is_one_line(tmp_path):
     run = made_run(tmp_path / "run", ("relope", "probe"))
     (tmp_path / "run" / "report.html").mkdir()
     with pytest.raises(ReLopeError, match=r"cannot use .*run: Is a directory"):
-        report.write_report(run, None)
+        write.write_report(run, None)
 
 
 @pytest.mark.parametrize("name", ["config.json", "results.json", "summary.json"])

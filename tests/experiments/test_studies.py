@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 from transformers import AutoTokenizer
 
-from experiments.cells import expand
 from experiments.configs import figure2, paper
-from experiments.grid import parse_axes
+from experiments.runs.tested import read_test_split
 from experiments.studies import STUDIES, execute, figure3, get_studies, table1, table3, table4
 from experiments.studies.jobs import Backbone, Chosen, datasets, main_run, main_runs, run_job
 from experiments.studies.study import Study
-from experiments.tested import read_test_split
+from experiments.sweeps.cells import expand
+from experiments.sweeps.grid import parse_axes
 from extract.plan import open_or_extract, plan_from_config
 from extract.queries.variants import load_captions
 from extract.spec import TOY_MLLM
@@ -27,7 +27,7 @@ from relope_jax.errors import ReLopeError
 from relope_jax.metrics.auc import delong
 from relope_jax.run import Run
 from tests.extract import tiny_models
-from tests.extract.plans import end_often
+from tests.extract.job.plans import end_often
 
 N = 80
 NAMES = ("first", "second")

@@ -9,7 +9,6 @@ import json
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -19,12 +18,13 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from experiments import sweep, sweep_figures
+from experiments import sweep
 from experiments.benchmarks import store as store_benchmark
-from experiments.cells import expand, make_jobs, split_text
 from experiments.configs import quickstart
-from experiments.grid import EXAMPLE, Axis, parse_axes
-from experiments.sweep_results import FIRST, LAST, cell_id, summary_text, table_rows, table_text
+from experiments.sweeps import figures
+from experiments.sweeps.cells import expand, make_jobs, split_text
+from experiments.sweeps.grid import EXAMPLE, Axis, parse_axes
+from experiments.sweeps.results import FIRST, LAST, cell_id, summary_text, table_rows, table_text
 from relope_jax.data import load_router_data
 from relope_jax.errors import ReLopeError
 from relope_jax.io.locks import lock_folder
@@ -34,6 +34,7 @@ from relope_jax.training.checkpoints import load_ensemble
 from relope_jax.training.feeds.feed import open_feed
 from relope_jax.training.fit import fit
 from relope_jax.training.scoring import scores
+from tests import ROOT
 from tests.builders import make_block, make_spec, make_states
 
 
@@ -205,23 +206,23 @@ def test_the_best_setting_is_chosen_on_validation_and_per_data_set():
     ],
 )
 def test_scale_of_an_axis(values, scale):
-    assert sweep_figures.scale_of(values) == scale
+    assert figures.scale_of(values) == scale
 
 
 def test_a_line_a_setting_of_the_other_axes_and_at_most_eight():
     axes, cells = cells_of("relope.beta=0.1,1.0", "train.weight_decay=0.0,0.1,0.2", "seed=0:2")
     rows = made_up_rows(cells)
     beta, decay = axes[:2]
-    lines = sweep_figures.make_lines(beta, [decay.field], rows)
+    lines = figures.make_lines(beta, [decay.field], rows)
     assert [(line.method, list(line.auc)) for line in lines] == [
         *[("relope", [0.1, 1.0])] * 3, *[("attention_probe", [None])] * 3, *[("probe", [None])] * 3,
     ]  # fmt: skip
     assert lines[1].label == "ReLope\n  weight_decay 0.1"
     assert lines[1].auc[1.0] == [r["auc"] for r in rows if r.get("relope.beta") == 1.0 and r[decay.field] == 0.1]
-    panel = sweep_figures.axis_plot(beta, axes[:2], rows).axes[0]
+    panel = figures.axis_plot(beta, axes[:2], rows).axes[0]
     assert panel.get_title(loc="left") == "2 seeds: mean and range; averaged over train.weight_decay"
     assert [text.get_text() for text in panel.get_legend().get_texts()] == ["ReLope", "Attention Probe", "Probe"]
-    averaged = sweep_figures.make_lines(beta, [], rows)[0].auc[0.1]
+    averaged = figures.make_lines(beta, [], rows)[0].auc[0.1]
     mine = [r["auc"] for r in rows if r.get("relope.beta") == 0.1 and r["seed"] == 1]
     assert averaged[1] == pytest.approx(np.mean(mine))
     assert len(averaged) == 2
@@ -229,10 +230,10 @@ def test_a_line_a_setting_of_the_other_axes_and_at_most_eight():
 
 def test_plots_are_one_picture_an_axis(tmp_path):
     axes, cells = cells_of("relope.beta=0.01,0.1,1.0", "dataset.variant=,noise:25", "seed=0:2")
-    paths = sweep_figures.write_plots(tmp_path, axes, made_up_rows(cells))
+    paths = figures.write_plots(tmp_path, axes, made_up_rows(cells))
     assert [path.name for path in paths] == ["relope.beta.png", "dataset.variant.png"]
     axes, cells = cells_of("seed=0:3")
-    paths += sweep_figures.write_plots(tmp_path, axes, made_up_rows(cells))
+    paths += figures.write_plots(tmp_path, axes, made_up_rows(cells))
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in paths}
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
 
@@ -449,6 +450,6 @@ def test_mistakes_stop_with_one_line(stores, tmp_path, monkeypatch):
 def test_command():
     """The flags, as a user types them."""
     command = [sys.executable, "-m", "experiments.sweep", "--config=quickstart.py", "--members=4"]
-    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.strip() == f"error: nothing to sweep: name fields and their values, such as {EXAMPLE}"

@@ -13,7 +13,7 @@ from PIL import Image, features
 
 from extract.answers.encoding import encoded as encoded_to_send
 from extract.imaging.images import LeftOut, decode_image, image_size, read_image
-from tests.extract.pictures import colours, encoded, turned_exif
+from tests.extract.imaging.pictures import colours, encoded, turned_exif
 from tests.fuzz.mutations import mutate_bytes
 from tests.fuzz.rounds import ROUNDS, repeated
 from tests.fuzz.watch import make_canary, watched

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.calibration import calibrate, splits_of
-from experiments.calibration_words import Request
+from experiments.calibration.thresholds import calibrate, splits_of
+from experiments.calibration.words import Request
 from relope_jax.block.file import save_block
 from relope_jax.block.spec import PROJECTIONS
 from relope_jax.data import load_router_data
@@ -29,7 +29,7 @@ from relope_jax.training.feeds.feed import open_feed
 from relope_jax.training.fit import fit
 from relope_jax.training.members import Member
 from relope_jax.training.spec import TrainSpec
-from tests.experiments.made_runs import made_run
+from tests.experiments.runs.made_runs import made_run
 from tests.fuzz.mutations import fresh_copy, mutate_file
 from tests.fuzz.rounds import ROUNDS, repeated
 from tests.fuzz.subjects import refusable

@@ -16,7 +16,7 @@ from extract.datasets import get_dataset
 from extract.imaging.images import LeftOut, read_image
 from extract.spec import DatasetSpec
 from relope_jax.io.inside import leads_inside
-from tests.extract.tables import aokvqa_row, chartqa_row, mathvision_row, picture
+from tests.extract.datasets.tables import aokvqa_row, chartqa_row, mathvision_row, picture
 from tests.fuzz.mutations import empty, json_bytes, mutate_file, mutate_json
 from tests.fuzz.rounds import ROUNDS, repeated
 from tests.fuzz.subjects import refusable

@@ -21,8 +21,7 @@ from safetensors.numpy import save_file
 from relope_jax.errors import ReLopeError, line_of
 from relope_jax.io import files
 from relope_jax.machine_errors import is_full, refusal
-
-ROOT = Path(__file__).parents[2]
+from tests import ROOT
 
 
 def error_of(act) -> Exception:

@@ -14,8 +14,8 @@ import pytest
 
 import relope_jax
 from relope_jax.precision import full_precision, jit
+from tests import ROOT
 
-ROOT = Path(__file__).parents[2]
 PRODUCT = re.compile(r" (dot|convolution)\(")
 KEPT = "operand_precision={highest,highest}"
 

@@ -7,7 +7,7 @@ import types
 import numpy as np
 import pytest
 
-from experiments.sample_table import sample_table
+from experiments.runs.sample_table import sample_table
 from relope_jax.baselines.inputs import CONFIDENCE, LARGE, SAMPLES, STYLES, Inputs, require_inputs
 from relope_jax.baselines.sw_ranking import sw_ranking_scores
 from relope_jax.errors import ReLopeError

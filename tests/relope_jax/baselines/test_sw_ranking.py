@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,8 +12,9 @@ from sklearn.linear_model import LogisticRegression
 
 from relope_jax.baselines.sw_ranking import battle_outcomes, battle_weights, large_win_rate
 from relope_jax.metrics.auc import auc_with_interval
+from tests import SHARED
 
-OUTCOMES = Path(__file__).parents[4] / "shared/data/mmlu_outcomes/mmlu_outcomes.parquet"
+OUTCOMES = SHARED / "data/mmlu_outcomes/mmlu_outcomes.parquet"
 
 
 def fitted_win_rate(similarities, small, large) -> float:

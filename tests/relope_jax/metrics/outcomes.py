@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-FILE = Path(__file__).parents[3] / "../shared/data/mmlu_outcomes/mmlu_outcomes.parquet"
+from tests import SHARED
+
+FILE = SHARED / "data/mmlu_outcomes/mmlu_outcomes.parquet"
 
 needs_outcomes = pytest.mark.skipif(not FILE.exists(), reason="the recorded outcomes of ../shared/data are not there")
 

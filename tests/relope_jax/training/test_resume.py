@@ -6,7 +6,6 @@ import dataclasses
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -22,9 +21,9 @@ from relope_jax.training.fit import fit
 from relope_jax.training.members import Member
 from relope_jax.training.snapshots import saved_epoch
 from relope_jax.training.spec import TrainSpec
+from tests import ROOT
 from tests.relope_jax.training.small import SPECS, write_small_store
 
-ROOT = Path(__file__).parents[3]
 TRAIN = TrainSpec(batch_size=32, epochs=6, patience=6)
 
 
