@@ -56,15 +56,8 @@ def main(argv: list[str]) -> None:
 def help_text() -> str:
     """What `relope --help` prints: one line per command."""
     lines = [f"  {name:<13}{description}" for name, (_, description) in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: relope COMMAND [ARGUMENTS]",
-            "",
-            *lines,
-            "",
-            "`relope COMMAND --help` lists the flags of most commands.",
-        ]
-    )
+    last = "`relope COMMAND --help` lists the flags of most commands."
+    return "\n".join(["usage: relope COMMAND [ARGUMENTS]", "", *lines, "", last])
 
 
 class _Main(types.ModuleType):
