@@ -45,7 +45,7 @@ toy: $(VENV)/.installed-dev
 clean:
 	rm -rf runs sweeps stores models
 
-$(VENV)/.installed: requirements.txt requirements-no-deps.txt
+$(VENV)/.installed: pyproject.toml requirements.txt requirements-no-deps.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-no-deps.txt

@@ -4,7 +4,7 @@ import os
 
 
 def _import_matplotlib() -> None:
-    """Import matplotlib without the backend that MPLBACKEND names.
+    """Import matplotlib without the backend that MPLBACKEND names; called only where that is set.
 
     matplotlib refuses to be imported when that is not installed, as where a notebook passes its own backend on to
     `!python -m experiments.run`. No backend is needed: all figures are written to files through `Figure.savefig`.
@@ -17,4 +17,5 @@ def _import_matplotlib() -> None:
             os.environ["MPLBACKEND"] = backend
 
 
-_import_matplotlib()
+if "MPLBACKEND" in os.environ:
+    _import_matplotlib()

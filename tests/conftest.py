@@ -18,6 +18,7 @@ jax.config.update("jax_default_matmul_precision", "highest")
 LONGEST = (
     "test_cluster.py",
     "test_end_to_end.py",
+    "test_tutorial.py",
     "test_studies.py",
     "test_survival.py",
     "test_resume.py",

@@ -21,7 +21,7 @@ def vega_table(name: str) -> list[dict[str, Any]]:
     """
     spec = importlib.util.find_spec("vega_datasets")
     if spec is None or spec.origin is None:
-        raise ReLopeError("the package vega-datasets is missing: run `make setup`")
+        raise ReLopeError("the package vega-datasets is missing: pip install --no-deps vega-datasets")
     path = Path(spec.origin).parent / "_data" / name
     with path.open(newline="", encoding="utf-8") as file:
         return json.load(file) if path.suffix == ".json" else list(csv.DictReader(file))
