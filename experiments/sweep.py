@@ -3,7 +3,7 @@
 python -m experiments.sweep --config=quickstart.py --grid='relope.beta=0.1,0.5,1.0' --grid='seed=0:8'
 
 Cells that differ in batched settings or the seed only train together in one program. Finished cells are skipped, so a
-restart, or the same command with a longer grid, trains only what is missing. docs/sweeps.md tells the rest.
+restart, or the same command with a longer grid, trains only what is missing. docs/guide/sweeps.md tells the rest.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Every shard is an actor of its own, on a GPU where the cluster has GPUs; an actor whose process or node is lost is
 started again and goes on after its last published part. Nothing is uploaded: all nodes need the same checkout and
 Python packages, and must see the driver's working directory (relative paths mean that) or read and write buckets
-(--config.store=s3://...). docs/scaling.md tells the rest.
+(--config.store=s3://...). docs/guide/scaling.md tells the rest.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class ModelSpec:
       adapter: PEFT adapter to load and switch on: a local folder, or a subfolder of the model such as
         Phi-4-multimodal's "vision-lora"; needs the peft package.
       min_pixels, max_pixels: smallest and largest area at which an image is shown, in pixels (width x height); 0 is
-        the model's own. Larger images are scaled down; docs/extraction.md says what each family makes of it.
+        the model's own. Larger images are scaled down; docs/guide/models.md says what each family makes of it.
     """
 
     name: str = TOY_MLLM
@@ -66,7 +66,7 @@ class DatasetSpec:
     Attributes:
       name: a registered dataset: a benchmark ("mmmu", "aokvqa", "scienceqa", "chartqa", "mathvision"), a task of the
         suite ("easy_vqa", "vega_charts", "digit_sums", "us_places", "vega_plots") or "jsonl".
-      path: the "jsonl" file; a benchmark's folder or table (docs/datasets.md); empty reads a benchmark from the hub.
+      path: the "jsonl" file; a benchmark's folder or table (docs/guide/datasets.md); empty reads a benchmark from the hub.
       benchmark_split: the published split of a benchmark to read from a folder or the hub; empty: its default one.
       revision: branch, tag or commit of a benchmark on the hub.
       outside: whether images may lie outside of the data's own folder; leave it off for data that you did not make.

@@ -156,7 +156,7 @@ def assumptions(chosen: Chosen) -> list[str]:
             "which is accounted for; settings that you chose by the same split are not"
         )
     lines.append(
-        "this is the one promise made with these validation questions; see docs/calibrate.md for several promises"
+        "this is the one promise made with these validation questions; see docs/guide/calibrate.md for several promises"
     )
     return lines
 

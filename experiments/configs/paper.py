@@ -9,7 +9,7 @@ python -m experiments.run --config=paper.py --config.backbones=relope_qwen --con
 A backbone is another config's small model with its extract settings (layer, longest answer); --config.model=NAME
 keeps this config's, which are the toys'.
 
-docs/results.md has the suite's results; docs/suite.md describes its tasks.
+docs/results/paper.md has the suite's results; docs/design/suite.md describes its tasks.
 """
 
 from ml_collections import ConfigDict

@@ -13,7 +13,7 @@ def get_config() -> ConfigDict:
     config = base.get_config()
     config.name = "quickstart"
     config.dataset.max_questions = 4000
-    # Chosen on the validation split, within ten minutes for the whole line; see docs/quickstart.md.
+    # Chosen on the validation split, within ten minutes for the whole line; see docs/results/quickstart.md.
     config.relope.learning_rate = 3e-4
     config.attention_probe.learning_rate = 1e-3
     config.probe.learning_rate = 3e-4

@@ -121,11 +121,13 @@ class Published:
                 refuse_partial(found, self.one_folder)
             return found
         if not Path(spec.path).is_dir():
-            raise ReLopeError(f"no such file or folder '{spec.path}': docs/datasets.md says how to get {self.name}")
+            raise ReLopeError(
+                f"no such file or folder '{spec.path}': docs/guide/datasets.md says how to get {self.name}"
+            )
         looked_for = ", ".join(pattern.format(split=self.split_of(spec)) for pattern in (*self.tables, *ANYWHERE))
         raise ReLopeError(
             f"no table of the split '{self.split_of(spec)}' of {self.name} in {spec.path} (looked for {looked_for}): "
-            "docs/datasets.md says what the folder looks like"
+            "docs/guide/datasets.md says what the folder looks like"
         )
 
     def sources(self, spec: DatasetSpec) -> list[Path]:

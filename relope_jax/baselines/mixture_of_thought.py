@@ -1,7 +1,7 @@
 """MoT: consistency of sampled answers (Yue et al., "Large Language Model Cascades with Mixture of Thought
 Representations for Cost-efficient Reasoning", ICLR 2024). Nothing is trained.
 
-Every question is answered k times under each of two prompts, "direct" and "steps" (docs/answers.md); two answers agree
+Every question is answered k times under each of two prompts, "direct" and "steps" (docs/guide/answers.md); two answers agree
 when their final answers are the same text. Answers without a final answer agree with nothing, but they count as drawn.
 Training questions need no draws: their score is then NaN.
 

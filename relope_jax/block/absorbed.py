@@ -2,7 +2,7 @@
 
 ReLope reads one token of one block (paper section 4.2), so only that token's query, output projection
 and MLP are computed, values are pooled before they are projected, and no normalised copy of the states is ever
-written. Exact, not approximate: docs/absorbed_block.md has the derivation. `block_reference` is the
+written. Exact, not approximate: docs/design/absorbed_block.md has the derivation. `block_reference` is the
 readable version that the tests compare with.
 """
 

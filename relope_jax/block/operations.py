@@ -1,4 +1,4 @@
-"""What a training step of the absorbed block must do at least: multiply-adds and bytes. docs/absorbed_block.md has
+"""What a training step of the absorbed block must do at least: multiply-adds and bytes. docs/design/absorbed_block.md has
 the table behind these counts."""
 
 from __future__ import annotations

@@ -25,12 +25,12 @@ def hub_rows(name: str, hub: str, revision: str, splits: tuple[str, ...]) -> Ite
     except ImportError as error:
         raise ReLopeError(
             f"reading {name} from the hub needs the datasets package: pip install datasets, "
-            "or name downloaded files with --config.dataset.path=... (docs/datasets.md)"
+            "or name downloaded files with --config.dataset.path=... (docs/guide/datasets.md)"
         ) from error
     except Exception as error:  # the package and the libraries below it raise many kinds
         raise ReLopeError(
             f"cannot load {name} from the hub as {hub}: {shortened(first_line(error), 200)}; "
-            "name downloaded files with --config.dataset.path=... (docs/datasets.md)"
+            "name downloaded files with --config.dataset.path=... (docs/guide/datasets.md)"
         ) from error
     for config, table in tables.items():
         for number, fields in enumerate(table, start=1):

@@ -1,6 +1,6 @@
 """How often 95% intervals of an AUC cover it, and how often a true null is rejected, in simulations with known truth.
 
-python -m tests.relope_jax.metrics.coverage     # the tables of docs/metrics.md, about a minute
+python -m tests.relope_jax.metrics.coverage     # the tables of docs/results/coverage.md, about a minute
 """
 
 from __future__ import annotations
