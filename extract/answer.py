@@ -2,7 +2,8 @@
 --config.answers.base_url=http://localhost:8000/v1 --config.answers.model=Qwen/Qwen2.5-VL-72B-Instruct
 
 Writes a table and its sidecar NAME.json into STORE/answers/. Whatever was answered once is in the cache: the same
-command continues where it stopped. Without a base_url the config's small model answers in process. See docs/guide/answers.md.
+command continues where it stopped. Without a base_url the config's small model answers in process.
+See docs/guide/answers.md.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class DatasetSpec:
     Attributes:
       name: a registered dataset: a benchmark ("mmmu", "aokvqa", "scienceqa", "chartqa", "mathvision"), a task of the
         suite ("easy_vqa", "vega_charts", "digit_sums", "us_places", "vega_plots") or "jsonl".
-      path: the "jsonl" file; a benchmark's folder or table (docs/guide/datasets.md); empty reads a benchmark from the hub.
+      path: the "jsonl" file; a benchmark's folder or table (docs/guide/datasets.md); empty reads the hub.
       benchmark_split: the published split of a benchmark to read from a folder or the hub; empty: its default one.
       revision: branch, tag or commit of a benchmark on the hub.
       outside: whether images may lie outside of the data's own folder; leave it off for data that you did not make.

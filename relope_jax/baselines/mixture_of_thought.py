@@ -1,8 +1,8 @@
 """MoT: consistency of sampled answers (Yue et al., "Large Language Model Cascades with Mixture of Thought
 Representations for Cost-efficient Reasoning", ICLR 2024). Nothing is trained.
 
-Every question is answered k times under each of two prompts, "direct" and "steps" (docs/guide/answers.md); two answers agree
-when their final answers are the same text. Answers without a final answer agree with nothing, but they count as drawn.
+Every question is answered k times under each of two prompts, "direct" and "steps" (docs/guide/answers.md); two answers
+agree when their final answers are the same text. Answers without a final answer agree with nothing, but they count as drawn.
 Training questions need no draws: their score is then NaN.
 
   vote    the share of the 2k draws that agree with the greedy answer. The paper's share is the largest class's; here

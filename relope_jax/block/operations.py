@@ -1,5 +1,7 @@
-"""What a training step of the absorbed block must do at least: multiply-adds and bytes. docs/design/absorbed_block.md has
-the table behind these counts."""
+"""What a training step of the absorbed block must do at least: multiply-adds and bytes.
+
+docs/design/absorbed_block.md has the table behind these counts.
+"""
 
 from __future__ import annotations
 

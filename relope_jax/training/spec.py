@@ -15,7 +15,8 @@ class TrainSpec:
     Attributes:
       epochs: upper bound; early stopping usually ends a member before.
       patience: epochs without a better validation AUC before a member stops, counted at the earliest from the end of
-        beta's schedule. With few training prompts an epoch is few steps: give it about 250 steps (docs/results/choices.md).
+        beta's schedule. With few training prompts an epoch is few steps: give it about 250 of them
+        (docs/results/choices.md).
       clip_norm: gradients are scaled down to this global norm.
       order_seed: of the sample order, which all members share so that every batch is read once for all.
     """

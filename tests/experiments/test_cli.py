@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from experiments.cli import COMMANDS
+from tests import ROOT
 
-ROOT = Path(__file__).parents[2]
-ONLY_IN_A_CHECKOUT = {"extract.toy.train", "extract.toy.build"}  # they write into the package, or serve its training
+ONLY_IN_A_CHECKOUT = {"extract.toy.training.train", "extract.toy.build"}  # they write into the package
 HEAVY = {"jax", "torch", "transformers", "matplotlib", "numpy", "absl"}
 
 # A command of our kind without JAX: flags, errors of all sorts, and a class that only `__main__` defines.

@@ -36,7 +36,7 @@ def reference(sample: Sample) -> str:
 
 
 # Where we and the published verdicts of MathVision differ: every class with what belongs to it, and how many answers
-# do, over the four models, from the extracted answer and from the raw response. docs/results/graders.md tells about each.
+# do, over the four models, from the extracted answer and from the raw response. See docs/results/graders.md.
 PUBLISHED_WRONG = {  # right answers that were published as wrong
     "value without the unit of its option, or written otherwise": (
         lambda sample, row: maths.same(reference(sample), row["model_answer"]), 61, 68,
