@@ -2,8 +2,8 @@
 Representations for Cost-efficient Reasoning", ICLR 2024). Nothing is trained.
 
 Every question is answered k times under each of two prompts, "direct" and "steps" (docs/guide/answers.md); two answers
-agree when their final answers are the same text. Answers without a final answer agree with nothing, but they count as drawn.
-Training questions need no draws: their score is then NaN.
+agree when their final answers are the same text. Answers without a final answer agree with nothing, but they count as
+drawn. Training questions need no draws: their score is then NaN.
 
   vote    the share of the 2k draws that agree with the greedy answer. The paper's share is the largest class's; here
           the greedy answer is what the user gets, so its class is the one to ask about
