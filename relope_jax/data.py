@@ -11,10 +11,10 @@ from relope_jax.block.spec import Block
 from relope_jax.machine.engine import EngineSpec
 from relope_jax.machine.mesh import agreed
 from relope_jax.metrics.evaluate import require_both_labels
+from relope_jax.states.layout import SPLITS
 from relope_jax.states.ragged import StateSource, TokenStates, chunks
 from relope_jax.states.statistics import TokenStatistics, token_statistics
-from relope_jax.states.store import SPLITS, StoreStates
-from relope_jax.states.view import ReadableStore, paths_of
+from relope_jax.states.view import ReadableStore, StoreStates, paths_of
 
 
 @dataclasses.dataclass(frozen=True)

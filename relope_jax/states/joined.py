@@ -7,7 +7,6 @@ import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -15,12 +14,11 @@ from jaxtyping import Float, Int
 
 from relope_jax.block.spec import Block
 from relope_jax.errors import ReLopeError
-from relope_jax.io.tables import prompts_of, stack_tables
+from relope_jax.io.tables import stack_tables
 from relope_jax.states.layout import block_name
 from relope_jax.states.manifest import Identity
 from relope_jax.states.ragged import TokenStates
 from relope_jax.states.reader import read_rows
-from relope_jax.states.samples import column_of
 from relope_jax.states.sides import connected_rows, names_of, on_one_side
 from relope_jax.states.store import Store
 from relope_jax.states.view import Piece, ReadableStore
@@ -28,7 +26,7 @@ from relope_jax.states.view import Piece, ReadableStore
 Rows = Int[np.ndarray, "rows"]
 
 
-class JoinedStore:
+class JoinedStore(ReadableStore):
     """The training and validation prompts of `sources` and the test prompts of `target`, read like one `Store`.
 
     Prompts of different stores that share an image (or, without images, the question and its choices) are on one side
@@ -38,8 +36,6 @@ class JoinedStore:
     Those of the target stay as they are. Tables of answers call samples by the ids of their own store: see `pieces`.
 
     Attributes:
-      pieces: the rows of every store that stay, the target's last.
-      samples: those rows of the stores' sample tables, back to back.
       left_out: how many prompts of a split ("train", "validation") were left out.
 
     Raises:
@@ -50,10 +46,10 @@ class JoinedStore:
     def __init__(self, target: Store, sources: Sequence[Store]):
         for source in sources:
             _require_same_model(target, source)
+        self.target, self.path, self._stores = target, target.path, [*sources, target]
         pieces = [Piece(source, _rows(source, ("train", "validation"))) for source in sources]
         pieces.append(Piece(target, _rows(target, ("test",))))
         _require_different_questions(target, pieces)
-        self.target, self.path = target, target.path
 
         owner = np.repeat(np.arange(len(pieces)), [len(piece.rows) for piece in pieces])
         table = stack_tables(list(map(_named, pieces, [*(f"{name}/" for name in _names(sources)), ""])))
@@ -61,12 +57,22 @@ class JoinedStore:
         connected = connected_rows(list(zip(owner, groups, strict=True)), table["contents"].to_pylist())
         kept = on_one_side(split, connected)
         self.left_out = dict(collections.Counter(name for name, stays in zip(split, kept, strict=True) if not stays))
-        self.pieces = [Piece(store, rows[kept[owner == i]]) for i, (store, rows) in enumerate(pieces)]
+        self._pieces = [Piece(store, rows[kept[owner == i]]) for i, (store, rows) in enumerate(pieces)]
         # The target's groups keep their names: they are the same whatever was trained on.
         groups = np.where(owner == len(sources), groups, names_of(groups, connected))
-        self.samples = _with_column(table, "group", groups.tolist()).filter(pa.array(kept))
-        if len(set(self.samples["sample_id"].to_pylist())) < len(self.samples):
+        self._samples = _with_column(table, "group", groups.tolist()).filter(pa.array(kept))
+        if len(set(self._samples["sample_id"].to_pylist())) < len(self._samples):
             raise ReLopeError(f"ids of the stores trained on are ids of {target.path}, too: rename a store's folder")
+
+    @property
+    def pieces(self) -> list[Piece]:
+        """The rows of every store that stay, the target's last."""
+        return self._pieces
+
+    @property
+    def samples(self) -> pa.Table:
+        """Those rows of the stores' sample tables, back to back."""
+        return self._samples
 
     @property
     def layer(self) -> int:
@@ -95,40 +101,27 @@ class JoinedStore:
         """Of all stores, in their order."""
         return hashlib.sha256("".join(self.digests).encode()).hexdigest()
 
-    def column(self, name: str) -> np.ndarray:
-        """A column of the sample table as numpy; raises ReLopeError when samples lack what results need."""
-        return column_of(self.samples, name, self.path)
-
-    @functools.cached_property
-    def prompts(self) -> list[str]:
-        """What the small model was asked, in words."""
-        return prompts_of(self.samples)
-
-    def rows(self, split: str) -> Rows:
-        """Row numbers of one split."""
-        return np.flatnonzero(self.column("split") == split)
-
     def states(self, rows: Rows | None = None) -> TokenStates:
         """States of the given rows, in that order, or of all; read into one array, as those of one store are."""
         numbers = self._numbers if rows is None else self._numbers[np.asarray(rows)]
-        readers = [reader for store, _ in self.pieces for reader in store.readers]
-        starts = [store.starts[:-1] + first for (store, _), first in zip(self.pieces, self._firsts, strict=False)]
-        lengths = np.concatenate([store.column("n_tokens") for store, _ in self.pieces])
+        readers = [reader for store in self._stores for reader in store.readers]
+        starts = [store.starts[:-1] + first for store, first in zip(self._stores, self._firsts, strict=False)]
+        lengths = np.concatenate([store.column("n_tokens") for store in self._stores])
         return read_rows(readers, np.concatenate([*starts, self._firsts[-1:]]), lengths, numbers)
 
     def last_hidden(self) -> Float[np.ndarray, "samples d"]:
         """z_n^(l) of all samples."""
-        return self._vectors(Store.last_hidden)
+        return self._vectors(lambda store: store.last_hidden())
 
     def output_embedding(self) -> Float[np.ndarray, "samples d"]:
         """The small model's last layer averaged over its answer."""
-        return self._vectors(Store.output_embedding)
+        return self._vectors(lambda store: store.output_embedding())
 
     def text_embedding(self, name: str) -> Float[np.ndarray, "samples d"]:
         """The sentence embeddings `name` of all samples, each from its own store."""
         return self._vectors(lambda store: store.text_embedding(name))
 
-    def _vectors(self, read: Callable[[Store], np.ndarray]) -> Float[np.ndarray, "samples d"]:
+    def _vectors(self, read: Callable[[ReadableStore], np.ndarray]) -> Float[np.ndarray, "samples d"]:
         return np.concatenate([read(store)[rows] for store, rows in self.pieces])
 
     @functools.cached_property
@@ -140,10 +133,6 @@ class JoinedStore:
     def _numbers(self) -> Rows:
         """The chosen rows in that numbering."""
         return np.concatenate([rows + first for (_, rows), first in zip(self.pieces, self._firsts, strict=False)])
-
-
-if TYPE_CHECKING:
-    _READABLE: list[type[ReadableStore]] = [Store, JoinedStore]  # mypy holds both to the protocol
 
 
 def _rows(store: Store, splits: Sequence[str]) -> Rows:
@@ -179,7 +168,7 @@ def _require_different_questions(target: Store, pieces: list[Piece]) -> None:
         raise ReLopeError(f"{target.path} and the stores trained on have questions in common: are they the same?")
 
 
-def _origin(store: Store) -> tuple[str, str]:
+def _origin(store: ReadableStore) -> tuple[str, str]:
     """Which dataset, and which file of it."""
     dataset = store.identity.dataset
     return dataset.get("name", ""), dataset.get("sha256") or dataset.get("path", "")  # the path is only a name

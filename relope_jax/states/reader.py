@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import itertools
-from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorstore as ts
@@ -13,6 +13,7 @@ from jaxtyping import Int
 
 from relope_jax.errors import ReLopeError, first_line
 from relope_jax.io import limits
+from relope_jax.io.place import Place
 from relope_jax.states.arrays import Layout, open_array, parse_layout
 from relope_jax.states.layout import (
     ARRAY,
@@ -22,48 +23,59 @@ from relope_jax.states.layout import (
     hidden_name,
     last_hidden_name,
 )
-from relope_jax.states.manifest import Part
+from relope_jax.states.manifest import Identity, Part
 from relope_jax.states.ragged import TokenStates
-
-if TYPE_CHECKING:
-    from relope_jax.states.store import Store
 
 METADATA, SHARD = ARRAY
 MOST_AXES = 3  # position ids per token
 DAMAGED = (ValueError, LookupError, NotImplementedError, RuntimeError)  # what TensorStore raises for bad bytes
 KEPT_BYTES = 2**28  # of a store's positions, and of its z_n^(l), that may stay in memory once they are read
+REPAIR = ": `python -m extract.verify {} --drop_damaged` removes what is damaged, then extract again"
 
 
+def damaged_part(place: Place, part: Part, why: str) -> ReLopeError:
+    """The error for a damaged part: which one, why, and the command that repairs the store."""
+    return ReLopeError(f"part {part.name} of {place.url} is damaged ({why}){REPAIR.format(place.url)}")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class PartReader:
-    """The arrays of one part for the store's layer, opened when they are first read."""
+    """The arrays of one part for one layer, opened when they are first read.
 
-    def __init__(self, store: Store, part: Part):
-        self._store, self._part = store, part
+    Attributes:
+      kept_bytes: a small array (positions, z_n^(l)) of at most this size stays in memory once it is read.
+    """
+
+    place: Place
+    part: Part
+    identity: Identity
+    layer: int
+    kept_bytes: int
 
     @functools.cached_property
     def hidden(self) -> ts.TensorStore:
-        return self._open(hidden_name(self._store.layer))
+        return self._open(hidden_name(self.layer))
 
     @functools.cached_property
     def last_hidden(self) -> ts.TensorStore | np.ndarray:
-        return self._small(last_hidden_name(self._store.layer))
+        return self._small(last_hidden_name(self.layer))
 
     @functools.cached_property
     def positions(self) -> ts.TensorStore | np.ndarray:
         return self._small(POSITIONS)
 
     def _small(self, name: str) -> ts.TensorStore | np.ndarray:
-        """An array of few bytes a prompt; whole, and kept, unless it exceeds this part's share of memory: to read it
-        prompt by prompt takes up to half of the time of a batch."""
+        """An array of few bytes per prompt; whole, and kept, unless it exceeds `kept_bytes`: reading it prompt by
+        prompt takes up to half of the time of a batch."""
         array = self._open(name)
         size = array.size * array.dtype.numpy_dtype.itemsize
-        return self.read(name) if size <= KEPT_BYTES // len(self._store.manifest.parts) else array
+        return self.read(name) if size <= self.kept_bytes else array
 
     def require_like(self, other: PartReader) -> None:
         """Open all arrays; raise ReLopeError when one is not that of the part, or of another width than the other's."""
         _ = self.hidden, self.last_hidden
         if (own := self.positions.shape[1]) != (expected := other.positions.shape[1]):
-            raise self._store.damaged(self._part, f"it has {own} position ids per token, not {expected}")
+            raise damaged_part(self.place, self.part, f"it has {own} position ids per token, not {expected}")
 
     def read(self, name: str) -> np.ndarray:
         """A whole array of the part."""
@@ -75,24 +87,24 @@ class PartReader:
     def _open(self, name: str) -> ts.TensorStore:
         """An array. Its layout is compared with the part and with the size on the disk before it is opened; its chunks
         carry checksums of their own."""
-        folder = f"parts/{self._part.name}/{name}"
+        folder = f"parts/{self.part.name}/{name}"
         try:
-            metadata = self._store.place.read(f"{folder}/{METADATA}", limits.JSON)
-            if hashlib.sha256(metadata).hexdigest() != self._part.files[f"{name}/{METADATA}"]:
-                raise self._store.damaged(self._part, f"{name}/{METADATA} is changed")
+            metadata = self.place.read(f"{folder}/{METADATA}", limits.JSON)
+            if hashlib.sha256(metadata).hexdigest() != self.part.files[f"{name}/{METADATA}"]:
+                raise damaged_part(self.place, self.part, f"{name}/{METADATA} is changed")
             layout = parse_layout(metadata, f"{name}/{METADATA}")
-            if not self._belongs(name, layout) or not self._store.place.has_size(f"{folder}/{SHARD}", layout.nbytes):
-                raise self._store.damaged(self._part, f"{name} has another shape or size than the part says")
-            return open_array(self._store.place.kvstore(folder)).result()
+            if not self._belongs(name, layout) or not self.place.has_size(f"{folder}/{SHARD}", layout.nbytes):
+                raise damaged_part(self.place, self.part, f"{name} has another shape or size than the part says")
+            return open_array(self.place.kvstore(folder)).result()
         except FileNotFoundError as error:
-            raise self._store.damaged(self._part, f"{name} is missing") from error
+            raise damaged_part(self.place, self.part, f"{name} is missing") from error
         except DAMAGED as error:
             raise self.damaged(error) from error
 
     def _belongs(self, name: str, layout: Layout) -> bool:
         """Whether an array has the rows, the width and the dtype that the store says."""
-        part, identity = self._part, self._store.identity
-        of_tokens = name in (POSITIONS, hidden_name(self._store.layer))
+        part, identity = self.part, self.identity
+        of_tokens = name in (POSITIONS, hidden_name(self.layer))
         if layout.rows != (part.n_tokens if of_tokens else part.n_samples):
             return False
         if name == POSITIONS:
@@ -103,7 +115,7 @@ class PartReader:
         return bool(layout.columns == identity.hidden_size and layout.dtype == dtype)
 
     def damaged(self, error: Exception) -> ReLopeError:
-        return self._store.damaged(self._part, first_line(error))
+        return damaged_part(self.place, self.part, first_line(error))
 
 
 def read_rows(

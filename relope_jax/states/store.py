@@ -19,7 +19,7 @@ from relope_jax.io import limits
 from relope_jax.io.files import parse_json, to_json
 from relope_jax.io.inside import is_plain_path, shown_name
 from relope_jax.io.place import open_place
-from relope_jax.io.tables import parse_table, prompts_of, stack_tables
+from relope_jax.io.tables import parse_table, stack_tables
 from relope_jax.states.embeddings import load_embeddings, store_texts
 from relope_jax.states.layout import (
     IDENTITY,
@@ -35,15 +35,13 @@ from relope_jax.states.layout import (
 )
 from relope_jax.states.manifest import Identity, Manifest, Part
 from relope_jax.states.ragged import TokenStates
-from relope_jax.states.reader import PartReader, read_rows
-from relope_jax.states.samples import column_of, require_samples, require_unique
+from relope_jax.states.reader import KEPT_BYTES, REPAIR, PartReader, damaged_part, read_rows
+from relope_jax.states.samples import require_samples, require_unique
 from relope_jax.states.shards import only_writer
 from relope_jax.states.view import Piece, ReadableStore
 from relope_jax.states.writer import SAMPLE_SCHEMA
 
-__all__ = ["SPLITS", "Damage", "Store", "StoreStates"]
-
-REPAIR = ": `python -m extract.verify {} --drop_damaged` removes what is damaged, then extract again"
+__all__ = ["SPLITS", "Damage", "Store"]
 
 
 class Damage(NamedTuple):
@@ -53,7 +51,7 @@ class Damage(NamedTuple):
     message: str
 
 
-class Store:
+class Store(ReadableStore):
     """A finished token-state store: `samples` (a table), `states()` and the frozen `block`.
 
     Args:
@@ -116,12 +114,12 @@ class Store:
         except FileNotFoundError:
             data = b""
         if hashlib.sha256(data).hexdigest() != part.files[SAMPLES]:
-            raise self.damaged(part, f"{SAMPLES} is missing or changed")
+            raise damaged_part(self.place, part, f"{SAMPLES} is missing or changed")
         table = parse_table(data, f"{self.path}/parts/{part.name}/{SAMPLES}", SAMPLE_SCHEMA)
         try:
             require_samples(table, part)
         except ValueError as error:
-            raise self.damaged(part, first_line(error)) from error
+            raise damaged_part(self.place, part, first_line(error)) from error
         return table
 
     @functools.cached_property
@@ -144,19 +142,6 @@ class Store:
                 "delete the store and extract it again"
             )
         return block
-
-    def column(self, name: str) -> np.ndarray:
-        """A column of the sample table as numpy; raises ReLopeError when samples lack what results need."""
-        return column_of(self.samples, name, self.path)
-
-    @functools.cached_property
-    def prompts(self) -> list[str]:
-        """What the small model was asked, in words: the text of its user turn."""
-        return prompts_of(self.samples)
-
-    def rows(self, split: str) -> np.ndarray:
-        """Row numbers of one split: "train", "validation" or "test"."""
-        return np.flatnonzero(self.column("split") == split)
 
     def states(self, rows: Int[np.ndarray, "chosen"] | None = None) -> TokenStates:
         """States of the given rows, in that order, or of the whole store.
@@ -204,7 +189,9 @@ class Store:
     @functools.cached_property
     def readers(self) -> list[PartReader]:
         """Of every part with samples."""
-        return [PartReader(self, part) for part in self.manifest.parts if part.n_samples]
+        kept = KEPT_BYTES // max(len(self.manifest.parts), 1)
+        parts = [part for part in self.manifest.parts if part.n_samples]
+        return [PartReader(self.place, part, self.identity, self.layer, kept) for part in parts]
 
     @functools.cached_property
     def starts(self) -> Int[np.ndarray, "parts_plus_1"]:
@@ -227,7 +214,8 @@ class Store:
             checked()
         for part in self.manifest.parts:
             if changed := self._changed_files(part):
-                yield Damage(f"parts/{part.name}/", str(self.damaged(part, f"changed: {', '.join(changed)}")))
+                error = damaged_part(self.place, part, f"changed: {', '.join(changed)}")
+                yield Damage(f"parts/{part.name}/", str(error))
             checked()
 
     def drop(self, damages: Iterable[Damage]) -> None:
@@ -265,30 +253,3 @@ class Store:
             return parse_json(self.place.read(name, limits.JSON), f"{self.path}/{name}")
         except (OSError, ValueError):
             return None
-
-    def damaged(self, part: Part, why: str) -> ReLopeError:
-        return ReLopeError(f"part {part.name} of {self.path} is damaged ({why}){REPAIR.format(self.path)}")
-
-
-class StoreStates:
-    """The states of a store, read as they are asked for; the other `StateSource` beside `TokenStates`."""
-
-    def __init__(self, store: ReadableStore):
-        self._store = store
-        self.lengths: Int[np.ndarray, "samples"] = store.column("n_tokens").astype(np.int64)
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def select(self, rows: Int[np.ndarray, "chosen"]) -> TokenStates:
-        """The states of the chosen samples, in that order."""
-        return self._store.states(rows)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the hidden states."""
-        return int(self.lengths.sum()) * self._store.token_bytes
-
-    def last_hidden(self) -> Float[np.ndarray, "samples d"]:
-        """z_n^(l) of all samples."""
-        return self._store.last_hidden()

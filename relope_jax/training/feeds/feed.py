@@ -14,7 +14,7 @@ from relope_jax.machine.mesh import make_mesh
 from relope_jax.methods import TrainedMethod
 from relope_jax.models.probes import Parts
 from relope_jax.states.ragged import TokenStates
-from relope_jax.states.store import StoreStates
+from relope_jax.states.view import StoreStates
 from relope_jax.training.feeds.resident import resident_feed
 from relope_jax.training.feeds.streamed import StreamedFeed
 from relope_jax.training.step import Ensemble, Epoch, EpochPlan

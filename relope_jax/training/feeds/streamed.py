@@ -22,7 +22,7 @@ from relope_jax.machine import mesh as meshes
 from relope_jax.methods import TrainedMethod
 from relope_jax.models.probes import Parts
 from relope_jax.precision import jit
-from relope_jax.states.store import StoreStates
+from relope_jax.states.view import StoreStates
 from relope_jax.training.feeds.buckets import Batches, sorted_batches
 from relope_jax.training.feeds.resident import ResidentFeed, last_token_feed
 from relope_jax.training.members import Hyper

@@ -17,7 +17,7 @@ from relope_jax.machine import engine as engines
 from relope_jax.machine.engine import EngineSpec
 from relope_jax.methods import METHODS
 from relope_jax.states.ragged import TokenStates
-from relope_jax.states.store import StoreStates
+from relope_jax.states.view import StoreStates
 from relope_jax.training.feeds import streamed
 from relope_jax.training.feeds.feed import open_feed
 from relope_jax.training.feeds.resident import ResidentFeed
