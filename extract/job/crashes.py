@@ -14,9 +14,9 @@ from extract.imaging.images import LeftOut
 from extract.sample import Sample
 from relope_jax.errors import ReLopeError
 from relope_jax.io import limits
-from relope_jax.io.fields import record_of
 from relope_jax.io.files import parse_json, to_json
 from relope_jax.io.place import Place
+from relope_jax.io.typed import record_of
 from relope_jax.states.layout import part_title
 
 

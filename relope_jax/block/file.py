@@ -13,9 +13,9 @@ from safetensors.numpy import save
 
 from relope_jax.block.spec import PROJECTIONS, Block, BlockSpec, require_shapes
 from relope_jax.errors import ReLopeError, first_line
-from relope_jax.io.fields import is_of
 from relope_jax.io.files import parse_json, write_bytes
 from relope_jax.io.tensors import TensorFile
+from relope_jax.io.typed import is_of
 
 
 def save_block(path: Path, block: Block) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from relope_jax.errors import ReLopeError, require_choice
-from relope_jax.io.fields import record_of, require_between
 from relope_jax.io.inside import is_plain_name, shown_name, shown_text
+from relope_jax.io.typed import record_of, require_between
 
 ACTIVATION_NAMES = ("silu", "gelu", "gelu_pytorch_tanh")
 LARGEST_SIZE = 2**31 - 1  # of any dimension

@@ -13,9 +13,9 @@ import numpy as np
 
 from relope_jax.errors import ReLopeError, first_line
 from relope_jax.io import limits
-from relope_jax.io.fields import is_of
 from relope_jax.io.files import open_regular, parse_json
 from relope_jax.io.inside import shown_name
+from relope_jax.io.typed import is_of
 
 DTYPES = {
     "F64": np.dtype(np.float64), "F32": np.dtype(np.float32), "F16": np.dtype(np.float16),

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 import types
 import typing
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 from relope_jax.errors import ReLopeError, nearest
 from relope_jax.io.inside import shown_name
@@ -19,6 +20,7 @@ LARGEST = 2**63 - 1  # of whole numbers
 LONGEST = 20_000  # characters of a text
 MOST = 100_000  # entries of a list or an object
 BIG = 1e300
+_DIGEST = re.compile("[0-9a-f]{64}")  # a SHA-256 in hex
 
 Check = Callable[[Any], Any]
 Spec = TypeVar("Spec")
@@ -143,19 +145,58 @@ def spec_of(cls: type[Spec], value: Any, where: object) -> Spec:
       ReLopeError: a field is unknown, or of another type; or what the dataclass itself refuses.
     """
     try:
-        return _built(cls, value)
+        return _built(cls, value, _needed(cls))
     except Wrong as error:
         said = f"it{error}" if str(error).startswith(" ") else str(error)
         raise ReLopeError(f"{where} has no valid {cls.__name__} ({said})") from error
 
 
-def _built(cls: Any, value: Any) -> Any:
+def record_of(cls: type[Spec], value: Any, what: str) -> Spec:
+    """The dataclass `cls` of a JSON object that has all of its fields and no other, each of its type.
+
+    Raises:
+      ValueError: it is no such object.
+    """
+    try:
+        return _built(cls, value, list(_checks_of(cast(Any, cls))))
+    except Wrong as error:
+        raise ValueError(f"{what}{error}" if str(error).startswith(" ") else f"{error} (of {what})") from error
+
+
+def is_of(value: Any, hint: Any) -> bool:
+    """Whether a JSON value has this type."""
+    try:
+        _check_of(hint)(value)
+    except Wrong:
+        return False
+    return True
+
+
+def require_between(record: Any, low: float, high: float, *names: str) -> None:
+    """Raise ValueError when one of these fields is not from `low` to `high`."""
+    for name in names:
+        value = getattr(record, name)
+        if not low <= value <= high:
+            raise ValueError(f"{name} is {value}, not {low} to {high}")
+
+
+def require_digest(value: object, what: str) -> None:
+    """Raise ValueError when a text is no hex SHA-256."""
+    if not (isinstance(value, str) and _DIGEST.fullmatch(value)):
+        raise ValueError(f"the checksum of {shown_name(what)} is no SHA-256")
+
+
+def _needed(cls: Any) -> list[str]:
+    """The fields without a default."""
+    return [f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING]
+
+
+def _built(cls: Any, value: Any, needed: Sequence[str]) -> Any:
     if not isinstance(value, dict):
         raise wrong(value, "an object")
     checks = _checks_of(cls)
     if unknown := [name for name in value if name not in checks]:
         raise Wrong(f" has an unknown '{shown_name(unknown[0])[1:-1]}'{nearest(str(unknown[0]), checks)}")
-    needed = [f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING]
     if missing := [name for name in needed if name not in value]:
         raise Wrong(f" has no '{missing[0]}'")
     return cls(**{name: _under(name, checks[name], entry) for name, entry in value.items()})
@@ -170,15 +211,19 @@ def _checks_of(cls: Any) -> dict[str, Check]:
 
 def _check_of(hint: Any) -> Check:
     """The check of a field with this annotation."""
-    simple = {int: whole(-LARGEST), float: number(), str: text, bool: boolean}
+    simple = {int: whole(-LARGEST), float: number(), str: text, bool: boolean, Any: lambda value: value}
     if hint in simple:
         return simple[hint]
     if dataclasses.is_dataclass(hint):
-        return lambda value: _built(hint, value)
-    parts = typing.get_args(hint)
-    if typing.get_origin(hint) is tuple:
-        several = listing(_check_of(parts[0]), most=1000)
+        return lambda value: _built(hint, value, _needed(hint))
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin is list:
+        return listing(_check_of(parts[0]))
+    if origin is tuple:
+        several = listing(_check_of(parts[0]))
         return lambda value: tuple(several(value))
+    if origin is dict:
+        return mapping(text, _check_of(parts[1]))
     if isinstance(hint, types.UnionType):
         return maybe(_check_of(next(part for part in parts if part is not type(None))))
     raise TypeError(f"no check for {hint}")

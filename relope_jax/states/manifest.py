@@ -10,10 +10,10 @@ from typing import Any
 
 from relope_jax.errors import ReLopeError, first_line
 from relope_jax.io import limits
-from relope_jax.io.fields import LARGEST, record_of, require_between, require_digest
 from relope_jax.io.files import parse_json, to_json
 from relope_jax.io.inside import shown_name
 from relope_jax.io.place import Place
+from relope_jax.io.typed import LARGEST, record_of, require_between, require_digest
 from relope_jax.states.layout import (
     IDENTITY,
     MANIFEST,
