@@ -1,4 +1,4 @@
-"""Writes a run directory; its layout is in WORKSPACE.md, its reader in relope_jax/run.py."""
+"""Writes a run directory; its layout is in docs/design/formats.md, its reader in relope_jax/run.py."""
 
 from __future__ import annotations
 

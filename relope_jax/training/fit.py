@@ -77,7 +77,7 @@ def fit(
     Args:
       members: those that can share a program (see `members.ensembles`).
       feed: of `data`.
-      log: receives one record a member and epoch (see metrics.jsonl in WORKSPACE.md).
+      log: receives one record a member and epoch (see metrics.jsonl in docs/design/formats.md).
       folder: where the training is saved every `checkpoint_seconds`, and taken up again; none: it is not saved.
 
     Raises:
