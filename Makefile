@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 quickstart: $(VENV)/.installed
 	$(BIN)/python -m experiments.run --config=quickstart.py
 
-# The paper's tables and figures on the suite (about an hour on 2 cores); goes on where it stopped.
+# The paper's tables and figures on the suite (about an hour on 2 cores); continues where it stopped.
 paper: $(VENV)/.installed
 	$(BIN)/python -m experiments.run --config=paper.py
 

@@ -1,6 +1,6 @@
 """Names that a file gives to other files: they never lead out of the folder they are meant for.
 
-Stores, runs and data sets come from other people. Whoever reads a name in one of them asks here where it is.
+Stores, runs and data sets come from other people. Code that reads a name in one of them asks here where it is.
 """
 
 from __future__ import annotations

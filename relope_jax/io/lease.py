@@ -17,7 +17,7 @@ from relope_jax.io.files import parse_json
 from relope_jax.io.inside import shown_text
 from relope_jax.io.locks import Locked
 
-EXPIRES = 60.0  # seconds after which a lease that is not renewed belongs to nobody
+EXPIRES = 60.0  # seconds after which a lease that is not renewed is free
 RENEWS = 15.0  # seconds between two renewals
 
 

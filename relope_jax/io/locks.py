@@ -86,7 +86,7 @@ def is_ordinary(folder: Path) -> bool:
         with Lock(os.open(folder, os.O_RDONLY)) as opened:
             os.fsync(opened.descriptor)
     except OSError as error:
-        return is_full(error)  # a fault of another kind, which whoever writes there meets itself
+        return is_full(error)  # another fault: the next write reports it
     return True
 
 

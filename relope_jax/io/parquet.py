@@ -7,7 +7,7 @@ import os
 import struct
 from typing import Any, BinaryIO, NamedTuple
 
-# PLAIN, PLAIN_DICTIONARY, RLE, BIT_PACKED and RLE_DICTIONARY: what pyarrow writes unless told otherwise. The others can
+# PLAIN, PLAIN_DICTIONARY, RLE, BIT_PACKED and RLE_DICTIONARY: what pyarrow writes by default. The others can
 # say a long text again with two bytes.
 ENCODINGS = {0, 2, 3, 4, 8}
 TEXT, FIXED = 6, 7  # physical types

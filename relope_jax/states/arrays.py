@@ -83,7 +83,7 @@ def write_array(path: Path, values: np.ndarray) -> None:
             "file_io_locking": {"mode": "none"},
             "file_io_sync": False,
         },
-        # Otherwise all-zero chunks are not written and cannot be told from lost ones.
+        # Otherwise all-zero chunks are not written and look the same as lost ones.
         "store_data_equal_to_fill_value": True,
         "metadata": Layout(rows, columns, values.dtype, chunk).metadata(),
     }

@@ -268,7 +268,7 @@ def _missing(place: Place) -> ReLopeError:
         done = sum(name.endswith(f"/{PART}") for name in place.names("parts/"))
         return ReLopeError(
             f"the store {place.url} is unfinished ({done} parts so far): "
-            "run the same `python -m extract.run --config=...` again to go on"
+            "run the same `python -m extract.run --config=...` again to continue"
         )
     if place.names():
         return ReLopeError(f"{place.url} is not a token-state store (it holds no {MANIFEST})")

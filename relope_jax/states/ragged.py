@@ -15,7 +15,7 @@ CHUNK_TOKENS = 32768  # read at a time where states are looked at once: 230 MB i
 
 
 class StateSource(Protocol):
-    """Where states can be had from: memory (`TokenStates`) or a store (`StoreStates`)."""
+    """Where states come from: memory (`TokenStates`) or a store (`StoreStates`)."""
 
     @property
     def lengths(self) -> Int[np.ndarray, "samples"]: ...

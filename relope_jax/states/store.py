@@ -178,7 +178,7 @@ class Store(ReadableStore):
         """The sentence embeddings `name` ("question" or "question_answer") of all samples.
 
         Raises:
-          ReLopeError: nobody made them, or they are of another store.
+          ReLopeError: they were never made, or they are of another store.
         """
         return load_embeddings(self.path, name, self.texts(name))
 

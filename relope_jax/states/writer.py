@@ -1,4 +1,4 @@
-"""Writes a token-state store part by part; a restart goes on after the last published part."""
+"""Writes a token-state store part by part; a restart continues after the last published part."""
 
 from __future__ import annotations
 

@@ -210,7 +210,7 @@ def test_a_full_disk_is_met_before_hours_of_work(small_disk):
 
 @pytest.fixture
 def unprivileged():
-    """Act as a user without rights, as root may; whoever is not root is one."""
+    """Act as a user without rights, as root may; every other user is one already."""
     folder = Path(tempfile.mkdtemp(prefix="relope-test-"))
     folder.chmod(0o755)
     if os.geteuid() == 0:

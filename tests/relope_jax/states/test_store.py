@@ -158,7 +158,7 @@ def flip(path, where: float) -> None:
 def test_flipped_byte_anywhere_is_found_and_named(store_path):
     """In every file of the store, at its beginning, in the middle and at its end."""
     names = [name for name in tree(store_path) if not name.startswith(".")]
-    assert len(names) == 2 * 8 + 3  # eight files a part; manifest, identity, block
+    assert len(names) == 2 * 8 + 3  # eight files per part; manifest, identity, block
     for name in names:
         whole = (store_path / name).read_bytes()
         for where in (0, 0.3, 0.5, 0.8, 1):
