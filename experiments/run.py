@@ -21,6 +21,7 @@ import jax
 from absl import app, flags
 
 from experiments.pipeline import run
+from experiments.plan import plan_run
 from experiments.studies.execute import run as run_study
 from relope_jax.config import define_config_flag, parse_flags
 from relope_jax.errors import ReLopeError, exit_on_error, line_of, one_line
@@ -38,7 +39,8 @@ def main(_: list[str]) -> None:
     elif _PROCESSES.value > 1:
         raise ReLopeError("several processes need --coordinator=HOST:PORT, the same for all, and each its --process=I")
     try:
-        (run_study if "study" in _CONFIG.value else run)(_CONFIG.value)
+        config = _CONFIG.value
+        run_study(config) if "study" in config else run(plan_run(config))
     except Exception as error:
         if jax.process_count() > 1 and (line := line_of(error)):  # at once: the others wait for this one in vain
             print(f"error: {one_line(line)}", file=sys.stderr, flush=True)

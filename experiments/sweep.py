@@ -21,15 +21,16 @@ from pathlib import Path
 import jax
 import numpy as np
 from absl import app, flags
-from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from experiments.pipeline import describe
+from experiments.plan import run_folder
 from experiments.runs.results import Scored, result_rows
 from experiments.say import say
-from experiments.sweeps.cells import Cell, Job, expand, make_jobs, split_text
+from experiments.sweeps.cells import Cell, Job, make_jobs, split_text
 from experiments.sweeps.figures import write_plots
-from experiments.sweeps.grid import EXAMPLE, Axis, parse_axes, show
+from experiments.sweeps.grid import EXAMPLE, Axis, show
+from experiments.sweeps.plan import SweepPlan, plan_sweep
 from experiments.sweeps.progress import Progress
 from experiments.sweeps.results import Row, SweepFolder, cell_id, digest, score_table, summary_text, table_rows
 from extract.plan import Extraction, open_or_extract
@@ -38,8 +39,6 @@ from relope_jax.config import define_config_flag, parse_flags
 from relope_jax.data import RouterData, load_router_data
 from relope_jax.errors import ReLopeError, exit_on_error
 from relope_jax.io.files import explaining, require_writable
-from relope_jax.io.paths import local_path
-from relope_jax.io.run_folder import own_folder
 from relope_jax.machine.engine import EngineSpec
 from relope_jax.metrics.evaluate import evaluate
 from relope_jax.models.replay import replay_block
@@ -51,31 +50,28 @@ from relope_jax.training.scoring import scores
 from relope_jax.training.view import seen_by
 
 
-def run(config: ConfigDict, grid: Sequence[str], out: str = "sweeps", most: int = 32) -> Path:
+def run(plan: SweepPlan, out: str = "sweeps", most: int = 32) -> Path:
     """Train the cells that are not finished yet, and write the table and the plots of all; returns the folder.
 
     Args:
-      grid: `FIELD=VALUES` texts.
-      out: the sweep is written to `out/<config.name>`.
+      out: the sweep is written to `out/<plan.name>`.
       most: members that an ensemble trains at once.
     """
-    axes = parse_axes(config, grid)
-    cells = expand(config, axes)
-    engine = EngineSpec(**config.engine)
+    axes, cells = plan.axes, plan.cells
     if jax.process_count() > 1:
         raise ReLopeError("a sweep runs in one process: start it without a coordinator")
-    say(f"sweep {config.name}: {len(cells)} cells\n{split_text(axes, cells)}")
-    path = own_folder(local_path(out), config.name, "config.name")
+    say(f"sweep {plan.name}: {len(cells)} cells\n{split_text(axes, cells)}")
+    path = run_folder(out, plan.name)
     require_writable(path)
     with explaining(path), SweepFolder(path) as folder:
         # All stores first: once JAX has taken an accelerator's memory, the small model finds no room there.
-        stores = {plan: open_or_extract(plan) for plan in dict.fromkeys(cell.plan for cell in cells)}
+        stores = {needed: open_or_extract(needed) for needed in dict.fromkeys(cell.plan for cell in cells)}
         named = {cell_id(stores[cell.plan], cell): cell for cell in cells}
-        folder.write_record(config, axes, stores.values())
+        folder.write_record(plan.recorded, axes, stores.values())
         finished = folder.finished()
         jobs = make_jobs({name: cell for name, cell in named.items() if name not in finished}, most)
         say(f"{sum(name in finished for name in named)} cells are finished; {to_do(jobs)}")
-        train_jobs(folder, jobs, stores, engine)
+        train_jobs(folder, jobs, stores, plan.engine)
         folder.forget_trainings()
         rows = table_rows(named, folder.finished())
         report(folder, axes, list(named.values()), rows)
@@ -171,6 +167,6 @@ if __name__ == "__main__":
 
     @exit_on_error
     def main(_: list[str]) -> None:
-        run(_CONFIG.value, _GRID.value, _OUT.value, _MEMBERS.value)
+        run(plan_sweep(_CONFIG.value, _GRID.value), _OUT.value, _MEMBERS.value)
 
     app.run(main, flags_parser=parse_flags)

@@ -37,15 +37,21 @@ class Extraction:
 
 def plan_from_config(config: ConfigDict) -> Extraction:
     """The extraction that `config` describes; an empty `config.store` is named by what is in it."""
-    model, dataset = ModelSpec(**config.model), DatasetSpec(**config.dataset)
-    extract = ExtractSpec(**config.extract)
+    model, dataset, extract = ModelSpec(**config.model), DatasetSpec(**config.dataset), ExtractSpec(**config.extract)
+    return plan_extraction(model, dataset, extract, config.stores, config.store)
+
+
+def plan_extraction(
+    model: ModelSpec, dataset: DatasetSpec, extract: ExtractSpec, stores: str, store: str = ""
+) -> Extraction:
+    """The extraction into `store`; an empty one is a folder of `stores`, named by what is in it."""
     named = f"{_slug(f'{_called(model.name)} {_called(model.adapter)}')}-{dataset.name}"
     file = Path(dataset.path).stem if dataset.name == "jsonl" else ""  # several of them share the name
     for part in (file, dataset.modality, dataset.variant, dataset.only_split):
         named += f"-{_slug(part)}" if part else ""
     named += f"-l{'-'.join(map(str, extract.all_layers))}"
-    folder = expand(config.stores).rstrip("/")
-    return Extraction(model, dataset, extract, expand(config.store) or f"{folder}/{named}")
+    folder = expand(stores).rstrip("/")
+    return Extraction(model, dataset, extract, expand(store) or f"{folder}/{named}")
 
 
 def _called(name: str) -> str:

@@ -25,12 +25,13 @@ from tqdm import tqdm
 from experiments.benchmarks import torch_train, torch_whole
 from experiments.benchmarks.measure import PAUSE, Ceilings, Program, Record, keep_memory, measure
 from experiments.configs import quickstart
+from experiments.plan import plan_run
 from extract.backbone.load import Backbone, load_backbone
 from extract.backbone.prompts import build_inputs
 from extract.datasets import get_dataset
 from extract.imaging.images import read_image
 from extract.job.splits import draw
-from extract.plan import open_or_extract, plan_from_config
+from extract.plan import open_or_extract
 from extract.spec import DatasetSpec
 from relope_jax.block.batch import gather
 from relope_jax.block.operations import step_work
@@ -40,7 +41,6 @@ from relope_jax.machine.engine import EngineSpec
 from relope_jax.methods import get_method
 from relope_jax.models.spec import ProbeSpec, ReLopeSpec
 from relope_jax.training.assembly import build
-from relope_jax.training.checkpoints import spec_from_dict
 from relope_jax.training.feeds.feed import Feed, open_feed
 from relope_jax.training.fit import fit
 from relope_jax.training.losses import objective
@@ -100,12 +100,10 @@ def run() -> Iterator[Record]:
     if jax.default_backend() != "cpu":
         raise ReLopeError("this benchmark compares with torch on the CPU: set JAX_PLATFORMS=cpu")
     keep_memory()
-    config = quickstart.get_config()
-    plan = plan_from_config(config)
-    data = load_router_data(open_or_extract(plan), RESIDENT)
-    specs = {name: spec_from_dict(get_method(name), config[name].to_dict()) for name in config.methods}
-    case = Case(data, specs, TrainSpec(**config.train), config.train.epochs)
-    yield from run_case(case, load_backbone(plan.model), plan.dataset)
+    plan = plan_run(quickstart.get_config())
+    data = load_router_data(open_or_extract(plan.target), RESIDENT)
+    case = Case(data, plan.specs, plan.train, plan.train.epochs)
+    yield from run_case(case, load_backbone(plan.target.model), plan.target.dataset)
 
 
 def run_case(case: Case, backbone: Backbone, dataset: DatasetSpec) -> Iterator[Record]:

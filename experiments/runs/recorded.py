@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Sequence
 from typing import Any
-
-from ml_collections import ConfigDict
 
 from extract.spec import TOY_MODELS
 from relope_jax.io.paths import absolute_if_local
@@ -26,9 +23,9 @@ PLACES = (
 )  # fmt: skip
 
 
-def recorded_config(config: ConfigDict) -> dict[str, Any]:
-    """What config.json holds of a config: all that a run is made of, with whole paths."""
-    recorded = {k: v for k, v in json.loads(config.to_json()).items() if k not in NO_PART}
+def recorded_config(resolved: dict[str, Any]) -> dict[str, Any]:
+    """What config.json holds of a resolved config: all that a run is made of, with absolute paths."""
+    recorded = {name: copy.copy(value) for name, value in resolved.items() if name not in NO_PART}
     for field in PATHS:
         group, name = _owner(recorded, field)
         if isinstance(group.get(name), str) and not _names_no_path(field, group):

@@ -12,17 +12,16 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from experiments.runs.recorded import SCRATCH, recorded_config, without_places, without_prices
+from experiments.plan import RunPlan
+from experiments.runs.recorded import SCRATCH, without_places, without_prices
 from experiments.runs.tensorboard import event_log
 from relope_jax.block.file import block_bytes
 from relope_jax.errors import ReLopeError
 from relope_jax.io.files import explaining, read_json, write_bytes, write_json, write_text
 from relope_jax.io.locks import lock_folder
-from relope_jax.io.paths import local_path
-from relope_jax.io.run_folder import own_folder, read_lines, require_no_links
+from relope_jax.io.run_folder import read_lines, require_no_links
 from relope_jax.io.typed import Wrong, checked
 from relope_jax.machine.mesh import barrier, is_primary
 from relope_jax.methods import TrainedMethod
@@ -58,20 +57,14 @@ NON_FINITE = "non_finite.json"
 EVENTS = "tensorboard"
 
 
-def run_folder(config: ConfigDict) -> Path:
-    """runs/<name> of a config; raises ReLopeError when the name leads out of the folder `runs`."""
-    return own_folder(local_path(config.runs), config.name, "config.name")
-
-
-def open_run(config: ConfigDict, store: ReadableStore) -> RunFolder:
-    """The run folder of a config: the primary process writes it, others read it on the disk that they share.
+def open_run(plan: RunPlan, store: ReadableStore) -> RunFolder:
+    """The run folder of a plan: the primary process writes it, others read it on the disk that they share.
 
     Raises:
       ReLopeError: the folder holds a run with another config or of another store.
     """
-    path = run_folder(config)
-    opened = RunWriter(path, config, store) if is_primary() else RunFolder(path)
-    barrier(f"{path}: opened")
+    opened = RunWriter(plan, store) if is_primary() else RunFolder(plan.folder)
+    barrier(f"{plan.folder}: opened")
     return opened
 
 
@@ -116,17 +109,17 @@ class RunFolder:
 class RunWriter(RunFolder):
     """Creates or continues runs/<name>."""
 
-    def __init__(self, path: Path, config: ConfigDict, store: ReadableStore):
-        super().__init__(path)
+    def __init__(self, plan: RunPlan, store: ReadableStore):
+        super().__init__(plan.folder)
         record = {
-            "config": recorded_config(config),
-            "store": store_record(path, store.path) | {
+            "config": plan.recorded,
+            "store": store_record(self.path, store.path) | {
                 "manifest_sha256": store.digest, "digests": store.digests,
                 "source": store.identity.source, "dataset": store.identity.dataset,
             },
             "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         }  # fmt: skip
-        self._tensorboard = config.engine.tensorboard
+        self._tensorboard = plan.engine.tensorboard
         with explaining(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             require_no_links(self.path)

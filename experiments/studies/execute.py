@@ -10,15 +10,15 @@ import jax
 from ml_collections import ConfigDict
 
 from experiments import pipeline, sweep
+from experiments.plan import RunPlan, run_folder
 from experiments.report.drawing import to_svg, write_pdf
 from experiments.report.page import Section, bullets, page, picture
 from experiments.report.tables import to_html, to_text, write_tables
-from experiments.runs.recorded import SCRATCH, recorded_config, without_places
-from experiments.runs.rundir import run_folder
+from experiments.runs.recorded import SCRATCH, without_places
 from experiments.say import say
 from experiments.studies import get_studies
 from experiments.studies.study import Done, Job, Outcome, Study
-from extract.plan import plan_from_config
+from experiments.sweeps.plan import SweepPlan
 from extract.source import dataset_source, model_source
 from relope_jax.errors import ReLopeError
 from relope_jax.io.files import require_writable, write_text
@@ -36,7 +36,7 @@ def run(config: ConfigDict) -> Path:
     """
     if jax.process_count() > 1:
         raise ReLopeError("a study runs in one process: start it without a coordinator")
-    studies, folder = get_studies(config.study), run_folder(config)
+    studies, folder = get_studies(config.study), run_folder(config.runs, config.name)
     require_writable(folder)
     work = {study.name: study.jobs(config) for study in studies}
     worker = Worker([job for jobs in work.values() for job in jobs])
@@ -65,24 +65,26 @@ class Worker:
     """Carries out jobs, each once and finished ones not again, saying how far it is."""
 
     def __init__(self, jobs: Sequence[Job]):
-        every = {job.name: job for job in jobs}
-        self._waiting = [name for name, job in every.items() if job.grid or not is_finished(job.config)]
+        self._plans = {name: job.plan for name, job in {job.name: job for job in jobs}.items()}
+        self._waiting = [name for name, plan in self._plans.items() if not is_finished(plan)]
         self._sweeps: dict[str, Path] = {}
         self._count, self._started = len(self._waiting), time.perf_counter()
-        say(f"{len(every)} runs and sweeps; {len(every) - len(self._waiting)} runs are finished")
+        say(f"{len(self._plans)} runs and sweeps; {len(self._plans) - len(self._waiting)} runs are finished")
 
     def carry_out(self, jobs: Sequence[Job]) -> Done:
         """These jobs, finished."""
         for job in jobs:
             if job.name in self._waiting:
                 self._announce(job)
-                if job.grid:
-                    self._sweeps[job.name] = sweep.run(job.config, job.grid, out=job.config.runs)
+                plan = self._plans[job.name]
+                if isinstance(plan, RunPlan):
+                    pipeline.run(plan)
                 else:
-                    pipeline.run(job.config)
+                    self._sweeps[job.name] = sweep.run(plan, out=job.config.runs)
                 self._waiting.remove(job.name)
-        runs = {job.name: Run(run_folder(job.config)) for job in jobs if not job.grid}
-        return Done(runs, {job.name: self._sweeps[job.name] for job in jobs if job.grid})
+        plans = [self._plans[job.name] for job in jobs]
+        runs = {plan.name: Run(plan.folder) for plan in plans if isinstance(plan, RunPlan)}
+        return Done(runs, {plan.name: self._sweeps[plan.name] for plan in plans if isinstance(plan, SweepPlan)})
 
     def _announce(self, job: Job) -> None:
         made = self._count - len(self._waiting)
@@ -91,19 +93,18 @@ class Worker:
         say(f"\n=== {job.name}: {made + 1} of {self._count}{left} ===")
 
 
-def is_finished(config: ConfigDict) -> bool:
-    """Whether this very run is finished, of this config and of the model and questions as they are now.
+def is_finished(plan: RunPlan | SweepPlan) -> bool:
+    """Whether a run with this config, model and questions is finished; a sweep checks its own cells.
 
-    One of others is not, and says itself what differs when it is opened. The store may be gone.
+    A finished run with another config is opened again, which reports what differs. The store may be gone.
     """
-    path = run_folder(config)
-    if not (path / RESULTS).exists():
+    if isinstance(plan, SweepPlan) or not (plan.folder / RESULTS).exists():
         return False
-    record = Run(path).record
-    if without_places(record["config"], DIGESTED) != without_places(recorded_config(config), DIGESTED):
+    record = Run(plan.folder).record
+    if without_places(record["config"], DIGESTED) != without_places(plan.recorded, DIGESTED):
         return False
-    plan, store = plan_from_config(config), record.get("store", {})
-    wanted = {"source": model_source(plan.model)} | dataset_source(plan.dataset)
+    store = record.get("store", {})
+    wanted = {"source": model_source(plan.target.model)} | dataset_source(plan.target.dataset)
     have = store.get("dataset", {}) | {"source": store.get("source")}
     return all(have.get(field) == value for field, value in wanted.items())
 

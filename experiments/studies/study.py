@@ -9,7 +9,9 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
+from experiments.plan import RunPlan, plan_run
 from experiments.report.entries import Table
+from experiments.sweeps.plan import SweepPlan, plan_sweep
 from relope_jax.run import Run
 
 
@@ -23,6 +25,11 @@ class Job:
     @property
     def name(self) -> str:
         return self.config.name
+
+    @property
+    def plan(self) -> RunPlan | SweepPlan:
+        """The job with every field checked."""
+        return plan_sweep(self.config, self.grid) if self.grid else plan_run(self.config)
 
 
 @dataclasses.dataclass(frozen=True)

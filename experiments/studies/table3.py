@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 from ml_collections import ConfigDict
 
+from experiments.plan import plan_run
 from experiments.report.entries import Entry, Table
 from experiments.runs.tested import RoutedSplit, read_test_split
 from experiments.studies.jobs import Backbone, Chosen, backbones, datasets, main_run, probed_runs, run_job
 from experiments.studies.study import Done, Job, Outcome, Study
-from extract.plan import open_or_extract, plan_from_config
+from extract.plan import open_or_extract
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import METHODS
 from relope_jax.metrics.auc import delong
@@ -26,7 +27,7 @@ def perturbed_job(backbone: Backbone, dataset: Chosen, perturbation: str) -> Job
 
 def perturbed_store(backbone: Backbone, dataset: Chosen, perturbation: str) -> Store:
     """That store, extracted first when it is not there yet."""
-    return open_or_extract(plan_from_config(perturbed_job(backbone, dataset, perturbation).config))
+    return open_or_extract(plan_run(perturbed_job(backbone, dataset, perturbation).config).target)
 
 
 def outcome(config: ConfigDict, done: Done) -> Outcome:

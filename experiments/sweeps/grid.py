@@ -10,6 +10,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from experiments.plan import require_distinct
 from relope_jax.config import check_override
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import METHODS
@@ -50,8 +51,8 @@ def parse_axes(config: ConfigDict, grid: Sequence[str]) -> tuple[Axis, ...]:
     fields = [axis.field for axis in axes]
     if SEED not in fields:
         axes.append(Axis(SEED, config.seeds))
-        _require_distinct("config.seeds", config.seeds)
-    _require_distinct("config.methods", config.methods)
+        require_distinct("config.seeds", config.seeds)
+    require_distinct("config.methods", config.methods)
     for axis in axes:
         if fields.count(axis.field) > 1:
             raise ReLopeError(f"--grid={axis.field} is given twice; put all its values into one")
@@ -77,7 +78,7 @@ def _parse_axis(config: ConfigDict, text: str) -> Axis:
         raise ReLopeError(f"--grid={field} has no values; write for instance {EXAMPLE}")
     current = _current(config, field)
     values = tuple(_parse(config, field, current, piece) for piece in _texts(field, current, listed))
-    _require_distinct(f"--grid={field}", values)
+    require_distinct(f"--grid={field}", values)
     return Axis(field, values)
 
 
@@ -147,12 +148,3 @@ def _parse(config: ConfigDict, field: str, current: Any, text: str) -> Any:
     if isinstance(current, bool):
         return text.lower() == "true"
     return type(current)(ast.literal_eval(text))
-
-
-def _require_distinct(what: str, values: tuple[Any, ...]) -> None:
-    """Raise ReLopeError when `values` is empty or repeats itself."""
-    if not values:
-        raise ReLopeError(f"{what} is empty")
-    if len(set(values)) < len(values):
-        repeated = next(value for value in values if values.count(value) > 1)
-        raise ReLopeError(f"{what} has {show(repeated)} twice")

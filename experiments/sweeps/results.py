@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from ml_collections import ConfigDict
 
 from experiments.report.csv_text import to_csv
 from experiments.runs.rundir import PACKAGES
@@ -149,14 +148,14 @@ class SweepFolder:
         """Remove what ensembles of other grids left behind when they were interrupted."""
         shutil.rmtree(self.path / "training", ignore_errors=True)
 
-    def write_record(self, config: ConfigDict, axes: Sequence[Axis], stores: Iterable[Store]) -> None:
-        """Publish sweep.json, and remove the plots of the command before."""
+    def write_record(self, config: dict[str, Any], axes: Sequence[Axis], stores: Iterable[Store]) -> None:
+        """Publish sweep.json with the resolved config, and remove the plots of the command before."""
         path = self.path / RECORD
         before = checked(read_json(path), SWEEP, path)["grid"] if path.exists() else {}
         for field in before:
             (self.path / f"{field}.png").unlink(missing_ok=True)
         written = {
-            "config": json.loads(config.to_json()),
+            "config": config,
             "grid": {axis.field: axis.values for axis in axes},
             "stores": [{"path": absolute(s.path), "layer": s.layer, "manifest_sha256": s.digest} for s in stores],
             "versions": {name: importlib.metadata.version(name) for name in PACKAGES},

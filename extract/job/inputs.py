@@ -7,10 +7,9 @@ from typing import Any
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from extract.input_spec import InputSpec, LargeSpec
-from extract.plan import Extraction, plan_from_config
+from extract.plan import Extraction
 from extract.spec import AnswerSpec
 from relope_jax.baselines.inputs import CONFIDENCE, EMBEDDINGS, LARGE, SAMPLES
 from relope_jax.errors import ReLopeError
@@ -21,6 +20,16 @@ from relope_jax.states.view import ReadableStore
 
 UNTRAINED = ("validation", "test")  # whose sampled and stated answers are read: nothing is learned from them
 CONFIDENCE_TOKENS = 8  # enough for "100 %" and a few words before it
+
+
+@dataclasses.dataclass(frozen=True)
+class InputPlan:
+    """How a run makes its baselines' inputs: of which store, and from which models."""
+
+    target: Extraction
+    answers: AnswerSpec
+    inputs: InputSpec
+    large: LargeSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,15 +48,15 @@ class Table:
     limit_setting: str = "answers.max_tokens"
 
 
-def make_inputs(config: ConfigDict, store: ReadableStore, needs: tuple[str, ...]) -> None:
-    """Make those inputs of `needs` that `config` says how to make; the large model's answers whenever it names one.
-    Of several stores, only the one that is tested on is asked about: the config describes no other.
+def make_inputs(plan: InputPlan, store: ReadableStore, needs: tuple[str, ...]) -> None:
+    """Make the inputs of `needs` that `plan` describes; the large model's answers whenever it names one.
+    Of several stores, only the one that is tested on is asked about: the plan describes no other.
 
     Raises:
       ReLopeError: they cannot be made, or others are there under the same name.
     """
     target = store.pieces[-1].store
-    for table in tables(config, needs):
+    for table in tables(plan, needs):
         if not is_finished(target, table):
             require_alone(f"{target.path} has no complete answers '{table.spec.name}'")
             from extract.answers.job import answer  # its dependencies load only when needed
@@ -57,31 +66,30 @@ def make_inputs(config: ConfigDict, store: ReadableStore, needs: tuple[str, ...]
     if EMBEDDINGS in needs:
         from extract.embed import embed_store
 
-        inputs = InputSpec(**config.inputs)
+        inputs = plan.inputs
         if jax.process_count() == 1:  # else one command makes them before: what is missing is told when it is read
             embed_store(store, inputs.encoder, inputs.batch, inputs.encoder_revision)
 
 
-def tables(config: ConfigDict, needs: tuple[str, ...]) -> list[Table]:
-    """The tables of answers that these needs ask for and that the config says how to make."""
-    plan, asked = plan_from_config(config), AnswerSpec(**config.answers)
-    inputs, large = InputSpec(**config.inputs), LargeSpec(**config.large)
-    whole = dataclasses.replace(asked, ask="question", samples=0, splits=SPLITS)
+def tables(plan: InputPlan, needs: tuple[str, ...]) -> list[Table]:
+    """The tables of answers that these needs ask for and that the plan describes."""
+    target, inputs, large = plan.target, plan.inputs, plan.large
+    whole = dataclasses.replace(plan.answers, ask="question", samples=0, splits=SPLITS)
     small = dataclasses.replace(
         whole, model="", base_url="", seed=0, extra="", concurrency=inputs.batch, splits=UNTRAINED
     )
     found = []
     if large.name:
         spec = dataclasses.replace(whole, name=LARGE, model=large.name, base_url=large.base_url)
-        asked_of = plan if large.base_url else dataclasses.replace(plan, model=large.model)
+        asked_of = target if large.base_url else dataclasses.replace(target, model=large.model)
         found.append(Table(spec, asked_of, ("model",)))
     if SAMPLES in needs:
         sampling: dict[str, Any] = {name: getattr(inputs, name) for name in ("samples", "temperature", "top_p")}
         spec = dataclasses.replace(small, name=SAMPLES, max_tokens=inputs.max_tokens, **sampling)
-        found.append(Table(spec, plan, ("max_tokens", *sampling), "inputs.max_tokens"))
+        found.append(Table(spec, target, ("max_tokens", *sampling), "inputs.max_tokens"))
     if CONFIDENCE in needs:
         spec = dataclasses.replace(small, name=CONFIDENCE, ask="confidence", max_tokens=CONFIDENCE_TOKENS)
-        found.append(Table(spec, plan, ("ask",), limit_setting=""))
+        found.append(Table(spec, target, ("ask",), limit_setting=""))
     return found
 
 

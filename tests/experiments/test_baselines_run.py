@@ -15,8 +15,9 @@ from transformers import AutoTokenizer
 import extract.answers.job as job
 from experiments import pipeline
 from experiments.configs import base
+from experiments.plan import plan_run
 from experiments.runs.sample_table import COUNTS
-from extract.plan import open_or_extract, plan_from_config
+from extract.plan import open_or_extract
 from extract.spec import TOY_MLLM
 from extract.toy import build
 from relope_jax.baselines.inputs import Inputs, require_inputs
@@ -64,7 +65,7 @@ def config(tmp_path_factory):
     responses = {}
     for name in ("large", "small"):
         config.model.name, config.store = str(folder / name), str(folder / f"draft-{name}")
-        draft = open_or_extract(plan_from_config(config)).samples
+        draft = open_or_extract(plan_run(config).target).samples
         responses[name] = dict(zip(draft["sample_id"].to_pylist(), draft["response"].to_pylist(), strict=True))
     write_questions(folder, [responses["small" if i % 3 else "large"][f"q{i:02d}"] for i in range(N)])
     config.store = str(folder / "store")
@@ -75,14 +76,14 @@ def config(tmp_path_factory):
 def _no_report():
     """Reports have tests of their own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline.report, "write_report", lambda run, store: run.path)
-        patch.setattr(pipeline.report, "terminal_table", lambda run: "")
+        patch.setattr(pipeline.write, "write_report", lambda run, store: run.path)
+        patch.setattr(pipeline.write, "terminal_table", lambda run: "")
         yield
 
 
 @pytest.fixture(scope="module")
 def finished(config):
-    return pipeline.run(config)
+    return pipeline.run(plan_run(config))
 
 
 def test_every_method_scores_every_sample(finished, config):
@@ -145,7 +146,7 @@ def test_second_run_asks_and_embeds_nothing(finished, config, monkeypatch):
     monkeypatch.setattr(job, "answer", refuse)
     monkeypatch.setattr("extract.embed.load_encoder", refuse)
     before = finished.results
-    assert pipeline.run(config).results == before
+    assert pipeline.run(plan_run(config)).results == before
 
 
 def test_post_hoc_embed_reads_the_output_embedding(finished, config):
@@ -171,7 +172,7 @@ def test_a_run_without_large_model_leaves_its_columns_empty(finished, config, tm
     cheap = copy.deepcopy(config)
     cheap.large.name, cheap.name, cheap.methods = "", "cheap", ("chow_sum",)
     cheap.store = str(tmp_path / "store")
-    run = pipeline.run(cheap)
+    run = pipeline.run(plan_run(cheap))
     assert {row["method"] for row in run.results} == {"chow_sum", *SANITY}
     own = ("prompt_tokens", "answer_tokens")
     for name in ("large_label", *(column for column in COUNTS.values() if column not in own)):
@@ -180,7 +181,7 @@ def test_a_run_without_large_model_leaves_its_columns_empty(finished, config, tm
     assert not (tmp_path / "store" / "answers").exists()
     cheap.methods, cheap.name = ("sw_ranking",), "none"
     with pytest.raises(ReLopeError, match=r"has no answers 'large'.*--config.answers.name=large"):
-        pipeline.run(cheap)
+        pipeline.run(plan_run(cheap))
     assert not (finished.path.parent / "none").exists()
     inputs = Inputs(Store(cheap.store))
     with pytest.raises(ReLopeError, match=r"has no answers 'samples'.*extract.answer"):
@@ -193,10 +194,10 @@ def test_answers_made_with_other_settings_are_refused(finished, config):
     other = copy.deepcopy(config)
     other.name, other.inputs.temperature = "other", 0.5
     with pytest.raises(ReLopeError, match=r"'samples' .* other settings \(temperature: 0.5 != 0.8\)"):
-        pipeline.run(other)
+        pipeline.run(plan_run(other))
     other.inputs.temperature, other.large.name = 0.8, "another/model"
     with pytest.raises(ReLopeError, match=r"'large' .* other settings \(model: 'another/model' != "):
-        pipeline.run(other)
+        pipeline.run(plan_run(other))
 
 
 def test_a_damaged_table_is_told_before_anything_is_trained(finished, config, tmp_path):

@@ -85,7 +85,7 @@ def test_bad_overrides_are_one_line(argument, message):
         (["--config=quickstart", "--config.relope.kl_reduction=max"], "it can be mean, sum"),
         (["--config=quickstart", "--config.model.dtype=fp32"], "it can be float32, bfloat16"),
         (["--config=quickstart", "--config.train.epochs=0"], "train.epochs is 0; it must be at least 1"),
-        (["--config=quickstart", "--config.seeds=(1, 1)"], "none twice"),
+        (["--config=quickstart", "--config.seeds=(1, 1)"], "config.seeds has 1 twice"),
         (["--config=quickstart", "--config.dataset.name=vqa"], "unknown dataset 'vqa'"),
         (["--config=quickstart", "--config.dataset=vqa", "--config.model=m"], "unknown dataset 'vqa'"),
         (["--config", "quickstart", "--config.methods=probe,relop"], "did you mean 'relope'"),

@@ -23,6 +23,7 @@ from tensorboard.backend.event_processing import event_accumulator
 import relope_jax
 from experiments import export_peft, pipeline
 from experiments.configs import quickstart
+from experiments.plan import plan_run
 from experiments.report import write
 from extract.backbone.prefill import prefill
 from relope_jax.block.absorbed import last_token_block
@@ -53,7 +54,7 @@ def small_config(folder):
 def finished(tmp_path_factory, toy):
     """One run of the pipeline, through its own model loading."""
     folder = tmp_path_factory.mktemp("line")
-    return pipeline.run(small_config(folder)), folder
+    return pipeline.run(plan_run(small_config(folder))), folder
 
 
 pytestmark = pytest.mark.end_to_end
@@ -168,13 +169,13 @@ def test_report_is_self_contained(finished):
 def test_second_run_changes_nothing_and_other_configs_are_refused(finished, capsys):
     run, folder = finished
     before = (run.path / "results.json").read_text(), (run.path / "metrics.jsonl").read_text()
-    pipeline.run(small_config(folder))
+    pipeline.run(plan_run(small_config(folder)))
     assert "relope: already trained, skipped" in capsys.readouterr().out
     assert before == ((run.path / "results.json").read_text(), (run.path / "metrics.jsonl").read_text())
     other = small_config(folder)
     other.train.epochs = 7
     with pytest.raises(ReLopeError, match=r"train.epochs: 6 -> 7"):
-        pipeline.run(other)
+        pipeline.run(plan_run(other))
 
 
 def test_damaged_block_is_caught_by_the_replay(finished, tmp_path):
@@ -214,11 +215,11 @@ def test_interrupted_run_goes_on_to_the_same_results(finished, monkeypatch):
 
     monkeypatch.setattr(pipeline, "fit", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        pipeline.run(config)
+        pipeline.run(plan_run(config))
     assert saved_epoch(folder / "runs" / "interrupted" / "training" / "attention_probe") == 3
     log = folder / "runs" / "interrupted" / "metrics.jsonl"
     log.write_text(log.read_text() + '{"method": "attention_pro')
-    resumed = pipeline.run(config)
+    resumed = pipeline.run(plan_run(config))
     assert calls == ["relope", "attention_probe", "attention_probe", "probe"]
     keys = [(r["method"], r["seed"], r["epoch"]) for r in resumed.metrics]
     assert keys == [(r["method"], r["seed"], r["epoch"]) for r in run.metrics]
@@ -244,7 +245,7 @@ def test_non_finite_loss_keeps_its_samples(finished):
     config.name, config.methods = "diverged", ("probe",)
     config.probe.learning_rate = 1e30
     with pytest.raises(ReLopeError, match=r"loss is not finite at step \d+, member 0 .*non_finite.json\)"):
-        pipeline.run(config)
+        pipeline.run(plan_run(config))
     kept = json.loads((folder / "runs" / "diverged" / "non_finite.json").read_text())
     assert kept["method"] == "probe"
     assert len(set(kept["sample_ids"])) == len(kept["sample_ids"]) > 16
@@ -285,7 +286,7 @@ def test_several_processes_need_a_coordinator(finished):
 def test_two_writers_of_one_run_are_refused(finished):
     run, folder = finished
     with lock_folder(run.path), pytest.raises(ReLopeError, match="another process"):
-        pipeline.run(small_config(folder))
+        pipeline.run(plan_run(small_config(folder)))
 
 
 def test_equal_labels_stop_with_one_line(finished, monkeypatch, tmp_path):
@@ -299,7 +300,7 @@ def test_equal_labels_stop_with_one_line(finished, monkeypatch, tmp_path):
     config = small_config(folder)
     config.name = "equal"
     with pytest.raises(ReLopeError, match="every answer is right"):
-        pipeline.run(config)
+        pipeline.run(plan_run(config))
     assert not (folder / "runs" / "equal").exists()
 
 

@@ -15,12 +15,13 @@ import pytest
 
 from experiments import pipeline, sweep
 from experiments.configs import quickstart
+from experiments.plan import plan_run
 from experiments.report import write
-from experiments.runs.recorded import recorded_config, without_places
-from experiments.runs.rundir import RunWriter, open_run, run_folder
+from experiments.runs.recorded import without_places
+from experiments.runs.rundir import RunWriter, open_run
+from experiments.sweeps.plan import plan_sweep
 from extract.answers.cache import Cache
 from extract.input_spec import InputSpec, LargeSpec
-from extract.plan import plan_from_config
 from extract.source import dataset_source, model_title
 from extract.spec import AnswerSpec, DatasetSpec, ExtractSpec, ModelSpec
 from relope_jax.errors import ReLopeError
@@ -52,18 +53,18 @@ def config_with(**fields):
 @pytest.mark.parametrize(
     ("read", "field"),
     [
-        pytest.param(lambda c: plan_from_config(c).store, "store", id="C39-store"),
-        pytest.param(lambda c: str(Path(plan_from_config(c).store).parent), "stores", id="C39-stores"),
-        pytest.param(lambda c: str(run_folder(c).parent), "runs", id="C39-runs"),
-        pytest.param(lambda c: plan_from_config(c).dataset.path, "dataset.path", id="C39-dataset"),
-        pytest.param(lambda c: plan_from_config(c).dataset.image_cache, "dataset.image_cache", id="C39-image_cache"),
-        pytest.param(lambda c: plan_from_config(c).dataset.captions, "dataset.captions", id="captions"),
-        pytest.param(lambda c: plan_from_config(c).model.name, "model.name", id="model"),
-        pytest.param(lambda c: plan_from_config(c).model.adapter, "model.adapter", id="adapter"),
-        pytest.param(lambda c: plan_from_config(c).extract.labels_from, "extract.labels_from", id="labels_from"),
-        pytest.param(lambda c: AnswerSpec(**c.answers).cache, "answers.cache", id="C39-answers.cache"),
-        pytest.param(lambda c: InputSpec(**c.inputs).encoder, "inputs.encoder", id="encoder"),
-        pytest.param(lambda c: LargeSpec(**c.large).model.name, "large.name", id="large"),
+        pytest.param(lambda c: plan_run(c).target.store, "store", id="C39-store"),
+        pytest.param(lambda c: str(Path(plan_run(c).target.store).parent), "stores", id="C39-stores"),
+        pytest.param(lambda c: str(plan_run(c).folder.parent), "runs", id="C39-runs"),
+        pytest.param(lambda c: plan_run(c).target.dataset.path, "dataset.path", id="C39-dataset"),
+        pytest.param(lambda c: plan_run(c).target.dataset.image_cache, "dataset.image_cache", id="C39-image_cache"),
+        pytest.param(lambda c: plan_run(c).target.dataset.captions, "dataset.captions", id="captions"),
+        pytest.param(lambda c: plan_run(c).target.model.name, "model.name", id="model"),
+        pytest.param(lambda c: plan_run(c).target.model.adapter, "model.adapter", id="adapter"),
+        pytest.param(lambda c: plan_run(c).target.extract.labels_from, "extract.labels_from", id="labels_from"),
+        pytest.param(lambda c: plan_run(c).inputs.answers.cache, "answers.cache", id="C39-answers.cache"),
+        pytest.param(lambda c: plan_run(c).inputs.inputs.encoder, "inputs.encoder", id="encoder"),
+        pytest.param(lambda c: plan_run(c).inputs.large.model.name, "large.name", id="large"),
     ],
 )
 def test_a_tilde_in_any_field_of_a_config_is_the_home_folder(home, read, field):
@@ -90,8 +91,8 @@ def test_a_servers_model_may_begin_with_a_tilde(home):
 
 def test_urls_stay_urls(home):
     config = config_with(store="s3://bucket/~/x")
-    assert plan_from_config(config).store == "s3://bucket/~/x"
-    assert plan_from_config(config_with(stores="gs://bucket/~")).store.startswith("gs://bucket/~/")
+    assert plan_run(config).target.store == "s3://bucket/~/x"
+    assert plan_run(config_with(stores="gs://bucket/~")).target.store.startswith("gs://bucket/~/")
 
 
 def test_the_answer_cache_is_made_in_the_home_folder(home):
@@ -103,7 +104,9 @@ def test_trained_datasets_in_the_home_folder(home, monkeypatch):
     asked = []
     monkeypatch.setattr(pipeline, "open_or_extract", lambda plan: asked.append(plan.dataset.path))
     monkeypatch.setattr(pipeline, "JoinedStore", lambda target, sources: types.SimpleNamespace(left_out={}))
-    pipeline.open_store(config_with(train_on=("jsonl=~/a.jsonl",), dataset__name="jsonl", dataset__path="~/b.jsonl"))
+    config = config_with(train_on=("jsonl=~/a.jsonl",), dataset__name="jsonl", dataset__path="~/b.jsonl")
+    plan = plan_run(config)
+    pipeline.open_store(plan.target, plan.sources)
     assert asked == [str(home / "b.jsonl"), str(home / "a.jsonl")]
 
 
@@ -111,7 +114,7 @@ def test_a_sweep_goes_into_the_home_folder(home):
     store = str(home / "none")
     config = config_with(methods=("probe",), store=store, dataset__name="jsonl", dataset__path="none.jsonl")
     with pytest.raises(ReLopeError, match=r"none\.jsonl"):
-        sweep.run(config, ["seed=0:2"], out="~/sweeps")
+        sweep.run(plan_sweep(config, ["seed=0:2"]), out="~/sweeps")
     assert (home / "sweeps" / "quickstart").is_dir()
 
 
@@ -143,7 +146,8 @@ def test_a_report_is_written_in_the_c_locale(tmp_path):
     """C41: report, tables and terminal in a locale of ASCII, from a working directory that is read-only to nobody."""
     made_run(tmp_path / "run", ("relope", "probe"))
     code = (
-        "import sys; from experiments import report; from relope_jax.run import Run; from relope_jax.errors import *\n"
+        "import sys; from experiments.report import write as report\n"
+        "from relope_jax.run import Run; from relope_jax.errors import *\n"
         "@exit_on_error\n"
         "def main(argv):\n"
         "    print(report.write_report(Run(argv[1]), None)); print(report.terminal_table(Run(argv[1])), '\\u2014')\n"
@@ -213,22 +217,22 @@ def test_another_store_at_the_recorded_place_is_passed_over(stored, tmp_path, mo
 
 def test_a_run_continues_however_its_paths_are_spelled(stored, tmp_path, monkeypatch):
     config = config_with(runs="runs", store="stores/s", dataset__path="d.jsonl", model__name="m")
-    open_run(config, stored).close()
+    open_run(plan_run(config), stored).close()
     monkeypatch.chdir("/")
     spelled = {"runs": str(tmp_path / "here/../here/runs"), "store": str(tmp_path / "here/stores/s")}
     again = config_with(**spelled, dataset__path="/elsewhere/d.jsonl", model__name="/models/m")
-    open_run(again, Store(spelled["store"])).close()
+    open_run(plan_run(again), Store(spelled["store"])).close()
     with pytest.raises(ReLopeError, match=r"another config \(seeds: \[0, 1, 2\] -> \[5\]"):
-        open_run(config_with(**spelled, seeds=(5,)), Store(spelled["store"]))
+        open_run(plan_run(config_with(**spelled, seeds=(5,))), Store(spelled["store"]))
     other = dataclasses.replace(IDENTITY, model="other")
     write_store(tmp_path / "other", other)
     with pytest.raises(ReLopeError, match="the store's contents"):
-        open_run(again, Store(tmp_path / "other"))
+        open_run(plan_run(again), Store(tmp_path / "other"))
 
 
 def test_a_recorded_config_has_whole_paths_of_what_is_here(stored, tmp_path):
     Path("m").mkdir()
-    recorded = recorded_config(config_with(store="stores/s", model__name="m", large__name="toy-large"))
+    recorded = plan_run(config_with(store="stores/s", model__name="m", large__name="toy-large")).recorded
     assert recorded["model"]["name"] == str(tmp_path / "here" / "m")
     assert recorded["store"] == str(tmp_path / "here" / "stores" / "s")
     assert recorded["large"]["name"] == "toy-large"
@@ -252,9 +256,9 @@ def test_a_model_folder_has_one_title_and_one_store(tmp_path, monkeypatch):
     for folder in ("a/m", "b/m"):
         (tmp_path / folder).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    named = {plan_from_config(config_with(model__name=name)).store for name in ("a/m", "./a/m", "b/../a/m/")}
+    named = {plan_run(config_with(model__name=name)).target.store for name in ("a/m", "./a/m", "b/../a/m/")}
     assert len(named) == 1
-    assert named != {plan_from_config(config_with(model__name="b/m")).store}
+    assert named != {plan_run(config_with(model__name="b/m")).target.store}
     assert model_title(ModelSpec(name="./a/m")) == model_title(ModelSpec(name=str(tmp_path / "a/m"))) == "m"
     assert model_title(ModelSpec(name="org/m")) == "org/m"
 
@@ -265,18 +269,18 @@ def in_the_way(folder: Path) -> Path:
 
 
 def test_a_run_folder_that_cannot_be_written_ends_a_run_before_its_extraction(tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "open_store", lambda config: pytest.fail("it would extract for hours"))
+    monkeypatch.setattr(pipeline, "open_store", lambda target, sources: pytest.fail("it would extract for hours"))
     for runs in (in_the_way(tmp_path), tmp_path / ("n" * 300)):
         with pytest.raises(ReLopeError, match="cannot use") as caught:
-            pipeline.run(config_with(runs=str(runs)))
+            pipeline.run(plan_run(config_with(runs=str(runs))))
         assert "\n" not in str(caught.value)
 
 
 def test_a_run_and_a_sweep_folder_that_cannot_be_are_one_line(stored, tmp_path):
     with pytest.raises(ReLopeError, match="cannot use"):
-        RunWriter(in_the_way(tmp_path) / "r", quickstart.get_config(), stored)
+        RunWriter(plan_run(config_with(runs=str(in_the_way(tmp_path)))), stored)
     with pytest.raises(ReLopeError, match="cannot use"):
-        sweep.run(config_with(methods=("probe",)), ["seed=0:2"], out=str(in_the_way(tmp_path)))
+        sweep.run(plan_sweep(config_with(methods=("probe",)), ["seed=0:2"]), out=str(in_the_way(tmp_path)))
 
 
 def test_a_threshold_is_printed_before_it_is_written(tmp_path, monkeypatch, capsys):

@@ -13,13 +13,14 @@ from PIL import Image
 from transformers import AutoTokenizer
 
 from experiments.configs import figure2, paper
+from experiments.plan import plan_run
 from experiments.runs.tested import read_test_split
 from experiments.studies import STUDIES, execute, figure3, get_studies, table1, table3, table4
 from experiments.studies.jobs import Backbone, Chosen, datasets, main_run, main_runs, run_job
 from experiments.studies.study import Study
 from experiments.sweeps.cells import expand
 from experiments.sweeps.grid import parse_axes
-from extract.plan import open_or_extract, plan_from_config
+from extract.plan import open_or_extract
 from extract.queries.variants import load_captions
 from extract.spec import TOY_MLLM
 from extract.toy import build
@@ -80,7 +81,7 @@ def graded_by_answers(config, folder: Path, name: str) -> dict[str, str]:
     for model in ("small", "large"):
         job = main_run(Backbone("", config), Chosen(f"jsonl={folder / name}.jsonl"))
         job.config.model.name, job.config.store = str(folder / model), str(folder / f"draft-{name}-{model}")
-        samples = open_or_extract(plan_from_config(job.config)).samples
+        samples = open_or_extract(plan_run(job.config).target).samples
         responses[model] = dict(zip(*(samples[c].to_pylist() for c in ("sample_id", "response")), strict=True))
     ids = sorted(responses["small"])
     return {sample_id: responses["small" if i % 3 else "large"][sample_id] for i, sample_id in enumerate(ids)}
@@ -135,7 +136,7 @@ def test_table4_trains_on_the_others_only(finished):
 
 @pytest.mark.end_to_end
 def test_the_same_command_again_runs_nothing(config, finished, monkeypatch, capsys):
-    monkeypatch.setattr(execute.pipeline, "run", lambda config: pytest.fail(f"{config.name} is finished"))
+    monkeypatch.setattr(execute.pipeline, "run", lambda plan: pytest.fail(f"{plan.name} is finished"))
     again = figure2.get_config()
     again.update({name: value for name, value in config.items() if name != "study"})
     execute.run(again)

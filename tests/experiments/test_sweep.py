@@ -22,8 +22,9 @@ from experiments import sweep
 from experiments.benchmarks import store as store_benchmark
 from experiments.configs import quickstart
 from experiments.sweeps import figures
-from experiments.sweeps.cells import expand, make_jobs, split_text
+from experiments.sweeps.cells import make_jobs, split_text
 from experiments.sweeps.grid import EXAMPLE, Axis, parse_axes
+from experiments.sweeps.plan import plan_sweep
 from experiments.sweeps.results import FIRST, LAST, cell_id, summary_text, table_rows, table_text
 from relope_jax.data import load_router_data
 from relope_jax.errors import ReLopeError
@@ -47,8 +48,8 @@ def config_of(*methods, **fields):
 
 def cells_of(*grid, config=None):
     config = config or config_of()
-    axes = parse_axes(config, grid)
-    return axes, expand(config, axes)
+    plan = plan_sweep(config, grid)
+    return plan.axes, list(plan.cells)
 
 
 @pytest.mark.parametrize(
@@ -292,7 +293,7 @@ def stores(tmp_path_factory):
 def finished(stores, tmp_path_factory):
     """ReLope and Probe, two values of beta, two seeds."""
     out = tmp_path_factory.mktemp("sweeps")
-    return sweep.run(small_config("relope", "probe"), GRID, str(out))
+    return sweep.run(plan_sweep(small_config("relope", "probe"), GRID), str(out))
 
 
 @pytest.fixture
@@ -371,14 +372,14 @@ def test_restart_trains_nothing(copied, monkeypatch, capsys):
     before = (copied / "results.csv").read_text()
     for name in ("fit", "load_router_data"):
         monkeypatch.setattr(sweep, name, None)
-    sweep.run(small_config("relope", "probe"), GRID, str(copied.parent))
+    sweep.run(plan_sweep(small_config("relope", "probe"), GRID), str(copied.parent))
     assert "6 cells are finished; none to train" in capsys.readouterr().out
     assert (copied / "results.csv").read_text() == before
 
 
 def test_longer_grid_trains_the_new_cells_and_another_one_has_its_own_table(copied, fitted_members, capsys):
     grid = ("probe.dropout=0.1,0.2", "seed=0:3")  # 0.1 is the default: the sweep before trained two of its cells
-    sweep.run(small_config("probe"), grid, str(copied.parent), most=2)
+    sweep.run(plan_sweep(small_config("probe"), grid), str(copied.parent), most=2)
     assert fitted_members == [("probe", [2, 0]), ("probe", [1, 2])]
     assert "2 cells are finished; 4 to train in 2 ensembles" in capsys.readouterr().out
     table = [(row["probe.dropout"], row["seed"]) for row in read_table(copied)]
@@ -405,11 +406,11 @@ def test_interrupted_sweep_goes_on_where_it_stopped(stores, finished, tmp_path, 
     monkeypatch.setattr(sweep, "fit", killed)
     config = small_config("relope", "probe")
     with pytest.raises(KeyboardInterrupt):
-        sweep.run(config, GRID, str(tmp_path))
+        sweep.run(plan_sweep(config, GRID), str(tmp_path))
     folder = tmp_path / config.name
     log = next(folder.glob("training/*/metrics.jsonl"))
     log.write_text(log.read_text() + '{"method": "pro')
-    sweep.run(config, GRID, str(tmp_path))
+    sweep.run(plan_sweep(config, GRID), str(tmp_path))
     assert [name for name, _ in calls] == ["relope", "probe", "probe"]
     assert set(calls[2][1]) == {3}
     assert not (folder / "training").exists()
@@ -425,7 +426,7 @@ def test_interrupted_sweep_goes_on_where_it_stopped(stores, finished, tmp_path, 
 
 
 def test_axes_of_the_store_train_store_by_store(stores, tmp_path, fitted_members):
-    folder = sweep.run(small_config("probe"), ["extract.layer=12,24", "seed=0:2"], str(tmp_path))
+    folder = sweep.run(plan_sweep(small_config("probe"), ["extract.layer=12,24", "seed=0:2"]), str(tmp_path))
     assert fitted_members == [("probe", [0, 1])] * 2
     assert [(row["layer"], row["extract.layer"]) for row in read_table(folder)] == [("12", "12")] * 2 + [
         ("24", "24")
@@ -438,13 +439,13 @@ def test_mistakes_stop_with_one_line(stores, tmp_path, monkeypatch):
     with pytest.raises(
         ReLopeError, match=r"Probe, probe.learning_rate 1e\+30, seed 0: .*leave this value out"
     ) as caught:
-        sweep.run(config, ["probe.learning_rate=1e-3,1e30", "seed=0:1"], str(tmp_path))
+        sweep.run(plan_sweep(config, ["probe.learning_rate=1e-3,1e30", "seed=0:1"]), str(tmp_path))
     assert "\n" not in str(caught.value)
     with lock_folder(tmp_path / config.name), pytest.raises(ReLopeError, match="another process"):
-        sweep.run(config, ["seed=0:1"], str(tmp_path))
+        sweep.run(plan_sweep(config, ["seed=0:1"]), str(tmp_path))
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     with pytest.raises(ReLopeError, match="a sweep runs in one process"):
-        sweep.run(config, ["seed=0:1"], str(tmp_path))
+        sweep.run(plan_sweep(config, ["seed=0:1"]), str(tmp_path))
 
 
 def test_command():

@@ -8,29 +8,36 @@ import pytest
 
 from experiments import pipeline
 from experiments.configs import base
+from experiments.plan import plan_run
 from tests.relope_jax.states.test_joined import shared, write
 
 
 @pytest.fixture
-def config(tmp_path, monkeypatch):
-    """The stores are there already: `store_NAME` for every dataset of the config."""
+def plan(tmp_path, monkeypatch):
+    """The stores are there already, one for every dataset."""
     config = base.get_config()
-    config.dataset.name, config.train_on = "target", ("one=one.jsonl", "second")
-    monkeypatch.setattr(pipeline, "open_one", lambda config: pipeline.Store(tmp_path / config.dataset.name))
-    return config
+    config.store, config.stores = str(tmp_path / "target"), str(tmp_path)
+    config.train_on = ("jsonl=one.jsonl", "chartqa=second")
+    plan = plan_run(config)
+    assert [(source.dataset.name, source.dataset.path) for source in plan.sources] == [
+        ("jsonl", "one.jsonl"), ("chartqa", "second"),
+    ]  # fmt: skip
+    here = dict(zip((plan.target, *plan.sources), ("target", "one", "second"), strict=True))
+    monkeypatch.setattr(pipeline, "open_one", lambda store: pipeline.Store(tmp_path / here[store]))
+    return plan
 
 
-def test_what_two_sides_share_is_left_out_and_counted(config, tmp_path: Path, capsys):
+def test_what_two_sides_share_is_left_out_and_counted(plan, tmp_path: Path, capsys):
     write(tmp_path, "target", contents=shared("target", _2="x", _5="y"))
     write(tmp_path, "one", contents=shared("one", _0="x", _3="x"))
     write(tmp_path, "second", contents=shared("second", _1="y"))
-    store = pipeline.open_store(config)
+    store = pipeline.open_store(plan.target, plan.sources)
     assert len(store.rows("train")) == 2
     assert "a later split holds their image or question: 2 train, 1 validation prompts" in capsys.readouterr().out
 
 
-def test_nothing_is_said_where_nothing_is_shared(config, tmp_path: Path, capsys):
+def test_nothing_is_said_where_nothing_is_shared(plan, tmp_path: Path, capsys):
     for name in ("target", "one", "second"):
         write(tmp_path, name)
-    assert len(pipeline.open_store(config).rows("train")) == 4
+    assert len(pipeline.open_store(plan.target, plan.sources).rows("train")) == 4
     assert capsys.readouterr().out == ""

@@ -15,13 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ml_collections import ConfigDict
 
+from experiments.plan import run_folder
 from experiments.report import write
 from experiments.report.csv_text import to_csv
 from experiments.report.entries import Entry, Table
 from experiments.report.tables import to_html, to_latex
-from experiments.runs.rundir import run_folder
 from experiments.runs.tested import read_test_split
 from experiments.say import show
 from experiments.sweeps import results
@@ -202,7 +201,7 @@ def test_a_sweep_removes_no_file_of_its_reader(run, tmp_path, field):
     folder.mkdir()
     (folder / "sweep.json").write_text(json.dumps({"grid": {field: [1]}}), encoding="utf-8")
     with SweepFolder(folder) as opened, pytest.raises(ReLopeError, match="damaged"):
-        opened.write_record(ConfigDict(), (), ())
+        opened.write_record({}, (), ())
     assert outside(tmp_path) == before
 
 
@@ -217,7 +216,7 @@ def test_a_sweeps_rows_are_checked(tmp_path, row):
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "~/x"])
 def test_a_name_in_a_flag_stays_in_its_folder(tmp_path, name):
     with pytest.raises(ReLopeError, match=r"config\.name"):
-        run_folder(ConfigDict({"runs": str(tmp_path), "name": name}))
+        run_folder(str(tmp_path), name)
 
 
 @pytest.mark.parametrize("name", [*NAMES, "oracle", 5, None])

@@ -14,11 +14,13 @@ import pytest
 
 from experiments import pipeline, sweep
 from experiments.configs import base
+from experiments.plan import plan_run
 from experiments.report.run_tables import better_than_blind, difference_table, main_table
 from experiments.report.summary_text import findings
 from experiments.report.tables import to_text
 from experiments.runs.results import Scored, summarise
 from experiments.runs.tested import RoutedSplit
+from experiments.sweeps.plan import plan_sweep
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import BLIND, METHODS, SANITY
 from relope_jax.metrics.evaluate import evaluate
@@ -116,14 +118,14 @@ def test_bad_prices_stop_a_run_before_its_store_is_made(tmp_path, price):
     config.costs.large_out = price
     config.runs, config.stores = str(tmp_path / "runs"), str(tmp_path / "stores")
     with pytest.raises(ReLopeError, match=r"costs\.large_out is"):
-        pipeline.run(config)
+        pipeline.run(plan_run(config))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_sweep_in_several_processes_is_refused_before_it_prints(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     with pytest.raises(ReLopeError, match="a sweep runs in one process"):
-        sweep.run(base.get_config(), ["seed=0:2"], str(tmp_path / "sweeps"))
+        sweep.run(plan_sweep(base.get_config(), ["seed=0:2"]), str(tmp_path / "sweeps"))
     assert capsys.readouterr().out == ""
     assert not (tmp_path / "sweeps").exists()
 
