@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 from absl import app, logging
 
+from extract import grading
 from extract.job.graded import incomplete_answers
 from extract.plan import kinds
-from extract.source import graders_digest
 from relope_jax.errors import ReLopeError, exit_on_error, one_line
 from relope_jax.states.store import SPLITS, Store
 
@@ -47,7 +47,7 @@ def _lines(store: Store) -> Iterator[str]:
             yield f"  and {len(failed) - 10} more"
     if identity.labels_from:
         yield f"labels: taken from the store with digest {identity.labels_from[:12]}"
-    elif identity.graders != graders_digest():
+    elif identity.graders != grading.VERSION:
         yield "labels: graded by other code than this (`python -m extract.regrade --config=...` grades them again)"
 
 

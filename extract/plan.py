@@ -11,9 +11,10 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from extract import grading
 from extract.imaging.images import READING
 from extract.job.graded import incomplete_answers
-from extract.source import adapter_source, dataset_source, graders_digest, is_local, model_source, model_title
+from extract.source import adapter_source, dataset_source, is_local, model_source, model_title
 from extract.spec import TOY_MODELS, DatasetSpec, ExtractSpec, ModelSpec
 from extract.text import SHORT, shortened
 from relope_jax.errors import ReLopeError
@@ -94,7 +95,7 @@ def open_or_extract(plan: Extraction) -> Store:
 
 def report_graders(store: Store) -> None:
     """Say when a store's labels were graded by other code than today's; its states are as good as ever."""
-    if not store.identity.labels_from and store.identity.graders != graders_digest():
+    if not store.identity.labels_from and store.identity.graders != grading.VERSION:
         print(
             f"the labels of {store.path} were graded by other code than this: they are used as they are; "
             "`python -m extract.regrade` with the same --config grades its stored responses again, in seconds"

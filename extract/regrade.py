@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from absl import app
 
+from extract import grading
 from extract.backbone.narrowing import reason_of
 from extract.job.extraction import chosen_samples, questions_digest
 from extract.job.graded import graded
 from extract.plan import Extraction, mismatches, plan_from_config
-from extract.source import graders_digest
 from relope_jax.config import define_config_flag, parse_flags
 from relope_jax.errors import ReLopeError, exit_on_error
 from relope_jax.io import limits
@@ -49,7 +49,7 @@ def regrade(plan: Extraction) -> str:
         store = Store(plan.store)
         if store.identity.labels_from:
             raise ReLopeError(f"the labels of {store.path} come from another store: grade that one again")
-        if store.identity.graders == graders_digest():
+        if store.identity.graders == grading.VERSION:
             _clear(place)  # a process that was killed at its very end may have left something
             return f"{store.path}: its labels are those of today's graders"
         changed = _prepare(place, store, _grader(plan, store))
@@ -84,7 +84,7 @@ def _prepare(place: Place, store: Store, read: Read) -> int:
         data = _bytes(new)
         place.write(f"{REGRADING}/{part.name}.parquet", data)
         parts.append(dataclasses.replace(part, files=part.files | {SAMPLES: hashlib.sha256(data).hexdigest()}))
-    identity = dataclasses.replace(store.identity, graders=graders_digest())
+    identity = dataclasses.replace(store.identity, graders=grading.VERSION)
     manifest = Manifest(identity, parts, store.manifest.blocks)
     place.write(f"{REGRADING}/{MANIFEST}", manifest.to_json().encode())
     return changed

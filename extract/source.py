@@ -9,13 +9,10 @@ from typing import Any
 
 from extract.datasets import get_dataset
 from extract.spec import TOY_MODELS, DatasetSpec, ModelSpec
-from relope_jax.errors import ReLopeError
+from extract.toy import toy_digest
 from relope_jax.io.files import sha256
 from relope_jax.io.paths import folder_name
 
-GRADERS = Path(__file__).with_name("grading")
-TOY_FOLDER = Path(__file__).with_name("toy")
-TOY_CODE = ("build.py", "vision.py", "weights.py")
 READ = {
     ".json",
     ".safetensors",
@@ -25,21 +22,6 @@ READ = {
     ".txt",
     ".py",
 }  # kinds of files that a model or an adapter is made of
-
-
-def toy_digest(name: str) -> str:
-    """Identity of a toy MLLM: its trained weights and the code that assembles it.
-
-    Raises:
-      ReLopeError: it is not trained.
-    """
-    weights = f"weights/{name}.safetensors"
-    if not (TOY_FOLDER / weights).exists():
-        raise ReLopeError(
-            f"{name} is not trained yet: make it with `python -m extract.toy.training.train --model={name}`"
-        )
-    parts = (weights, *TOY_CODE)
-    return hashlib.sha256(b"".join((TOY_FOLDER / part).read_bytes() for part in parts)).hexdigest()[:12]
 
 
 def model_source(spec: ModelSpec) -> str:
@@ -102,14 +84,6 @@ def dataset_source(spec: DatasetSpec) -> dict[str, Any]:
         digests = [sha256(table) for table in tables]
         source["sha256"] = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
     return source
-
-
-def graders_digest() -> str:
-    """Of the graders' code, as bytes: neither the locale nor the line ends of a checkout matter."""
-    digest = hashlib.sha256()
-    for file in sorted(GRADERS.glob("*.py"), key=lambda file: file.name):
-        digest.update(file.name.encode() + b"\n" + file.read_bytes().replace(b"\r\n", b"\n"))
-    return digest.hexdigest()
 
 
 def _folder_digest(folder: Path) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from extract import grading
 from extract.backbone.dump_block import dump_block
 from extract.backbone.generate import CAPTION_PROMPT, CAPTION_TOKENS
 from extract.backbone.load import Backbone, load_backbone
@@ -32,7 +33,7 @@ from extract.queries.queries import Queries
 from extract.queries.token_counts import describe_tokens
 from extract.queries.variants import CAPTION_TEMPLATE, parse_variant
 from extract.sample import Sample
-from extract.source import adapter_source, dataset_source, graders_digest, model_source, model_title
+from extract.source import adapter_source, dataset_source, model_source, model_title
 from extract.spec import DatasetSpec
 from relope_jax.errors import ReLopeError
 from relope_jax.states.manifest import Identity
@@ -173,7 +174,7 @@ def make_identity(
         prompt_hash=_digest(
             backbone.processor.chat_template, dataset.prompt_template, CAPTION_PROMPT, CAPTION_TOKENS, CAPTION_TEMPLATE
         ),
-        graders=graders_digest(),
+        graders=grading.VERSION,
         dataset=dataset_source(plan.dataset) | _dataset_commit(plan.dataset, dataset),
         questions=questions_digest(dataset, samples),
         samples=_digest(

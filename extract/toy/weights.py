@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-FOLDER = Path(__file__).with_name("weights")
+from extract.toy import WEIGHTS
+
 SCALE = 2.0  # of LoRA: alpha / r
 
 State = dict[str, torch.Tensor]
@@ -31,7 +32,7 @@ class Trained:
     def load(name: str) -> Trained:
         """The shipped weights of the toy MLLM `name`."""
         groups: dict[str, State] = {"projector": {}, "vision": {}, "lora": {}}
-        for key, tensor in load_file(FOLDER / f"{name}.safetensors").items():
+        for key, tensor in load_file(WEIGHTS / f"{name}.safetensors").items():
             kind, _, rest = key.partition(".")
             groups[kind][rest] = tensor
         return Trained(**groups)

@@ -26,18 +26,18 @@ from relope_jax.states.layout import (
     part_title,
 )
 
-SCHEMA_VERSION = 5
-SINCE = "since 5 a store says how every answer ended"
+SCHEMA_VERSION = 6
+SINCE = "since 6 a store has the version number of its graders"
 DIGEST, LONGEST = 64, 80  # characters of a SHA-256, and of a value in a message
 DEEPEST_LAYER, WIDEST = 10_000, 2**24  # far above any model
 
 
 # Fields of an identity that count something.
-_COUNTS = ("max_new_tokens", "part_size", "token_budget", "image_reading", "min_pixels", "max_pixels")
+_COUNTS = ("max_new_tokens", "part_size", "token_budget", "image_reading", "min_pixels", "max_pixels", "graders")
 # What a reader should know when this field of an identity differs.
 WHY = {
     "image_reading": "images are now turned upright and laid on white, so the states differ",
-    "graders": "the labels were graded by other code",
+    "graders": "the labels were graded by another version of the graders",
     "versions": "other versions of a library give other states",
 }
 
@@ -62,7 +62,7 @@ class Identity:
     device: str  # "cpu", "cuda", ...: devices round differently
     device_map: str  # how the model was spread over several devices; empty when it was not
     prompt_hash: str  # of the chat template, the dataset's prompt template and what captions are asked for with
-    graders: str  # digest of the graders' code
+    graders: int  # version of the graders
     dataset: dict[str, Any]  # its settings, the variant included, and digests of its files
     questions: str  # digest of every prompt with its right answers
     samples: str  # digest of every sample's group, split and images

@@ -25,12 +25,13 @@ from peft import LoraConfig, inject_adapter_in_model
 from tqdm import tqdm
 
 from extract.spec import TOY_MODELS
+from extract.toy import WEIGHTS
 from extract.toy.build import IMAGE_TOKEN, assemble
 from extract.toy.training.align import align
 from extract.toy.training.evaluate import accuracies
 from extract.toy.training.examples import SUITE, Example, examples
 from extract.toy.vision import IMAGE_TOKENS
-from extract.toy.weights import FOLDER, SCALE, Trained
+from extract.toy.weights import SCALE, Trained
 from relope_jax.errors import exit_on_error
 
 
@@ -192,13 +193,13 @@ def trained(model, recipe: Recipe, start: Trained | None) -> Trained:
 @exit_on_error
 def main(_: list[str]) -> None:
     name = flags.FLAGS.model
-    recipe, path = RECIPES[name], FOLDER / f"{name}.json"
+    recipe, path = RECIPES[name], WEIGHTS / f"{name}.json"
     if flags.FLAGS.measure:
         seconds = json.loads(path.read_text(encoding="utf-8"))["training_seconds"]
     else:
         started = time.time()
         start = Trained.load(recipe.start) if recipe.start else None
-        train(*assemble(start), recipe, start).save(FOLDER / f"{name}.safetensors")
+        train(*assemble(start), recipe, start).save(WEIGHTS / f"{name}.safetensors")
         seconds = round(time.time() - started)
     record = {
         "command": f"python -m extract.toy.training.train --model={name}",

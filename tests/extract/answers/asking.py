@@ -98,7 +98,7 @@ def write_store(plan: Extraction, ids: list[str], seed: int) -> None:
     identity = Identity(
         model=plan.model.name, source=model_source(plan.model), commit="", adapter="", layers=plan.extract.all_layers,
         hidden_size=16, model_dtype="float32", state_dtype=plan.extract.state_dtype, attention="sdpa", device="cpu",
-        device_map="", prompt_hash="h", dataset=dataset_source(plan.dataset), graders="g", questions="q", samples="x",
+        device_map="", prompt_hash="h", dataset=dataset_source(plan.dataset), graders=1, questions="q", samples="x",
         labels_from="",
         max_new_tokens=plan.extract.max_new_tokens, part_size=20, token_budget=100, versions={},
     )  # fmt: skip

@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 import dataclasses
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
+from extract import grading
 from extract.backbone.generate import LENGTH, STOP, Sampling, generate
 from extract.backbone.load import load_backbone
 from extract.backbone.prompts import build_inputs
@@ -40,7 +40,7 @@ def plan(toy, tmp_path_factory):
     end_often(Path(plan.model.name))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(extraction, "get_dataset", lambda name: RIGHT)
-        patch.setattr(extraction, "graders_digest", lambda: "0" * 64)
+        patch.setattr(grading, "VERSION", 0)
         open_or_extract(plan)
     return plan
 
@@ -72,12 +72,12 @@ def test_an_answer_that_was_cut_off_is_not_graded(plan):
 def test_regrading_leaves_what_was_cut_off_alone(plan, tmp_path, monkeypatch):
     copied = dataclasses.replace(plan, store=Path(shutil.copytree(plan.store, tmp_path / "store")))
     monkeypatch.setattr(extraction, "get_dataset", lambda name: RIGHT)
-    monkeypatch.setattr(sys.modules[regrade.__module__], "graders_digest", lambda: "1" * 64)
+    monkeypatch.setattr(grading, "VERSION", 1)
     assert regrade(copied).endswith("graded again, 0 labels changed")
 
 
 def test_labels_from_takes_it_over(plan, tmp_path, monkeypatch):
-    monkeypatch.setattr(extraction, "graders_digest", lambda: "0" * 64)
+    monkeypatch.setattr(grading, "VERSION", 0)
     other = dataclasses.replace(
         plan,
         extract=dataclasses.replace(plan.extract, labels_from=str(plan.store)),

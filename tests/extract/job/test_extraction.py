@@ -17,8 +17,8 @@ from extract.job import extraction
 from extract.job.part import PartExtractor
 from extract.plan import Extraction, open_or_extract
 from extract.queries import queries
-from extract.source import toy_digest
 from extract.spec import TOY_MLLM, DatasetSpec, ExtractSpec, ModelSpec
+from extract.toy import toy_digest
 from relope_jax.errors import ReLopeError
 from relope_jax.io.files import sha256, tree_checksums
 from relope_jax.models.replay import replay_block

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from extract import grading
 from extract.job import extraction
 from extract.job.labels import COLUMNS, SAME, differing
 from extract.plan import Extraction, open_or_extract
@@ -21,7 +22,7 @@ from tests.extract.job.plans import tiny_plan
 OTHER = {
     "model": "other/model", "source": "1" * 64, "commit": "2" * 40, "adapter": "3" * 64, "min_pixels": 3136,
     "max_pixels": 6272, "image_reading": 99, "model_dtype": "bfloat16", "attention": "eager", "device": "cuda",
-    "prompt_hash": "4" * 64, "questions": "5" * 64, "graders": "6" * 64, "max_new_tokens": 99,
+    "prompt_hash": "4" * 64, "questions": "5" * 64, "graders": 6, "max_new_tokens": 99,
 }  # fmt: skip
 # What a variant or another machine may do otherwise.
 FREE = {
@@ -111,8 +112,8 @@ def test_labels_made_otherwise_are_refused_with_both_values(plan, clean, tmp_pat
 
 
 def test_labels_of_other_graders_are_refused(plan, clean, tmp_path, monkeypatch):
-    monkeypatch.setattr(extraction, "graders_digest", lambda: "0" * 64)
-    with pytest.raises(ReLopeError, match=r"\(graders: config '0{12}', store '\w{12}': .*extract.regrade"):
+    monkeypatch.setattr(grading, "VERSION", 0)
+    with pytest.raises(ReLopeError, match=r"\(graders: config 0, store [1-9]\d*: .*extract.regrade"):
         open_or_extract(variant(plan, tmp_path))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from extract import grading
 from extract.datasets.jsonl import JSONL
 from extract.inspect import describe
 from extract.job import extraction
@@ -20,7 +21,7 @@ from relope_jax.states.store import Store
 from relope_jax.states.writer import Shard
 from tests.extract.job.plans import contents, end_often, tiny_plan
 
-OLD = "0" * 64
+OLD = 0
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def graded(toy, tmp_path_factory):
     end_often(Path(plan.model.name), every=1)  # an answer that is cut off is not graded
     old = dataclasses.replace(JSONL, grade=lambda sample, response: True, final_answer=lambda sample, response: "old")
     patch.setattr(extraction, "get_dataset", lambda name: old)
-    patch.setattr(extraction, "graders_digest", lambda: OLD)
+    patch.setattr(grading, "VERSION", OLD)
     open_or_extract(plan)
     patch.undo()
     return plan
@@ -168,7 +169,7 @@ def test_labels_of_another_store_are_graded_there(plan, tmp_path, capsys, monkey
         extract=dataclasses.replace(plan.extract, labels_from=str(plan.store)),
     )
     with monkeypatch.context() as then:
-        then.setattr(extraction, "graders_digest", lambda: OLD)
+        then.setattr(grading, "VERSION", OLD)
         open_or_extract(variant)
     capsys.readouterr()
     open_or_extract(variant)
@@ -182,8 +183,8 @@ def test_labels_of_another_store_are_graded_there(plan, tmp_path, capsys, monkey
 
 def test_unfinished_store_of_other_graders_is_refused_with_the_reason(plan, tmp_path, monkeypatch):
     begun = dataclasses.replace(plan, store=tmp_path / "begun")
-    monkeypatch.setattr(extraction, "graders_digest", lambda: OLD)
+    monkeypatch.setattr(grading, "VERSION", OLD)
     extraction.extract_store(begun, Shard(0, 2))
     monkeypatch.undo()
-    with pytest.raises(ReLopeError, match=r"graders: config '\w{12}', store '0{12}': the labels were graded by other"):
+    with pytest.raises(ReLopeError, match=r"graders: config [1-9]\d*, store 0: the labels were graded by another"):
         extraction.extract_store(begun, Shard(1, 2))

@@ -157,7 +157,7 @@ def test_a_field_of_another_type_range_or_pattern_is_refused(store_path, change)
 @pytest.mark.parametrize(
     "content",
     [b"[" * 500_000, b'{"a":' * 500_000, b"[" * 99 + b"]" * 99, b"9" * 5000, b"null", b"1", b'"x"', b"\xff\xfe", b"",
-     b'{"sha256": [], "schema_version": 5}', b'{"schema_version": {}}', b'{"schema_version": "\\u2028"}', b"NaN"],
+     b'{"sha256": [], "schema_version": 6}', b'{"schema_version": {}}', b'{"schema_version": "\\u2028"}', b"NaN"],
     ids=lambda content: repr(content)[:24],
 )  # fmt: skip
 def test_a_record_that_is_no_record_is_a_line(store_path, name, content):

@@ -19,7 +19,7 @@ from tests.builders import make_block, make_spec, make_states
 IDENTITY = Identity(
     model="m", source="s", commit="", adapter="", layers=[2], hidden_size=16, model_dtype="float32",
     state_dtype="bfloat16", attention="sdpa", device="cpu", device_map="", prompt_hash="h", dataset={"name": "d"},
-    graders="g", questions="q", samples="x",
+    graders=1, questions="q", samples="x",
     labels_from="", max_new_tokens=4, part_size=3, token_budget=64, versions={"torch": "1"},
 )  # fmt: skip
 PARTS = ([4, 1, 7], [2, 2])
