@@ -207,8 +207,10 @@ def create_bytes(path: Path, data: bytes) -> None:
 
 
 def _create_by_claim(path: Path, scratch: Path) -> None:
-    """Rename `scratch` to `path` unless that is there. Only the process that makes the claim file may rename; the content is whole
-    before it has its name, so a process that is killed here leaves a claim at most, which ages."""
+    """Rename `scratch` to `path` unless that is there. Only the process that makes the claim file may rename.
+
+    The content is whole before it has its name, so a process that is killed here leaves a claim at most, which ages.
+    """
     claim = path.with_name(f".{path.name}.claim")
     deadline = time.monotonic() + CLAIM_SECONDS
     while not path.exists():
