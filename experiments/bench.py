@@ -1,4 +1,4 @@
-"""Benchmarks, one JSON object a line: python -m experiments.bench --only=block --out=bench.jsonl
+"""Benchmarks, one JSON object per line: python -m experiments.bench --only=block --out=bench.jsonl
 
 Every line has name, value, unit, baseline, ratio, floor, fraction_of_floor (see benchmarks/measure.py). Competitors
 are measured in the same run, in turns; the floor comes from ceilings measured in the same run too.

@@ -1,10 +1,10 @@
 """Train and compare routers: python -m experiments.run --config=relope_qwen.py
 
-Extracts the store when there is none yet, proves the frozen block by replay, trains every method with all
-seeds at once, evaluates, and writes runs/<name>/ with a report. Finished methods are skipped on a restart, and a
-method that was interrupted goes on where it was saved last.
+Extracts the store when there is none yet, verifies the frozen block by replay, trains every method with all
+seeds at once, evaluates, and writes runs/<name>/ with a report. A restart skips finished methods and continues an
+interrupted method from its last snapshot.
 
-With a study's config (paper.py, table1.py to table4.py, figure2.py, figure3.py) it makes the runs that the study needs,
+With a study's config (paper.py, table1.py to table4.py, figure2.py, figure3.py) the command makes the study's runs,
 then its tables and figures.
 
 On several hosts that share a disk, give each the same command with --coordinator=HOST0:PORT --processes=N --process=I.
@@ -37,7 +37,7 @@ def main(_: list[str]) -> None:
     if _COORDINATOR.value:
         jax.distributed.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     elif _PROCESSES.value > 1:
-        raise ReLopeError("several processes need --coordinator=HOST:PORT, the same for all, and each its --process=I")
+        raise ReLopeError("several processes need the same --coordinator=HOST:PORT, and a different --process=I each")
     try:
         config = _CONFIG.value
         run_study(config) if "study" in config else run(plan_run(config))

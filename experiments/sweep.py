@@ -2,8 +2,8 @@
 
 python -m experiments.sweep --config=quickstart.py --grid='relope.beta=0.1,0.5,1.0' --grid='seed=0:8'
 
-Cells that differ in batched settings or the seed only train together in one program. Finished cells are skipped, so a
-restart, or the same command with a longer grid, trains only what is missing. docs/guide/sweeps.md tells the rest.
+Cells that differ only in batched settings or the seed train together in one program. Finished cells are skipped: a
+restart, or the same command with a longer grid, trains only what is missing. See docs/guide/sweeps.md.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def cell_rows(
 
 
 def report(folder: SweepFolder, axes: Sequence[Axis], cells: Sequence[Cell], rows: Sequence[Row]) -> None:
-    """Write the table and the plots, and print what they say."""
+    """Write the table and the plots, and print the summary."""
     table = folder.write_table(axes, rows)
     plots = write_plots(folder.path, axes, rows)
     say(f"\n{summary_text(axes, cells, rows)}\n\nbest: by the mean validation AUC; the test split chooses nothing")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import runpy
 from pathlib import Path
@@ -15,6 +16,9 @@ from relope_jax.errors import ReLopeError, line_of, nearest, one_line
 from relope_jax.io.paths import local_path
 
 CONFIG_FOLDER = Path(__file__).parent.parent / "experiments" / "configs"
+NAMES = (
+    CONFIG_FOLDER / "names.json"
+)  # {name: "FILE:ARGUMENT"}: further names, for `get_config(ARGUMENT)` of a file there
 _ARGUMENTS: list[str] = []  # the command line as `parse_flags` resolved it: ml_collections looks for overrides there
 _OVERRIDE = re.compile(r"^--?config\.([^=]+)(?:=(.*))?$", re.DOTALL)
 
@@ -57,23 +61,33 @@ def parse_flags(argv: list[str]) -> list[str]:
 
 def config_names() -> list[str]:
     """Names of the configs in experiments/configs."""
-    return sorted(path.name for path in CONFIG_FOLDER.glob("[!_]*.py"))
+    return sorted([*(path.name for path in CONFIG_FOLDER.glob("[!_]*.py")), *_further_names()])
 
 
-def find_config(name: str) -> Path:
-    """A config by path, else by name (with or without .py) in experiments/configs."""
+def find_config(name: str) -> str:
+    """A config by path, else by name (with or without .py) in experiments/configs: `PATH` or `PATH:ARGUMENT`."""
     for candidate in (local_path(name), CONFIG_FOLDER / name, CONFIG_FOLDER / f"{name}.py"):
         if candidate.is_file():
-            return candidate
+            return str(candidate)
+    further = _further_names()
+    for candidate in (name, f"{name}.py"):
+        if candidate in further:
+            return str(CONFIG_FOLDER / further[candidate])
     raise ReLopeError(f"no config '{name}'{nearest(name, config_names())}; there are: {', '.join(config_names())}")
 
 
-def load_defaults(path: str) -> ConfigDict:
-    """The config a file returns before overrides."""
+def _further_names() -> dict[str, str]:
+    names: dict[str, str] = json.loads(NAMES.read_text(encoding="utf-8")) if NAMES.exists() else {}
+    return names
+
+
+def load_defaults(config: str) -> ConfigDict:
+    """The config that `PATH` or `PATH:ARGUMENT` returns before overrides."""
+    path, _, argument = config.partition(":")
     module = runpy.run_path(path)
     if "get_config" not in module:
         raise ReLopeError(f"{path} is not a config: it defines no get_config()")
-    return module["get_config"]()
+    return module["get_config"](argument) if argument else module["get_config"]()
 
 
 def spell_out(defaults: ConfigDict, argument: str) -> str:

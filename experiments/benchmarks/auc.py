@@ -1,4 +1,4 @@
-"""Routing metrics against loops of scikit-learn: AUC of a batch with DeLong's 95 % intervals, where scikit-learn counts
+"""Routing metrics against loops of scikit-learn: AUC of a batch with DeLong's 95% intervals, where scikit-learn counts
 AUC alone, and the bootstrap. The floor of AUC is numpy's sort of the scores, without which there are no ranks."""
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ class Ceilings:
 
 def keep_memory() -> None:
     """Let the C library keep freed memory. It gives large blocks back after every call and the kernel clears them
-    anew, which takes torch's full block a third of its time here and is not what is compared."""
+    again, which takes torch's full block a third of its time here and is not what is compared."""
     with contextlib.suppress(OSError, AttributeError):  # another C library
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(M_MMAP_MAX, 0)

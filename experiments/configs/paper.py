@@ -1,6 +1,7 @@
 """The paper's whole evaluation: Tables 1 to 4, Figures 2 and 3; by default on the suite, five tasks that run anywhere.
 
 python -m experiments.run --config=paper.py
+python -m experiments.run --config=table2.py      # one of them, with the same runs; see names.json
 python -m experiments.run --config=paper.py --config.backbones=relope_qwen --config.large=gpt-4o \
     --config.large.base_url=https://... --config.datasets=mmmu,aokvqa,scienceqa,chartqa,mathvision \
     --config.choice_dataset=scienceqa --config.ablation_dataset=mmmu --config.dataset.max_questions=0 \
@@ -18,18 +19,18 @@ from experiments.configs import base
 from relope_jax.methods import METHODS, SANITY
 
 
-def get_config() -> ConfigDict:
-    """All six, with the toy MLLMs on 700 questions of each task of the suite."""
+def get_config(study: str = "paper") -> ConfigDict:
+    """All six, or the one named, with the toy MLLMs on 700 questions of each task of the suite."""
     config = base.get_config()
     config.update(
         {
-            "study": "paper",  # or one of experiments/studies
+            "study": study,  # "paper", or one of experiments/studies
             "datasets": ("easy_vqa", "vega_charts", "digit_sums", "us_places", "vega_plots"),  # "name" or "name=path"
             "backbones": (),  # configs whose `model` and `extract` are compared; empty: this config's own
             "choice_dataset": "us_places",  # of Table 1: multiple choice, with questions that have no image
             "ablation_dataset": "vega_plots",  # of Figure 3
             "perturbations": ("noise:40", "jpeg:10", "blur:2"),  # of Table 3
-            "layers": (),  # of Figure 3; empty: at 40, 60, 80 and 100 % of the model's depth
+            "layers": (),  # of Figure 3; empty: at 40%, 60%, 80% and 100% of the model's depth
             "ranks": (8, 32, 128),
             "betas": (0.01, 0.1, 1.0),
             "probes": ("relope", "attention_probe", "probe"),  # methods of Tables 1, 3 and 4 and of Figure 3

@@ -1,4 +1,4 @@
-"""The toy MLLM on easy-VQA: the whole line on any machine.
+"""The toy MLLM on easy-VQA: the whole pipeline on any machine.
 
 python -m experiments.run --config=quickstart.py
 """
@@ -13,7 +13,7 @@ def get_config() -> ConfigDict:
     config = base.get_config()
     config.name = "quickstart"
     config.dataset.max_questions = 4000
-    # Chosen on the validation split, within ten minutes for the whole line; see docs/results/quickstart.md.
+    # Chosen on the validation split, within ten minutes for the whole pipeline; see docs/results/quickstart.md.
     config.relope.learning_rate = 3e-4
     config.attention_probe.learning_rate = 1e-3
     config.probe.learning_rate = 3e-4

@@ -1,4 +1,4 @@
-"""What the report says beside every table and figure, the same for every run."""
+"""Captions of a report's tables and figures, the same for every run."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ READING = (
     "PRR: how far the rejection curve lies between random (0) and oracle (1). ECE and Brier: "
     "calibration error and mean squared error of the score, lower is better. Accuracy is of the router's own yes/no "
     "at score 0.5; always small trusts every answer, always large none. Caught: share of all wrong answers among the "
-    "lowest 10, 20 and 30 % of scores, which is what sending those queries to the large model would repair at most "
-    "(random: 10, 20 and 30 %). The oracle of this table knows only whether the small model is right; of AIQ "
+    "lowest 10%, 20% and 30% of scores, which is what sending those queries to the large model would repair at most "
+    "(random: 10%, 20% and 30%). The oracle of this table knows only whether the small model is right; of AIQ "
     "and QNC it knows both models' answers."
 )
 DEFERRAL = (

@@ -89,7 +89,7 @@ SIZE, LINE, GAP, INCH = 9.0, 17.0, 16.0, 72.0  # points
 
 
 def table_sheets(table: Table) -> list[Figure]:
-    """The table as figures, as wide as it is; a long one goes on in the next."""
+    """The table as figures of its own width; a long table continues on the next figure."""
     head, *rows = text_rows(table)
     notes = all_notes(table, "†")
     widths = [max(_width(row[i], bold=k == 0) for k, row in enumerate([head, *rows])) for i in range(len(head))]

@@ -13,7 +13,7 @@ UNKNOWN = "-"
 class Entry:
     """One number of a table.
 
-    `value`: None or NaN where it is undefined or unknown. `low`, `high`: its 95 % interval. `paper`: the paper's number
+    `value`: None or NaN where it is undefined or unknown. `low`, `high`: its 95% interval. `paper`: the paper's number
     for this cell, which is of another model and other data. `mark`: signs that the table's notes explain, such as "*";
     "b" is the best of its column.
     """
@@ -90,7 +90,7 @@ def all_notes(table: Table, best: str) -> list[str]:
     """The table's notes, and what its marks mean; `best` is how the best number of a column is shown."""
     notes = list(table.notes)
     if any(entry.has_interval for entry in table.entries):
-        notes.append("In brackets: 95 % interval.")
+        notes.append("In brackets: 95% interval.")
     if any(entry.is_best for entry in table.entries):
         notes.append(f"{best}: best of its column{', above the line' if table.breaks else ''}.")
     if any(is_known(entry.paper) for entry in table.entries):

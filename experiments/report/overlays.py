@@ -108,7 +108,7 @@ def share_sentence(router: Router, store: ReadableStore, rows: np.ndarray, label
     return (
         f"Over {len(rows)} test prompts the image gets {right.mean():.1%} of the attention when the answer is right "
         f"({len(right)} prompts) and {wrong.mean():.1%} when it is wrong ({len(wrong)}): a difference of "
-        f"{100 * difference:+.1f} points, 95 % interval {100 * (difference - error):+.1f} to "
+        f"{100 * difference:+.1f} points, 95% interval {100 * (difference - error):+.1f} to "
         f"{100 * (difference + error):+.1f}{clear}. The image's share of the prompts' tokens is {even:.1%}."
     )
 

@@ -13,11 +13,11 @@ from experiments.runs.priced import priced
 from experiments.runs.tested import RoutedSplit
 from relope_jax.methods import BLIND, METHODS
 
-NEEDS_LARGE = (("APGR", "apgr"), ("CPT(50 %)", "cpt_50"), ("CPT(80 %)", "cpt_80"), ("AUDC", "audc"))
+NEEDS_LARGE = (("APGR", "apgr"), ("CPT(50%)", "cpt_50"), ("CPT(80%)", "cpt_80"), ("AUDC", "audc"))
 PRICED = (("AIQ", "aiq"), ("QNC", "qnc"))
 ALWAYS = (
     ("PRR", "prr"), ("ECE", "ece"), ("Brier", "brier"), ("accuracy", "accuracy"),
-    ("caught @10 %", "caught_10"), ("@20 %", "caught_20"), ("@30 %", "caught_30"),
+    ("caught @10%", "caught_10"), ("@20%", "caught_20"), ("@30%", "caught_30"),
 )  # fmt: skip
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.5)
 STAR = "*"

@@ -15,7 +15,7 @@ from relope_jax.metrics.intervals import Units, few_warning
 
 SIGNIFICANT = 0.05
 SHARE = 0.2  # of the queries, in sentences
-MOST_PAIRS = 12  # of more, the summary tells those with the best router and with the question-only one
+MOST_PAIRS = 12  # of more, only those with the best router and with the question-only one are in the summary
 Summary = dict[str, Any]
 
 
@@ -79,7 +79,7 @@ def best_sentence(summary: Summary, best: str) -> str:
     """Who has the highest AUC."""
     row = summary["methods"][best]
     return (
-        f"{title(best)} has the highest AUC: {row['auc']:.3f}, 95 % interval {row['auc_low']:.3f} to "
+        f"{title(best)} has the highest AUC: {row['auc']:.3f}, 95% interval {row['auc_low']:.3f} to "
         f"{row['auc_high']:.3f} (a random router has 0.5)."
     )
 
@@ -103,7 +103,7 @@ def routed_sentence(summary: Summary, split: RoutedSplit, best: str) -> str:
     )
     if large > small and row.get("cpt_50") is not None and row.get("cpt_80") is not None:
         text += (
-            f" Half of the gap between the models is recovered with {row['cpt_50']:.0%} of the queries routed, 80 % of "
+            f" Half of the gap between the models is recovered with {row['cpt_50']:.0%} of the queries routed, 80% of "
             f"it with {row['cpt_80']:.0%}."
         )
     return text

@@ -70,10 +70,10 @@ def headline(run: Run) -> str:
     first, seeds, large = run.results[0], run.setting("seeds"), run.summary.get("large")
     if missing := [name for name in HEADLINE if name not in first]:
         raise ReLopeError(f"{run.path / RESULTS} is damaged: it has no '{missing[0]}'")
-    beside = f", {large['model']} on {large['accuracy']:.1%}" if large else ""
+    large_model = f", {large['model']} on {large['accuracy']:.1%}" if large else ""
     return (
         f"{first['model']} on {first['dataset']}, layer {first['layer']}: {first['n_test']} test prompts, "
-        f"small model right on {first['base_rate']:.1%}{beside}; {first['n_train']} training prompts, "
+        f"small model right on {first['base_rate']:.1%}{large_model}; {first['n_train']} training prompts, "
         f"{len(seeds)} seed{'s' * (len(seeds) > 1)}"
     )
 
@@ -102,7 +102,7 @@ def draw(run: Run, split: RoutedSplit) -> list[Picture]:
     calibrated = [name for name in rows if name in routers(summary)] or rows
     drawn.append(Picture("Calibration", figures.reliability_diagrams(split, calibrated), captions.RELIABILITY))
     if (run.path / METRICS).exists() and run.metrics:
-        drawn.append(Picture("Training", figures.training_curves(run.metrics), "One line a seed."))
+        drawn.append(Picture("Training", figures.training_curves(run.metrics), "One line per seed."))
     return drawn
 
 
@@ -138,7 +138,7 @@ def terminal_table(run: Run) -> str:
     columns = [("AUC", "auc"), ("seed range", "auc_seed_range"), ("accuracy", "accuracy"), ("ECE", "ece")]
     if any(row.get("apgr") is not None for row in summary["methods"].values()):
         columns.insert(1, ("APGR", "apgr"))
-    columns += [("caught @10 %", "caught_10"), ("@20 %", "caught_20"), ("@30 %", "caught_30")]
+    columns += [("caught @10%", "caught_10"), ("@20%", "caught_20"), ("@30%", "caught_30")]
     rows = [
         (METHODS[name].title, tuple(_short(summary["methods"][name], field) for _, field in columns))
         for name in ordered(summary)

@@ -93,7 +93,7 @@ def baseline_scores(method: Baseline, data: RouterData, inputs: Inputs, seeds: t
 
 
 def score_table(scored: list[Scored], store: ReadableStore) -> pa.Table:
-    """scores.parquet: one row a method, seed and sample."""
+    """scores.parquet: one row per method, seed and sample."""
     n, m = len(store.samples), len(scored)
     return pa.table({
         "sample_id": np.tile(store.column("sample_id"), m),
@@ -109,7 +109,7 @@ def score_table(scored: list[Scored], store: ReadableStore) -> pa.Table:
 def result_rows(
     scored: list[Scored], evaluation: Evaluation, store: ReadableStore, data: RouterData
 ) -> list[dict[str, Any]]:
-    """results.json: one row a method and seed, measured on the test split."""
+    """results.json: one row per method and seed, measured on the test split."""
     test = data.rows["test"]
     common = {"dataset": store.identity.dataset["name"], "model": store.identity.model, "layer": store.layer}
     sizes = {

@@ -1,4 +1,4 @@
-"""TensorBoard event files of a training, on request: one run a member, one scalar a metric and epoch."""
+"""TensorBoard event files of a training, on request: one run per member, one scalar per metric and epoch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LABELS = ("method", "member", "seed", "epoch", "step")  # say whose record it is
 
 @contextlib.contextmanager
 def event_log(folder: Path) -> Iterator[Log]:
-    """A log function that writes to `folder/seed-S`; epochs that come again after a restart replace the old ones."""
+    """A log function that writes to `folder/seed-S`; epochs repeated after a restart replace the old ones."""
     with contextlib.ExitStack() as stack:
         writers: dict[int, SummaryWriter] = {}
 

@@ -1,4 +1,4 @@
-"""The test split of a run: every method's scores beside what is known of both models' answers."""
+"""The test split of a run: every method's scores, and what is known of both models' answers."""
 
 from __future__ import annotations
 

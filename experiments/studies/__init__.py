@@ -1,7 +1,7 @@
 """The paper's evaluation as studies: each names the runs it needs and makes tables and figures of them.
 
-A study is one file here, one line in `STUDIES` and one config. `python -m experiments.run --config=table2.py` carries
-it out; `--config=paper.py` carries out all. Runs that two studies need are made once.
+A study is one file here, one line in `STUDIES` and one line in experiments/configs/names.json.
+`python -m experiments.run --config=table2.py` runs one study, `--config=paper.py` runs all. Studies share their runs.
 """
 
 from __future__ import annotations

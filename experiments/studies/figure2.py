@@ -21,7 +21,7 @@ from relope_jax.methods import METHODS
 from relope_jax.run import Run
 
 METRICS = {
-    "apgr": "APGR", "cpt_50": "CPT(50 %)", "cpt_80": "CPT(80 %)", "audc": "AUDC", "aiq": "AIQ", "qnc": "QNC",
+    "apgr": "APGR", "cpt_50": "CPT(50%)", "cpt_80": "CPT(80%)", "audc": "AUDC", "aiq": "AIQ", "qnc": "QNC",
     "prr": "PRR", "ece": "ECE", "brier": "Brier",
 }  # fmt: skip
 OF_THE_GAP = ("apgr", "cpt_50", "cpt_80")
@@ -30,7 +30,7 @@ SHARES = np.linspace(0, 1, 101)
 
 
 def outcome(config: ConfigDict, done: Done) -> Outcome:
-    """One figure and one table a backbone."""
+    """One figure and one table per backbone."""
     tables, figures, findings = [], [], []
     for backbone in backbones(config):
         runs = {title: done.runs[main_run(backbone, chosen).name] for title, chosen in datasets(config).items()}

@@ -29,12 +29,12 @@ LABELS = {"rank": "LoRA rank r", "layer": "layer l", "beta": "beta"}
 
 
 def jobs(config: ConfigDict) -> list[Job]:
-    """A sweep an axis on one dataset; the layers have a store of their own."""
+    """One sweep per axis on one dataset; the layers have a store of their own."""
     return [_job(backbone, axis) for backbone in backbones(config) for axis in axes(config)]
 
 
 def axes(config: ConfigDict) -> list[str]:
-    """Rank and beta are ReLope's alone."""
+    """The axes to sweep: rank and beta only where ReLope is among the probes."""
     return [axis for axis in AXES if axis == "layer" or "relope" in config.probes]
 
 
@@ -61,7 +61,7 @@ def layers(backbone: Backbone) -> tuple[int, ...]:
 
 
 def outcome(config: ConfigDict, done: Done) -> Outcome:
-    """One figure of three panels and one table an axis, for every backbone."""
+    """One figure of three panels and one table per axis, for every backbone."""
     tables, figures, findings = [], [], []
     for backbone in backbones(config):
         rows = {axis: read(done.sweeps[_job(backbone, axis).name], axis) for axis in axes(config)}
@@ -121,7 +121,7 @@ def table(backbone: Backbone, axis: str, rows: list[Row]) -> Table:
 
 
 def effects(rows: list[Row], axis: str) -> list[str]:
-    """A sentence a method: how far its mean AUC moves along the axis, beside how far seeds of one value lie apart."""
+    """One sentence per method: how far its mean AUC moves along the axis, compared with the spread of seeds at one value."""
     sentences = []
     for method, values in by_value(rows, axis).items():
         auc = {value: [row["auc"] for row in seeds] for value, seeds in values.items()}

@@ -49,7 +49,7 @@ def backbones(config: ConfigDict) -> list[Backbone]:
         return [Backbone("", config)]
     found = []
     for name in config.backbones:
-        other, mine = load_defaults(str(find_config(name))), config.copy_and_resolve_references()
+        other, mine = load_defaults(find_config(name)), config.copy_and_resolve_references()
         mine.model, mine.extract = other.model, other.extract
         found.append(Backbone(Path(name).stem, mine))
     return found

@@ -1,8 +1,7 @@
-"""What the paper reports, as far as it is known here: AUC in percent, of other models and data than the suite's.
+"""The paper's reference values: AUC in percent, on other models and data than the suite's.
 
-The paper (arXiv 2603.24787) could not be read while this was written; its abstract has no numbers. These come at second
-hand, from a literature note of 2026-08-11 that cites them without table or version, and asks to look them up in the
-paper before they are quoted. Put the paper's own numbers here where you have it: everything prints them.
+These are second-hand values of arXiv 2603.24787, cited without table or version; check them against the paper before
+you quote them. Every table and figure that prints a paper's number reads it from here.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def units_of(run: Run) -> Units:
 
 
 def marks(run: Run, methods: Sequence[str]) -> dict[str, str]:
-    """ "b" for the best AUC, "=" for those that were tested against it and not told apart (Holm-corrected, 5 %)."""
+    """ "b" for the best AUC, "=" for those not significantly different from it (Holm-corrected, 5%)."""
     auc = {method: run.summary["methods"][method]["auc"] for method in methods}
     best = max(auc, key=auc.__getitem__)
     apart = {frozenset((d["first"], d["second"])): d["p_holm"] for d in run.summary["differences"]}

@@ -35,7 +35,7 @@ def _job(backbone: Backbone, version: str) -> Job:
 
 
 def outcome(config: ConfigDict, done: Done) -> Outcome:
-    """One table a backbone: AUC of the probes on each version."""
+    """One table per backbone: AUC of the probes on each version."""
     tables, findings = [], []
     for backbone in backbones(config):
         runs = [done.runs[_job(backbone, version).name] for version in VERSIONS]

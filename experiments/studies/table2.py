@@ -17,7 +17,7 @@ SANITY = ("question_only", "random")
 
 
 def outcome(config: ConfigDict, done: Done) -> Outcome:
-    """One table a backbone, and what its paired tests say."""
+    """One table per backbone, and the results of its paired tests."""
     tables, findings = [], []
     for backbone in backbones(config):
         runs = {title: done.runs[main_run(backbone, chosen).name] for title, chosen in datasets(config).items()}
@@ -41,7 +41,7 @@ def table(backbone: Backbone, runs: dict[str, Run]) -> Table:
         columns=(*runs, "mean"),
         rows=tuple(rows),
         notes=(
-            "=: not told apart from the best by the paired DeLong test (Holm over all pairs, 5 %).",
+            "=: not significantly different from the best by the paired DeLong test (Holm over all pairs, 5%).",
             base_rates(list(runs.values()), list(runs)),
             f"Paper: {paper.MODEL}.",
         ),

@@ -20,7 +20,7 @@ from relope_jax.states.store import Store
 
 
 def perturbed_job(backbone: Backbone, dataset: Chosen, perturbation: str) -> Job:
-    """Not a run but the store of one: the test prompts with perturbed images, asked and graded anew."""
+    """Only its store is used: the test prompts with perturbed images, with new answers and labels."""
     fields = {"dataset.variant": perturbation, "dataset.only_split": "test"}
     return run_job(backbone, f"{dataset.title}-{perturbation.replace(':', '-')}", dataset, fields)
 
@@ -31,7 +31,7 @@ def perturbed_store(backbone: Backbone, dataset: Chosen, perturbation: str) -> S
 
 
 def outcome(config: ConfigDict, done: Done) -> Outcome:
-    """One table a backbone: the change of AUC under every perturbation."""
+    """One table per backbone: the change of AUC under every perturbation."""
     tables, findings = [], []
     for backbone in backbones(config):
         rows, accuracies = [], []
@@ -53,7 +53,7 @@ def outcome(config: ConfigDict, done: Done) -> Outcome:
                 row_title="perturbation, method",
                 notes=(
                     "Delta AUC = AUC on perturbed test images - AUC on the clean ones, without questions that have no "
-                    "image. Trained on clean images; labels of the answers to the perturbed ones. 95 % intervals: "
+                    "image. Trained on clean images; labels of the answers to the perturbed ones. 95% intervals: "
                     "paired bootstrap over images; *: without 0.",
                     f"Small model's accuracy: {'; '.join(accuracies)}.",
                 ),
@@ -83,7 +83,9 @@ def with_images(run: Run, store: Store) -> tuple[RoutedSplit, np.ndarray]:
     clean = read_test_split(run)
     row = {sample_id: i for i, sample_id in enumerate(store.column("sample_id"))}
     if row.keys() != set(clean.sample_ids):
-        raise ReLopeError(f"{store.path} does not hold the very test prompts of {run.path}: delete both and go on")
+        raise ReLopeError(
+            f"{store.path} does not hold the test prompts of {run.path}: delete both and run the same command again"
+        )
     rows = np.array([row[sample_id] for sample_id in clean.sample_ids])
     chosen = np.flatnonzero(store.column("image_tokens")[rows] > 0)
     scores = {method: found[:, chosen] for method, found in clean.scores.items()}
@@ -109,7 +111,7 @@ def mean_change(rows: list, perturbations: tuple[str, ...], method: str) -> str:
     mine = [entry.value for title, entries in rows for entry in entries if title.endswith(f", {METHODS[method].title}")]
     known = [value for value in mine if value is not None]
     if not known:
-        return f"{METHODS[method].title}: no change can be told, every perturbed split has one class only."
+        return f"{METHODS[method].title}: the change is undefined, since every perturbed split has one class only."
     return f"{METHODS[method].title}: mean change of AUC {np.mean(known):+.3f} over {len(perturbations)} perturbations."
 
 

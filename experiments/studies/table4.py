@@ -33,7 +33,7 @@ def _job(backbone: Backbone, dataset: Chosen) -> Job:
 
 
 def outcome(config: ConfigDict, done: Done) -> Outcome:
-    """One table a backbone: AUC on a dataset that the router was not trained on, beside one that was."""
+    """One table per backbone: AUC of routers trained on the other datasets, and of routers trained on the same one."""
     tables, findings, shown = [], [], (*config.probes, "question_only")
     for backbone in backbones(config):
         chosen = datasets(config)

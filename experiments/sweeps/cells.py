@@ -68,7 +68,7 @@ def make_jobs(cells: dict[str, Cell], most: int) -> list[Job]:
 
 
 def split_text(axes: Sequence[Axis], cells: Sequence[Cell]) -> str:
-    """A line a method: its cells, which axes train together in one ensemble and which one after another."""
+    """One line per method: its cells, the axes that train together in one ensemble and those that train one by one."""
     lines = []
     for method in dict.fromkeys(cell.method for cell in cells):
         mine = [cell for cell in cells if cell.method == method]

@@ -1,4 +1,4 @@
-"""Plots of a sweep, one PNG an axis: test AUC against the axis' values."""
+"""Plots of a sweep, one PNG per axis: test AUC against the axis' values."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def write_plots(folder: Path, axes: Sequence[Axis], rows: Sequence[Row]) -> list
 
 
 def axis_plot(axis: Axis, swept: Sequence[Axis], rows: Sequence[Row]) -> Figure:
-    """A line a method and setting of the other axes; methods without the axis are dashed."""
+    """One line per method and setting of the other axes; methods without the axis are dashed."""
     others = [other.field for other in swept if other is not axis]
     lines, title = make_lines(axis, others, rows), _seeds_note(rows)
     if len(lines) > MOST_LINES:
@@ -103,7 +103,7 @@ def seed_plot(rows: Sequence[Row]) -> Figure:
 
 
 def scale_of(values: Sequence[Any]) -> str:
-    """ "linear" or "log" for numbers; "even", one step a value, for everything else and for a wide range from 0."""
+    """ "linear" or "log" for numbers; "even", one step per value, for everything else and for a wide range from 0."""
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         return "even"
     positive = [value for value in values if value > 0]

@@ -4,11 +4,11 @@ sweeps/NAME/
   sweep.json         of the last command: resolved config, grid, stores, versions
   ensembles/ID/      routers that were trained together; appears in one step when they are finished:
     router.json, arrays   as in a run's checkpoints
-    results.json          a row a cell; a cell that has one is finished
+    results.json          one row per cell; a cell with a row is finished
     scores.parquet        cell, sample_id, split (validation, test), method, seed, score, label
-    metrics.jsonl         a record a member and epoch
+    metrics.jsonl         one record per member and epoch
   training/ID/       an ensemble under way
-  results.csv        a row a cell of the last command's grid
+  results.csv        one row per cell of the last command's grid
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class SweepFolder:
         return {row["cell"]: row for file in files for row in checked(read_json(file), CELLS, file)}
 
     def training(self, name: str) -> Path:
-        """Where the ensemble `name` keeps what it needs to go on after an interruption."""
+        """Where the ensemble `name` saves its state while it trains."""
         return self.path / "training" / name
 
     @contextlib.contextmanager
@@ -177,7 +177,7 @@ def _is_settled(line: Any, folder: Path) -> bool:
 
 
 def table_rows(cells: dict[str, Cell], finished: dict[str, Row]) -> list[Row]:
-    """The finished rows of these cells (by id), in their order, with the swept fields beside the metrics."""
+    """The finished rows of these cells (by id), in their order, with the swept fields and the metrics."""
     return [dict(cell.values) | finished[name] for name, cell in cells.items()]
 
 
@@ -189,7 +189,7 @@ def table_text(axes: Sequence[Axis], rows: list[Row]) -> str:
 
 
 def score_table(store: Store, cells: dict[str, Cell], scores: dict[str, np.ndarray]) -> pa.Table:
-    """scores.parquet of one ensemble: a row a cell and sample; `scores[split]` is `[cells, samples]`."""
+    """scores.parquet of one ensemble: one row per cell and sample; `scores[split]` is `[cells, samples]`."""
     tables = []
     for split, values in scores.items():
         rows = store.rows(split)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from experiments.configs import base, quickstart
+from experiments.configs import base, paper, quickstart
+from experiments.studies import STUDIES
 from relope_jax.config import check_override, config_names, find_config, load_defaults, spell_out
 from relope_jax.errors import ReLopeError
 from tests import ROOT
@@ -17,13 +19,20 @@ from tests import ROOT
 def test_configs_are_found_by_name_and_path(tmp_path):
     assert find_config("quickstart") == find_config("quickstart.py")
     copy = tmp_path / "mine.py"
-    copy.write_text(find_config("quickstart").read_text())
-    assert load_defaults(str(find_config(str(copy)))).to_dict() == quickstart.get_config().to_dict()
+    copy.write_text(Path(find_config("quickstart")).read_text())
+    assert load_defaults(find_config(str(copy))).to_dict() == quickstart.get_config().to_dict()
     assert {"quickstart.py", "relope_qwen.py"} <= set(config_names())
 
 
+def test_one_file_has_a_config_for_every_study():
+    for study in STUDIES:
+        found = [load_defaults(find_config(name)).to_dict() for name in (study, f"{study}.py")]
+        assert found == [paper.get_config().to_dict() | {"study": study}] * 2
+        assert f"{study}.py" in config_names()
+
+
 def test_unknown_config_lists_the_known_ones():
-    with pytest.raises(ReLopeError, match=r"did you mean 'quickstart.py'.*relope_qwen.py"):
+    with pytest.raises(ReLopeError, match=r"did you mean 'quickstart.py'.*figure2.py.*relope_qwen.py, table1.py"):
         find_config("quikstart.py")
 
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from transformers import AutoTokenizer
 
-from experiments.configs import figure2, paper
+from experiments.configs import paper
 from experiments.plan import plan_run
 from experiments.runs.tested import read_test_split
 from experiments.studies import STUDIES, execute, figure3, get_studies, table1, table3, table4
@@ -137,7 +137,7 @@ def test_table4_trains_on_the_others_only(finished):
 @pytest.mark.end_to_end
 def test_the_same_command_again_runs_nothing(config, finished, monkeypatch, capsys):
     monkeypatch.setattr(execute.pipeline, "run", lambda plan: pytest.fail(f"{plan.name} is finished"))
-    again = figure2.get_config()
+    again = paper.get_config("figure2")
     again.update({name: value for name, value in config.items() if name != "study"})
     execute.run(again)
     out = capsys.readouterr().out

@@ -131,7 +131,7 @@ def test_only_what_holm_leaves_is_called_better():
         ],
     }
     words = findings(summary, SPLIT)
-    assert "ReLope has the highest AUC: 0.800, 95 % interval 0.700 to 0.900" in words.found[0]
+    assert "ReLope has the highest AUC: 0.800, 95% interval 0.700 to 0.900" in words.found[0]
     assert words.found[1:] == ["Significantly higher AUC: ReLope than Question only (blind)."]
     assert words.open == [
         "No significant difference: ReLope against Probe.",
