@@ -15,7 +15,8 @@ from experiments.runs.results import evaluate_run
 from experiments.runs.rundir import open_run, run_folder
 from experiments.say import say
 from extract.job.inputs import make_inputs
-from extract.plan import open_or_extract, plan_from_config
+from extract.job.open import open_or_extract
+from extract.plan import plan_from_config
 from relope_jax.baselines.inputs import Inputs, require_inputs
 from relope_jax.data import RouterData, load_router_data
 from relope_jax.errors import ReLopeError

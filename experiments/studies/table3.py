@@ -9,7 +9,8 @@ from experiments.report.entries import Entry, Table
 from experiments.runs.tested import RoutedSplit, read_test_split
 from experiments.studies.jobs import Backbone, Chosen, backbones, datasets, main_run, probed_runs, run_job
 from experiments.studies.study import Done, Job, Outcome, Study
-from extract.plan import open_or_extract, plan_from_config
+from extract.job.open import open_or_extract
+from extract.plan import plan_from_config
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import METHODS
 from relope_jax.metrics.auc import delong

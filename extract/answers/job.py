@@ -1,4 +1,4 @@
-"""The job of `extract.answer`: a config's store, every question of it asked, graded and published."""
+"""Every question of a store asked, graded and published."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Container, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from extract.answers.cache import Cache
@@ -23,7 +22,7 @@ from extract.answers.styles import CONFIDENCE, answer_text, stated_percent
 from extract.answers.table import Read, refuse_other_settings, require_writable, settings_of, table_names, write_answers
 from extract.datasets import Dataset, get_dataset
 from extract.imaging.images import LeftOut
-from extract.plan import Extraction, open_or_extract, plan_from_config
+from extract.plan import Extraction
 from extract.queries.variants import Variant, load_captions, parse_variant
 from extract.sample import Sample
 from extract.spec import AnswerSpec, DatasetSpec
@@ -33,22 +32,14 @@ from relope_jax.states.answers import Answers
 from relope_jax.states.store import Store
 
 
-def answer_from_config(config: ConfigDict) -> Answers:
-    """Ask the questions of the config's store as `config.answers` says.
-
-    Raises:
-      ReLopeError: store, server or settings cannot be used; whatever was answered by then is in the cache.
-    """
-    plan, spec = plan_from_config(config), AnswerSpec(**config.answers)
-    require_model(spec)  # before a store is extracted
-    return answer(plan, spec, open_or_extract(plan))
-
-
 def answer(plan: Extraction, spec: AnswerSpec, store: Store, limit_setting: str = "answers.max_tokens") -> Answers:
-    """Ask the questions of `store`; see `answer_from_config`.
+    """Ask the questions of `store` as `spec` says, grade the answers and publish them.
 
     Args:
       limit_setting: where `spec.max_tokens` was set, for what is said about answers that are cut off.
+
+    Raises:
+      ReLopeError: store, server or settings cannot be used; whatever was answered by then is in the cache.
     """
     place, dataset = open_place(store.path), get_dataset(plan.dataset.name)
     variant = parse_variant(plan.dataset.variant)

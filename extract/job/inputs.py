@@ -55,7 +55,7 @@ def make_inputs(config: ConfigDict, store: ReadableStore, needs: tuple[str, ...]
             print(f"asking {table.spec.model or table.plan.model.name} for the answers '{table.spec.name}'")
             answer(table.plan, table.spec, target, table.limit_setting)
     if EMBEDDINGS in needs:
-        from extract.embed import embed_store
+        from extract.job.embeddings import embed_store
 
         inputs = InputSpec(**config.inputs)
         if jax.process_count() == 1:  # else one command makes them before: what is missing is told when it is read

@@ -16,7 +16,8 @@ import extract.answers.job as job
 from experiments import pipeline
 from experiments.configs import base
 from experiments.runs.sample_table import COUNTS
-from extract.plan import open_or_extract, plan_from_config
+from extract.job.open import open_or_extract
+from extract.plan import plan_from_config
 from extract.spec import TOY_MLLM
 from extract.toy import build
 from relope_jax.baselines.inputs import Inputs, require_inputs
@@ -143,7 +144,7 @@ def test_second_run_asks_and_embeds_nothing(finished, config, monkeypatch):
         raise AssertionError("asked again")
 
     monkeypatch.setattr(job, "answer", refuse)
-    monkeypatch.setattr("extract.embed.load_encoder", refuse)
+    monkeypatch.setattr("extract.job.embeddings.load_encoder", refuse)
     before = finished.results
     assert pipeline.run(config).results == before
 
