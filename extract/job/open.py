@@ -16,7 +16,7 @@ from relope_jax.io.place import open_place
 from relope_jax.states.manifest import MANIFEST, Identity, difference
 from relope_jax.states.store import Store
 
-KIND = re.compile(r"[^:/\\\d]*")  # of a reason: what stands before a path, a number or a colon
+DETAIL = re.compile(r"[:/\\\d]")  # begins what differs from sample to sample: a path, a number, or what follows a colon
 
 
 def open_or_extract(plan: Extraction) -> Store:
@@ -75,7 +75,7 @@ def report_incomplete(store: Store) -> None:
 
 def kinds(failed: list[dict[str, str]]) -> str:
     """`"3 unreadable image, 2 out of memory"`: reasons up to what differs from sample to sample."""
-    counts = collections.Counter(KIND.match(entry["reason"])[0].strip() for entry in failed)
+    counts = collections.Counter(DETAIL.split(entry["reason"], maxsplit=1)[0].strip() for entry in failed)
     return ", ".join(f"{n} {kind}" for kind, n in counts.most_common())
 
 

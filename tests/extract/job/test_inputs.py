@@ -13,7 +13,7 @@ from extract.job import inputs
 from extract.job.inputs import make_inputs, tables
 from extract.spec import ModelSpec
 from relope_jax.errors import ReLopeError
-from tests.extract.test_embed import write_store
+from tests.extract.job.test_embeddings import write_store
 
 NEEDS = ("samples", "confidence", "large", "embeddings")
 
