@@ -15,7 +15,8 @@ from experiments.runs.results import evaluate_run
 from experiments.runs.rundir import open_run
 from experiments.say import say
 from extract.job.inputs import InputPlan, make_inputs
-from extract.plan import Extraction, open_or_extract
+from extract.job.open import open_or_extract
+from extract.plan import Extraction
 from relope_jax.baselines.inputs import Inputs, require_inputs
 from relope_jax.data import RouterData, load_router_data
 from relope_jax.errors import ReLopeError

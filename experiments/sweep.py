@@ -33,7 +33,8 @@ from experiments.sweeps.grid import EXAMPLE, Axis, show
 from experiments.sweeps.plan import SweepPlan, plan_sweep
 from experiments.sweeps.progress import Progress
 from experiments.sweeps.results import Row, SweepFolder, cell_id, digest, score_table, summary_text, table_rows
-from extract.plan import Extraction, open_or_extract
+from extract.job.open import open_or_extract
+from extract.plan import Extraction
 from relope_jax.baselines.inputs import Inputs
 from relope_jax.config import define_config_flag, parse_flags
 from relope_jax.data import RouterData, load_router_data

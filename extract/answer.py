@@ -10,18 +10,20 @@ from __future__ import annotations
 
 from absl import app
 
+from extract.plan import plan_from_config
+from extract.spec import AnswerSpec
 from relope_jax.config import define_config_flag, parse_flags
 from relope_jax.errors import exit_on_error
 
 
 @exit_on_error
 def main(_: list[str]) -> None:
-    from extract.answers.job import answer_all
-    from extract.plan import plan_from_config
-    from extract.spec import AnswerSpec
+    from extract.answers.job import answer, require_model
+    from extract.job.open import open_or_extract
 
-    config = config_flag.value
-    answer_all(plan_from_config(config), AnswerSpec(**config.answers))
+    plan, spec = plan_from_config(config_flag.value), AnswerSpec(**config_flag.value.answers)
+    require_model(spec)  # before a store is extracted
+    answer(plan, spec, open_or_extract(plan))
 
 
 if __name__ == "__main__":

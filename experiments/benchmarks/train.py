@@ -30,8 +30,8 @@ from extract.backbone.load import Backbone, load_backbone
 from extract.backbone.prompts import build_inputs
 from extract.datasets import get_dataset
 from extract.imaging.images import read_image
+from extract.job.open import open_or_extract
 from extract.job.splits import draw
-from extract.plan import open_or_extract
 from extract.spec import DatasetSpec
 from relope_jax.block.batch import gather
 from relope_jax.block.operations import step_work

@@ -10,7 +10,7 @@ from experiments.report.entries import Entry, Table
 from experiments.runs.tested import RoutedSplit, read_test_split
 from experiments.studies.jobs import Backbone, Chosen, backbones, datasets, main_run, probed_runs, run_job
 from experiments.studies.study import Done, Job, Outcome, Study
-from extract.plan import open_or_extract
+from extract.job.open import open_or_extract
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import METHODS
 from relope_jax.metrics.auc import delong

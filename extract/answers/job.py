@@ -1,4 +1,4 @@
-"""The job of `extract.answer`: a config's store, every question of it asked, graded and published."""
+"""Every question of a store asked, graded and published."""
 
 from __future__ import annotations
 
@@ -22,31 +22,26 @@ from extract.answers.styles import CONFIDENCE, answer_text, stated_percent
 from extract.answers.table import Read, refuse_other_settings, require_writable, settings_of, table_names, write_answers
 from extract.datasets import Dataset, get_dataset
 from extract.imaging.images import LeftOut
-from extract.plan import Extraction, open_or_extract
+from extract.plan import Extraction
 from extract.queries.variants import Variant, load_captions, parse_variant
 from extract.sample import Sample
 from extract.spec import AnswerSpec, DatasetSpec
 from relope_jax.errors import ReLopeError
 from relope_jax.io.place import open_place
 from relope_jax.states.answers import Answers
-from relope_jax.states.store import Store
+from relope_jax.states.view import ReadableStore
 
 
-def answer_all(plan: Extraction, spec: AnswerSpec) -> Answers:
-    """Ask the questions of `plan`'s store, which is extracted first when there is none yet.
-
-    Raises:
-      ReLopeError: store, server or settings cannot be used; whatever was answered by then is in the cache.
-    """
-    require_model(spec)  # before a store is extracted
-    return answer(plan, spec, open_or_extract(plan))
-
-
-def answer(plan: Extraction, spec: AnswerSpec, store: Store, limit_setting: str = "answers.max_tokens") -> Answers:
-    """Ask the questions of `store`; see `answer_all`.
+def answer(
+    plan: Extraction, spec: AnswerSpec, store: ReadableStore, limit_setting: str = "answers.max_tokens"
+) -> Answers:
+    """Ask the questions of `store` as `spec` says, grade the answers and publish them.
 
     Args:
       limit_setting: where `spec.max_tokens` was set, for what is said about answers that are cut off.
+
+    Raises:
+      ReLopeError: store, server or settings cannot be used; whatever was answered by then is in the cache.
     """
     place, dataset = open_place(store.path), get_dataset(plan.dataset.name)
     variant = parse_variant(plan.dataset.variant)
@@ -89,7 +84,7 @@ def require_model(spec: AnswerSpec) -> None:
     raise ReLopeError(f"name the model with --config.answers.model=...; {spec.base_url} offers: {offered}")
 
 
-def samples_of(store: Store, dataset: Dataset, spec: DatasetSpec, splits: tuple[str, ...]) -> list[Sample]:
+def samples_of(store: ReadableStore, dataset: Dataset, spec: DatasetSpec, splits: tuple[str, ...]) -> list[Sample]:
     """The dataset's samples that the store holds in these splits, in the store's order."""
     chosen = store.samples.filter(pc.is_in(store.samples["split"], pa.array(splits)))
     wanted = chosen["sample_id"].to_pylist()
@@ -99,7 +94,7 @@ def samples_of(store: Store, dataset: Dataset, spec: DatasetSpec, splits: tuple[
     return [samples[sample_id] for sample_id in wanted]
 
 
-def reader(spec: AnswerSpec, dataset: Dataset, store: Store) -> Read:
+def reader(spec: AnswerSpec, dataset: Dataset, store: ReadableStore) -> Read:
     """How a response becomes a final answer and a label. The response "" is no answer, which nobody needs to grade."""
     if spec.ask != CONFIDENCE:
 
@@ -116,12 +111,12 @@ def reader(spec: AnswerSpec, dataset: Dataset, store: Store) -> Read:
     return lambda sample, style, response: (stated_percent(response), int(labels[sample.sample_id]))
 
 
-def _answers_of(store: Store) -> dict[str, str]:
+def _answers_of(store: ReadableStore) -> dict[str, str]:
     """The small model's greedy answers, which "confidence" asks about."""
     return dict(zip(store.column("sample_id"), store.column("response"), strict=True))
 
 
-def _captions(store: Store, spec: DatasetSpec, samples: list[Sample]) -> dict[str, tuple[str, ...]]:
+def _captions(store: ReadableStore, spec: DatasetSpec, samples: list[Sample]) -> dict[str, tuple[str, ...]]:
     """What the small model read in place of the images: the captions of the file, else its own of a single image."""
     own = dict(zip(store.column("sample_id"), store.column("caption"), strict=True))
     captions = {sample.sample_id: (own[sample.sample_id],) for sample in samples if len(sample.images) == 1}

@@ -80,6 +80,7 @@ class Capture:
     def states(self, layer: int) -> TokenStates:
         """The prompts' states of one layer without padding, on the CPU."""
         hidden, positions = self._hidden[layer], self._positions
+        assert positions is not None  # set by the prefill, as `hidden` is
         batch, n, _ = hidden.shape
         positions = positions.expand(-1, batch, n).permute(1, 2, 0)
         lengths = self._keep.sum(dim=1).cpu().numpy()

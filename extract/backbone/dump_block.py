@@ -46,7 +46,7 @@ def dump_layer(family: Family, source: DecoderLayer) -> Block:
 
 def _take_projections(family: Family, spec: BlockSpec, found: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Move the projections' weights and biases out of `found`, fused ones cut into rows."""
-    weights = {}
+    weights: dict[str, torch.Tensor] = {}
     for module, names in by_module(family.modules).items():
         if f"{module}.weight" not in found:
             raise ReLopeError(f"family {family.name}: the layer has no weight '{module}.weight' for {names[0]}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 from typing import Any
 
 from transformers import (
@@ -20,7 +21,7 @@ from relope_jax.errors import ReLopeError
 QWEN_PROCESSORS = {"qwen2_vl": Qwen2VLProcessor, "qwen2_5_vl": Qwen2_5_VLProcessor, "qwen3_vl": Qwen3VLProcessor}
 
 
-def load_processor(auto: Any, source: str, options: dict[str, Any]) -> Any:
+def load_processor(auto: Any, source: str | Path, options: dict[str, Any]) -> Any:
     """The model's processor, padding on the left so that the last prompt token is the last column.
 
     A few processors need torchvision although they have PIL image processors; without torchvision these are
@@ -38,7 +39,7 @@ def load_processor(auto: Any, source: str, options: dict[str, Any]) -> Any:
     return processor
 
 
-def _without_torchvision(source: str, options: dict[str, Any]) -> Any:
+def _without_torchvision(source: str | Path, options: dict[str, Any]) -> Any:
     """The processor of a model type whose own loader imports torchvision; None for all others."""
     config = AutoConfig.from_pretrained(source, **options)
     if config.model_type in QWEN_PROCESSORS:
@@ -56,10 +57,11 @@ class _ImagesOnly:
     def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
         if argument_name == "video_processor" and argument is None:
             return None
-        return super().check_argument_for_proper_class(argument_name, argument)
+        processor: Any = super()  # the class that this is mixed into
+        return processor.check_argument_for_proper_class(argument_name, argument)
 
 
-def _compose_qwen_vl(processor_class: type, source: str, options: dict[str, Any]) -> Any:
+def _compose_qwen_vl(processor_class: Any, source: str | Path, options: dict[str, Any]) -> Any:
     tokenizer = AutoTokenizer.from_pretrained(source, **options)
     image_processor = Qwen2VLImageProcessorPil.from_pretrained(source, **options)
     # The template with image placeholders belongs to the processor; the tokenizer's own is for text.

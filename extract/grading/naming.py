@@ -126,7 +126,7 @@ def by_first_letter(text: str, choices: Choices) -> set[int]:
     if _is_word(match[0], rest) or (match[0] in "Aa" and lists_choices(text)):
         return set()
     more = re.fullmatch(r"(?:\W+[A-Z]\b)+\W*", rest) or _MORE_LABELS.match(rest)
-    return _indices([match[0], *re.findall(r"\b[A-Za-z]\b", more[0])], choices)
+    return _indices([match[0], *re.findall(r"\b[A-Za-z]\b", more[0] if more else "")], choices)
 
 
 def by_marked_letter(text: str, choices: Choices) -> set[int]:

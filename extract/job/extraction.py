@@ -26,11 +26,11 @@ from extract.job.health import every_sample_failed, spread
 from extract.job.labels import Labels
 from extract.job.part import PartExtractor
 from extract.job.splits import draw, group_split
+from extract.job.token_counts import describe_tokens
 from extract.model_files.hub import dataset_commit
 from extract.plan import Extraction
 from extract.queries.captions import Captions
 from extract.queries.queries import Queries
-from extract.queries.token_counts import describe_tokens
 from extract.queries.variants import CAPTION_TEMPLATE, parse_variant
 from extract.sample import Sample
 from extract.source import adapter_source, dataset_source, model_source, model_title

@@ -15,7 +15,7 @@ from relope_jax.baselines.inputs import CONFIDENCE, EMBEDDINGS, LARGE, SAMPLES
 from relope_jax.errors import ReLopeError
 from relope_jax.io.place import open_place
 from relope_jax.states.answers import Answers, answer_names
-from relope_jax.states.store import SPLITS, Store
+from relope_jax.states.layout import SPLITS
 from relope_jax.states.view import ReadableStore
 
 UNTRAINED = ("validation", "test")  # whose sampled and stated answers are read: nothing is learned from them
@@ -64,7 +64,7 @@ def make_inputs(plan: InputPlan, store: ReadableStore, needs: tuple[str, ...]) -
             print(f"asking {table.spec.model or table.plan.model.name} for the answers '{table.spec.name}'")
             answer(table.plan, table.spec, target, table.limit_setting)
     if EMBEDDINGS in needs:
-        from extract.embed import embed_store
+        from extract.job.embeddings import embed_store
 
         inputs = plan.inputs
         if jax.process_count() == 1:  # else one command makes them before: what is missing is told when it is read
@@ -93,7 +93,7 @@ def tables(plan: InputPlan, needs: tuple[str, ...]) -> list[Table]:
     return found
 
 
-def is_finished(store: Store, table: Table) -> bool:
+def is_finished(store: ReadableStore, table: Table) -> bool:
     """Whether the store has these answers to all questions of their splits.
 
     Raises:

@@ -269,6 +269,7 @@ class PartExtractor:
         """Columns about the answer: graded, or another store's."""
         if self.labels:
             return self.labels.columns(sample)
+        assert answer is not None  # generated exactly where there are no labels
         with step("its answer cannot be graded"):
             final_answer, label = graded(self.dataset, sample, answer.text, answer.finish_reason)
             return {

@@ -28,7 +28,9 @@ def commit_of(name: str, revision: str, setting: str) -> str:
       ReLopeError: the hub does not know it, and the cache has none.
     """
     try:
-        return HfApi().model_info(name, revision=revision, timeout=SECONDS).sha
+        if commit := HfApi().model_info(name, revision=revision, timeout=SECONDS).sha:
+            return commit
+        raise ValueError("the hub names no commit")
     except Exception as error:  # no network, no such model, no access: whatever the reason, try the cache
         if commit := _cached(name, revision, "model"):
             return commit
@@ -39,7 +41,7 @@ def commit_of(name: str, revision: str, setting: str) -> str:
 def dataset_commit(name: str, revision: str) -> str:
     """The same of a data set; "" where neither the hub nor the cache knows it, as of a folder."""
     try:
-        return HfApi().dataset_info(name, revision=revision, timeout=SECONDS).sha
+        return HfApi().dataset_info(name, revision=revision, timeout=SECONDS).sha or ""
     except Exception:  # as above
         return _cached(name, revision, "dataset")
 

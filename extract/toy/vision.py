@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from efficientnet_lite_pytorch import EfficientNet
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
@@ -18,7 +20,7 @@ class EfficientNetLiteConfig(PreTrainedConfig):
     model_type = "efficientnet_lite"
 
     def __init__(
-        self, variant: str = "efficientnet-lite0", hidden_size: int = 1280, image_size: int = IMAGE_SIZE, **kwargs
+        self, variant: str = "efficientnet-lite0", hidden_size: int = 1280, image_size: int = IMAGE_SIZE, **kwargs: Any
     ):
         self.variant = variant
         self.hidden_size = hidden_size
@@ -43,7 +45,7 @@ class EfficientNetLiteModel(PreTrainedModel):
     def _init_weights(self, module: torch.nn.Module) -> None:
         """Weights always come from a checkpoint; EfficientNet has already initialised itself."""
 
-    def forward(self, pixel_values: torch.Tensor, **_) -> BaseModelOutput:
+    def forward(self, pixel_values: torch.Tensor, **_: Any) -> BaseModelOutput:
         pixels = pixel_values.to(self.dtype).contiguous(memory_format=torch.channels_last)  # 1.7x on CPU
         features = self.net.extract_features(pixels)
         tokens = features.flatten(2).transpose(1, 2)

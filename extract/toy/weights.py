@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -43,7 +44,7 @@ class Trained:
         flat = {f"{kind}.{name}": tensor for kind, state in groups.items() for name, tensor in state.items()}
         save_file({name: tensor.to(torch.bfloat16).contiguous() for name, tensor in flat.items()}, path)
 
-    def apply(self, model: torch.nn.Module) -> None:
+    def apply(self, model: Any) -> None:
         """Put the weights into an assembled model; raises KeyError or RuntimeError for a tensor without a place."""
         model.model.multi_modal_projector.load_state_dict(self.projector)
         tower = model.model.vision_tower.net.state_dict()

@@ -17,7 +17,7 @@ from experiments import pipeline
 from experiments.configs import base
 from experiments.plan import plan_run
 from experiments.runs.sample_table import COUNTS
-from extract.plan import open_or_extract
+from extract.job.open import open_or_extract
 from extract.spec import TOY_MLLM
 from extract.toy import build
 from relope_jax.baselines.inputs import Inputs, require_inputs
@@ -144,7 +144,7 @@ def test_second_run_asks_and_embeds_nothing(finished, config, monkeypatch):
         raise AssertionError("asked again")
 
     monkeypatch.setattr(job, "answer", refuse)
-    monkeypatch.setattr("extract.embed.load_encoder", refuse)
+    monkeypatch.setattr("extract.job.embeddings.load_encoder", refuse)
     before = finished.results
     assert pipeline.run(plan_run(config)).results == before
 

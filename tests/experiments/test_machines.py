@@ -16,7 +16,8 @@ import pytest
 from experiments import pipeline, sweep
 from experiments.configs import quickstart
 from experiments.plan import plan_run
-from experiments.report import write
+from experiments.report.__main__ import main as report_main
+from experiments.report.write import write_report
 from experiments.runs.recorded import without_places
 from experiments.runs.rundir import RunWriter, open_run
 from experiments.sweeps.plan import plan_sweep
@@ -186,7 +187,7 @@ def finished_run(store: Store) -> Run:
 def test_a_run_is_reported_from_any_working_directory(stored, tmp_path, monkeypatch, capsys, elsewhere):
     run = finished_run(stored)
     monkeypatch.chdir(elsewhere)
-    write.main(["report", os.path.relpath(tmp_path / "here" / run.path)])
+    report_main(["report", os.path.relpath(tmp_path / "here" / run.path)])
     assert (tmp_path / "here" / "runs" / "r" / "report.html").exists()
     assert "test prompts" in capsys.readouterr().out
 
@@ -300,7 +301,7 @@ def test_what_a_disk_refuses_in_a_report_is_one_line(tmp_path):
     run = made_run(tmp_path / "run", ("relope", "probe"))
     (tmp_path / "run" / "report.html").mkdir()
     with pytest.raises(ReLopeError, match=r"cannot use .*run: Is a directory"):
-        write.write_report(run, None)
+        write_report(run, None)
 
 
 @pytest.mark.parametrize("name", ["config.json", "results.json", "summary.json"])

@@ -20,7 +20,7 @@ from experiments.studies.jobs import Backbone, Chosen, datasets, main_run, main_
 from experiments.studies.study import Study
 from experiments.sweeps.cells import expand
 from experiments.sweeps.grid import parse_axes
-from extract.plan import open_or_extract
+from extract.job.open import open_or_extract
 from extract.queries.variants import load_captions
 from extract.spec import TOY_MLLM
 from extract.toy import build

@@ -28,9 +28,9 @@ QK_NORMS = {"q_norm": "self_attn.q_norm", "k_norm": "self_attn.k_norm"}
 class DecoderLayer:
     """Decoder layer l of a loaded model, with what its arithmetic depends on."""
 
-    module: torch.nn.Module
+    module: Any  # a torch.nn.Module with the attributes of its class in transformers
     config: Any  # the text decoder's
-    rotary: torch.nn.Module
+    rotary: Any  # its rotary embedding, likewise
     number: int  # l, 1-based
 
     @property

@@ -23,6 +23,7 @@ def read_table(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     Raises:
       ReLopeError: the file cannot be read, or a row (the message names it) is none.
     """
+    rows: Iterator[tuple[str, Any]]
     match path.suffix.lower():
         case ".parquet":
             rows = ((f"{path}, row {i}", fields) for i, fields in enumerate(parquet_rows(path), start=1))

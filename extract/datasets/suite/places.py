@@ -45,7 +45,7 @@ def material() -> list[Place]:
     towns: dict[str, list[dict[str, str]]] = {}
     for row in _airports():
         towns.setdefault(row["city"], []).append(row)
-    places = []
+    places: list[Place] = []
     for town, rows in sorted(towns.items()):
         state = rows[0]["state"]
         if len({row["state"] for row in rows}) == 1 and state in STATES and STATES[state] not in town:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from fractions import Fraction
+from typing import cast
 
 from extract.grading.maths.arithmetic import (
     FUNCTIONS,
@@ -31,7 +32,8 @@ _MIXED = re.compile(r"(\d+) (?:frac (?:\{ (\d+) \}|(\d)) (?:\{ (\d+) \}|(\d))|(\
 
 
 def tokenised(text: str) -> list[str]:
-    text, tokens, place = text.strip(), [], 0
+    tokens: list[str] = []
+    text, place = text.strip(), 0
     if not text or len(text) > MAX_LENGTH:
         raise UnreadableError(text)
     while place < len(text):
@@ -187,7 +189,7 @@ class Parser:
         if token in _CLOSING:
             value = self.sum()
             self._expect(_CLOSING[token])
-            return abs(value) if token == "|" else value
+            return cast(Number, abs(value)) if token == "|" else value  # mypy: abs() of a union is an object
         if token == "frac":
             top = self.atom()
             return top / self.atom()

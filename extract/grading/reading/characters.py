@@ -18,7 +18,7 @@ _SIGNS = {
     "<": "⟨〈", ">": "⟩〉", ",": "،、", ";": "؛", "?": "؟", ".": "۔।٫", "%": "٪", ":": "∶", "°": "º˚", "/": "⁄∕",
     "a": "ª", "\n": "\u2028\u2029\u0085",
 }  # fmt: skip
-_TABLE = {ord(sign): plain_sign for plain_sign, signs in _SIGNS.items() for sign in signs}
+_TABLE: dict[int, str | None] = {ord(sign): plain_sign for plain_sign, signs in _SIGNS.items() for sign in signs}
 _TABLE[ord("٬")] = ","  # between thousands
 _TABLE |= {0x1F170 + i: chr(ord("A") + i) for i in range(26)}  # the emoji A, B, ...
 _TABLE |= dict.fromkeys([*range(0xFE00, 0xFE10), 0x20E3])  # variation selectors and the frame of an emoji

@@ -92,7 +92,8 @@ def _announced(rest: str) -> str:
     """The first line with content after an announcement; only the quotation when it is one."""
     if _LIST_OF_CHOICES.match(rest):
         return ""
-    line = re.match(r"[\s:=\"'*$\\\[({]*[^\n]*", rest)[0].lstrip(" \t\n:=*")
+    first = re.match(r"[\s:=\"'*$\\\[({]*[^\n]*", rest)
+    line = first[0].lstrip(" \t\n:=*") if first else ""
     if quotation := re.match(r"[\"']([^\"'\n]+)[\"']", line):
         return quotation[1]
     return line.strip().rstrip("!")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import itertools
 import random
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -19,9 +20,11 @@ BATCH = 64
 PROJECTOR_RATE, VISION_RATE = 1e-3, 3e-4
 
 
-def align(model, processor, shares: dict[str, float], steps: int, train_vision: bool, seed: int) -> None:
+def align(model: Any, processor: Any, shares: dict[str, float], steps: int, train_vision: bool, seed: int) -> None:
     """AdamW on the projector, and on the vision tower where that is trained too; both must require gradients."""
-    groups = [{"params": list(model.model.multi_modal_projector.parameters()), "lr": PROJECTOR_RATE}]
+    groups: list[dict[str, Any]] = [
+        {"params": list(model.model.multi_modal_projector.parameters()), "lr": PROJECTOR_RATE}
+    ]
     if train_vision:
         trained = [p for p in model.model.vision_tower.parameters() if p.requires_grad]
         groups.append({"params": trained, "lr": VISION_RATE})
@@ -54,7 +57,7 @@ def align(model, processor, shares: dict[str, float], steps: int, train_vision: 
 class Vocabulary:
     """Words as they come up, each by the last token of its text, as answers have it, and their embeddings."""
 
-    def __init__(self, model, tokenizer):
+    def __init__(self, model: Any, tokenizer: Any):
         self._table, self._tokenizer = model.get_input_embeddings().weight.detach(), tokenizer
         self._ids: dict[str, int] = {}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -20,7 +21,7 @@ BATCH = 30
 GUESSED_FROM = 3000  # training examples
 
 
-def accuracies(model, processor, tasks: Sequence[str]) -> dict[str, dict[str, float]]:
+def accuracies(model: Any, processor: Any, tasks: Sequence[str]) -> dict[str, dict[str, float]]:
     """Greedy accuracy and the blind baseline's, on the first questions of a fixed draw of every task."""
     result = {}
     for task in tasks:
@@ -40,7 +41,7 @@ def accuracies(model, processor, tasks: Sequence[str]) -> dict[str, dict[str, fl
 
 
 @torch.no_grad()
-def responses(model, processor, queries: Sequence[tuple[str, Sample]]) -> list[str]:
+def responses(model: Any, processor: Any, queries: Sequence[tuple[str, Sample]]) -> list[str]:
     """Greedy answers through `generate`."""
     texts, images = [], []
     for prompt, sample in queries:

@@ -16,6 +16,7 @@ import os
 import random
 import time
 from collections.abc import Iterator
+from typing import Any
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -88,7 +89,7 @@ def batches(recipe: Recipe) -> Iterator[list[Example]]:
         yield from cut
 
 
-def prompt_ids(processor, batch: list[Example]) -> dict[str, torch.Tensor]:
+def prompt_ids(processor: Any, batch: list[Example]) -> dict[str, torch.Tensor]:
     """Left-padded token ids of the chat prompts, each followed by its answer."""
     texts = []
     for example in batch:
@@ -101,7 +102,7 @@ def prompt_ids(processor, batch: list[Example]) -> dict[str, torch.Tensor]:
     return processor.tokenizer(texts, return_tensors="pt", padding=True)
 
 
-def answer_loss(model, processor, batch: list[Example], train_vision: bool) -> torch.Tensor:
+def answer_loss(model: Any, processor: Any, batch: list[Example], train_vision: bool) -> torch.Tensor:
     """Mean cross-entropy of the answers' tokens and their ends of turn."""
     inputs = prompt_ids(processor, batch)
     ids = inputs["input_ids"]
@@ -124,15 +125,17 @@ def answer_loss(model, processor, batch: list[Example], train_vision: bool) -> t
     return torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
 
-def trainable(model, recipe: Recipe) -> list[dict]:
+def trainable(model: Any, recipe: Recipe) -> list[dict[str, Any]]:
     """AdamW's groups of parameters, switched on; everything else is frozen."""
     model.requires_grad_(False)
     projector = model.model.multi_modal_projector
     if not recipe.start:
         projector.apply(lambda module: module.reset_parameters() if hasattr(module, "reset_parameters") else None)
-    groups = [{"params": list(projector.parameters()), "lr": recipe.projector_learning_rate}]
+    groups: list[dict[str, Any]] = [{"params": list(projector.parameters()), "lr": recipe.projector_learning_rate}]
     if recipe.lora_rank:
-        config = LoraConfig(r=recipe.lora_rank, lora_alpha=SCALE * recipe.lora_rank, target_modules=list(LORA_TARGETS))
+        config = LoraConfig(
+            r=recipe.lora_rank, lora_alpha=round(SCALE * recipe.lora_rank), target_modules=list(LORA_TARGETS)
+        )
         inject_adapter_in_model(config, model.model.language_model)
         adapter = [p for name, p in model.model.language_model.named_parameters() if "lora_" in name]
         groups.append({"params": adapter, "lr": recipe.lora_learning_rate})
@@ -145,7 +148,7 @@ def trainable(model, recipe: Recipe) -> list[dict]:
     return groups
 
 
-def train(model, processor, recipe: Recipe, start: Trained | None) -> Trained:
+def train(model: Any, processor: Any, recipe: Recipe, start: Trained | None) -> Trained:
     """AdamW with warm-up and cosine decay; returns what was trained, together with what was there at the start."""
     torch.manual_seed(recipe.seed)
     groups = trainable(model, recipe)
@@ -175,7 +178,7 @@ def train(model, processor, recipe: Recipe, start: Trained | None) -> Trained:
     return trained(model, recipe, start)
 
 
-def trained(model, recipe: Recipe, start: Trained | None) -> Trained:
+def trained(model: Any, recipe: Recipe, start: Trained | None) -> Trained:
     """The tensors to ship. A LoRA that the start already had is joined to the new one: their ranks add up."""
     lora = dict(start.lora) if start else {}
     for name, tensor in model.model.language_model.state_dict().items():

@@ -16,8 +16,8 @@ from extract.backbone.prompts import build_inputs
 from extract.datasets.jsonl import JSONL
 from extract.inspect import describe
 from extract.job import extraction
-from extract.plan import open_or_extract
-from extract.regrade import regrade
+from extract.job.open import open_or_extract
+from extract.job.regrade import regrade
 from extract.spec import ModelSpec
 from relope_jax.states.store import Store
 from tests.extract import tiny_models

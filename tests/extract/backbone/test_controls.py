@@ -15,7 +15,7 @@ from extract.backbone.prefill import prefill
 from extract.backbone.prompts import build_inputs
 from extract.backbone.template import Template
 from extract.imaging.images import LeftOut
-from extract.plan import open_or_extract
+from extract.job.open import open_or_extract
 from extract.spec import ModelSpec
 from relope_jax.errors import ReLopeError
 from tests.extract import tiny_models as tiny

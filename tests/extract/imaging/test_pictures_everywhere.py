@@ -14,7 +14,7 @@ from extract.backbone.load import load_backbone
 from extract.backbone.prefill import prefill
 from extract.datasets import get_dataset
 from extract.imaging.images import LeftOut, read_image
-from extract.plan import open_or_extract
+from extract.job.open import open_or_extract
 from extract.queries.captions import Captions
 from extract.queries.queries import Queries
 from extract.queries.variants import Variant

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from extract.cluster import Cluster, Progress, extract_on_cluster, extract_shard
 from extract.job import extraction
+from extract.job.cluster import Cluster, Progress, extract_on_cluster, extract_shard
 from relope_jax.errors import ReLopeError
 from relope_jax.io.locks import Locked
 from relope_jax.io.place import LocalPlace
@@ -106,7 +106,7 @@ def test_killed_worker_is_replaced_and_the_store_is_the_same(folder, ray_folder)
 
 LISTENING = """
 import os, sys, psutil
-from extract.cluster import connected, import_ray
+from extract.job.cluster import connected, import_ray
 ray = import_ray("")
 with connected(ray, ""):
     class Worker:
@@ -170,11 +170,11 @@ def test_shard_waits_for_the_lock_of_a_killed_worker(tmp_path, monkeypatch, toy)
         if len(waited) == 3:
             lock.__exit__(None, None, None)
 
-    monkeypatch.setattr("extract.cluster.time.sleep", sleep)
+    monkeypatch.setattr("extract.job.cluster.time.sleep", sleep)
     extract_shard(plan, shard)
     assert made == [(plan, shard)]
     assert len(waited) == 3
-    monkeypatch.setattr("extract.cluster.PATIENCE", -1.0)
+    monkeypatch.setattr("extract.job.cluster.PATIENCE", -1.0)
     with LocalPlace(plan.store).lock(shard.lock), pytest.raises(Locked):
         extract_shard(plan, shard)
 

@@ -14,8 +14,9 @@ from extract.backbone.load import load_backbone
 from extract.backbone.prefill import prefill
 from extract.datasets import get_dataset
 from extract.job import extraction
+from extract.job.open import open_or_extract
 from extract.job.part import PartExtractor
-from extract.plan import Extraction, open_or_extract
+from extract.plan import Extraction
 from extract.queries import queries
 from extract.spec import TOY_MLLM, DatasetSpec, ExtractSpec, ModelSpec
 from extract.toy import toy_digest

@@ -18,7 +18,8 @@ from extract.backbone.narrowing import is_out_of_memory, narrowed
 from extract.datasets.jsonl import JSONL
 from extract.job import extraction, part
 from extract.job.health import spread
-from extract.plan import Extraction, open_or_extract
+from extract.job.open import open_or_extract
+from extract.plan import Extraction
 from extract.spec import ModelSpec
 from relope_jax.errors import ReLopeError
 from relope_jax.states.store import Store

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 
 from extract.inspect import describe
 from extract.job.crashes import Suspects
+from extract.job.regrade import regrade
 from extract.plan import Extraction
-from extract.regrade import regrade
 from extract.spec import DatasetSpec, ExtractSpec, ModelSpec
 from extract.verify import verify
 from relope_jax.errors import ReLopeError

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from extract import plan as settings
 from extract.inspect import describe
 from extract.job import extraction
-from extract.plan import mismatches, open_or_extract, plan_from_config
+from extract.job import open as settings
+from extract.job.open import mismatches, open_or_extract
+from extract.plan import plan_from_config
 from extract.source import answering_model, dataset_source, model_source, model_title
 from extract.spec import DatasetSpec, ModelSpec
 from extract.verify import verify

@@ -15,9 +15,8 @@ from extract.backbone.batching import PromptLengths
 from extract.backbone.families.image_size import limit_images
 from extract.backbone.load import load_backbone
 from extract.backbone.prompts import build_inputs, image_token_id
-from extract.job import extraction
-from extract.plan import open_or_extract
-from extract.queries import token_counts
+from extract.job import extraction, token_counts
+from extract.job.open import open_or_extract
 from extract.spec import ModelSpec
 from relope_jax.errors import ReLopeError
 from tests.extract import tiny_models as tiny

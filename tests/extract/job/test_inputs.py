@@ -13,7 +13,7 @@ from extract.job.inputs import InputPlan, make_inputs, tables
 from extract.plan import plan_from_config
 from extract.spec import AnswerSpec, ModelSpec
 from relope_jax.errors import ReLopeError
-from tests.extract.test_embed import write_store
+from tests.extract.job.test_embeddings import write_store
 
 
 def plan_of(config) -> InputPlan:

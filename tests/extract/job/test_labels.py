@@ -13,7 +13,8 @@ from PIL import Image
 from extract import grading
 from extract.job import extraction
 from extract.job.labels import COLUMNS, SAME, differing
-from extract.plan import Extraction, open_or_extract
+from extract.job.open import open_or_extract
+from extract.plan import Extraction
 from relope_jax.errors import ReLopeError
 from relope_jax.states.manifest import Identity
 from relope_jax.states.store import Store

@@ -17,7 +17,8 @@ from extract.backbone.generate import caption_images, generate
 from extract.backbone.load import load_backbone
 from extract.backbone.prompts import build_inputs, image_spans
 from extract.imaging.places import place_images
-from extract.plan import Extraction, open_or_extract, plan_from_config
+from extract.job.open import open_or_extract
+from extract.plan import Extraction, plan_from_config
 from extract.spec import ModelSpec
 from relope_jax.errors import ReLopeError
 from relope_jax.models.replay import replay_block

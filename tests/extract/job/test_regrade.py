@@ -12,8 +12,8 @@ from extract import grading
 from extract.datasets.jsonl import JSONL
 from extract.inspect import describe
 from extract.job import extraction
-from extract.plan import open_or_extract
-from extract.regrade import regrade as regrade_store
+from extract.job.open import open_or_extract
+from extract.job.regrade import regrade as regrade_store
 from extract.verify import verify
 from relope_jax.errors import ReLopeError
 from relope_jax.io.place import LocalPlace

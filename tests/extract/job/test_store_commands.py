@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from extract.inspect import describe
-from extract.plan import open_or_extract
+from extract.job.open import open_or_extract
 from extract.verify import verify
 from relope_jax.errors import ReLopeError
 from relope_jax.states.store import Store

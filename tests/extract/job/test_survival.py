@@ -17,7 +17,7 @@ import torch
 from extract import grading
 from extract.backbone import capture
 from extract.job import extraction, part
-from extract.plan import open_or_extract
+from extract.job.open import open_or_extract
 from relope_jax.errors import ReLopeError
 from relope_jax.io.locks import lock_folder
 from relope_jax.states.store import Store

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from extract.backbone.load import decoder_depth, load_backbone
-from extract.embed import encoder_source, load_encoder
+from extract.job.embeddings import encoder_source, load_encoder
 from extract.model_files.adapter import lora_settings
 from extract.spec import ModelSpec
 from relope_jax.errors import ReLopeError

@@ -13,8 +13,8 @@ import pytest
 from extract.backbone import load
 from extract.backbone.load import decoder_depth, load_backbone
 from extract.datasets import get_dataset
-from extract.embed import encoder_identity, encoder_source, load_encoder
 from extract.job import extraction
+from extract.job.embeddings import encoder_identity, encoder_source, load_encoder
 from extract.job.extraction import make_identity
 from extract.model_files import hub
 from extract.source import adapter_source

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 from transformers import BertModel, BertTokenizerFast
 
 from extract import embed
-from extract.embed import embed_store, encoder_identity, encoder_source, load_encoder
+from extract.job.embeddings import embed_store, encoder_identity, encoder_source, load_encoder
 from relope_jax.baselines.inputs import Inputs
 from relope_jax.errors import ReLopeError
 from relope_jax.states.embeddings import load_embeddings, save_embeddings, store_texts

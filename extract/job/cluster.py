@@ -1,0 +1,281 @@
+"""Shards of one store as actors of a Ray cluster: started, watched, and started again when they are lost."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import logging
+import os
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from tqdm import tqdm
+
+from extract.datasets import get_dataset
+from extract.plan import Extraction
+from relope_jax.errors import ReLopeError, first_line
+from relope_jax.io.locks import Locked
+from relope_jax.io.place import Place, open_place
+from relope_jax.states.manifest import MANIFEST, PART
+from relope_jax.states.writer import Shard, part_name
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+POLL = 5.0  # seconds between two looks at what is published
+PATIENCE = 90.0  # seconds to wait for the lock of a killed worker; on a bucket it lives 60 s longer than its holder
+LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # 0 makes a machine a cluster of its own, at 127.0.0.1
+OBJECT_STORE = 100_000_000  # bytes; nothing but settings is sent, and Ray would take a third of the memory
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """Where shards run.
+
+    Attributes:
+      address: of a running Ray cluster: "auto" for the one this machine belongs to, or "ray://host:10001"; empty
+        starts one on this machine for the time of the command.
+      gpus_per_shard: may be a fraction, for shards that share a GPU; None is 1 where the cluster has GPUs, else 0.
+      cpus_per_shard: also the threads that PyTorch uses, unless OMP_NUM_THREADS says otherwise.
+      retries: how often every shard is started again after it lost its process or node.
+    """
+
+    address: str = ""
+    gpus_per_shard: float | None = None
+    cpus_per_shard: float = 1
+    retries: int = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What every worker is told: the plan, the driver's working directory, and a file that the driver put into the
+    store's place to be seen there."""
+
+    plan: Extraction
+    folder: str
+    token: str
+
+
+class ShardWorker:
+    """The actor that makes one shard."""
+
+    def where(self) -> str:
+        return f"node {socket.gethostname()}, process {os.getpid()}"
+
+    def make(self, task: Task, shard: Shard) -> str:
+        """Make the shard; returns the line of the error that trying again would not mend, if there is one."""
+        if os.path.isdir(task.folder):  # where it is not, relative paths fail with a line of their own
+            os.chdir(task.folder)
+        try:
+            if not open_place(task.plan.store).exists(task.token):
+                raise ReLopeError(
+                    f"{socket.gethostname()} does not see what the driver writes to {task.plan.store}: name a folder "
+                    "that all nodes share, or a bucket, with --config.store=..."
+                )
+            extract_shard(task.plan, shard)
+        except ReLopeError as error:
+            return str(error)
+        return ""
+
+
+def extract_shard(plan: Extraction, shard: Shard) -> None:
+    """Make one shard; waits for the lock of the worker that had it before and may not be quite dead."""
+    from extract.job.extraction import extract_store  # torch loads in the workers only
+
+    first_refused = None
+    while True:
+        try:
+            with open_place(plan.store).lock(shard.lock):
+                pass  # free, which is better known before the model is loaded
+            extract_store(plan, shard)
+            return
+        except Locked:
+            first_refused = first_refused or time.monotonic()
+            if time.monotonic() - first_refused > PATIENCE:
+                raise
+        time.sleep(1)
+
+
+class Progress:
+    """Counts what is published; every shard publishes its parts in order, so one look a shard is enough."""
+
+    def __init__(self, place: Place, n_samples: int, part_size: int, count: int):
+        self._place, self.n_samples, self._part_size = place, n_samples, part_size
+        self.n_parts = -(-n_samples // part_size)
+        self._next = list(range(count))  # of every shard, the first part that is not published yet
+        self.done = 0  # samples
+
+    def look(self) -> int:
+        """How many samples have been published since the last look."""
+        before = self.done
+        for shard, index in enumerate(self._next):
+            while index < self.n_parts and self._place.exists(f"{part_name(index)}/{PART}"):
+                self.done += min(self._part_size, self.n_samples - index * self._part_size)
+                index += len(self._next)
+            self._next[shard] = index
+        return self.done - before
+
+    def unfinished(self) -> list[Shard]:
+        """Shards with parts to make; the first one when there is none, to write the manifest."""
+        count = len(self._next)
+        return [Shard(i, count) for i, index in enumerate(self._next) if index < self.n_parts] or [Shard(0, count)]
+
+
+class Workers:
+    """The shards at work, each in an actor of its own; Ray queues those for which there is no room yet."""
+
+    def __init__(self, ray: ModuleType, task: Task, resources: dict[str, float], retries: int):
+        self._ray, self._task, self._retries = ray, task, retries
+        # Ray puts a node's own PYTHONPATH behind; bars are drawn by the driver.
+        variables = {"PYTHONPATH": f"{CHECKOUT}:${{PYTHONPATH}}", "TQDM_DISABLE": "1"}
+        self._actor = ray.remote(ShardWorker).options(**resources, runtime_env={"env_vars": variables})
+        self._whereabouts: dict[Any, Shard] = {}  # by the answer that is to come
+        self._results: dict[Any, tuple[Shard, Any]] = {}  # by the answer that is to come: the shard and its actor
+        self._losses: collections.Counter[Shard] = collections.Counter()
+
+    def start(self, shard: Shard) -> None:
+        worker = self._actor.remote()
+        self._whereabouts[worker.where.remote()] = shard
+        self._results[worker.make.remote(self._task, shard)] = (shard, worker)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until something happens, at most so long; whether shards are still at work.
+
+        Raises:
+          ReLopeError: a shard failed in a way that trying again would not mend, or was lost too often.
+        """
+        ready, _ = self._ray.wait([*self._whereabouts, *self._results], timeout=seconds)
+        for answer in ready:
+            if answer in self._whereabouts:
+                self._tell_whereabouts(answer)
+            else:
+                self._end(answer)
+        return bool(self._results)
+
+    def _tell_whereabouts(self, answer: Any) -> None:
+        shard = self._whereabouts.pop(answer)
+        with contextlib.suppress(self._ray.exceptions.RayActorError):  # its result will say so
+            _say(f"shard {shard} on {self._ray.get(answer)}")
+
+    def _end(self, answer: Any) -> None:
+        shard, worker = self._results.pop(answer)  # without its handle the actor ends and makes room for another
+        try:
+            error = self._ray.get(answer)
+        except self._ray.exceptions.RayActorError as loss:
+            self._ray.kill(worker)  # it may be alive where Ray does not reach it for a moment
+            self._start_again(shard, loss)
+            return
+        if error:
+            raise ReLopeError(f"shard {shard}: {error}")
+
+    def _start_again(self, shard: Shard, loss: Exception) -> None:
+        self._losses[shard] += 1
+        left = self._retries + 1 - self._losses[shard]
+        if left <= 0:
+            why = str(loss).strip().splitlines()[-1]
+            raise ReLopeError(f"shard {shard} was lost {self._losses[shard]} times; Ray says: {why[:400]}") from loss
+        _say(f"shard {shard} was lost with its process or node: starting it again ({left} tries left)")
+        self.start(shard)
+
+
+def _say(line: str) -> None:
+    tqdm.write(line, file=sys.stderr)
+
+
+def extract_on_cluster(plan: Extraction, n_shards: int, cluster: Cluster) -> None:
+    """Make the store of `plan` in `n_shards` shards, or go on where an interrupted extraction stopped.
+
+    Raises:
+      ReLopeError: there is no Ray or no such cluster, or a shard failed or was lost too often.
+    """
+    place = open_place(plan.store)
+    if place.exists(MANIFEST):
+        return
+    ray = import_ray(cluster.address)
+    available = len(get_dataset(plan.dataset.name).load(plan.dataset))  # unpacks images once, before all shards do
+    n_samples = min(plan.dataset.max_questions or available, available)
+    progress = Progress(place, n_samples, plan.extract.part_size, n_shards)
+    with connected(ray, cluster.address), token_in(place) as token:
+        task = Task(plan, os.getcwd(), token)
+        run_shards(Workers(ray, task, resources(ray, cluster), cluster.retries), progress, place)
+
+
+def run_shards(workers: Workers, progress: Progress, place: Place) -> None:
+    """Run all unfinished shards, with one progress bar."""
+    progress.look()
+    with tqdm(total=progress.n_samples, initial=progress.done, desc="extracting", unit="prompt", smoothing=0.05) as bar:
+        # On a network file system two shards that end together may each not see the other's last part yet, and both
+        # leave the manifest to the other: the second round is for them.
+        for _ in range(2):
+            for shard in progress.unfinished():
+                workers.start(shard)
+            while workers.wait(POLL):
+                bar.update(progress.look())
+            bar.update(progress.look())
+            if place.exists(MANIFEST):
+                return
+
+
+def import_ray(address: str) -> ModuleType:
+    """Ray, which is an optional dependency. Without an address it will serve this machine alone: whoever reaches a
+    port of Ray can run code, so all of them are bound to the loopback interface."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if not address:
+        os.environ[LOOPBACK] = "0"  # Ray reads it when it is imported
+    try:
+        import ray
+    except ImportError as error:
+        raise ReLopeError("this command needs Ray: pip install ray") from error
+    return ray
+
+
+@contextlib.contextmanager
+def connected(ray: ModuleType, address: str) -> Iterator[None]:
+    """A connection to the cluster; workers that are still at work at the end are stopped."""
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if not address:
+        options |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE}
+    try:
+        ray.init(address=address or "local", **options)
+    except (OSError, RuntimeError, ValueError, ImportError) as error:  # nobody there, another version, no Ray client
+        raise ReLopeError(f"cannot use a Ray cluster at '{address or 'local'}': {first_line(error)}") from error
+    try:
+        if not address and any(not node["NodeManagerAddress"].startswith("127.") for node in ray.nodes()):
+            raise ReLopeError(f"Ray serves other machines, too: set {LOOPBACK}=0 before anything imports it")
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def token_in(place: Place) -> Iterator[str]:
+    """The name of a file in the store's place, for workers to see that they and the driver mean the same place."""
+    token = f".cluster-{secrets.token_hex(4)}"
+    place.write(token, b"")
+    try:
+        yield token
+    finally:
+        place.delete(token)
+
+
+def resources(ray: ModuleType, cluster: Cluster) -> dict[str, float]:
+    """What an actor asks of Ray.
+
+    Raises:
+      ReLopeError: this machine alone is the cluster, and has not so much.
+    """
+    gpus, cpus = cluster.gpus_per_shard, cluster.cpus_per_shard
+    if gpus is None:
+        gpus = 1 if ray.cluster_resources().get("GPU") else 0
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if not any(node.get("GPU", 0) >= gpus and node.get("CPU", 0) >= cpus for node in nodes):
+        lack = f"no node has the {gpus:g} GPUs and {cpus:g} CPUs that a shard asks for"
+        if not cluster.address:
+            raise ReLopeError(f"{lack}: lower --gpus_per_shard or --cpus_per_shard")
+        _say(f"{lack}: waiting for one")  # the cluster may grow
+    return {"num_gpus": gpus, "num_cpus": cpus}
