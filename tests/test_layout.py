@@ -32,11 +32,11 @@ FLOORS = {
         "baselines", "methods", "run_schema", "training", "run", "relope_jax",
     ),
     "extract": (
-        "text sample", "spec", "input_spec imaging model_files", "grading", "datasets", "source", "toy", "backbone",
+        "text sample", "spec", "input_spec imaging model_files", "grading", "datasets", "toy", "source", "backbone",
         "queries", "plan", "answers", "job", "run answer cluster embed inspect regrade verify extract",
     ),
     "experiments": (
-        "experiments", "configs", "runs", "report", "pipeline", "calibration", "sweeps", "sweep", "studies",
+        "experiments", "configs say", "runs", "report", "pipeline", "calibration", "sweeps", "sweep", "studies",
         "benchmarks", "run calibrate export_peft bench cli",
     ),
 }  # fmt: skip
