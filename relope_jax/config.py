@@ -70,9 +70,9 @@ def find_config(name: str) -> str:
         if candidate.is_file():
             return str(candidate)
     further = _further_names()
-    for candidate in (name, f"{name}.py"):
-        if candidate in further:
-            return str(CONFIG_FOLDER / further[candidate])
+    for spelled in (name, f"{name}.py"):
+        if spelled in further:
+            return str(CONFIG_FOLDER / further[spelled])
     raise ReLopeError(f"no config '{name}'{nearest(name, config_names())}; there are: {', '.join(config_names())}")
 
 

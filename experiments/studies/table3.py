@@ -89,7 +89,7 @@ def with_images(run: Run, store: Store) -> tuple[RoutedSplit, np.ndarray]:
     rows = np.array([row[sample_id] for sample_id in clean.sample_ids])
     chosen = np.flatnonzero(store.column("image_tokens")[rows] > 0)
     scores = {method: found[:, chosen] for method, found in clean.scores.items()}
-    return RoutedSplit(scores, clean.labels[chosen], groups=clean.groups[chosen]), rows[chosen]
+    return RoutedSplit(scores, clean.labels[chosen], groups=clean.units[chosen]), rows[chosen]
 
 
 def change(clean: RoutedSplit, method: str, scores: np.ndarray, labels: np.ndarray) -> Entry:
