@@ -82,15 +82,10 @@ def deferral_curves(split: RoutedSplit, methods: Sequence[str]) -> Figure:
 def _constants(axes: Axes, split: RoutedSplit, small: float, large: float) -> None:
     """What one model alone does; `small` and `large` are where on the x axis."""
     for x, labels, name, marker in ((small, split.labels, "small", "o"), (large, split.known_large, "large", "s")):
-        style: dict[str, Any] = {
-            "color": INK,
-            "marker": marker,
-            "linestyle": "",
-            "markersize": 6,
-            "clip_on": False,
-            "zorder": 5,
-        }
-        axes.plot([x], [labels.mean()], label=f"Always {name} ({labels.mean():.3f})", **style)
+        axes.plot(
+            [x], [labels.mean()], label=f"Always {name} ({labels.mean():.3f})",
+            color=INK, marker=marker, linestyle="", markersize=6, clip_on=False, zorder=5,
+        )  # fmt: skip
 
 
 @styled
