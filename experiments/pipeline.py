@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 
 import jax
 
-from experiments.plan import RunPlan
 from experiments.report import write
+from experiments.runs.plan import RunPlan
 from experiments.runs.results import evaluate_run
 from experiments.runs.rundir import open_run
 from experiments.say import say

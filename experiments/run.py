@@ -21,7 +21,7 @@ import jax
 from absl import app, flags
 
 from experiments.pipeline import run
-from experiments.plan import plan_run
+from experiments.runs.plan import plan_run
 from experiments.studies.execute import run as run_study
 from relope_jax.config import define_config_flag, parse_flags
 from relope_jax.errors import ReLopeError, exit_on_error, line_of, one_line

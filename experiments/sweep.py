@@ -24,7 +24,7 @@ from absl import app, flags
 from tqdm import tqdm
 
 from experiments.pipeline import describe
-from experiments.plan import run_folder
+from experiments.runs.plan import run_folder
 from experiments.runs.results import Scored, result_rows
 from experiments.say import say
 from experiments.sweeps.cells import Cell, Job, make_jobs, split_text

@@ -96,16 +96,16 @@ def run_shape(shape: Shape, state_dtype: str) -> Iterator[Record]:
             programs[f"{rival}_peft_{dtype}"] = Program(torch_block.step(z, module, states, *fixed))
     for rival in ("full_peft_float32", "last_token_peft_float32"):
         programs[rival].call()  # leaves its gradients in `matrices`
-        for ours in ("absorbed", "without_key_cache"):
-            require_agreement(programs[ours].call(), matrices)
+        for form in ("absorbed", "without_key_cache"):
+            require_agreement(programs[form].call(), matrices)
     seconds, ceilings = measure(programs, shape.rounds)
 
     name, ours = f"block/{shape.name}/{state_dtype}_states", 1e3 * seconds.pop("absorbed")
     work = step_work(block.spec, shape.rank, shape.batch, shape.n, states.element_size())
     floor = 1e3 * work.seconds(ceilings.flops_per_second, ceilings.bytes_per_second)
     yield from ceilings.records(name)
-    for rival, theirs in seconds.items():
-        yield Record.of_time(f"{name}/absorbed_vs_{rival}", ours, 1e3 * theirs, floor)
+    for other, theirs in seconds.items():
+        yield Record.of_time(f"{name}/absorbed_vs_{other}", ours, 1e3 * theirs, floor)
 
 
 def absorbed_programs(

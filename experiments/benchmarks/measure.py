@@ -19,6 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
+from relope_jax.errors import ReLopeError
+
 ROOT = Path(__file__).resolve().parents[2]  # of our packages; the current directory may be another
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
 PRODUCT, COPY = "product", "copy"
@@ -120,7 +122,7 @@ def _ceiling_programs() -> dict[str, Program]:
 
 
 def _timings(programs: dict[str, Program], rounds: int) -> dict[str, list[float]]:
-    """Seconds a step, one figure a round."""
+    """Seconds per step, one value per round."""
     repeats = {}
     for name, program in programs.items():
         _call(program)  # compile, or warm up
@@ -148,7 +150,10 @@ def peak_memory(function: Callable[..., Any], *args: str) -> float:
 def high_water() -> float:
     """Peak resident MB of this process; getrusage would count its parent's, too."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) / 1e3
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    if found is None:
+        raise ReLopeError("/proc/self/status has no VmHWM: this benchmark needs Linux")
+    return int(found[1]) / 1e3
 
 
 def _call(program: Program) -> float:

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from experiments.benchmarks import torch_train, torch_whole
 from experiments.benchmarks.measure import PAUSE, Ceilings, Program, Record, keep_memory, measure
 from experiments.configs import quickstart
-from experiments.plan import plan_run
+from experiments.runs.plan import plan_run
 from extract.backbone.load import Backbone, load_backbone
 from extract.backbone.prompts import build_inputs
 from extract.datasets import get_dataset

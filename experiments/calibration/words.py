@@ -164,7 +164,11 @@ def assumptions(chosen: Chosen) -> list[str]:
 def facts(queries: Queries, threshold: float) -> dict[str, Any]:
     """What deferring below a threshold did on these queries; None where it is not known."""
     deferred = queries.scores < threshold
-    known = {"questions": len(queries), "groups": len(np.unique(queries.groups)), "deferred": float(deferred.mean())}
+    known: dict[str, Any] = {
+        "questions": len(queries),
+        "groups": len(np.unique(queries.groups)),
+        "deferred": float(deferred.mean()),
+    }
     kept = queries.small[~deferred]
     known["kept_accuracy"] = float(kept.mean()) if len(kept) else None
     large, costs = queries.large, queries.costs

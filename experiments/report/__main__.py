@@ -1,6 +1,6 @@
 """Write a run's report again: python -m experiments.report runs/quickstart [--store=PATH_OR_URL]
 
-`--store` says where the run's store is, when that is not where it was: in a bucket, for example.
+`--store` gives the place of the run's store if it moved, for example into a bucket.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from relope_jax.run import Run
 
 @exit_on_error
 def main(argv: list[str]) -> None:
+    if {"--help", "-h", "-help", "--helpfull"} & set(argv[1:]):
+        print(__doc__)
+        return
     folders = [argument for argument in argv[1:] if not argument.startswith("--store=")]
     stores = [argument.partition("=")[2] for argument in argv[1:] if argument.startswith("--store=")]
     if len(folders) != 1 or len(stores) > 1 or folders[0].startswith("-"):

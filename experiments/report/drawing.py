@@ -22,7 +22,7 @@ from experiments.report.tables import text_rows
 from relope_jax.io.files import write_bytes
 
 INK = "#010203"  # drawn as black; in a page it becomes the colour of the page's text, which dark mode changes
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 9,
     "text.color": INK,
     "axes.edgecolor": INK,

@@ -81,9 +81,11 @@ def deferral_curves(split: RoutedSplit, methods: Sequence[str]) -> Figure:
 
 def _constants(axes: Axes, split: RoutedSplit, small: float, large: float) -> None:
     """What one model alone does; `small` and `large` are where on the x axis."""
-    for x, labels, name, marker in ((small, split.labels, "small", "o"), (large, split.large, "large", "s")):
-        style = {"color": INK, "marker": marker, "linestyle": "", "markersize": 6, "clip_on": False, "zorder": 5}
-        axes.plot([x], [labels.mean()], label=f"Always {name} ({labels.mean():.3f})", **style)
+    for x, labels, name, marker in ((small, split.labels, "small", "o"), (large, split.known_large, "large", "s")):
+        axes.plot(
+            [x], [labels.mean()], label=f"Always {name} ({labels.mean():.3f})",
+            color=INK, marker=marker, linestyle="", markersize=6, clip_on=False, zorder=5,
+        )  # fmt: skip
 
 
 @styled
@@ -91,10 +93,14 @@ def cost_curves(split: RoutedSplit, methods: Sequence[str]) -> Figure:
     """Accuracy of the system against dollars for 1000 queries, what the router itself reads included."""
     figure, axes = make_figure(8.5, 5.0 + _legend_height(methods))
     for method in methods:
-        cost, accuracy = 1000 * split.cost(method).mean(axis=0), split.deferral(method).mean(axis=0)
+        dollars = split.cost(method)
+        if dollars is None:
+            continue
+        cost, accuracy = 1000 * dollars.mean(axis=0), split.deferral(method).mean(axis=0)
         axes.plot(cost, accuracy, label=METHODS[method].title, **line_style(method), **markers(method))
-    small, large = (1000 * cost.mean() for cost in model_costs(split.costs, split.tokens))
-    _constants(axes, split, small, large)
+    if split.tokens is not None:
+        small, large = (1000 * cost.mean() for cost in model_costs(split.costs, split.tokens))
+        _constants(axes, split, small, large)
     axes.set(xlabel="dollars for 1000 queries", ylabel="accuracy of the system")
     _legend(figure, axes)
     return figure
@@ -102,7 +108,7 @@ def cost_curves(split: RoutedSplit, methods: Sequence[str]) -> Figure:
 
 @styled
 def reliability_diagrams(split: RoutedSplit, methods: Sequence[str]) -> Figure:
-    """Accuracy of the answers against the score that promises it, a panel a method, all seeds together."""
+    """Accuracy of the answers against the score that promises it, one panel per method, all seeds together."""
     columns = min(COLUMNS, max(len(methods), 3))
     rows = -(-len(methods) // columns)
     shape = {"nrows": rows, "ncols": columns, "sharex": True, "sharey": True, "squeeze": False}
@@ -126,7 +132,7 @@ def reliability_diagrams(split: RoutedSplit, methods: Sequence[str]) -> Figure:
 
 @styled
 def training_curves(metrics: list[dict]) -> Figure:
-    """Training loss, validation AUC, and KL per dimension by epoch; one line a seed."""
+    """Training loss, validation AUC, and KL per dimension by epoch; one line per seed."""
     panels = [
         ("loss", "training loss"),
         ("validation_auc", "validation AUC"),

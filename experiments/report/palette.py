@@ -1,7 +1,7 @@
-"""One look a method, the same in every figure.
+"""One colour, line and marker per method, the same in every figure.
 
-Hues are those of Okabe and Ito, which colour-blind readers can distinguish, on a white and on a dark ground; methods
-that share one differ in line and marker, and sanity rows are dashed and without a marker.
+Hues are those of Okabe and Ito, which colour-blind readers can distinguish, on white and on dark; methods that share
+one differ in line and marker, and sanity rows are dashed and without a marker.
 """
 
 from __future__ import annotations

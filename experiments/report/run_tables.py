@@ -9,8 +9,7 @@ import numpy as np
 
 from experiments.report.entries import BEST, Entry, Table
 from experiments.report.summary_text import SIGNIFICANT, Summary, best_router, corrected, routers
-from experiments.runs.priced import priced
-from experiments.runs.tested import RoutedSplit
+from experiments.runs.tested import RoutedSplit, priced
 from relope_jax.methods import BLIND, METHODS
 
 NEEDS_LARGE = (("APGR", "apgr"), ("CPT(50%)", "cpt_50"), ("CPT(80%)", "cpt_80"), ("AUDC", "audc"))
@@ -80,7 +79,7 @@ def routed_table(summary: Summary, split: RoutedSplit) -> Table:
     for name in ordered(summary):
         curve = split.deferral(name).mean(axis=0)
         body.append((METHODS[name].title, tuple(Entry(float(curve[round(s * (len(curve) - 1))])) for s in SHARES)))
-    ends = (("Always small", split.labels), ("Always large", split.large))
+    ends = (("Always small", split.labels), ("Always large", split.known_large))
     body += [(name, (Entry(float(np.mean(labels))),) * len(SHARES)) for name, labels in ends]
     return Table(
         name="routed",

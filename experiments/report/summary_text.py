@@ -190,6 +190,6 @@ def constant_warnings(summary: Summary, split: RoutedSplit) -> list[str | None]:
 
 def _system_warning(known: Sequence[str], split: RoutedSplit) -> str | None:
     points = {title(name): best_operating_point(split.deferral(name).mean(axis=0)) for name in known}
-    always = {"always-small": split.labels, "always-large": split.large}
+    always = {"always-small": split.labels, "always-large": split.known_large}
     text = constant_warning(points, {name: Operating(float(right.mean())) for name, right in always.items()})
     return f"{text[0].upper()}{text[1:]}." if text else None

@@ -29,16 +29,21 @@ def text_rows(table: Table) -> list[list[str]]:
 
 def to_text(table: Table) -> str:
     """Fixed-width text for the terminal."""
-    rows = text_rows(table)
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = fixed_width(text_rows(table), table.breaks)
+    return "\n".join((table.title, *lines, *all_notes(table, "†"))) + "\n"
+
+
+def fixed_width(rows: Sequence[Sequence[str]], breaks: Sequence[int] = ()) -> list[str]:
+    """Header and rows as aligned lines, with a rule below the header and before the rows `breaks`."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
         numbers = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
         lines.append("  ".join((row[0].ljust(widths[0]), *numbers)).rstrip())
     rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-    for place in sorted({0, *table.breaks}, reverse=True):
+    for place in sorted({0, *breaks}, reverse=True):
         lines.insert(1 + place, rule)
-    return "\n".join((table.title, *lines, *all_notes(table, "†"))) + "\n"
+    return lines
 
 
 PARTS = ("low", "high", "paper", "mark")

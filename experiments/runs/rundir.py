@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,15 +13,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from experiments.plan import RunPlan
+from experiments.runs.plan import RunPlan
 from experiments.runs.recorded import SCRATCH, without_places, without_prices
-from experiments.runs.tensorboard import event_log
+from experiments.runs.training_log import drop_unsettled, event_log, metrics_log
 from relope_jax.block.file import block_bytes
 from relope_jax.errors import ReLopeError
-from relope_jax.io.files import explaining, read_json, write_bytes, write_json, write_text
+from relope_jax.io.files import explaining, read_json, write_bytes, write_json
 from relope_jax.io.locks import lock_folder
-from relope_jax.io.run_folder import read_lines, require_no_links
-from relope_jax.io.typed import Wrong, checked
+from relope_jax.io.run_folder import require_no_links
+from relope_jax.io.typed import checked
 from relope_jax.machine.mesh import barrier, is_primary
 from relope_jax.methods import TrainedMethod
 from relope_jax.run import (
@@ -38,7 +37,6 @@ from relope_jax.run import (
     store_record,
 )
 from relope_jax.run_schema import CONFIG as CONFIG_SCHEMA
-from relope_jax.run_schema import EPOCH
 from relope_jax.states.view import ReadableStore
 from relope_jax.training.fit import Log, NonFiniteLoss
 from relope_jax.training.snapshots import differences, saved_epoch
@@ -162,17 +160,13 @@ class RunWriter(RunFolder):
             )
 
     def _drop_unfinished_metrics(self) -> None:
-        """Forget the epochs after the last snapshot of a method that was interrupted: they come again."""
-        path = self.path / METRICS
-        kept = [record for record in read_lines(path) if self._is_settled(record)]
-        write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
+        """Remove the epochs after the last snapshot of an interrupted method: they are repeated."""
 
-    def _is_settled(self, record: Any) -> bool:
-        try:
-            method = EPOCH(record)["method"]
-        except Wrong:  # torn, or of no training of ours
-            return False
-        return self.has_method(method) or record["epoch"] <= saved_epoch(self.training(method))
+        def is_settled(record: dict[str, Any]) -> bool:
+            method = record["method"]
+            return self.has_method(method) or record["epoch"] <= saved_epoch(self.training(method))
+
+        drop_unsettled(self.path / METRICS, is_settled)
 
     @contextlib.contextmanager
     def progress(self, method: TrainedMethod, train: TrainSpec, seeds: tuple[int, ...]) -> Iterator[Log]:
@@ -184,11 +178,10 @@ class RunWriter(RunFolder):
             desc=f"{method.title} x {len(seeds)} seeds", unit="epoch",
         )  # fmt: skip
         events = event_log(self.path / EVENTS / method.name) if self._tensorboard else contextlib.nullcontext()
-        with bar, open(self.path / METRICS, "a", encoding="utf-8") as file, events as to_events:
+        with bar, metrics_log(self.path / METRICS) as append, events as to_events:
 
             def log(record: dict[str, Any]) -> None:
-                file.write(json.dumps(record) + "\n")
-                file.flush()
+                append(record)
                 if to_events:
                     to_events(record)
                 seed = record["seed"]

@@ -97,7 +97,8 @@ def read_tokens(samples: pa.Table) -> Tokens | None:
     """The token counts of some rows of samples.parquet; None unless both models' were counted in all of them."""
     if uncounted(samples, "query"):
         return None
-    return Tokens(**{name: complete(samples, column) for name, column in COUNTS.items()})
+    counted = {name: complete(samples, column) for name, column in COUNTS.items()}
+    return Tokens(**{name: counts for name, counts in counted.items() if counts is not None})
 
 
 def complete(samples: pa.Table, column: str) -> np.ndarray | None:

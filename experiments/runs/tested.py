@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +14,8 @@ from experiments.runs.sample_table import complete, read_tokens
 from relope_jax.errors import ReLopeError
 from relope_jax.io.typed import spec_of
 from relope_jax.methods import METHODS
-from relope_jax.metrics.routing.cost import CostSpec, Reading, Tokens, cost_curve, query_costs
+from relope_jax.metrics.routing.cost import CostSpec, Reading, Tokens, cost_curve, model_costs, query_costs
+from relope_jax.metrics.routing.frontier import aiq, qnc
 from relope_jax.metrics.routing.pgr import deferral_curve
 from relope_jax.run import CONFIG, SAMPLES, SCORES, Run
 from relope_jax.run_schema import MOST_SEEDS
@@ -33,9 +36,21 @@ class RoutedSplit:
     sample_ids: tuple[str, ...] = ()
     groups: np.ndarray | None = None
 
+    @property
+    def known_large(self) -> np.ndarray:
+        """The large model's labels `[n]`; raises ReLopeError when they are unknown."""
+        if self.large is None:
+            raise ReLopeError("the large model's answers to the test questions are unknown: no query can be routed")
+        return self.large
+
+    @property
+    def units(self) -> np.ndarray:
+        """The independent unit of every prompt `[n]`: its group, or itself."""
+        return np.arange(len(self.labels)) if self.groups is None else self.groups
+
     def deferral(self, method: str) -> np.ndarray:
         """Accuracy of the system `[seeds, n+1]` over the share routed; needs `large`."""
-        return deferral_curve(self._routing_scores(method), self.labels, self.large)
+        return deferral_curve(self._routing_scores(method), self.labels, self.known_large)
 
     def cost(self, method: str) -> np.ndarray | None:
         """Dollars a query at the same points; None where they are unknown."""
@@ -86,3 +101,28 @@ def read_test_split(run: Run) -> RoutedSplit:
     costs = spec_of(CostSpec, run.config.get("costs", {}), run.path / CONFIG)
     groups = np.array(samples["group"].to_pylist())
     return RoutedSplit(scores, labels, complete(samples, "large_label"), read_tokens(samples), costs, names, groups)
+
+
+UNKNOWN = {"aiq": math.nan, "qnc": math.nan}
+
+
+def priced(split: RoutedSplit, methods: Sequence[str]) -> dict[str, dict[str, float]]:
+    """`{method: {"aiq": ..., "qnc": ...}}` on the test split, means over seeds; NaN where tokens were not counted, and
+    QNC where a router never gets as good as the better model."""
+    costs = {method: split.cost(method) for method in methods}
+    known = [method for method in methods if costs[method] is not None]
+    if split.large is None or split.tokens is None or not known:
+        return dict.fromkeys(methods, UNKNOWN)
+    accuracy = {method: split.deferral(method) for method in known}
+    owner = np.repeat(np.arange(len(known)), [len(accuracy[method]) for method in known])
+    cost_rows = np.concatenate([costs[method] for method in known])
+    accuracy_rows = np.concatenate([accuracy[method] for method in known])
+    small, large = model_costs(split.costs, split.tokens)
+    models = np.array([[small.mean(), split.labels.mean()], [large.mean(), split.large.mean()]])
+    quality, normalised = aiq(cost_rows, accuracy_rows), qnc(cost_rows, accuracy_rows, models)
+    normalised = np.where(np.isfinite(normalised), normalised, np.nan)
+    found = {
+        method: {"aiq": float(quality[owner == i].mean()), "qnc": float(normalised[owner == i].mean())}
+        for i, method in enumerate(known)
+    }
+    return {method: found.get(method, UNKNOWN) for method in methods}

@@ -10,10 +10,10 @@ import jax
 from ml_collections import ConfigDict
 
 from experiments import pipeline, sweep
-from experiments.plan import RunPlan, run_folder
 from experiments.report.drawing import to_svg, write_pdf
 from experiments.report.page import Section, bullets, page, picture
 from experiments.report.tables import to_html, to_text, write_tables
+from experiments.runs.plan import RunPlan, run_folder
 from experiments.runs.recorded import SCRATCH, without_places
 from experiments.say import say
 from experiments.studies import get_studies

@@ -11,8 +11,7 @@ from ml_collections import ConfigDict
 from experiments.report.drawing import make_figure, styled
 from experiments.report.entries import Entry, Table
 from experiments.report.palette import line_style, markers
-from experiments.runs.priced import priced
-from experiments.runs.tested import RoutedSplit, read_test_split
+from experiments.runs.tested import RoutedSplit, priced, read_test_split
 from experiments.studies.jobs import Backbone, backbones, datasets, main_run, main_runs
 from experiments.studies.routed import gains, has_gap
 from experiments.studies.study import Done, Outcome, Study
@@ -92,7 +91,7 @@ def table(backbone: Backbone, runs: dict[str, Run], splits: dict[str, RoutedSpli
             entries.append(Entry(float(np.mean([measured[d][method][metric] for d in over])) if over else None))
         rows.append((METHODS[method].title, tuple(entries)))
     accuracies = "; ".join(
-        f"{dataset} {split.labels.mean():.0%} and {split.large.mean():.0%}" for dataset, split in splits.items()
+        f"{dataset} {split.labels.mean():.0%} and {split.known_large.mean():.0%}" for dataset, split in splits.items()
     )
     return Table(
         name=f"{backbone.prefix}figure2",

@@ -121,7 +121,7 @@ def table(backbone: Backbone, axis: str, rows: list[Row]) -> Table:
 
 
 def effects(rows: list[Row], axis: str) -> list[str]:
-    """One sentence per method: how far its mean AUC moves along the axis, and the spread of seeds at one value."""
+    """One sentence per method: the range of its mean AUC along the axis, and the spread of seeds at one value."""
     sentences = []
     for method, values in by_value(rows, axis).items():
         auc = {value: [row["auc"] for row in seeds] for value, seeds in values.items()}

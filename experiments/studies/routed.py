@@ -15,15 +15,15 @@ from relope_jax.metrics.intervals import Z_95
 from relope_jax.metrics.routing.bootstrap import bootstrap_routing
 from relope_jax.metrics.summary import Estimate
 
-RESAMPLES = 10_000  # p is at least 2 / 10,001, which the correction for a hundred tests still leaves below 5 %
+RESAMPLES = 10_000  # p is at least 2 / 10,001, which the correction for a hundred tests still leaves below 5%
 CHANCE = "chance"
 
 
 def gap(split: RoutedSplit) -> Estimate:
     """The large model's lead in accuracy over the small one, paired by question; questions about one image count once
     in its interval."""
-    gain = (split.large - split.labels).astype(np.float64)
-    units = np.unique(split.groups, return_inverse=True)[1]
+    gain = (split.known_large - split.labels).astype(np.float64)
+    units = np.unique(split.units, return_inverse=True)[1]
     error = math.sqrt(np.sum(np.bincount(units, gain - gain.mean()) ** 2)) / len(gain)
     return Estimate(gain.mean(), gain.mean() - Z_95 * error, gain.mean() + Z_95 * error)
 
@@ -38,12 +38,12 @@ def above_chance(split: RoutedSplit, methods: Sequence[str]) -> dict[str, Estima
     chance = np.zeros((1, len(split.labels)))  # all tied: the expectation over all orders
     scores = np.concatenate([chance, *(split.scores[method] for method in methods)])
     names = [CHANCE, *(method for method in methods for _ in split.scores[method])]
-    found = bootstrap_routing(scores, split.labels, split.large, split.groups, RESAMPLES)
+    found = bootstrap_routing(scores, split.labels, split.known_large, split.units, RESAMPLES)
     return {method: found.audc.difference(names, method, CHANCE) for method in methods}
 
 
 def gains(splits: Mapping[str, RoutedSplit], methods: Sequence[str]) -> list[str]:
-    """A sentence a dataset: what the large model is worth there, and which routers beat routing at random."""
+    """One sentence per dataset: what the large model is worth there, and which routers beat routing at random."""
     found = {dataset: above_chance(split, methods) for dataset, split in splits.items()}
     tests = [(dataset, method) for dataset in found for method in methods]
     p_values = holm(np.array([found[dataset][method].p for dataset, method in tests]))
@@ -56,10 +56,10 @@ def gains(splits: Mapping[str, RoutedSplit], methods: Sequence[str]) -> list[str
 
 
 def _models(dataset: str, split: RoutedSplit) -> str:
-    lead = gap(split)
+    lead, small, large = gap(split), split.labels.mean(), split.known_large.mean()
     worth = "" if lead.low > 0 else ", so there is no gap that routing could be said to recover"
     return (
-        f"{dataset}: the small model is right on {split.labels.mean():.1%}, the large one on {split.large.mean():.1%} "
+        f"{dataset}: the small model is right on {small:.1%}, the large one on {large:.1%} "
         f"({lead.value:+.3f} [{lead.low:+.3f}, {lead.high:+.3f}]{worth})."
     )
 

@@ -31,8 +31,12 @@ class Measured(NamedTuple):
 
     def entry(self, paper: float | None = None) -> Entry:
         """With its 95% interval."""
+        return Entry(self.auc, *self.interval(), paper)
+
+    def interval(self) -> tuple[float, float]:
+        """Its 95% interval."""
         low, high = auc_interval(np.array(self.auc), np.array(self.error**2), self.units)
-        return Entry(self.auc, float(low), float(high), paper)
+        return float(low), float(high)
 
 
 def mean_auc(runs: Sequence[Run], method: str) -> Measured:

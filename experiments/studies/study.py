@@ -9,8 +9,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from experiments.plan import RunPlan, plan_run
 from experiments.report.entries import Table
+from experiments.runs.plan import RunPlan, plan_run
 from experiments.sweeps.plan import SweepPlan, plan_sweep
 from relope_jax.run import Run
 

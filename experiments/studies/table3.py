@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.plan import plan_run
 from experiments.report.entries import Entry, Table
+from experiments.runs.plan import plan_run
 from experiments.runs.tested import RoutedSplit, read_test_split
 from experiments.studies.jobs import Backbone, Chosen, backbones, datasets, main_run, probed_runs, run_job
 from experiments.studies.study import Done, Job, Outcome, Study
@@ -89,7 +89,7 @@ def with_images(run: Run, store: Store) -> tuple[RoutedSplit, np.ndarray]:
     rows = np.array([row[sample_id] for sample_id in clean.sample_ids])
     chosen = np.flatnonzero(store.column("image_tokens")[rows] > 0)
     scores = {method: found[:, chosen] for method, found in clean.scores.items()}
-    return RoutedSplit(scores, clean.labels[chosen], groups=clean.groups[chosen]), rows[chosen]
+    return RoutedSplit(scores, clean.labels[chosen], groups=clean.units[chosen]), rows[chosen]
 
 
 def change(clean: RoutedSplit, method: str, scores: np.ndarray, labels: np.ndarray) -> Entry:

@@ -34,7 +34,9 @@ def _job(backbone: Backbone, dataset: Chosen) -> Job:
 
 def outcome(config: ConfigDict, done: Done) -> Outcome:
     """One table per backbone: AUC of routers trained on the other datasets, and of routers trained on the same one."""
-    tables, findings, shown = [], [], (*config.probes, "question_only")
+    tables: list[Table] = []
+    findings: list[str] = []
+    shown = (*config.probes, "question_only")
     for backbone in backbones(config):
         chosen = datasets(config)
         out = [done.runs[_job(backbone, dataset).name] for dataset in chosen.values()]
@@ -67,10 +69,10 @@ def transfer(out: Sequence[Run], within: Sequence[Run], methods: Sequence[str]) 
     found = []
     p_values = corrected([mean.auc - 0.5 for mean in means], [mean.error for mean in means])
     for method, mean, p in zip(methods, means, p_values, strict=True):
-        there, here = mean.entry(), mean_auc(within, method).auc
-        chance = "above chance" if there.value > 0.5 and p < SIGNIFICANT else "not significantly above chance"
+        low, high, here = *mean.interval(), mean_auc(within, method).auc
+        chance = "above chance" if mean.auc > 0.5 and p < SIGNIFICANT else "not significantly above chance"
         found.append(
-            f"{METHODS[method].title}: mean AUC {there.value:.3f} [{there.low:.3f}, {there.high:.3f}] on datasets it "
+            f"{METHODS[method].title}: mean AUC {mean.auc:.3f} [{low:.3f}, {high:.3f}] on datasets it "
             f"was not trained on ({chance}, Holm-corrected p = {p:.2g}), {here:.3f} on those it was."
         )
     return found

@@ -72,7 +72,8 @@ def split_text(axes: Sequence[Axis], cells: Sequence[Cell]) -> str:
     lines = []
     for method in dict.fromkeys(cell.method for cell in cells):
         mine = [cell for cell in cells if cell.method == method]
-        together, apart = [], []
+        together: list[str] = []
+        apart: list[str] = []
         for axis in axes:
             if axis.concerns(method.name):
                 (together if _is_batched(axis, mine) else apart).append(f"{axis.field} ({len(axis.values)})")

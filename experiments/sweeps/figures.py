@@ -9,7 +9,6 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from matplotlib.artist import setp
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -127,7 +126,8 @@ def _set_scale(panel: Axes, axis: Axis) -> dict[Any, float]:
     if scale == "even":
         panel.set_xlim(-0.4, len(place) - 0.6)
     if max(len(show(value)) for value in place) > 60 / len(place):
-        setp(panel.get_xticklabels(), rotation=30, ha="right", rotation_mode="anchor")
+        for text in panel.get_xticklabels():
+            text.set(rotation=30, ha="right", rotation_mode="anchor")
     return place
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from experiments.plan import require_distinct
+from experiments.runs.plan import require_distinct
 from relope_jax.config import check_override
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import METHODS

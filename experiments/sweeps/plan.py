@@ -9,7 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from experiments.plan import plan_run, resolved
+from experiments.runs.plan import plan_run, resolved
 from experiments.sweeps.cells import Cell, Setting
 from experiments.sweeps.grid import SEED, STORED, Axis, parse_axes
 from extract.plan import Extraction

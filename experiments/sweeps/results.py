@@ -28,17 +28,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from experiments.report.csv_text import to_csv
+from experiments.report.tables import fixed_width
 from experiments.runs.rundir import PACKAGES
+from experiments.runs.training_log import drop_unsettled, metrics_log
 from experiments.sweeps.cells import Cell, Setting
 from experiments.sweeps.grid import SEED, Axis, show
 from relope_jax.io.files import publish, read_json, write_json, write_text
 from relope_jax.io.locks import lock_folder
 from relope_jax.io.paths import absolute
-from relope_jax.io.run_folder import read_lines, require_no_links
-from relope_jax.io.typed import Wrong, checked, listing, mapping, maybe, record, text, whole, wrong
+from relope_jax.io.run_folder import require_no_links
+from relope_jax.io.typed import checked, listing, mapping, maybe, record, text, whole, wrong
 from relope_jax.methods import METHODS
-from relope_jax.run_schema import EPOCH, count, metric, seed, share, trained
+from relope_jax.run_schema import count, metric, seed, share, trained
 from relope_jax.states.store import Store
+from relope_jax.training.fit import Log
 from relope_jax.training.snapshots import saved_epoch
 
 RECORD = "sweep.json"
@@ -115,21 +118,15 @@ class SweepFolder:
         return self.path / "training" / name
 
     @contextlib.contextmanager
-    def log(self, name: str) -> Iterator[Callable[[Row], None]]:
+    def log(self, name: str) -> Iterator[Log]:
         """A function that appends to the metrics of an ensemble under way.
 
-        What an interrupted training logged after its last snapshot is forgotten first: those epochs come again.
+        The epochs after the last snapshot of an interrupted training are removed first: they are repeated.
         """
         folder = self.training(name)
         folder.mkdir(parents=True, exist_ok=True)
-        kept = [line for line in read_lines(folder / METRICS) if _is_settled(line, folder)]
-        write_text(folder / METRICS, "".join(json.dumps(line) + "\n" for line in kept))
-        with open(folder / METRICS, "a", encoding="utf-8") as file:
-
-            def append(line: Row) -> None:
-                file.write(json.dumps(line) + "\n")
-                file.flush()
-
+        drop_unsettled(folder / METRICS, lambda record: record["epoch"] <= saved_epoch(folder))
+        with metrics_log(folder / METRICS) as append:
             yield append
 
     def publish(self, name: str, save_router: Callable[[Path], None], rows: list[Row], scores: pa.Table) -> None:
@@ -162,18 +159,10 @@ class SweepFolder:
         }
         write_json(path, written)
 
-    def write_table(self, axes: Sequence[Axis], rows: list[Row]) -> Path:
+    def write_table(self, axes: Sequence[Axis], rows: Sequence[Row]) -> Path:
         """Publish results.csv."""
         write_text(self.path / TABLE, table_text(axes, rows))
         return self.path / TABLE
-
-
-def _is_settled(line: Any, folder: Path) -> bool:
-    """Whether a record of a training is whole, and of an epoch that the training need not repeat."""
-    try:
-        return EPOCH(line)["epoch"] <= saved_epoch(folder)
-    except Wrong:
-        return False
 
 
 def table_rows(cells: dict[str, Cell], finished: dict[str, Row]) -> list[Row]:
@@ -181,7 +170,7 @@ def table_rows(cells: dict[str, Cell], finished: dict[str, Row]) -> list[Row]:
     return [dict(cell.values) | finished[name] for name, cell in cells.items()]
 
 
-def table_text(axes: Sequence[Axis], rows: list[Row]) -> str:
+def table_text(axes: Sequence[Axis], rows: Sequence[Row]) -> str:
     """results.csv: a column for every swept field, empty where it does not concern the method."""
     swept = [axis.field for axis in axes if axis.field != SEED]
     columns = (*FIRST, *swept, *LAST)
@@ -232,19 +221,10 @@ def summary_text(axes: Sequence[Axis], cells: Sequence[Cell], rows: Sequence[Row
         keys.append(_questions(setting))
     best = {key: max(v for v, other in zip(validation, keys, strict=True) if other == key) for key in keys}
     marks = ["  <- best" if value == best[key] else "" for value, key in zip(validation, keys, strict=True)]
-    return _fixed_width([header, *body], ["", *marks])
+    lines = fixed_width([header, *body])
+    return "\n".join(line + mark for line, mark in zip(lines, ["", "", *marks], strict=True))
 
 
 def _questions(setting: Setting) -> Setting:
     """What decides the questions and answers: AUCs on different ones are not compared."""
     return tuple((field, value) for field, value in setting if field.startswith(("dataset.", "model.")))
-
-
-def _fixed_width(table: list[list[str]], marks: list[str]) -> str:
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
-        for row in table
-    ]
-    ruled = [lines[0], "-" * len(lines[0]), *lines[1:]]
-    return "\n".join(line + mark for line, mark in zip(ruled, [marks[0], "", *marks[1:]], strict=True))

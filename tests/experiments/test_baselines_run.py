@@ -15,7 +15,7 @@ from transformers import AutoTokenizer
 import extract.answers.job as job
 from experiments import pipeline
 from experiments.configs import base
-from experiments.plan import plan_run
+from experiments.runs.plan import plan_run
 from experiments.runs.sample_table import COUNTS
 from extract.job.open import open_or_extract
 from extract.spec import TOY_MLLM

@@ -23,8 +23,8 @@ from tensorboard.backend.event_processing import event_accumulator
 import relope_jax
 from experiments import export_peft, pipeline
 from experiments.configs import quickstart
-from experiments.plan import plan_run
 from experiments.report import write
+from experiments.runs.plan import plan_run
 from extract.backbone.prefill import prefill
 from relope_jax.block.absorbed import last_token_block
 from relope_jax.block.batch import gather, padded_length, to_device

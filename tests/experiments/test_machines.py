@@ -15,9 +15,9 @@ import pytest
 
 from experiments import pipeline, sweep
 from experiments.configs import quickstart
-from experiments.plan import plan_run
 from experiments.report.__main__ import main as report_main
 from experiments.report.write import write_report
+from experiments.runs.plan import plan_run
 from experiments.runs.recorded import without_places
 from experiments.runs.rundir import RunWriter, open_run
 from experiments.sweeps.plan import plan_sweep

@@ -13,7 +13,7 @@ from PIL import Image
 from transformers import AutoTokenizer
 
 from experiments.configs import paper
-from experiments.plan import plan_run
+from experiments.runs.plan import plan_run
 from experiments.runs.tested import read_test_split
 from experiments.studies import STUDIES, execute, figure3, get_studies, table1, table3, table4
 from experiments.studies.jobs import Backbone, Chosen, datasets, main_run, main_runs, run_job

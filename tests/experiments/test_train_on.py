@@ -8,7 +8,7 @@ import pytest
 
 from experiments import pipeline
 from experiments.configs import base
-from experiments.plan import plan_run
+from experiments.runs.plan import plan_run
 from tests.relope_jax.states.test_joined import shared, write
 
 

@@ -16,11 +16,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from experiments.plan import run_folder
 from experiments.report import write
 from experiments.report.csv_text import to_csv
 from experiments.report.entries import Entry, Table
 from experiments.report.tables import to_html, to_latex
+from experiments.runs.plan import run_folder
 from experiments.runs.tested import read_test_split
 from experiments.say import show
 from experiments.sweeps import results

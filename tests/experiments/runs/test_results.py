@@ -14,10 +14,10 @@ import pytest
 
 from experiments import pipeline, sweep
 from experiments.configs import base
-from experiments.plan import plan_run
 from experiments.report.run_tables import better_than_blind, difference_table, main_table
 from experiments.report.summary_text import findings
 from experiments.report.tables import to_text
+from experiments.runs.plan import plan_run
 from experiments.runs.results import Scored, summarise
 from experiments.runs.tested import RoutedSplit
 from experiments.sweeps.plan import plan_sweep
