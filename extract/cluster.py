@@ -1,9 +1,9 @@
 """Make a token-state store on a Ray cluster: python -m extract.cluster --config=quickstart.py --shards=8
 
 Every shard is an actor of its own, on a GPU where the cluster has GPUs; an actor whose process or node is lost is
-started again and goes on after its last published part. Nothing is uploaded: all nodes need the same checkout and
+restarted and continues after its last published part. Nothing is uploaded: all nodes need the same checkout and
 Python packages, and must see the driver's working directory (relative paths mean that) or read and write buckets
-(--config.store=s3://...). docs/guide/scaling.md tells the rest.
+(--config.store=s3://...). See docs/guide/scaling.md.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if __name__ == "__main__":
     _ADDRESS = flags.DEFINE_string("address", "", "a running cluster: auto or ray://host:10001; empty starts one here")
     _GPUS = flags.DEFINE_float("gpus_per_shard", None, "default: 1 where the cluster has GPUs, else 0", 0)
     _CPUS = flags.DEFINE_float("cpus_per_shard", 1, "also PyTorch's threads", 0)
-    _RETRIES = flags.DEFINE_integer("retries", 3, "how often a lost shard is started again", 0)
+    _RETRIES = flags.DEFINE_integer("retries", 3, "how often a lost shard is restarted", 0)
 
     @exit_on_error
     def main(_: list[str]) -> None:

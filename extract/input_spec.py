@@ -1,4 +1,4 @@
-"""Settings of what baselines read beside the hidden states. No torch here."""
+"""Settings of what baselines read besides the hidden states. No torch here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from relope_jax.io.paths import expand_fields
 class LargeSpec(ModelSpec):
     """The large model: `ModelSpec`'s fields for one in process, or a name on a server.
 
-    How it is asked (max_tokens, concurrency, key_env, prices, cache, ...) is said by `config.answers`.
+    `config.answers` sets how it is asked (max_tokens, concurrency, key_env, prices, cache, ...).
 
     Attributes:
       name: empty: no large model is asked, and the store's answers "large" are read when there are any.
@@ -31,7 +31,7 @@ class LargeSpec(ModelSpec):
             require_server_url("large.base_url", self.base_url)
 
     def paths(self) -> tuple[str, ...]:
-        """A server's name of a model is no path, whatever it begins with."""
+        """A model's name on a server is not a path, whatever it begins with."""
         return () if self.base_url else super().paths()
 
     @property

@@ -48,7 +48,7 @@ def _lines(store: Store) -> Iterator[str]:
     if identity.labels_from:
         yield f"labels: taken from the store with digest {identity.labels_from[:12]}"
     elif identity.graders != grading.VERSION:
-        yield "labels: graded by other code than this (`python -m extract.regrade --config=...` grades them again)"
+        yield "labels: from another version of the graders (`python -m extract.regrade --config=...` regrades them)"
 
 
 def _source(store: Store) -> Iterator[str]:

@@ -1,7 +1,7 @@
-"""Grade a store's responses again, with today's graders: python -m extract.regrade --config=quickstart.py
+"""Grade a store's responses again, with the current graders: python -m extract.regrade --config=quickstart.py
 
-Nothing is generated: the responses are in the store, the right answers in the config's dataset. Labels and final
-answers are replaced in place, with all checksums; the states stay. If it is killed, the same command finishes the work.
+Nothing is generated: the responses are in the store, the reference answers in the config's dataset. Labels, final
+answers and checksums are replaced in place; the states stay. If it is killed, the same command finishes the work.
 """
 
 from __future__ import annotations

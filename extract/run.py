@@ -1,7 +1,7 @@
 """Make a token-state store: python -m extract.run --config=quickstart.py [--shard=0/4]
 
-With --shard=i/N this process makes every N-th part, on whatever scheduler runs the N processes; all write to the same
-store, and whichever ends last completes it. docs/guide/scaling.md tells the rest.
+With --shard=i/N this process makes every N-th part, under any scheduler that runs the N processes. All write to the
+same store, and the last one to finish completes it. See docs/guide/scaling.md.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ class ExtractSpec:
       layers: further layers to store in the same pass, for a sweep over l.
       state_dtype: "bfloat16" or "float32" for Z^(l-1); z_n^(l) is always float32.
       max_new_tokens: bound on the greedy answer.
-      token_budget: padded tokens a batch, answer included: what bounds the accelerator's memory. It is halved for the
+      token_budget: padded tokens per batch, answer included: what bounds the accelerator's memory. It is halved for the
         rest of a part when memory runs out all the same.
       part_size: prompts a part; a restart recomputes at most one part.
       labels_from: a finished store of the same questions whose answers and labels are taken over, so that nothing is
@@ -144,7 +144,7 @@ class ExtractSpec:
 
 @dataclasses.dataclass(frozen=True)
 class AnswerSpec:
-    """Answers to a store's questions: who is asked, how, and what it costs.
+    """Answers to a store's questions: which model answers, how it is asked, and what it costs.
 
     Attributes:
       name: what the answers are called; they are written to STORE/answers/, with a sidecar NAME.json.
@@ -161,7 +161,7 @@ class AnswerSpec:
       logprobs: ask for the token log-probabilities.
       image_detail: "low", "high" or "auto" for servers that know it; empty leaves it out.
       extra: JSON object of further fields of a server's requests, such as '{"top_k": 20}'; null removes a field.
-      concurrency: requests at a time; in process, prompts a batch.
+      concurrency: requests at a time; in process, prompts per batch.
       retries: further tries after a failure that may pass.
       timeout: seconds a request may take.
       price_in, price_out: dollars per million tokens of prompts and of answers.
@@ -224,7 +224,7 @@ class AnswerSpec:
 
 
 def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 # A base_url is written to files, so no part of its query may be a key: neither by its name nor by its looks.

@@ -2,7 +2,7 @@
 
     python -m extract.verify stores/NAME [--drop_damaged]
 
-A folder, or an s3:// or gs:// URL. Prints a line for everything that is wrong, and then exits with status 1.
+A folder, or an s3:// or gs:// URL. Prints one line per problem and exits with status 1 if there is any.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def find_damages(store: Store) -> list[Damage]:
 
 
 def replay_layers(url: str) -> list[str]:
-    """A line for every layer of the store: how closely its frozen block gives what PyTorch computed.
+    """One line per layer of the store: how closely its frozen block reproduces what PyTorch computed.
 
     Raises:
       ReLopeError: a block does not belong to the states.
@@ -44,14 +44,14 @@ def replay_layers(url: str) -> list[str]:
 
 
 def verify(url: str, *, drop_damaged: bool = False) -> None:
-    """Print what is right; print everything that is wrong and raise ReLopeError."""
+    """Check everything and print the outcome; raises ReLopeError after printing every problem."""
     store = Store(url)
     damages = find_damages(store)
     for damage in damages:
         print(f"damaged: {damage.message}")
     if damages and drop_damaged:
         store.drop(damages)
-        raise ReLopeError(f"removed {len(damages)} damaged pieces of {url}: extract again to make them anew")
+        raise ReLopeError(f"removed {len(damages)} damaged pieces of {url}: extract again to restore them")
     if damages:
         raise ReLopeError(f"{url}: {len(damages)} of its pieces are damaged")
     print(f"{url}: all checksums of {len(store.manifest.parts)} parts and {len(store.manifest.blocks)} blocks match")

@@ -1,4 +1,4 @@
-"""The persistent cache of responses: whatever was answered once is never asked, or paid for, again."""
+"""The persistent cache of responses: nothing is asked, or paid for, twice."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from relope_jax.errors import ReLopeError, first_line
 from relope_jax.io.paths import local_path
 
 BUSY_SECONDS = 60  # how long a write waits for another process that shares the file
-CLAIM_SECONDS = 30.0  # after which a claim that was not renewed belongs to nobody
+CLAIM_SECONDS = 30.0  # after which a claim that was not renewed expires
 POLL_SECONDS = 0.2  # between two looks for what somebody else is asking
 LARGEST_ENTRY = 64 << 20  # bytes
 # The only things that a cache file holds, word for word: no view, trigger or default of somebody else is ever run.
@@ -36,8 +36,8 @@ _CLAIM = (
 class Cache:
     """Responses by key in one SQLite file, each committed on arrival; processes and threads may share it.
 
-    Whoever asks for a response claims its key first (`take`), so that nobody else asks for it at the same time. Claims
-    are renewed in the background as long as the process lives; those of a killed one end at once for processes of the
+    A process claims a key (`take`) before it asks, so that no other process asks for it at the same time. Claims are
+    renewed in the background as long as the process lives; those of a killed one end at once for processes of the
     same machine, and after `CLAIM_SECONDS` for others.
 
     Raises:
@@ -54,7 +54,7 @@ class Cache:
             self.path = self.path.expanduser()
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if self.path.exists() and not self.path.is_file():
-                raise OSError("it is no file")
+                raise OSError("it is not a file")
             # Without isolation every statement is its own transaction: kill -9 loses no answer that had arrived.
             self._rows = sqlite3.connect(self.path, timeout=BUSY_SECONDS, check_same_thread=False, isolation_level=None)
         self._rows.text_factory = bytes  # an entry that is no text is no reason to fail
@@ -89,8 +89,8 @@ class Cache:
     def take(self, keys: Collection[str]) -> tuple[dict[str, Response], set[str]]:
         """What is answered of `keys`, and which of the others are now the caller's to ask.
 
-        Whoever gets keys calls `put` or `release` for each. What is in neither is being asked by somebody else: look
-        again after `POLL_SECONDS`.
+        The caller must call `put` or `release` for each key it gets. Keys in neither result are being asked by another
+        process: look again after `POLL_SECONDS`.
         """
         known = self._known(keys)
         mine = self._claim([key for key in keys if key not in known])

@@ -54,7 +54,9 @@ def read_key(spec: AnswerSpec) -> str:
     """The key from the environment, "" when there is none; raises ReLopeError when it cannot be one."""
     key = os.environ.get(spec.key_env, "").strip() if spec.key_env else ""
     if not (key.isascii() and key.isprintable()):
-        raise ReLopeError(f"the environment variable {spec.key_env} holds no key: it has characters that no key has")
+        raise ReLopeError(
+            f"the environment variable {spec.key_env} holds no valid key: some of its characters are in no key"
+        )
     return key
 
 

@@ -1,4 +1,4 @@
-"""Has every request answered: from the cache what is there, by a server the rest, many at a time."""
+"""Gets every request answered: from the cache where possible, else by a server, many at a time."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ class Totals:
 
 @dataclasses.dataclass
 class Collected:
-    """The answers had so far.
+    """The answers collected so far.
 
     Attributes:
-      left_out: sample_id and reason of every answer that could not be had, and which answer (empty for all).
-      failed: how many of these had tries, which all failed.
+      left_out: sample_id and reason of every missing answer, and which answer (empty for all).
+      failed: how many of these failed at every try.
       totals, paid: sums over all answers, and over those that did not come from the cache.
     """
 
@@ -85,15 +85,15 @@ class Collected:
             self.require_enough(len(self.left_out))
 
     def require_enough(self, wanted: int) -> None:
-        """Raise ReLopeError when less than half of the `wanted` answers were had: that makes no table."""
+        """Raise ReLopeError when less than half of the `wanted` answers arrived: too few for a table."""
         if len(self.responses) >= max(wanted * ENOUGH, 1):
             return
         first = self.left_out[0] if self.left_out else {"sample_id": "-", "reason": "the store has none"}
-        had = f"only {len(self.responses)} of {wanted} answers were had, which makes no table"
-        had = had if self.responses else "no question was answered"
+        problem = f"only {len(self.responses)} of {wanted} answers arrived, too few for a table"
+        problem = problem if self.responses else "no question was answered"
         advice = f"; {ADVICE}" if self.failed else ""
         kept = "; what was answered is kept, the same command continues from there" if self.responses else ""
-        raise ReLopeError(f"{had}; the first, {first['sample_id']}: {first['reason']}{advice}{kept}")
+        raise ReLopeError(f"{problem}; the first, {first['sample_id']}: {first['reason']}{advice}{kept}")
 
 
 def cost_of(response: Response, spec: AnswerSpec) -> float | None:
@@ -106,7 +106,7 @@ def cost_of(response: Response, spec: AnswerSpec) -> float | None:
 def collect(questions: Questions, endpoint: Endpoint, cache: Cache, collected: Collected, bar: tqdm) -> None:
     """Answer every request of `collected.spec`, at most `spec.concurrency` at a time; each is cached on arrival.
 
-    A question whose every try failed is put aside. When all others are through, those are tried once more, once each.
+    A question whose every try failed is put aside. When all others are through, those get one more try each.
 
     Args:
       questions: in an order in which bad ones do not stand together.
@@ -139,7 +139,7 @@ def collect(questions: Questions, endpoint: Endpoint, cache: Cache, collected: C
 
 
 def _answer(request: Request, endpoint: Endpoint, cache: Cache, retries: int) -> tuple[Response, bool]:
-    """The response, and whether it is fresh. One that somebody else is asking for is waited for."""
+    """The response, and whether it is fresh; waits for one that another process is asking for."""
     key = request.key(endpoint.source)
     while True:
         known, mine = cache.take([key])
@@ -188,7 +188,7 @@ def _take_in(outcomes: Iterator[Outcome], failed: dict[Key, NoAnswer], collected
         try:
             response, fresh = future.result()
         except NoAnswer as reason:
-            failed.setdefault(request.identity, reason)  # of the first round, which had more tries
+            failed.setdefault(request.identity, reason)  # of the first round, which made more tries
             row.add(sample_id)
             limited |= {sample_id} if isinstance(reason, RateLimited) else set()
             if len(row) > 2 * collected.spec.concurrency + FEW or len(limited) > collected.spec.concurrency:

@@ -9,7 +9,7 @@ from PIL import Image
 from extract.imaging.containers import picture_alone
 from extract.imaging.images import formats
 
-OPAQUE = {"1", "L", "P", "RGB"}  # modes that every reader shows alike
+OPAQUE = {"1", "L", "P", "RGB"}  # modes that every reader shows the same way
 
 
 def encoded(data: bytes, picture: Image.Image) -> tuple[str, bytes]:

@@ -1,4 +1,4 @@
-"""One OpenAI-compatible server: requests with retries, and clear words for what trying again does not change."""
+"""One OpenAI-compatible server: requests with retries, and clear messages for failures that a retry does not fix."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TOO_MANY = 429
 MAY_PASS = {408, 409, 425, TOO_MANY}  # and every 5xx
 # Content filter, too long, too large, an image of a kind that it does not take, law: another question may do.
 QUESTION_REFUSED = {400, 413, 414, 415, 422, 431, 451}
-MOST_NOTES = 10  # kinds of failures that are told while asking
+MOST_NOTES = 10  # kinds of failures that are printed while asking
 
 
 class Stopped(Exception):
@@ -157,7 +157,7 @@ class Endpoint:
         return max(wanted, min(FIRST_WAIT * 2**failures, LONGEST_WAIT)) * random.uniform(1, 1.5)
 
     def _note(self, failure: Failure) -> None:
-        """Tell each kind of failure once, so that a server that is down does not look like a hang."""
+        """Print each kind of failure once, so that a server that is down does not look like a hang."""
         why = self._why(failure)
         if why not in self._noted and len(self._noted) < MOST_NOTES:
             self._noted.add(why)

@@ -38,7 +38,7 @@ def answer(
     """Ask the questions of `store` as `spec` says, grade the answers and publish them.
 
     Args:
-      limit_setting: where `spec.max_tokens` was set, for what is said about answers that are cut off.
+      limit_setting: where `spec.max_tokens` was set, for the message about answers that are cut off.
 
     Raises:
       ReLopeError: store, server or settings cannot be used; whatever was answered by then is in the cache.
@@ -95,7 +95,7 @@ def samples_of(store: ReadableStore, dataset: Dataset, spec: DatasetSpec, splits
 
 
 def reader(spec: AnswerSpec, dataset: Dataset, store: ReadableStore) -> Read:
-    """How a response becomes a final answer and a label. The response "" is no answer, which nobody needs to grade."""
+    """How a response becomes a final answer and a label. The response "" is not graded."""
     if spec.ask != CONFIDENCE:
 
         def read(sample: Sample, style: str, response: str) -> tuple[str, int]:
@@ -149,7 +149,7 @@ def _questions(
 
 
 def report(answers: Answers, collected: Collected, limit_setting: str) -> None:
-    """Print what was had, what was not, what is not whole, and what it cost."""
+    """Print how many answers arrived, how many are missing or incomplete, and what they cost."""
     totals, paid = collected.totals, collected.paid
     for entry in collected.left_out[:5]:
         print(f"left out {entry['sample_id']}: {entry['reason']}")

@@ -30,7 +30,7 @@ class InProcess:
         self._last: Any = None  # the last prompts that were drawn from, their inputs and their prefill
 
     def collect(self, questions: Questions, cache: Cache, collected: Collected, bar: tqdm) -> None:
-        """Answer every request of `collected.spec`, `concurrency` questions a batch."""
+        """Answer every request of `collected.spec`, `concurrency` questions per batch."""
         every = iter(questions(None))
         while batch := list(itertools.islice(every, collected.spec.concurrency)):
             # Request i of every question: one style and one index.
@@ -39,8 +39,8 @@ class InProcess:
                 bar.update(len(requests))
 
     def _answer(self, requests: Sequence[Request], cache: Cache, collected: Collected) -> None:
-        """Answer one batch: what the cache holds, then what is ours to ask; what another process is asking is waited
-        for."""
+        """Answer one batch: what the cache holds, then what is ours to ask; waits for what another process is
+        asking."""
         waiting = {request.key(self.source): request for request in requests}
         while waiting:
             known, mine = cache.take(waiting)
@@ -107,7 +107,7 @@ class InProcess:
             if not is_out_of_memory(error):
                 raise
             raise ReLopeError(
-                f"out of memory with {len(requests)} prompts a batch: lower --config.answers.concurrency; "
+                f"out of memory with {len(requests)} prompts per batch: lower --config.answers.concurrency; "
                 "what was answered is kept"
             ) from error
         lengths = inputs["attention_mask"].sum(dim=1).tolist()

@@ -48,7 +48,7 @@ def read_reply(data: bytes, headers: Mapping[str, str]) -> Response:
 
 
 def log_probabilities(values: Sequence[Any]) -> list[float] | None:
-    """Natural logarithms of probabilities, one a token; None unless every one of them is a number that can be one.
+    """Natural logarithms of probabilities, one per token; None unless every one of them is a number that can be one.
 
     They are optional: a flaw in them costs the log-probabilities, never the answer.
     """
@@ -73,7 +73,7 @@ def _parse(data: bytes) -> dict[str, Any]:
             raise Failure(hint) from None
         reply = text
     if not isinstance(reply, dict):
-        raise Failure(f"the reply is no chat completion (does answers.base_url end in /v1?) but says: {said(reply)}")
+        raise Failure(f"the reply is not a chat completion (does answers.base_url end in /v1?) but says: {said(reply)}")
     return reply
 
 
@@ -91,7 +91,7 @@ def _answer(message: dict[str, Any]) -> str:
         refusal = refusal or "".join(_text(chunk.get("refusal")) for chunk in content if isinstance(chunk, dict))
         content = "".join(_chunk(chunk) for chunk in content)
     if content is not None and not isinstance(content, str):
-        raise Failure(f"the reply's content is no text but of type {type(content).__name__}")
+        raise Failure(f"the reply's content is not text but of type {type(content).__name__}")
     return clean_text(content or "") or _text(refusal)
 
 
@@ -104,7 +104,7 @@ def _chunk(chunk: Any) -> str:
     text = chunk.get("text")
     text = text.get("value") if isinstance(text, dict) else text
     if text is not None and not isinstance(text, str):
-        raise Failure(f"a text chunk of the reply's content is no text but of type {type(text).__name__}")
+        raise Failure(f"a text chunk of the reply's content is not text but of type {type(text).__name__}")
     return text or ""
 
 

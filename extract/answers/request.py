@@ -26,7 +26,7 @@ Key = tuple[str, str, int]  # sample_id, style, index
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """One answer to be had: a question under a style, and its index.
+    """One answer to ask for: a question under a style, and its index.
 
     Attributes:
       index: 0 for the greedy answer; numbers the sampled answers of one style.
@@ -67,7 +67,7 @@ class Response:
     """One answer as it came; one that could be neither stored nor graded cannot be made.
 
     Attributes:
-      token_logprobs: natural logarithms, one a token; None when the server gives none.
+      token_logprobs: natural logarithms, one per token; None when the server gives none.
       prompt_tokens, completion_tokens: None when the server does not count.
       finish_reason: "stop", "length", "content_filter", ...
       model, fingerprint: what the server says it answered with.
@@ -88,15 +88,15 @@ class Response:
     def __post_init__(self) -> None:
         names = (self.finish_reason, self.model, self.fingerprint)
         if not all(isinstance(text, str) and clean_text(text) == text for text in (self.text, *names)):
-            raise ValueError("a text of the response is none, or holds control characters or a lone surrogate")
+            raise ValueError("a text of the response is not a string, or holds control characters or a lone surrogate")
         if max(map(len, names)) > LONGEST_NAME:
             raise ValueError("a name of the response is too long")
         counts = [count for count in (self.prompt_tokens, self.completion_tokens) if count is not None]
         if not all(type(count) is int and 0 <= count <= LARGEST_COUNT for count in counts):
-            raise ValueError("a number of tokens of the response is no count")
+            raise ValueError("a number of tokens of the response is not a count")
         numbers = [] if self.token_logprobs is None else self.token_logprobs
         if not isinstance(numbers, list) or not all(isinstance(n, float) and is_log_probability(n) for n in numbers):
-            raise ValueError("a log-probability of the response is none")
+            raise ValueError("a log-probability of the response is not valid")
         if not counts_fit(self.completion_tokens, self.text, len(numbers)):
             raise ValueError("the number of tokens of the response contradicts its text")
         if kind_of(self.finish_reason) == FAILED:
@@ -108,7 +108,7 @@ class Response:
 
     @staticmethod
     def parse(text: str | bytes) -> Response:
-        """The inverse of `dump`; raises ValueError, TypeError or ReLopeError when `text` is no response."""
+        """The inverse of `dump`; raises ValueError, TypeError or ReLopeError when `text` is not a response."""
         return Response(**parse_json(text, "an entry of the cache"))
 
 
@@ -118,8 +118,8 @@ def is_log_probability(number: float) -> bool:
 
 
 def counts_fit(completion_tokens: int | None, text: str, n_logprobs: int) -> bool:
-    """Whether a number of answer tokens is possible: not 0 for a text, and not less than there are log-probabilities,
-    save one, since servers differ in whether they count the end token."""
+    """Whether a number of answer tokens is possible: not 0 for a text, and at most one less than there are
+    log-probabilities, since servers differ in whether they count the end token."""
     return completion_tokens is None or (completion_tokens >= max(bool(text), n_logprobs - 1))
 
 

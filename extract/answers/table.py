@@ -144,7 +144,7 @@ def _better(place: Place, name: str, settings: dict[str, Any], rows: list[dict[s
     lost = {tuple(row.values()) for row in finished.table.select(["sample_id", "style", "index"]).to_pylist()} - there
     if not lost:
         return None
-    print(f"the answers '{name}' stay as they were: they have {len(lost)} that could not be had this time")
+    print(f"the answers '{name}' stay as they were: they have {len(lost)} that this run could not get")
     return finished
 
 

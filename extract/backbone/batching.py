@@ -58,7 +58,7 @@ class PromptLengths:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an accelerator or the machine had too little memory."""
+    """Whether the accelerator or the machine ran out of memory."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(word in str(error) for word in MEMORY_WORDS)

@@ -30,7 +30,7 @@ class Draws(LogitsProcessor):
         """`[batch, vocabulary]` scores with all but the drawn tokens at -inf.
 
         Raises:
-          ValueError: a row's scores are no numbers.
+          ValueError: a row's scores are not numbers.
         """
         for warp in self._warpers:
             scores = warp(input_ids, scores)
@@ -50,11 +50,11 @@ def inverse_cdf(probabilities: torch.Tensor, uniforms: torch.Tensor) -> torch.Te
       `[batch]` int64; never a token of probability 0.
 
     Raises:
-      ValueError: a row's probabilities are no numbers.
+      ValueError: a row's probabilities are not numbers.
     """
     cumulated = probabilities.double().cumsum(dim=-1)
     whole = cumulated[:, -1]
     if not bool(whole.isfinite().all()):
-        raise ValueError("the model's probabilities are no numbers")
+        raise ValueError("the model's probabilities are not numbers")
     shares = uniforms.to(whole.device) * whole
     return torch.searchsorted(cumulated, shares[:, None], right=True)[:, 0]

@@ -33,7 +33,7 @@ def dump_layer(family: Family, source: DecoderLayer) -> Block:
     spec, found = family.spec(source), dict(source.module.named_parameters())
     weights = _take_projections(family, spec, found) | _take_norms(family, found)
     if found:
-        raise ReLopeError(f"family {family.name} maps no rule to the layer's weight '{min(found)}'")
+        raise ReLopeError(f"family {family.name} has no rule for the layer's weight '{min(found)}'")
     weights["frequencies"] = family.frequencies(source).float()
     spec = dataclasses.replace(
         spec,

@@ -76,8 +76,8 @@ def load_backbone(spec: ModelSpec) -> Backbone:
     """Load model and processor, with the adapter of `spec` switched on.
 
     Raises:
-      ReLopeError: model or adapter cannot be had (the message says how to get it), the family is not supported, or the
-        model has no such limits of its images' size.
+      ReLopeError: model or adapter is not available (the message says how to get it), the family is not supported, or
+        the model has no such limits of its images' size.
     """
     source, commit, options = _source_of(spec)
     adapter = _find_adapter(spec, source, commit)
@@ -121,7 +121,7 @@ def decoder_depth(spec: ModelSpec) -> int:
     """How many decoder layers a model has; its weights are not read.
 
     Raises:
-      ReLopeError: the model cannot be had (the message says how to get it).
+      ReLopeError: the model is not available (the message says how to get it).
     """
     source, _, options = _source_of(spec, weights=False)
     try:

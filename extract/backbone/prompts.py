@@ -19,7 +19,7 @@ def build_inputs(backbone: Backbone, queries: Sequence[tuple[str, Images]]) -> A
     `<image k>` in a text is the place of image k; images without a place come first.
 
     Raises:
-      LeftOut: a text cannot be told from the model's own template (`Template.prompt`).
+      LeftOut: a text cannot be distinguished from the model's own template (`Template.prompt`).
       ValueError: the processor refuses a query.
     """
     texts, images = [], []

@@ -35,7 +35,7 @@ class Template:
         """A user turn, with the model's placeholders for its images."""
         if self._bare:
             if not any(piece["type"] == IMAGE for piece in content):
-                raise ValueError(f"{self._name} takes no question without an image")
+                raise ValueError(f"{self._name} cannot take a question without an image")
             token = self._processor.image_token
             return "".join(token if piece["type"] == IMAGE else piece["text"] for piece in content)
         messages = [{"role": "user", "content": list(content)}]

@@ -33,5 +33,5 @@ class Dataset:
 
 
 def lettered(choices: Sequence[str], form: str = "{letter}. {choice}") -> str:
-    """The choices, one a line, with their letters."""
+    """The choices, one per line, with their letters."""
     return "\n".join(form.format(letter=chr(ord("A") + i), choice=choice) for i, choice in enumerate(choices))

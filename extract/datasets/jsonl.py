@@ -34,7 +34,7 @@ def load(spec: DatasetSpec) -> list[Sample]:
     fence = Fence.around(path.parent, outside=spec.outside)
     samples = read_samples(_rows(path, Path(spec.image_cache) / "jsonl", fence), _parse)
     if not samples:
-        raise ReLopeError(f"{path} has no lines: write one JSON object a line")
+        raise ReLopeError(f"{path} has no lines: write one JSON object per line")
     report_missing(samples)
     return samples
 

@@ -34,7 +34,7 @@ class Published:
       hub: name of its repository on the hub.
       split: the split that is read when none is asked for.
       tables: where its own repository has the tables of `{split}`, as patterns below a folder.
-      index: name of a file beside a table of several splits that lists the ids of each split.
+      index: name of a file next to a table of several splits that lists the ids of each split.
       one_folder: whether the tables of one split lie in one folder.
       needs_image: whether every question is about an image; one whose row has none is left out.
       neighbours: folders of the benchmark's images, relative to that of its tables, that may lie outside of the folder
@@ -102,7 +102,7 @@ class Published:
                     seen.add(sample_id)
                     yield where, file, fields
             if rows == 0 and len(files) > 1:
-                raise ReLopeError(f"{file} has no rows: download it again, or take it away")
+                raise ReLopeError(f"{file} has no rows: download it again, or remove it")
             if chosen and (absent := sorted(chosen - seen)):
                 count = f"{len(absent)} of the {len(chosen)} questions"
                 raise ReLopeError(f"{file} lacks {count} that {self.index} lists, such as '{shortened(absent[0], 60)}'")
@@ -155,7 +155,7 @@ class Published:
         return []
 
     def _index(self, file: Path) -> Path | None:
-        """The file beside one of the repository's own tables that says which rows belong to which split.
+        """The file next to one of the repository's own tables that says which rows belong to which split.
 
         Raises:
           ReLopeError: something is there that is no file.
@@ -174,7 +174,7 @@ class Published:
         ids = read_object(index)
         listed = [ids.get(spelling, []) for spelling in spellings(split)]
         if not all(isinstance(names, list) for names in listed):
-            raise ReLopeError(f"{index} is no object of ids by split: '{split}' is {shown(listed[0])}")
+            raise ReLopeError(f"{index} is not an object of ids by split: '{split}' is {shown(listed[0])}")
         return {text_of(name) or "" for names in listed for name in names}
 
 

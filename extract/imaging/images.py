@@ -1,7 +1,7 @@
 """The one place that opens images: the same picture for extraction, prefill, servers, variants and reports.
 
 A picture is the file's first frame, turned as its EXIF orientation says, composited over white, as 8-bit RGB
-(extract/imaging/pixels.py). What cannot be read is left out by whoever asked for it, never replaced. No torch here.
+(extract/imaging/pixels.py). The caller leaves out what cannot be read; nothing is replaced. No torch here.
 
 Only `FORMATS` are opened. Pillow knows thirty more: EPS starts Ghostscript, IPTC and ICNS open images inside images,
 FITS unpacks without a bound, and many are decoded in Python, byte by byte.
@@ -102,7 +102,7 @@ def _blaming(name: object) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):  # its message is the path once more
+    if isinstance(error, UnidentifiedImageError):  # its message only repeats the path
         return f"it is damaged, or in no format that is read ({', '.join(FORMATS)})"
     if isinstance(error, IsADirectoryError):
         return "a folder"
@@ -130,7 +130,7 @@ def formats() -> list[str]:
 def _identified(file: BinaryIO) -> Image.Image:
     """The image, not decoded yet; raises ValueError when it is empty or a decompression bomb."""
     if takes_too_long(file):
-        raise ValueError("it is cut into too many pieces, or hides its picture behind too much else")
+        raise ValueError("it is cut into too many pieces, or hides its picture behind too much other data")
     image = Image.open(file, formats=formats())
     _check_size(image)
     return image

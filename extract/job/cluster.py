@@ -27,8 +27,8 @@ from relope_jax.states.manifest import MANIFEST, PART
 from relope_jax.states.writer import Shard, part_name
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-POLL = 5.0  # seconds between two looks at what is published
-PATIENCE = 90.0  # seconds to wait for the lock of a killed worker; on a bucket it lives 60 s longer than its holder
+POLL = 5.0  # seconds between two checks of what is published
+PATIENCE = 90.0  # seconds to wait for the lock of a killed worker; on a bucket it outlives its holder by 60 s
 LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # 0 makes a machine a cluster of its own, at 127.0.0.1
 OBJECT_STORE = 100_000_000  # bytes; nothing but settings is sent, and Ray would take a third of the memory
 
@@ -42,7 +42,7 @@ class Cluster:
         starts one on this machine for the time of the command.
       gpus_per_shard: may be a fraction, for shards that share a GPU; None is 1 where the cluster has GPUs, else 0.
       cpus_per_shard: also the threads that PyTorch uses, unless OMP_NUM_THREADS says otherwise.
-      retries: how often every shard is started again after it lost its process or node.
+      retries: how often a shard is restarted after it lost its process or node.
     """
 
     address: str = ""
@@ -53,8 +53,8 @@ class Cluster:
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What every worker is told: the plan, the driver's working directory, and a file that the driver put into the
-    store's place to be seen there."""
+    """What every worker gets: the plan, the driver's working directory, and the name of a file that the driver wrote to
+    the store's place and that the worker must see there."""
 
     plan: Extraction
     folder: str
@@ -68,7 +68,7 @@ class ShardWorker:
         return f"node {socket.gethostname()}, process {os.getpid()}"
 
     def make(self, task: Task, shard: Shard) -> str:
-        """Make the shard; returns the line of the error that trying again would not mend, if there is one."""
+        """Make the shard; returns the message of an error that a retry would not fix, or ""."""
         if os.path.isdir(task.folder):  # where it is not, relative paths fail with a line of their own
             os.chdir(task.folder)
         try:
@@ -84,7 +84,7 @@ class ShardWorker:
 
 
 def extract_shard(plan: Extraction, shard: Shard) -> None:
-    """Make one shard; waits for the lock of the worker that had it before and may not be quite dead."""
+    """Make one shard; waits for the lock of the previous worker, which may not have exited yet."""
     from extract.job.extraction import extract_store  # torch loads in the workers only
 
     first_refused = None
@@ -102,7 +102,7 @@ def extract_shard(plan: Extraction, shard: Shard) -> None:
 
 
 class Progress:
-    """Counts what is published; every shard publishes its parts in order, so one look a shard is enough."""
+    """Counts what is published. Every shard publishes its parts in order, so one lookup per shard is enough."""
 
     def __init__(self, place: Place, n_samples: int, part_size: int, count: int):
         self._place, self.n_samples, self._part_size = place, n_samples, part_size
@@ -110,8 +110,8 @@ class Progress:
         self._next = list(range(count))  # of every shard, the first part that is not published yet
         self.done = 0  # samples
 
-    def look(self) -> int:
-        """How many samples have been published since the last look."""
+    def update(self) -> int:
+        """How many samples have been published since the last call."""
         before = self.done
         for shard, index in enumerate(self._next):
             while index < self.n_parts and self._place.exists(f"{part_name(index)}/{PART}"):
@@ -127,15 +127,15 @@ class Progress:
 
 
 class Workers:
-    """The shards at work, each in an actor of its own; Ray queues those for which there is no room yet."""
+    """The running shards, one actor each; Ray queues those that do not fit yet."""
 
     def __init__(self, ray: ModuleType, task: Task, resources: dict[str, float], retries: int):
         self._ray, self._task, self._retries = ray, task, retries
         # Ray puts a node's own PYTHONPATH behind; bars are drawn by the driver.
         variables = {"PYTHONPATH": f"{CHECKOUT}:${{PYTHONPATH}}", "TQDM_DISABLE": "1"}
         self._actor = ray.remote(ShardWorker).options(**resources, runtime_env={"env_vars": variables})
-        self._whereabouts: dict[Any, Shard] = {}  # by the answer that is to come
-        self._results: dict[Any, tuple[Shard, Any]] = {}  # by the answer that is to come: the shard and its actor
+        self._whereabouts: dict[Any, Shard] = {}  # by pending result
+        self._results: dict[Any, tuple[Shard, Any]] = {}  # by pending result: the shard and its actor
         self._losses: collections.Counter[Shard] = collections.Counter()
 
     def start(self, shard: Shard) -> None:
@@ -144,20 +144,20 @@ class Workers:
         self._results[worker.make.remote(self._task, shard)] = (shard, worker)
 
     def wait(self, seconds: float) -> bool:
-        """Wait until something happens, at most so long; whether shards are still at work.
+        """Wait for at most `seconds` until something happens; returns whether shards are still running.
 
         Raises:
-          ReLopeError: a shard failed in a way that trying again would not mend, or was lost too often.
+          ReLopeError: a shard failed in a way that a retry would not fix, or was lost too often.
         """
         ready, _ = self._ray.wait([*self._whereabouts, *self._results], timeout=seconds)
         for answer in ready:
             if answer in self._whereabouts:
-                self._tell_whereabouts(answer)
+                self._print_whereabouts(answer)
             else:
                 self._end(answer)
         return bool(self._results)
 
-    def _tell_whereabouts(self, answer: Any) -> None:
+    def _print_whereabouts(self, answer: Any) -> None:
         shard = self._whereabouts.pop(answer)
         with contextlib.suppress(self._ray.exceptions.RayActorError):  # its result will say so
             _say(f"shard {shard} on {self._ray.get(answer)}")
@@ -167,7 +167,7 @@ class Workers:
         try:
             error = self._ray.get(answer)
         except self._ray.exceptions.RayActorError as loss:
-            self._ray.kill(worker)  # it may be alive where Ray does not reach it for a moment
+            self._ray.kill(worker)  # it may still run on a node that Ray cannot reach for a moment
             self._start_again(shard, loss)
             return
         if error:
@@ -179,7 +179,7 @@ class Workers:
         if left <= 0:
             why = str(loss).strip().splitlines()[-1]
             raise ReLopeError(f"shard {shard} was lost {self._losses[shard]} times; Ray says: {why[:400]}") from loss
-        _say(f"shard {shard} was lost with its process or node: starting it again ({left} tries left)")
+        _say(f"shard {shard} was lost with its process or node: restarting it ({left} tries left)")
         self.start(shard)
 
 
@@ -188,7 +188,7 @@ def _say(line: str) -> None:
 
 
 def extract_on_cluster(plan: Extraction, n_shards: int, cluster: Cluster) -> None:
-    """Make the store of `plan` in `n_shards` shards, or go on where an interrupted extraction stopped.
+    """Make the store of `plan` in `n_shards` shards, or continue an interrupted extraction.
 
     Raises:
       ReLopeError: there is no Ray or no such cluster, or a shard failed or was lost too often.
@@ -207,26 +207,26 @@ def extract_on_cluster(plan: Extraction, n_shards: int, cluster: Cluster) -> Non
 
 def run_shards(workers: Workers, progress: Progress, place: Place) -> None:
     """Run all unfinished shards, with one progress bar."""
-    progress.look()
+    progress.update()
     with tqdm(total=progress.n_samples, initial=progress.done, desc="extracting", unit="prompt", smoothing=0.05) as bar:
-        # On a network file system two shards that end together may each not see the other's last part yet, and both
-        # leave the manifest to the other: the second round is for them.
+        # On a network file system, two shards that end at the same time may not see each other's last part yet, and
+        # each leaves the manifest to the other. The second round covers that.
         for _ in range(2):
             for shard in progress.unfinished():
                 workers.start(shard)
             while workers.wait(POLL):
-                bar.update(progress.look())
-            bar.update(progress.look())
+                bar.update(progress.update())
+            bar.update(progress.update())
             if place.exists(MANIFEST):
                 return
 
 
 def import_ray(address: str) -> ModuleType:
-    """Ray, which is an optional dependency. Without an address it will serve this machine alone: whoever reaches a
-    port of Ray can run code, so all of them are bound to the loopback interface."""
+    """Ray, which is an optional dependency. Without an address it serves this machine alone: anyone who reaches a port
+    of Ray can run code, so all ports are bound to the loopback interface."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if not address:
-        os.environ[LOOPBACK] = "0"  # Ray reads it when it is imported
+        os.environ[LOOPBACK] = "0"  # Ray reads it at import
     try:
         import ray
     except ImportError as error:
@@ -236,17 +236,17 @@ def import_ray(address: str) -> ModuleType:
 
 @contextlib.contextmanager
 def connected(ray: ModuleType, address: str) -> Iterator[None]:
-    """A connection to the cluster; workers that are still at work at the end are stopped."""
+    """A connection to the cluster; workers that still run at the end are stopped."""
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if not address:
         options |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE}
     try:
         ray.init(address=address or "local", **options)
-    except (OSError, RuntimeError, ValueError, ImportError) as error:  # nobody there, another version, no Ray client
+    except (OSError, RuntimeError, ValueError, ImportError) as error:  # no cluster, another version, no client
         raise ReLopeError(f"cannot use a Ray cluster at '{address or 'local'}': {first_line(error)}") from error
     try:
         if not address and any(not node["NodeManagerAddress"].startswith("127.") for node in ray.nodes()):
-            raise ReLopeError(f"Ray serves other machines, too: set {LOOPBACK}=0 before anything imports it")
+            raise ReLopeError(f"Ray also serves other machines: set {LOOPBACK}=0 before anything imports it")
         yield
     finally:
         ray.shutdown()
@@ -254,7 +254,7 @@ def connected(ray: ModuleType, address: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def token_in(place: Place) -> Iterator[str]:
-    """The name of a file in the store's place, for workers to see that they and the driver mean the same place."""
+    """The name of a file in the store's place, by which workers check that they and the driver see the same place."""
     token = f".cluster-{secrets.token_hex(4)}"
     place.write(token, b"")
     try:
@@ -264,10 +264,10 @@ def token_in(place: Place) -> Iterator[str]:
 
 
 def resources(ray: ModuleType, cluster: Cluster) -> dict[str, float]:
-    """What an actor asks of Ray.
+    """The resources that an actor requests.
 
     Raises:
-      ReLopeError: this machine alone is the cluster, and has not so much.
+      ReLopeError: this machine alone is the cluster, and has too few of them.
     """
     gpus, cpus = cluster.gpus_per_shard, cluster.cpus_per_shard
     if gpus is None:

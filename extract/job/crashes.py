@@ -1,4 +1,4 @@
-"""Samples that the accelerator was lost with: such a failure ends the process, and a restart must not repeat it.
+"""Samples that crashed the accelerator: such a failure ends the process, and a restart must not repeat it.
 
 `crashes/00003.json` in a store holds them while part 3 is not published. The samples of a batch that the accelerator
 was lost with are tried one by one at the next start; a sample that it was lost with alone is left out.

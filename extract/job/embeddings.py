@@ -125,7 +125,9 @@ def _longest(folder: Path) -> int:
     if longest is None:
         return LONGEST
     if not isinstance(longest, int) or isinstance(longest, bool) or longest < 1:
-        raise ReLopeError(f"{folder}/sentence_bert_config.json: max_seq_length is {longest!r:.60}, no number of tokens")
+        raise ReLopeError(
+            f"{folder}/sentence_bert_config.json: max_seq_length is {longest!r:.60}, which is not a number of tokens"
+        )
     return min(longest, LONGEST)
 
 
@@ -136,7 +138,7 @@ def _settings(folder: Path, name: str) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     if not isinstance(settings, dict):
-        raise ReLopeError(f"{folder}/{name} is no JSON object")
+        raise ReLopeError(f"{folder}/{name} is not a JSON object")
     return settings
 
 

@@ -44,21 +44,21 @@ PACKAGES = ("torch", "transformers", "pillow", "torchvision", "peft")
 
 
 def extract_store(plan: Extraction, shard: Shard | None = None) -> bool:
-    """Make the store of `plan`, or one shard of it, or go on where an interrupted extraction stopped.
+    """Make the store of `plan`, or one shard of it, or continue an interrupted extraction.
 
-    Whoever publishes the last part writes the manifest, which makes the parts of all shards one store.
+    The process that publishes the last part writes the manifest, which joins the parts of all shards into one store.
 
     Returns:
-      Whether the store is finished; other shards may still be at work.
+      Whether the store is finished; other shards may still be running.
 
     Raises:
-      ReLopeError: model or data cannot be had, every sample failed, a state is not finite, the disk is full, or the
+      ReLopeError: model or data are not available, every sample failed, a state is not finite, the disk is full, or the
         place holds a store of other settings.
     """
     dataset, samples, splits = chosen_samples(plan.dataset)
     variant = parse_variant(plan.dataset.variant)
     backbone = load_backbone(plan.model)
-    # First: a layer that is not supported is refused at once.
+    # First: an unsupported layer is refused at once.
     blocks = {layer: dump_block(backbone, layer) for layer in plan.extract.all_layers}
     size = plan.extract.part_size
     parts = [samples[start : start + size] for start in range(0, len(samples), size)]

@@ -1,4 +1,4 @@
-"""Makes what baselines read beside the hidden states, before a run trains: only what is missing."""
+"""Makes what baselines read besides the hidden states, before a run trains: only what is missing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from relope_jax.states.layout import SPLITS
 from relope_jax.states.view import ReadableStore
 
 UNTRAINED = ("validation", "test")  # whose sampled and stated answers are read: nothing is learned from them
-CONFIDENCE_TOKENS = 8  # enough for "100 %" and a few words before it
+CONFIDENCE_TOKENS = 8  # enough for "100%" after a few words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +67,7 @@ def make_inputs(plan: InputPlan, store: ReadableStore, needs: tuple[str, ...]) -
         from extract.job.embeddings import embed_store
 
         inputs = plan.inputs
-        if jax.process_count() == 1:  # else one command makes them before: what is missing is told when it is read
+        if jax.process_count() == 1:  # several processes only read them, and report what is missing
             embed_store(store, inputs.encoder, inputs.batch, inputs.encoder_revision)
 
 

@@ -47,16 +47,16 @@ def open_or_extract(plan: Extraction) -> Store:
 
 
 def report_graders(store: Store) -> None:
-    """Say when a store's labels were graded by other code than today's; its states are as good as ever."""
+    """Print a line when a store's labels come from another version of the graders; its states are still valid."""
     if not store.identity.labels_from and store.identity.graders != grading.VERSION:
         print(
-            f"the labels of {store.path} were graded by other code than this: they are used as they are; "
+            f"the labels of {store.path} were graded by another version of the graders and are used as they are; "
             "`python -m extract.regrade` with the same --config grades its stored responses again, in seconds"
         )
 
 
 def report_failures(store: Store) -> None:
-    """Say which samples a store lacks: the first few by name, all of them by kind of reason."""
+    """Print which samples a store lacks: the first few by id, all of them counted by kind of reason."""
     failed = store.manifest.failed
     for entry in failed[:5]:
         print(shortened(f"left out {entry['sample_id']}: {entry['reason']}", SHORT * 2))
@@ -68,19 +68,19 @@ def report_failures(store: Store) -> None:
 
 
 def report_incomplete(store: Store) -> None:
-    """Say how many answers of a store are cut off or empty."""
+    """Print how many answers of a store are cut off or empty."""
     if line := incomplete_answers(store):
         print(f"{store.path}: {line}")
 
 
 def kinds(failed: list[dict[str, str]]) -> str:
-    """`"3 unreadable image, 2 out of memory"`: reasons up to what differs from sample to sample."""
+    """`"3 unreadable image, 2 out of memory"`: reasons without what differs from sample to sample."""
     counts = collections.Counter(DETAIL.split(entry["reason"], maxsplit=1)[0].strip() for entry in failed)
     return ", ".join(f"{n} {kind}" for kind, n in counts.most_common())
 
 
 def mismatches(plan: Extraction, identity: Identity) -> list[str]:
-    """What a finished store has other than the plan wants; how its work was cut is nobody's concern any more."""
+    """How a finished store differs from the plan, one line per field; how it was cut into parts does not matter."""
     wanted = {
         "model.dtype": (plan.model.dtype, identity.model_dtype),
         "the model's files or revision": (model_source(plan.model), identity.source),
@@ -109,7 +109,7 @@ def mismatches(plan: Extraction, identity: Identity) -> list[str]:
 
 
 def closing_line(store: Store) -> str:
-    """What a finished extraction says last."""
+    """The last line that a finished extraction prints."""
     tokens = sum(part.n_tokens for part in store.manifest.parts)
     accuracy = store.column("label").mean()
     return f"{store.path}: {len(store.samples)} prompts, {tokens} tokens, small-model accuracy {accuracy:.3f}"

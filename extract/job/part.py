@@ -94,7 +94,7 @@ class PartExtractor:
     Attributes:
       splits: split of every group.
       labels: answers and labels of another store to take over; None answers and grades the questions.
-      probes: samples from everywhere in the work, which are tried before the model is said to fail on every sample.
+      probes: samples from everywhere in the work, which are tried before the model counts as failing on every sample.
       health: whether the model has worked on any sample yet.
     """
 
@@ -108,7 +108,7 @@ class PartExtractor:
     health: Health = dataclasses.field(default_factory=Health)
 
     def extract(self, samples: list[Sample], advance: Callable[[int], None], suspects: Suspects | None = None) -> Part:
-        """The part of these samples; `advance` is told how many prompts are done.
+        """The part of these samples; calls `advance` with the number of prompts done.
 
         A batch that fails is halved until the samples that it fails on are alone; these are left out, with the reason.
 

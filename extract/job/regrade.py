@@ -46,7 +46,7 @@ def regrade(plan: Extraction) -> str:
             raise ReLopeError(f"the labels of {store.path} come from another store: grade that one again")
         if store.identity.graders == grading.VERSION:
             _clear(place)  # a process that was killed at its very end may have left something
-            return f"{store.path}: its labels are those of today's graders"
+            return f"{store.path}: its labels are those of the current graders"
         changed = _prepare(place, store, _grader(plan, store))
         _publish(place)
     n = sum(part.n_samples for part in store.manifest.parts)
@@ -56,10 +56,14 @@ def regrade(plan: Extraction) -> str:
 def _grader(plan: Extraction, store: Store) -> Read:
     """Reads and grades a response to one of the store's questions."""
     if different := mismatches(plan, store.identity):
-        raise ReLopeError(f"{store.path} was made with other settings ({'; '.join(different)}): give it its own config")
+        raise ReLopeError(
+            f"{store.path} was made with other settings ({'; '.join(different)}): pass the config it was made with"
+        )
     dataset, samples, _ = chosen_samples(plan.dataset)
     if questions_digest(dataset, samples) != store.identity.questions:
-        raise ReLopeError(f"{store.path} was made of other questions or right answers than are read now: extract again")
+        raise ReLopeError(
+            f"{store.path} was made from other questions or reference answers than the dataset has now: extract again"
+        )
     by_id = {sample.sample_id: sample for sample in samples}
 
     def read(sample_id: str, response: str, finish_reason: str) -> tuple[str, int]:
@@ -108,8 +112,8 @@ def _publish(place: Place) -> None:
     data = place.read(f"{REGRADING}/{MANIFEST}", limits.JSON)
     manifest = Manifest.parse(data, f"{place.url}/{REGRADING}/{MANIFEST}")
     if not all(_is_prepared(place, part) for part in manifest.parts):
-        raise ReLopeError(f"{place.url}/{REGRADING} is damaged: delete that folder and give the same command again")
-    place.delete(MANIFEST)  # nobody reads new labels with old checksums
+        raise ReLopeError(f"{place.url}/{REGRADING} is damaged: delete that folder and run the same command again")
+    place.delete(MANIFEST)  # so that no reader pairs new labels with old checksums
     for index, part in enumerate(manifest.parts):
         place.write(f"{part_name(index)}/{SAMPLES}", place.read(f"{REGRADING}/{part.name}.parquet", limits.TABLE))
         place.write(f"{part_name(index)}/{PART}", part.to_json().encode())

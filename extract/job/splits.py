@@ -21,7 +21,7 @@ def draw(samples: Sequence[Sample], spec: DatasetSpec) -> list[Sample]:
         samples = [sample for sample in samples if bool(sample.images or sample.missing) == (spec.modality == "image")]
         if not samples:
             kind = "with" if spec.modality == "image" else "without"
-            raise ReLopeError(f"{spec.name} has no question {kind} an image: leave --config.dataset.modality out")
+            raise ReLopeError(f"{spec.name} has no question {kind} an image: leave out --config.dataset.modality")
     if not spec.max_questions or spec.max_questions >= len(samples):
         return regroup(samples)
     chosen = random.Random(f"draw-{spec.seed}").sample(range(len(samples)), spec.max_questions)

@@ -1,4 +1,4 @@
-"""What images and prompts cost in tokens, said before an extraction begins."""
+"""What images and prompts cost in tokens, printed before an extraction begins."""
 
 from __future__ import annotations
 

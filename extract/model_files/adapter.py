@@ -48,7 +48,7 @@ def lora_settings(folder: Path) -> dict[str, Any]:
         raise ValueError(f"it was initialised with {start!r:.60}, which changes the model's own weights")
     largest, alpha = _largest_size(folder / WEIGHTS), config.get("lora_alpha")
     if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not math.isfinite(alpha):
-        raise ValueError(f"its lora_alpha is {alpha!r:.60}, no number")
+        raise ValueError(f"its lora_alpha is {alpha!r:.60}, which is not a number")
     _check_ranks(config, largest)
     for pattern in _patterns(config):
         _check_pattern(pattern)
@@ -97,7 +97,7 @@ def _patterns(config: dict[str, Any]) -> Iterator[object]:
 def _check_pattern(pattern: object) -> None:
     """Refuse a pattern that could take for ever on the name of a module."""
     if not isinstance(pattern, str) or len(pattern) > LONGEST:
-        raise ValueError(f"its pattern {pattern!r:.60} is no text of at most {LONGEST} characters")
+        raise ValueError(f"its pattern {pattern!r:.60} is not a text of at most {LONGEST} characters")
     if REPEATED_GROUP.search(pattern) or sum(pattern.count(sign) for sign in "*+{") > QUANTIFIERS:
         raise ValueError(f"its pattern {pattern!r:.60} repeats a group or repeats too often, and might never end")
 

@@ -26,7 +26,7 @@ def require_sizes(config: Any, folder: Path) -> None:
     """Check the numbers of a config.json that become modules and weights.
 
     Raises:
-      ReLopeError: one is no whole number, counts more parts than the folder's weights have, or is out of all bounds; or
+      ReLopeError: one is not a whole number, counts more parts than the folder's weights have, or is out of bounds; or
         the weights cannot be read.
     """
     layers = _tensors_in(folder)

@@ -19,7 +19,7 @@ DUPLICATES = ("consolidated*",)  # the same weights in another layout
 
 @functools.cache
 def commit_of(name: str, revision: str, setting: str) -> str:
-    """The commit of a model's branch, tag or commit, asked once a process; without the hub, the local cache's.
+    """The commit of a model's branch, tag or commit, asked once per process; without the hub, the local cache's.
 
     Args:
       setting: the config's field that names the model, for messages.

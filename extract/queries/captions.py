@@ -43,7 +43,7 @@ class Captions:
         return captions
 
     def _caption(self, path: Path) -> str:
-        """Asked once an image: many questions may share it."""
+        """Asked once per image: many questions may share it."""
         if path not in self._own:
             image = read_image(path)
             try:

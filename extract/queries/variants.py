@@ -93,7 +93,7 @@ class Variant:
         if self.kind == "caption":
             if len(captions or ()) != len(images):
                 raise ReLopeError(
-                    f"the variant 'caption' needs one caption an image: '{shortened(key, 60)}' has "
+                    f"the variant 'caption' needs one caption per image: '{shortened(key, 60)}' has "
                     f"{len(images)} images and {len(captions or ())} captions"
                 )
             return _with_captions(text, captions or ()), ()
@@ -161,7 +161,7 @@ def _without_places(text: str) -> str:
 
 
 def _with_captions(text: str, captions: tuple[str, ...]) -> str:
-    """Every caption at its image's markers; those of images without a place come first, a line each."""
+    """Every caption at its image's markers; those of images without a place come first, one line each."""
     stand_ins = [CAPTION_TEMPLATE.format(caption=caption.strip()) for caption in captions]
     placed = set()
 
@@ -195,5 +195,5 @@ def _parse_captions(row: Row) -> tuple[str, tuple[str, ...]]:
         raise ReLopeError(f"{row.where} needs the field 'id', and 'captions' (a list) or 'caption' (a text)")
     texts = row.get("captions") if row.has("captions") else [row.get("caption")]
     if not isinstance(texts, list) or not all(isinstance(text, str) and text.strip() for text in texts):
-        raise row.bad("a caption is no text, or empty")
+        raise row.bad("a caption is not text, or is empty")
     return row.text("id"), tuple(texts)

@@ -45,7 +45,7 @@ class DecoderLayer:
         return kinds[self.kind] if isinstance(kinds, dict) else kinds
 
     def rope(self, name: str) -> Any:
-        """`inv_freq` or `attention_scaling`; a model whose kinds of layers rotate differently has one a kind."""
+        """`inv_freq` or `attention_scaling`; a model whose kinds of layers rotate differently has one per kind."""
         of_kind = f"{self.kind}_{name}"
         return getattr(self.rotary, of_kind if hasattr(self.rotary, of_kind) else name)
 

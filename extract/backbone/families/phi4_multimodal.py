@@ -44,7 +44,7 @@ def frequencies(layer: DecoderLayer) -> torch.Tensor:
 def positions(layer: DecoderLayer, position_ids: torch.Tensor) -> torch.Tensor:
     """The position on the axis whose frequencies this prefill used, 0 on the other.
 
-    transformers chooses by the longest prompt of the batch, so the prompt's own length would not tell.
+    transformers chooses by the longest prompt of the batch, so the prompt's own length does not decide it.
     """
     ids = as_given(layer, position_ids)
     if not _is_longrope(layer):

@@ -55,7 +55,7 @@ def embedded_or_path(value: Any) -> bytes | str | None:
     if isinstance(value, str):
         return _from_text(value)
     if value is not None:
-        raise ValueError(f"{shown(value)}, no image")
+        raise ValueError(f"{shown(value)}, which is not an image")
     return None
 
 

@@ -153,7 +153,7 @@ class Row:
         listed = [item if isinstance(item, str | bytes | dict) else None for item in value]
         each = [dataclasses.replace(self, fields={name: item}).image(name) for item in listed]
         if not all(each):
-            raise self.bad(f"'{name}' is {shown(value)}: one of them is no image")
+            raise self.bad(f"'{name}' is {shown(value)}: one of them is not an image")
         return tuple(path for image in each for path in image)
 
     def root(self, *roots: str) -> Path | None:
@@ -179,7 +179,7 @@ class Row:
 def plain_fields(where: str, fields: Any) -> dict[str, Any]:
     """The fields of a row as plain values (`values.py`); raises ReLopeError that names the row."""
     if not isinstance(fields, dict):
-        raise ReLopeError(f"{where} is no row of named fields but {shown(fields)}")
+        raise ReLopeError(f"{where} is not a row of named fields but {shown(fields)}")
     found = {}
     for name, value in fields.items():
         try:

@@ -72,7 +72,7 @@ def refuse_partial(files: Sequence[Path], one_folder: bool) -> None:
     for file in files:
         if not file.is_file():
             what = _kind(file)
-            raise ReLopeError(f"{file} is {what}, not a table: download it again, or take it away")
+            raise ReLopeError(f"{file} is {what}, not a table: download it again, or remove it")
         folders[file.parent].append(file)
     if one_folder and len(folders) > 1:
         first, second = list(folders)[:2]
@@ -104,7 +104,7 @@ def _refuse_two_shardings(folder: Path, files: Sequence[Path]) -> None:
         other = next((path for key, path in shards.items() if key[0] != count or key == (count, index)), None)
         if other:
             raise ReLopeError(
-                f"the same split is there twice in {folder}, as {other.name} and as {file.name}: take one set away"
+                f"the same split is there twice in {folder}, as {other.name} and as {file.name}: remove one of the two"
             )
         shards[count, index] = file
 

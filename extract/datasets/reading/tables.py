@@ -32,7 +32,7 @@ def read_table(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         case ".jsonl":
             return json_lines(path)
         case _:
-            raise ReLopeError(f"{path} is no table: it must be a .jsonl, .json or .parquet file, or a folder of them")
+            raise ReLopeError(f"{path} is not a table: use a .jsonl, .json or .parquet file, or a folder of them")
     return ((where, plain_fields(where, fields)) for where, fields in rows)
 
 
@@ -59,7 +59,7 @@ def read_object(path: Path) -> dict[str, Any]:
     """The object in a JSON file, its values plain; raises ReLopeError."""
     content = _parsed(read_text(path), str(path))
     if not isinstance(content, dict):
-        raise ReLopeError(f"{path} is no object of ids by split")
+        raise ReLopeError(f"{path} is not an object of ids by split")
     return plain_fields(str(path), content)
 
 

@@ -21,7 +21,7 @@ from extract.sample import Sample
 from extract.spec import DatasetSpec
 from relope_jax.io.files import write_text
 
-CAPTIONS = "captions.jsonl"  # beside the images; for the variant "caption"
+CAPTIONS = "captions.jsonl"  # next to the images; for the variant "caption"
 CHOICES = "{question}\nChoices: {choices}"
 
 Material = TypeVar("Material")

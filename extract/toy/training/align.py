@@ -1,7 +1,7 @@
 """The first stage of training: each image token becomes the word for what its cell of the image shows.
 
 As LLaVA's feature alignment, but without the language model's forward pass: a projected token is compared with the
-embeddings of all words of the tasks. Images without words (easy-VQA's) are held where the start had them.
+embeddings of all words of the tasks. Images without words (easy-VQA's) are kept where the start had them.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Vocabulary:
         """
         for example in batch:
             for word in example.words:
-                self._ids.setdefault(word, self._tokenizer.encode(word)[-1])  # of "North Dakota" the second tells more
+                self._ids.setdefault(word, self._tokenizer.encode(word)[-1])  # of "North Dakota" the second says more
         ids = list(dict.fromkeys(self._ids.values()))
         known = self._table[ids]
         apart = (known - known.mean(dim=0)).pow(2).sum(dim=1).mean() * 2

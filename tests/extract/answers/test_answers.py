@@ -219,7 +219,7 @@ def test_key_reaches_the_server_and_nothing_else(plan, server, monkeypatch, capf
     with pytest.raises(ReLopeError, match=r"Bearer \*\*\*") as echoed:
         ask(plan, server, key_env="MY_KEY", name="again", model="toy-small", retries=1)
     monkeypatch.setenv("MY_KEY", f"{KEY}\x01")
-    with pytest.raises(ReLopeError, match="MY_KEY holds no key"):
+    with pytest.raises(ReLopeError, match="MY_KEY holds no valid key"):
         ask(plan, server, key_env="MY_KEY", name="again", model="toy-small")
     assert KEY not in f"{error.value} {echoed.value}"
     assert KEY not in "".join(capfd.readouterr())

@@ -198,7 +198,7 @@ def test_a_damaged_cache_gives_one_line(tmp_path):
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)])
 def test_what_is_no_file_is_no_cache(tmp_path, make):
     make(tmp_path / "cache")
-    with pytest.raises(ReLopeError, match=r"cannot use the answer cache .*it is no file"):
+    with pytest.raises(ReLopeError, match=r"cannot use the answer cache .*it is not a file"):
         Cache(tmp_path / "cache")
 
 

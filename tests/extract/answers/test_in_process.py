@@ -62,7 +62,7 @@ def test_small_model_without_enough_memory_gives_one_line(plan, server, toy, mon
 
     monkeypatch.setattr(load, "load_backbone", lambda spec: toy)
     monkeypatch.setattr(generation, "generate", fail)
-    with pytest.raises(ReLopeError, match="out of memory with 10 prompts a batch: lower"):
+    with pytest.raises(ReLopeError, match="out of memory with 10 prompts per batch: lower"):
         ask(plan, server, base_url="")
 
 

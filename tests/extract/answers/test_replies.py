@@ -56,7 +56,7 @@ def test_content_becomes_text(content, text):
     "content", [3, 1.5, True, {"type": "text", "text": "blue"}, {}, [{"type": "text", "text": 3}]], ids=repr
 )
 def test_content_of_another_type_is_no_answer(content):
-    with pytest.raises(Failure, match="content is no text but of type"):
+    with pytest.raises(Failure, match="content is not text but of type"):
         read(completion(content))
 
 

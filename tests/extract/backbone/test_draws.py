@@ -55,7 +55,7 @@ def test_the_ends_of_the_unit_interval_draw_possible_tokens():
 
 
 def test_logits_that_are_no_numbers_are_refused():
-    with pytest.raises(ValueError, match="no numbers"):
+    with pytest.raises(ValueError, match="not numbers"):
         Draws(1.0, 1.0, (1, 2))(torch.zeros(2, 1), torch.tensor([[0.0, 1.0], [torch.nan, 1.0]]))
 
 

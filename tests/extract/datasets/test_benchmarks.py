@@ -323,7 +323,7 @@ def test_other_places_of_parquet(tmp_path, table):
         ("mmmu", "t.jsonl", [{"id": "1"}], "t.jsonl:1: no field 'question_type'; it has id"),
         ("mmmu", "t.jsonl", [mmmu_row("1", image_1=None, answer="C")], "'C' is the letter of none of its 2 choices"),
         ("mmmu", "t.jsonl", [mmmu_row("1", image_1=None, options="nil")], "'B' is the letter of none of its 0 choices"),
-        ("mmmu", "t.jsonl", [mmmu_row("1", image_1=7)], "t.jsonl:1: 'image_1' is 7, no image"),
+        ("mmmu", "t.jsonl", [mmmu_row("1", image_1=7)], "t.jsonl:1: 'image_1' is 7, which is not an image"),
         ("mmmu", "t.jsonl", [mmmu_row("1", image_1=None)] * 2, "t.jsonl:2: the id '1' appears more than once"),
         ("aokvqa", "t.json", [aokvqa_row()], r"t.json, row 1: no folder of images .*val2017 or "),
         (
@@ -337,13 +337,13 @@ def test_other_places_of_parquet(tmp_path, table):
         ("aokvqa", "t.json", [aokvqa_row(image_id="x")], "'image_id' is 'x', not the number"),
         ("chartqa", "t.json", [{"query": "q", "label": [], "image": "i"}], "it has no answer"),
         ("chartqa", "t.json", [{"query": None, "label": "1", "image": "i"}], "'query' is null or NaN, not text"),
-        ("chartqa", "t.json", [7], "t.json, row 1 is no row of named fields but 7"),
+        ("chartqa", "t.json", [7], "t.json, row 1 is not a row of named fields but 7"),
         ("chartqa", "t.json", {"a": 1}, "t.json is neither a list of rows nor an object"),
         ("chartqa", "t.json", "{", "t.json is not JSON"),
         ("chartqa", "t.json", b"\xff", "t.json is not UTF-8 text"),
         ("chartqa", "t.json", [], "no rows of the split 'test' of chartqa in "),
         ("chartqa", "t.parquet", b"version https://git-lfs", "t.parquet is not readable as Parquet: .*again"),
-        ("chartqa", "t.csv", b"", "t.csv is no table"),
+        ("chartqa", "t.csv", b"", "t.csv is not a table"),
     ],
 )
 def test_bad_rows_and_tables_are_named(tmp_path, name, table, rows, message):
@@ -360,7 +360,7 @@ def test_a_folder_without_the_split_says_what_was_looked_for(tmp_path):
 
 def test_an_index_that_is_none_is_refused(scienceqa):
     put(scienceqa / "data/scienceqa/pid_splits.json", [1])
-    with pytest.raises(ReLopeError, match=r"pid_splits\.json is no object of ids by split"):
+    with pytest.raises(ReLopeError, match=r"pid_splits\.json is not an object of ids by split"):
         load("scienceqa", scienceqa)
 
 

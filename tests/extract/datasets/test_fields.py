@@ -100,9 +100,9 @@ def test_optional_fields_may_be_null(tmp_path, absent):
         ("choices", ["a"], "2 to 26"), ("choices", [str(i) for i in range(27)], "2 to 26"),
         ("choices", ["a", " "], "a choice is empty"), ("choices", ["a", True], "not a list of texts"),
         ("choices", ["b", "c"], "the answer 'a' is neither|answer 'a'"), ("choices", {"a": "b"}, "not a list of texts"),
-        ("image", 3.5, "'image' is 3.5, no image"), ("image", ["x.png", None], "one of them is no image"),
-        ("image", ["x.png", ""], "one of them is no image"), ("image", True, "'image' is True, no image"),
-        ("image", {"url": "x"}, "no image"), ("x" * 500, 1, "unknown field 'x+…'"),
+        ("image", 3.5, "'image' is 3.5, which is not"), ("image", ["x.png", None], "one of them is not an image"),
+        ("image", ["x.png", ""], "one of them is not an image"), ("image", True, "'image' is True, which is not"),
+        ("image", {"url": "x"}, "not an image"), ("x" * 500, 1, "unknown field 'x+…'"),
     ],
 )  # fmt: skip
 def test_optional_fields_are_checked_by_type(tmp_path, field, value, message):

@@ -183,7 +183,7 @@ def test_benchmarks_that_name_a_file_take_an_encoded_image_too(tmp_path):  # C13
         field = next(field for field, value in row.items() if value == text)
         with pytest.raises(ReLopeError, match=rf"t\.jsonl:1: '{field}' is the address 'https://host/x\.png': download"):
             load(name, lines(tmp_path / "t.jsonl", row | {field: "https://host/x.png"}))
-        with pytest.raises(ReLopeError, match=rf"t\.jsonl:1: '{field}' is 7, no image"):
+        with pytest.raises(ReLopeError, match=rf"t\.jsonl:1: '{field}' is 7, which is not an image"):
             load(name, lines(tmp_path / "t.jsonl", row | {field: 7}))
 
 

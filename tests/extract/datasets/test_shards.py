@@ -159,7 +159,7 @@ def test_questions_that_the_index_lists_and_the_table_lacks(tmp_path):
         load("scienceqa", tmp_path)
     assert len(load("scienceqa", tmp_path, benchmark_split="train")) == 1
     (tmp_path / "pid_splits.json").write_text('{"test": "1"}')
-    with pytest.raises(ReLopeError, match=r"pid_splits\.json is no object of ids by split: 'test' is '1'"):
+    with pytest.raises(ReLopeError, match=r"pid_splits\.json is not an object of ids by split: 'test' is '1'"):
         load("scienceqa", tmp_path)
 
 

@@ -90,7 +90,7 @@ def test_killed_worker_is_replaced_and_the_store_is_the_same(folder, ray_folder)
         command.terminate()
     assert command.returncode == 0
     errors = (folder / "errors").read_text()
-    assert "shard 1/2 was lost with its process or node: starting it again (3 tries left)" in errors
+    assert "shard 1/2 was lost with its process or node: restarting it (3 tries left)" in errors
     assert errors.count(" was lost ") == 1
     first, second = workers()
     assert first == killed != second
@@ -128,7 +128,7 @@ def test_a_cluster_of_this_machine_listens_to_it_alone(ray_folder, code):
         [sys.executable, "-c", code], env=os.environ | resources, capture_output=True, text=True, timeout=PATIENCE
     )
     if code != LISTENING:
-        assert "ReLopeError: Ray serves other machines, too: set RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0" in done.stderr
+        assert "ReLopeError: Ray also serves other machines: set RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0" in done.stderr
         assert done.stdout == ""
         return
     assert done.returncode == 0, done.stderr
@@ -187,15 +187,15 @@ def test_progress_counts_published_parts(tmp_path):
             (tmp_path / part_name(part)).mkdir(parents=True)
             (tmp_path / part_name(part) / PART).touch()
 
-    assert progress.look() == 0
+    assert progress.update() == 0
     assert progress.unfinished() == [Shard(i, 4) for i in range(4)]
     publish(0, 3, 5)  # part 5 has one sample, and its shard has not published part 1 yet
-    assert progress.look() == 4
+    assert progress.update() == 4
     publish(1)
-    assert progress.look() == 3
-    assert progress.look() == 0
+    assert progress.update() == 3
+    assert progress.update() == 0
     assert progress.unfinished() == [Shard(0, 4), Shard(2, 4)]
     publish(2, 4)
-    progress.look()
+    progress.update()
     assert progress.done == 11
     assert progress.unfinished() == [Shard(0, 4)]  # writes the manifest

@@ -194,7 +194,7 @@ PLACEHOLDERS = {
 def test_placeholder_in_a_question_is_left_out(toy, tmp_path, monkeypatch, family, variant):
     """C47: whatever the model's own tokens for images are, a question that contains one cannot be asked."""
     if family == "paligemma2" and variant:
-        pytest.skip("PaliGemma takes no question without an image")
+        pytest.skip("PaliGemma cannot take a question without an image")
     if family == "phi4_multimodal":
         monkeypatch.setattr(extraction, "load_backbone", tiny.load_phi4)
     model = getattr(tiny, f"save_{family}")(tmp_path / "model", copy.deepcopy(toy.tokenizer))

@@ -1,4 +1,4 @@
-"""Labels graded by other code: opening such a store says so, and python -m extract.regrade grades them again."""
+"""Labels graded by another version: opening such a store says so, and python -m extract.regrade grades them again."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def plan(graded, tmp_path):
 def test_open_says_that_other_code_graded_and_uses_the_labels(plan, capsys):
     store = open_or_extract(plan)
     assert store.column("label").all()
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if "graded by other code" in line]
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "graded by another version" in line]
     assert "python -m extract.regrade" in line
-    assert "labels: graded by other code" in "\n".join(describe(store))
+    assert "labels: from another version" in "\n".join(describe(store))
 
 
 def test_regrading_changes_labels_and_nothing_else(plan, capsys):
@@ -63,7 +63,7 @@ def test_regrading_changes_labels_and_nothing_else(plan, capsys):
     )
     capsys.readouterr()
     store = open_or_extract(plan)
-    assert "graded by other code" not in capsys.readouterr().out
+    assert "graded by another version" not in capsys.readouterr().out
     assert store.column("label").sum() < 24
     samples = {sample.sample_id: sample for sample in JSONL.load(plan.dataset)}
     for row in store.samples.to_pylist():
@@ -75,7 +75,7 @@ def test_regrading_changes_labels_and_nothing_else(plan, capsys):
     verify(str(plan.store))
     assert extraction.extract_store(plan)  # an extraction finds nothing to do and nothing to refuse
     assert Store(plan.store).samples.equals(store.samples)
-    assert regrade_store(plan).endswith("its labels are those of today's graders")
+    assert regrade_store(plan).endswith("its labels are those of the current graders")
 
 
 def test_regraded_store_is_the_one_that_an_extraction_makes(plan, tmp_path):
@@ -153,7 +153,7 @@ def test_store_of_other_questions_or_settings_is_not_graded(plan, tmp_path):
     reading = dataclasses.replace(JSONL, load=lambda spec: [dataclasses.replace(s, answer="z") for s in load(spec)])
     with pytest.MonkeyPatch.context() as patch:  # the same file, read by other code
         patch.setattr(extraction, "get_dataset", lambda name: reading)
-        with pytest.raises(ReLopeError, match="other questions or right answers than are read now: extract again"):
+        with pytest.raises(ReLopeError, match="other questions or reference answers than the dataset has now"):
             regrade_store(plan)
     with pytest.raises(ReLopeError, match="no store at"):
         regrade_store(dataclasses.replace(plan, store=tmp_path / "nowhere"))
@@ -173,7 +173,7 @@ def test_labels_of_another_store_are_graded_there(plan, tmp_path, capsys, monkey
         open_or_extract(variant)
     capsys.readouterr()
     open_or_extract(variant)
-    assert "graded by other code" not in capsys.readouterr().out
+    assert "graded by another version" not in capsys.readouterr().out
     with pytest.raises(ReLopeError, match="come from another store: grade that one again"):
         regrade_store(variant)
     regrade_store(plan)

@@ -146,7 +146,7 @@ def test_caption_in_place_of_the_image(text, captions, expected, picture):
 
 def test_missing_captions_are_one_line(picture):
     for captions, count in ((None, 0), (("a",), 1)):
-        with pytest.raises(ReLopeError, match=rf"one caption an image: 'q1' has 2 images and {count} captions"):
+        with pytest.raises(ReLopeError, match=rf"one caption per image: 'q1' has 2 images and {count} captions"):
             parse_variant("caption").apply("?", (picture, picture), key="q1", captions=captions)
 
 
@@ -182,12 +182,12 @@ def test_captions_are_read_by_sample(tmp_path):
     ("line", "reason"),
     [
         ("{", "is not JSON"),
-        ("[1]", "is no row of named fields"),
+        ("[1]", "is not a row of named fields"),
         ('{"caption": "a"}', "needs the field 'id'"),
         ('{"id": "q2"}', "needs the field 'id', and 'captions'"),
         ('{"id": "q2", "caption": "a", "captions": ["a"]}', "needs the field 'id', and 'captions'"),
-        ('{"id": "q2", "captions": "a"}', "a caption is no text"),
-        ('{"id": "q2", "caption": " "}', "a caption is no text, or empty"),
+        ('{"id": "q2", "captions": "a"}', "a caption is not text"),
+        ('{"id": "q2", "caption": " "}', "a caption is not text, or is empty"),
         ('{"id": "q1", "caption": "a"}', "the id 'q1' appears more than once"),
     ],
 )
