@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart paper test fuzz setup lint format types bench toy clean
+.PHONY: quickstart paper test test-slow test-all fuzz setup lint format types bench toy clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/python -m experiments.run --config=quickstart.py
@@ -12,8 +12,16 @@ quickstart: $(VENV)/.installed
 paper: $(VENV)/.installed
 	$(BIN)/python -m experiments.run --config=paper.py
 
+PYTEST := $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+
 test: lint types $(VENV)/.installed-dev
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+	$(PYTEST)
+
+# What takes many seconds each: kills, several processes, Ray, studies, benchmarks.
+test-slow: $(VENV)/.installed-dev
+	$(PYTEST) -m "slow and not long"
+
+test-all: test test-slow
 
 # Hostile stores, runs, adapters, tables, images and replies: the long round, FUZZ_SECONDS (120) for each kind.
 fuzz: $(VENV)/.installed-dev

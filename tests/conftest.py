@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
+
+# One compilation cache per test run, for both workers and all child processes. It is made before JAX is imported.
+if "RELOPE_TEST_PROGRAMS" not in os.environ:
+    os.environ["RELOPE_TEST_PROGRAMS"] = tempfile.mkdtemp(prefix="relope-programs-")
+    OWNER = os.getpid()
+else:
+    OWNER = 0
+os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ["RELOPE_TEST_PROGRAMS"]
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+
 import jax
 import numpy as np
 import pytest
@@ -24,6 +38,11 @@ LONGEST = (
     "test_resume.py",
     "test_feeds.py",
 )
+
+
+def pytest_unconfigure() -> None:
+    if os.getpid() == OWNER:
+        shutil.rmtree(os.environ["RELOPE_TEST_PROGRAMS"], ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

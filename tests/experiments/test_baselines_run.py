@@ -41,6 +41,9 @@ def write_questions(folder, answers) -> None:
     (folder / "data.jsonl").write_text("\n".join(map(json.dumps, lines)))
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
     """90 questions whose reference is what the small model answers in two of three cases, else what the large does."""

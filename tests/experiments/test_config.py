@@ -83,24 +83,34 @@ def test_bad_overrides_are_one_line(argument, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--config=zzzzz.py"], "no config 'zzzzz.py'; there are: base.py"),
-        (["--config=quickstart", "--config.train.epoch=3"], "did you mean 'train.epochs'"),
-        (["--config=quickstart", "--cofnig.train.epochs=3"], "Unknown command line flag 'cofnig.train.epochs'"),
-        ([], "name a config with --config="),
-        (["--config", "quickstart", "--config.methods=('probe', 'relop')"], "did you mean 'relope'"),
-        (["--config=quickstart", "--config.relope.kl_reduction=max"], "it can be mean, sum"),
-        (["--config=quickstart", "--config.model.dtype=fp32"], "it can be float32, bfloat16"),
-        (["--config=quickstart", "--config.train.epochs=0"], "train.epochs is 0; it must be at least 1"),
-        (["--config=quickstart", "--config.seeds=(1, 1)"], "config.seeds has 1 twice"),
-        (["--config=quickstart", "--config.dataset.name=vqa"], "unknown dataset 'vqa'"),
-        (["--config=quickstart", "--config.dataset=vqa", "--config.model=m"], "unknown dataset 'vqa'"),
-        (["--config", "quickstart", "--config.methods=probe,relop"], "did you mean 'relope'"),
-    ],
-)
+WRONG = [  # each in a process of its own, which takes seconds
+    (["--config=zzzzz.py"], "no config 'zzzzz.py'; there are: base.py"),
+    (["--config", "quickstart", "--config.methods=('probe', 'relop')"], "did you mean 'relope'"),
+    (["--config=quickstart", "--config.train.epoch=3"], "did you mean 'train.epochs'"),
+    (["--config=quickstart", "--cofnig.train.epochs=3"], "Unknown command line flag 'cofnig.train.epochs'"),
+    ([], "name a config with --config="),
+    (["--config=quickstart", "--config.relope.kl_reduction=max"], "it can be mean, sum"),
+    (["--config=quickstart", "--config.model.dtype=fp32"], "it can be float32, bfloat16"),
+    (["--config=quickstart", "--config.train.epochs=0"], "train.epochs is 0; it must be at least 1"),
+    (["--config=quickstart", "--config.seeds=(1, 1)"], "config.seeds has 1 twice"),
+    (["--config=quickstart", "--config.dataset.name=vqa"], "unknown dataset 'vqa'"),
+    (["--config=quickstart", "--config.dataset=vqa", "--config.model=m"], "unknown dataset 'vqa'"),
+    (["--config", "quickstart", "--config.methods=probe,relop"], "did you mean 'relope'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG[:2])
 def test_commands_end_with_one_line_and_a_non_zero_status(arguments, message, tmp_path):
+    require_one_line(arguments, message, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("arguments", "message"), WRONG[2:])
+def test_other_mistakes_end_with_one_line_too(arguments, message, tmp_path):
+    require_one_line(arguments, message, tmp_path)
+
+
+def require_one_line(arguments, message, tmp_path):
     command = [sys.executable, "-m", "experiments.run", *arguments, f"--config.runs={tmp_path}"]
     command = [c for c in command if arguments or not c.startswith("--config.runs")]
     check_one_line(subprocess.run(command, cwd=ROOT, capture_output=True, text=True), message)

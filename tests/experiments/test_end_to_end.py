@@ -57,9 +57,6 @@ def finished(tmp_path_factory, toy):
     return pipeline.run(plan_run(small_config(folder))), folder
 
 
-pytestmark = pytest.mark.end_to_end
-
-
 def test_run_directory(finished):
     run, _ = finished
     names = {path.name for path in run.path.iterdir()}
@@ -251,6 +248,7 @@ def test_non_finite_loss_keeps_its_samples(finished):
     assert len(set(kept["sample_ids"])) == len(kept["sample_ids"]) > 16
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_same_run(finished):
     """The command as two hosts would give it; gradients are summed in another order, which allows 5e-3 of AUC."""
     run, folder = finished

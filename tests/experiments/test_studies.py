@@ -18,8 +18,8 @@ from experiments.runs.tested import read_test_split
 from experiments.studies import STUDIES, execute, figure3, get_studies, table1, table3, table4
 from experiments.studies.jobs import Backbone, Chosen, datasets, main_run, main_runs, run_job
 from experiments.studies.study import Study
-from experiments.sweeps.cells import expand
 from experiments.sweeps.grid import parse_axes
+from experiments.sweeps.plan import expand
 from extract.job.open import open_or_extract
 from extract.queries.variants import load_captions
 from extract.spec import TOY_MLLM
@@ -100,7 +100,7 @@ def rows_of(path: Path) -> dict[str, dict[str, str]]:
         return {next(iter(row.values())): row for row in csv.DictReader(file)}
 
 
-@pytest.mark.end_to_end
+@pytest.mark.slow
 def test_every_study_leaves_a_page_a_pdf_and_its_tables(finished):
     for study in STUDIES.keys() - {"table1"}:
         names = {path.name for path in (finished / study).iterdir()}
@@ -114,7 +114,7 @@ def test_every_study_leaves_a_page_a_pdf_and_its_tables(finished):
     assert page.count("<svg") == 2
 
 
-@pytest.mark.end_to_end
+@pytest.mark.slow
 def test_table2_is_what_the_runs_measured(finished):
     table = rows_of(finished / "table2" / "table2.csv")
     for title in NAMES:
@@ -124,7 +124,7 @@ def test_table2_is_what_the_runs_measured(finished):
     assert float(table["Probe"]["mean"]) == pytest.approx(mean)
 
 
-@pytest.mark.end_to_end
+@pytest.mark.slow
 def test_table4_trains_on_the_others_only(finished):
     run = Run(finished / "runs" / "all-but-first")
     found = {row["split"]: set() for row in run.samples.to_pylist()}
@@ -134,7 +134,7 @@ def test_table4_trains_on_the_others_only(finished):
     assert found == {"train": {(True, "second")}, "validation": {(True, "second")}, "test": {(False, "first")}}
 
 
-@pytest.mark.end_to_end
+@pytest.mark.slow
 def test_the_same_command_again_runs_nothing(config, finished, monkeypatch, capsys):
     monkeypatch.setattr(execute.pipeline, "run", lambda plan: pytest.fail(f"{plan.name} is finished"))
     again = paper.get_config("figure2")
@@ -180,6 +180,7 @@ def test_table1_asks_three_versions_of_one_dataset(tmp_path):
     assert all("red dot at" in text for (text,) in captions.values())
 
 
+@pytest.mark.slow
 def test_rank_and_beta_are_swept_where_relope_is():
     config = paper.get_config()
     jobs = {job.name: job for job in figure3.STUDY.jobs(config)}
@@ -193,6 +194,7 @@ def test_rank_and_beta_are_swept_where_relope_is():
     assert [job.name for job in figure3.STUDY.jobs(config)] == ["layer-vega_plots"]
 
 
+@pytest.mark.slow
 def test_a_study_that_fails_spares_the_others(config, finished, monkeypatch, capsys):
     def fail(config, done):
         raise ReLopeError("no luck")
@@ -205,6 +207,7 @@ def test_a_study_that_fails_spares_the_others(config, finished, monkeypatch, cap
     assert (finished / "table2" / "table2.csv").exists()
 
 
+@pytest.mark.slow
 def test_a_run_of_another_model_is_not_finished(config, finished, monkeypatch):
     job = main_run(Backbone("", config), datasets(config)["first"])
     assert execute.is_finished(job.config)

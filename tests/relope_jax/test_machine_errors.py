@@ -156,13 +156,18 @@ def test_a_bug_keeps_its_traceback():
     "env",
     [
         {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-        {"LC_ALL": "POSIX", "PYTHONUTF8": "0"},
-        {"PYTHONIOENCODING": "ascii"},
-        {"PYTHONIOENCODING": "latin-1"},
-        {"PYTHONIOENCODING": "gbk"},
-        {"PYTHONIOENCODING": "euc-jp:strict"},
-        {"PYTHONUTF8": "1"},
-        {},
+        *(
+            pytest.param(env, marks=pytest.mark.slow)
+            for env in (
+                {"LC_ALL": "POSIX", "PYTHONUTF8": "0"},
+                {"PYTHONIOENCODING": "ascii"},
+                {"PYTHONIOENCODING": "latin-1"},
+                {"PYTHONIOENCODING": "gbk"},
+                {"PYTHONIOENCODING": "euc-jp:strict"},
+                {"PYTHONUTF8": "1"},
+                {},
+            )
+        ),
     ],
     ids=["C41-C", "POSIX", "ascii", "latin-1", "gbk", "euc-jp", "utf-8", "default"],
 )

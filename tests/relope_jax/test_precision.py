@@ -26,6 +26,7 @@ def test_every_program_keeps_all_bits(tmp_path):
     dump = f"--xla_dump_to={tmp_path} --xla_dump_hlo_as_text --xla_dump_hlo_pass_re=none"
     flags = f"{dump} --xla_backend_optimization_level=0"  # compiled sooner; what XLA is given stays the same
     environment = os.environ | {"XLA_FLAGS": flags}
+    environment["JAX_ENABLE_COMPILATION_CACHE"] = "0"  # a program from the cache is not given to XLA
     environment.pop("JAX_DEFAULT_MATMUL_PRECISION", None)
     subprocess.run([sys.executable, "-m", "tests.relope_jax.every_program"], cwd=ROOT, env=environment, check=True)
     multiplying, less = set(), []
