@@ -200,7 +200,7 @@ def test_a_study_that_fails_spares_the_others(config, finished, monkeypatch, cap
     failing = Study("first_one", "The first one", main_runs, fail)
     monkeypatch.setattr(execute, "get_studies", lambda name: [failing, STUDIES["table2"]])
     (finished / "table2" / "table2.csv").unlink()
-    with pytest.raises(ReLopeError, match="1 of 2 are not made: first_one: no luck"):
+    with pytest.raises(ReLopeError, match="1 of 2 failed: first_one: no luck"):
         execute.run(config)
     assert (finished / "table2" / "table2.csv").exists()
 
