@@ -207,9 +207,9 @@ def test_a_study_that_fails_spares_the_others(config, finished, monkeypatch, cap
 
 def test_a_run_of_another_model_is_not_finished(config, finished, monkeypatch):
     job = main_run(Backbone("", config), datasets(config)["first"])
-    assert execute.is_finished(job.config)
+    assert execute.is_finished(job.plan)
     monkeypatch.setattr(execute, "model_source", lambda spec: "retrained")
-    assert not execute.is_finished(job.config)
+    assert not execute.is_finished(job.plan)
 
 
 def test_datasets_and_probes_that_a_study_cannot_use_are_refused_before_anything_runs():
