@@ -18,8 +18,6 @@ from experiments.runs.tested import read_test_split
 from experiments.studies import STUDIES, execute, figure3, get_studies, table1, table3, table4
 from experiments.studies.jobs import Backbone, Chosen, datasets, main_run, main_runs, run_job
 from experiments.studies.study import Study
-from experiments.sweeps.cells import expand
-from experiments.sweeps.grid import parse_axes
 from extract.plan import open_or_extract
 from extract.queries.variants import load_captions
 from extract.spec import TOY_MLLM
@@ -183,11 +181,10 @@ def test_table1_asks_three_versions_of_one_dataset(tmp_path):
 def test_rank_and_beta_are_swept_where_relope_is():
     config = paper.get_config()
     jobs = {job.name: job for job in figure3.STUDY.jobs(config)}
-    assert {name: len(parse_axes(job.config, job.grid)[0].values) for name, job in jobs.items()} == {
+    assert {name: len(job.plan.axes[0].values) for name, job in jobs.items()} == {
         "rank-vega_plots": 3, "layer-vega_plots": 4, "beta-vega_plots": 3,
     }  # fmt: skip
-    scales = {member.member.spec.lora.scale for member in expand(jobs["rank-vega_plots"].config, parse_axes(
-        jobs["rank-vega_plots"].config, jobs["rank-vega_plots"].grid))}  # fmt: skip
+    scales = {cell.member.spec.lora.scale for cell in jobs["rank-vega_plots"].plan.cells}
     assert scales == {2.0}
     config.probes = ("probe",)
     assert [job.name for job in figure3.STUDY.jobs(config)] == ["layer-vega_plots"]
