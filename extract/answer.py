@@ -16,12 +16,9 @@ from relope_jax.errors import exit_on_error
 
 @exit_on_error
 def main(_: list[str]) -> None:
-    from extract.answers.job import answer_all
-    from extract.plan import plan_from_config
-    from extract.spec import AnswerSpec
+    from extract.answers.job import answer_from_config
 
-    config = config_flag.value
-    answer_all(plan_from_config(config), AnswerSpec(**config.answers))
+    answer_from_config(config_flag.value)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from collections.abc import Container, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from extract.answers.cache import Cache
@@ -22,7 +23,7 @@ from extract.answers.styles import CONFIDENCE, answer_text, stated_percent
 from extract.answers.table import Read, refuse_other_settings, require_writable, settings_of, table_names, write_answers
 from extract.datasets import Dataset, get_dataset
 from extract.imaging.images import LeftOut
-from extract.plan import Extraction, open_or_extract
+from extract.plan import Extraction, open_or_extract, plan_from_config
 from extract.queries.variants import Variant, load_captions, parse_variant
 from extract.sample import Sample
 from extract.spec import AnswerSpec, DatasetSpec
@@ -32,18 +33,19 @@ from relope_jax.states.answers import Answers
 from relope_jax.states.store import Store
 
 
-def answer_all(plan: Extraction, spec: AnswerSpec) -> Answers:
-    """Ask the questions of `plan`'s store, which is extracted first when there is none yet.
+def answer_from_config(config: ConfigDict) -> Answers:
+    """Ask the questions of the config's store as `config.answers` says.
 
     Raises:
       ReLopeError: store, server or settings cannot be used; whatever was answered by then is in the cache.
     """
+    plan, spec = plan_from_config(config), AnswerSpec(**config.answers)
     require_model(spec)  # before a store is extracted
     return answer(plan, spec, open_or_extract(plan))
 
 
 def answer(plan: Extraction, spec: AnswerSpec, store: Store, limit_setting: str = "answers.max_tokens") -> Answers:
-    """Ask the questions of `store`; see `answer_all`.
+    """Ask the questions of `store`; see `answer_from_config`.
 
     Args:
       limit_setting: where `spec.max_tokens` was set, for what is said about answers that are cut off.
