@@ -57,7 +57,7 @@ class Stopwatch:
 
 
 def run(plan: RunPlan) -> Run:
-    """Carry out `plan` and return the finished run."""
+    """Run `plan` and return the finished run."""
     watch, engine = Stopwatch(), plan.engine
     if is_primary():
         require_writable(plan.folder)  # not after hours of extraction

@@ -37,7 +37,7 @@ def main(_: list[str]) -> None:
     if _COORDINATOR.value:
         jax.distributed.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     elif _PROCESSES.value > 1:
-        raise ReLopeError("several processes need the same --coordinator=HOST:PORT, and a different --process=I each")
+        raise ReLopeError("several processes need --coordinator=HOST:PORT, the same for all, and a --process=I each")
     try:
         config = _CONFIG.value
         run_study(config) if "study" in config else run(plan_run(config))

@@ -80,7 +80,7 @@ def run(plan: SweepPlan, out: str = "sweeps", most: int = 32) -> Path:
 
 
 def to_do(jobs: Sequence[Job]) -> str:
-    """What is left to train, in words."""
+    """The number of members left to train, in words."""
     members = sum(len(job.cells) for job in jobs)
     return f"{members} to train in {len(jobs)} ensemble{'' if len(jobs) == 1 else 's'}" if jobs else "none to train"
 

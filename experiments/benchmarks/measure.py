@@ -50,17 +50,17 @@ class Record:
 
     @staticmethod
     def of_time(name: str, value: float, baseline: float, floor: float | None = None, unit: str = "ms") -> Record:
-        """A time, held against a competitor's and, where there is one, the floor."""
+        """A time, compared with a competitor's and, where there is one, the floor."""
         return Record(name, value, unit, baseline, baseline / value, floor, floor / value if floor else None)
 
     @staticmethod
     def of_rate(name: str, value: float, unit: str, baseline: float, floor: float | None = None) -> Record:
-        """Something a second, held against a competitor's and, where there is one, what the hardware allows."""
+        """A rate, compared with a competitor's and, where there is one, what the hardware allows."""
         return Record(name, value, unit, baseline, value / baseline, floor, value / floor if floor else None)
 
     @staticmethod
     def of_memory(name: str, value: float, baseline: float) -> Record:
-        """Peak memory in MB with more data, held against that with less."""
+        """Peak memory in MB with more data, compared with less data."""
         return Record(name, value, "MB", baseline, value / baseline)
 
     def json(self) -> str:
@@ -92,7 +92,7 @@ class Ceilings:
 
 def keep_memory() -> None:
     """Let the C library keep freed memory. It gives large blocks back after every call and the kernel clears them
-    again, which takes torch's full block a third of its time here and is not what is compared."""
+    again, which would take a third of the time of torch's full block."""
     with contextlib.suppress(OSError, AttributeError):  # another C library
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(M_MMAP_MAX, 0)
@@ -100,7 +100,7 @@ def keep_memory() -> None:
 
 
 def measure(programs: dict[str, Program], rounds: int) -> tuple[dict[str, float], Ceilings]:
-    """Median seconds a step of every program, and the machine's ceilings. All take turns, so that a noisy minute
+    """Median seconds per step of every program, and the machine's ceilings. All take turns, so that a noisy minute
     hits all of them, the ceilings included."""
     seconds = _timings(programs | _ceiling_programs(), rounds)
     median = {name: float(np.median(times)) for name, times in seconds.items()}

@@ -1,4 +1,4 @@
-"""CSV as every table of ours is written and read: a cell that a spreadsheet would run as a formula is text there."""
+"""Writes and reads CSV; cells that a spreadsheet would run as a formula become text."""
 
 from __future__ import annotations
 

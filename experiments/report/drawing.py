@@ -45,7 +45,7 @@ NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 
 def make_figure(width: float, height: float, **subplots: Any) -> tuple[Figure, Any]:
-    """A figure (inches) with its panels; unlike pyplot's it is forgotten when nobody holds it."""
+    """A figure (inches) with its panels; unlike pyplot's, it is freed with its last reference."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(**subplots)
 
@@ -74,7 +74,7 @@ def to_svg(figure: Figure) -> str:
 
 
 def write_pdf(path: Path, tables: Sequence[Table], figures: Sequence[Figure], texts: Sequence[str] = ()) -> Path:
-    """One PDF: a page with the paragraphs `texts`, every table on pages of its own, then a page a figure."""
+    """One PDF: a page with the paragraphs `texts`, every table on pages of its own, then one page per figure."""
     buffer = io.BytesIO()
     sheets = [text_sheet(texts)] * bool(texts) + [sheet for table in tables for sheet in table_sheets(table)]
     with matplotlib.rc_context(STYLE), PdfPages(buffer, metadata={"CreationDate": None}) as pdf:

@@ -80,7 +80,7 @@ def deferral_curves(split: RoutedSplit, methods: Sequence[str]) -> Figure:
 
 
 def _constants(axes: Axes, split: RoutedSplit, small: float, large: float) -> None:
-    """What one model alone does; `small` and `large` are where on the x axis."""
+    """Each model alone; `small` and `large` are their places on the x axis."""
     for x, labels, name, marker in ((small, split.labels, "small", "o"), (large, split.known_large, "large", "s")):
         axes.plot(
             [x], [labels.mean()], label=f"Always {name} ({labels.mean():.3f})",

@@ -50,7 +50,7 @@ class Attention:
 
 
 def attention_overlays(run: Run, store: ReadableStore, seed: int) -> Attention:
-    """What the report says of where the Attention Probe looks."""
+    """The report's section on the Attention Probe's weights."""
     table = run.scores.filter(
         (pc.field("method") == METHOD) & (pc.field("seed") == seed) & (pc.field("split") == "test")
     )
@@ -152,7 +152,7 @@ def _own_image(sample: dict) -> bytes:
 
 
 def to_html(attention: Attention) -> str:
-    """A grid: right answers on the left, wrong ones on the right, one level of the score a row."""
+    """A grid: right answers on the left, wrong ones on the right, one row per level of the score."""
     cells = {(example.level, example.right): card(example) for example in attention.examples}
     rows = "".join(
         cells.get((level, right), "<div></div>")

@@ -23,7 +23,7 @@ STAR = "*"
 
 
 def main_table(summary: Summary, split: RoutedSplit) -> Table:
-    """Every method and sanity row with all metrics; columns that nothing is known of are left out."""
+    """Every method and sanity row with all metrics; columns without any value are left out."""
     prices = priced(split, list(summary["methods"]))
     rows = {name: row | prices[name] for name, row in summary["methods"].items()}
     columns = [

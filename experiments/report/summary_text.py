@@ -20,7 +20,7 @@ Summary = dict[str, Any]
 
 
 class Findings(NamedTuple):
-    """Sentences: what should worry, what was found, and what was not."""
+    """Sentences: warnings, findings, and comparisons that are not significant."""
 
     warnings: list[str]
     found: list[str]
@@ -76,7 +76,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def best_sentence(summary: Summary, best: str) -> str:
-    """Who has the highest AUC."""
+    """The router with the highest AUC."""
     row = summary["methods"][best]
     return (
         f"{title(best)} has the highest AUC: {row['auc']:.3f}, 95% interval {row['auc_low']:.3f} to "

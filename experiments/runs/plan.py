@@ -1,4 +1,4 @@
-"""What a command carries out, read from its config once: typed from here on."""
+"""The run that a command makes: its config read once, typed from here on."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from relope_jax.training.spec import TrainSpec
 
 @dataclasses.dataclass(frozen=True)
 class RunPlan:
-    """One run, ready to be carried out.
+    """One run with every setting checked.
 
     Attributes:
       folder: where the run is written.

@@ -1,4 +1,4 @@
-"""What a run's config.json holds of its config, and which differences make another run."""
+"""The part of a config that config.json records, and the differences that make another run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PLACES = (
 
 
 def recorded_config(resolved: dict[str, Any]) -> dict[str, Any]:
-    """What config.json holds of a resolved config: all that a run is made of, with absolute paths."""
+    """The part of a resolved config that defines a run, with absolute paths, as config.json holds it."""
     recorded = {name: copy.copy(value) for name, value in resolved.items() if name not in NO_PART}
     for field in PATHS:
         group, name = _owner(recorded, field)
@@ -34,7 +34,7 @@ def recorded_config(resolved: dict[str, Any]) -> dict[str, Any]:
 
 
 def without_places(recorded: dict[str, Any], places: Sequence[str] = PLACES) -> dict[str, Any]:
-    """A recorded config but for where things are."""
+    """A recorded config without the fields that name places."""
     kept = copy.deepcopy(recorded)
     for field in places:
         group, name = _owner(kept, field)
@@ -55,5 +55,5 @@ def _names_no_path(field: str, group: dict[str, Any]) -> bool:
 
 
 def without_prices(config: dict[str, Any]) -> dict[str, Any]:
-    """The config but for `costs`: what routing costs is computed again for every report."""
+    """The config without `costs`: every report computes the cost of routing again."""
     return {name: value for name, value in config.items() if name != "costs"}

@@ -43,7 +43,7 @@ def evaluate_run(
     methods: Sequence[Method],
     seeds: tuple[int, ...],
 ) -> None:
-    """Score all samples with every method and sanity row, evaluate the test split, write it all."""
+    """Score all samples with every method and sanity row, evaluate the test split, and write the results."""
     names = [method.name for method in methods]
     scored: list[Scored] = []
     for method in (METHODS[name] for name in dict.fromkeys((*names, *SANITY))):
@@ -61,7 +61,7 @@ def evaluate_run(
 
 
 def known_labels(inputs: Inputs, rows: np.ndarray) -> np.ndarray | None:
-    """Whether the large model is right on these samples; None unless that is known of all: nothing is made up."""
+    """Whether the large model is right on these samples; None unless that is known of all of them."""
     labels = inputs.large_labels[rows]
     unknown = int((labels < 0).sum())
     if 0 < unknown < len(rows):

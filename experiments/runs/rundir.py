@@ -94,11 +94,11 @@ class RunFolder:
 
     @contextlib.contextmanager
     def progress(self, method: TrainedMethod, train: TrainSpec, seeds: tuple[int, ...]) -> Iterator[Log]:
-        """What a training logs to."""
+        """The log function of a training."""
         yield lambda record: None
 
     def finish_method(self, method: str) -> None:
-        """Forget the training that led to a finished method."""
+        """Remove the saved training state of a finished method."""
 
     def write(self, scores: pa.Table, samples: pa.Table, rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
         """Publish scores.parquet, samples.parquet, summary.json and results.json, the mark of a finished run."""
@@ -170,8 +170,8 @@ class RunWriter(RunFolder):
 
     @contextlib.contextmanager
     def progress(self, method: TrainedMethod, train: TrainSpec, seeds: tuple[int, ...]) -> Iterator[Log]:
-        """A log function that appends to metrics.jsonl and moves a progress bar over the epochs; of a loss that is not
-        finite, non_finite.json keeps the samples."""
+        """A log function that appends to metrics.jsonl and moves a progress bar over the epochs. If the loss is
+        not finite, non_finite.json lists the samples."""
         best: dict[int, float] = {}
         bar = tqdm(
             total=train.epochs, initial=saved_epoch(self.training(method.name)),
@@ -199,7 +199,7 @@ class RunWriter(RunFolder):
             bar.refresh()
 
     def finish_method(self, method: str) -> None:
-        """Forget the training that led to a finished method."""
+        """Remove the saved training state of a finished method."""
         shutil.rmtree(self.training(method), ignore_errors=True)
         with contextlib.suppress(OSError):  # another method's training may be there
             self.training(method).parent.rmdir()

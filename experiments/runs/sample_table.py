@@ -1,4 +1,4 @@
-"""samples.parquet of a run: what is known of every sample whoever routes it, from which accuracies and costs follow."""
+"""samples.parquet of a run: every sample's labels and token counts, from which accuracies and costs follow."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ COUNTS = {field.name: f"{field.name}_tokens" for field in dataclasses.fields(Tok
 
 
 def sample_table(inputs: Inputs) -> pa.Table:
-    """One row a sample, in the store's order."""
+    """One row per sample, in the store's order."""
     stored = inputs.store.samples
     nothing: dict[str, Any] = {}
     answers = inputs.large.each(greedy, nothing) if inputs.large else [nothing] * len(stored)

@@ -53,7 +53,7 @@ class RoutedSplit:
         return deferral_curve(self._routing_scores(method), self.labels, self.known_large)
 
     def cost(self, method: str) -> np.ndarray | None:
-        """Dollars a query at the same points; None where they are unknown."""
+        """Dollars per query at the same points; None where they are unknown."""
         reads = METHODS[method].reads
         if self.tokens is None or self.tokens.uncounted(reads):
             return None

@@ -1,4 +1,4 @@
-"""The paper's evaluation as studies: each names the runs it needs and makes tables and figures of them.
+"""The paper's evaluation as studies: each names the runs it needs and makes tables and figures from them.
 
 A study is one file here, one line in `STUDIES` and one line in experiments/configs/names.json.
 `python -m experiments.run --config=table2.py` runs one study, `--config=paper.py` runs all. Studies share their runs.

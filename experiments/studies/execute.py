@@ -1,4 +1,4 @@
-"""Carries out studies: every job once, finished ones not again, then their tables, figures and pages."""
+"""Runs studies: each unfinished job once, then their tables, figures and pages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DIGESTED = (*SCRATCH, "dataset.path", "dataset.captions")  # places, and what `d
 
 
 def run(config: ConfigDict) -> Path:
-    """Carry out `config.study`; returns the folder of its pages.
+    """Run `config.study`; returns the folder of its pages.
 
     Raises:
       ReLopeError: a table or figure cannot be made; of several, all others are made first.
@@ -45,7 +45,7 @@ def run(config: ConfigDict) -> Path:
         try:
             outcome = study.outcome(config, worker.carry_out(work[study.name]))
         except ReLopeError as error:
-            say(f"\n{study.name} is not made: {error}")
+            say(f"\n{study.name} failed: {error}")
             failed.append(f"{study.name}: {error}")
             continue
         show(study, outcome)
@@ -57,12 +57,12 @@ def run(config: ConfigDict) -> Path:
         publish(folder, outcomes)
     say(f"\npages: {folder if len(studies) > 1 else folder / studies[0].name}/{PAGE}, and the same as PDF, CSV, LaTeX")
     if failed:
-        raise ReLopeError(f"{len(failed)} of {len(studies)} are not made: {'; '.join(failed)}")
+        raise ReLopeError(f"{len(failed)} of {len(studies)} failed: {'; '.join(failed)}")
     return folder
 
 
 class Worker:
-    """Carries out jobs, each once and finished ones not again, saying how far it is."""
+    """Runs each unfinished job once and prints the progress."""
 
     def __init__(self, jobs: Sequence[Job]):
         self._plans = {name: job.plan for name, job in {job.name: job for job in jobs}.items()}

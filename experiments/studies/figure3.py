@@ -1,4 +1,4 @@
-"""Figure 3: what the rank of the LoRA, the layer and beta change."""
+"""Figure 3: AUC by LoRA rank, layer and beta."""
 
 from __future__ import annotations
 

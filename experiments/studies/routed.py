@@ -1,4 +1,4 @@
-"""What routing to the large model buys on a dataset, and whether it is more than chance."""
+"""The gain of routing to the large model on a dataset, and its significance."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ class Comparison(NamedTuple):
 
 
 def sentences(comparisons: Sequence[Comparison]) -> list[str]:
-    """What every comparison found, and whether it is more than sampling (Holm-corrected for all of them)."""
+    """One sentence per comparison, with its Holm-corrected p-value."""
     differences = [found.one["auc"] - found.other["auc"] for found in comparisons]
     errors = [math.hypot(found.one["auc_error"], found.other["auc_error"]) for found in comparisons]
     texts = []

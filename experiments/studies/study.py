@@ -42,7 +42,7 @@ class Done:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What a study shows. `findings` are sentences for its page and the terminal."""
+    """The results of a study. `findings` are sentences for its page and the terminal."""
 
     tables: tuple[Table, ...] = ()
     figures: tuple[tuple[str, Figure], ...] = ()
@@ -54,8 +54,8 @@ class Study:
     """One table or figure of the paper.
 
     Attributes:
-      jobs: what must be run, from the study's config.
-      outcome: what comes of it, from the config and the finished jobs.
+      jobs: the runs and sweeps it needs, from the study's config.
+      outcome: the tables and figures, from the config and the finished jobs.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a sweep trains, read once from its config and grid: typed from here on."""
+"""The trainings of a sweep: config and grid read once, typed from here on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from relope_jax.training.members import Member
 
 @dataclasses.dataclass(frozen=True)
 class SweepPlan:
-    """One sweep, ready to be carried out.
+    """One sweep with every setting checked.
 
     Attributes:
       cells: every training that the axes ask for.

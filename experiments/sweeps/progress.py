@@ -1,4 +1,4 @@
-"""What a sweep says while it trains: one bar over all ensembles, and a line for each that is finished."""
+"""A sweep's progress: one bar over all ensembles, and one line per finished ensemble."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Progress:
         return log
 
     def end(self, job: Job, fitted: Fitted, seconds: float) -> None:
-        """Count the whole ensemble, and say how it went."""
+        """Count the whole ensemble, and print its result."""
         self._before += _epochs(job)
         self._bar.update(self._before - self._bar.n)
         low, high = fitted.best_auc.min(), fitted.best_auc.max()

@@ -79,12 +79,12 @@ CELLS = listing(CELL)
 
 
 def digest(value: Any) -> str:
-    """A short name of anything that JSON can hold."""
+    """A short hash of a JSON value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def cell_id(store: Store, cell: Cell) -> str:
-    """What a cell was trained on and how: equal for the same training, whatever grid asked for it."""
+    """A hash of a cell's store and settings: equal for the same training in any grid."""
     trained_on = {"store": store.digest, "layer": store.layer, "method": cell.method.name}
     return digest(trained_on | cell.member.record())
 
@@ -130,7 +130,7 @@ class SweepFolder:
             yield append
 
     def publish(self, name: str, save_router: Callable[[Path], None], rows: list[Row], scores: pa.Table) -> None:
-        """Make the finished ensemble appear in one step, and forget its training."""
+        """Make the finished ensemble appear in one step, and remove its saved training state."""
         target = self.path / "ensembles" / name
         scratch = target.with_name(f".{name}.tmp")
         shutil.rmtree(scratch, ignore_errors=True)  # of a process that was killed here
@@ -142,11 +142,11 @@ class SweepFolder:
         shutil.rmtree(self.training(name))
 
     def forget_trainings(self) -> None:
-        """Remove what ensembles of other grids left behind when they were interrupted."""
+        """Remove the training states of interrupted ensembles of other grids."""
         shutil.rmtree(self.path / "training", ignore_errors=True)
 
     def write_record(self, config: dict[str, Any], axes: Sequence[Axis], stores: Iterable[Store]) -> None:
-        """Publish sweep.json with the resolved config, and remove the plots of the command before."""
+        """Publish sweep.json with the resolved config, and remove the previous command's plots."""
         path = self.path / RECORD
         before = checked(read_json(path), SWEEP, path)["grid"] if path.exists() else {}
         for field in before:

@@ -18,8 +18,6 @@ from experiments.runs.tested import read_test_split
 from experiments.studies import STUDIES, execute, figure3, get_studies, table1, table3, table4
 from experiments.studies.jobs import Backbone, Chosen, datasets, main_run, main_runs, run_job
 from experiments.studies.study import Study
-from experiments.sweeps.grid import parse_axes
-from experiments.sweeps.plan import expand
 from extract.job.open import open_or_extract
 from extract.queries.variants import load_captions
 from extract.spec import TOY_MLLM
@@ -184,11 +182,10 @@ def test_table1_asks_three_versions_of_one_dataset(tmp_path):
 def test_rank_and_beta_are_swept_where_relope_is():
     config = paper.get_config()
     jobs = {job.name: job for job in figure3.STUDY.jobs(config)}
-    assert {name: len(parse_axes(job.config, job.grid)[0].values) for name, job in jobs.items()} == {
+    assert {name: len(job.plan.axes[0].values) for name, job in jobs.items()} == {
         "rank-vega_plots": 3, "layer-vega_plots": 4, "beta-vega_plots": 3,
     }  # fmt: skip
-    scales = {member.member.spec.lora.scale for member in expand(jobs["rank-vega_plots"].config, parse_axes(
-        jobs["rank-vega_plots"].config, jobs["rank-vega_plots"].grid))}  # fmt: skip
+    scales = {cell.member.spec.lora.scale for cell in jobs["rank-vega_plots"].plan.cells}
     assert scales == {2.0}
     config.probes = ("probe",)
     assert [job.name for job in figure3.STUDY.jobs(config)] == ["layer-vega_plots"]
@@ -202,7 +199,7 @@ def test_a_study_that_fails_spares_the_others(config, finished, monkeypatch, cap
     failing = Study("first_one", "The first one", main_runs, fail)
     monkeypatch.setattr(execute, "get_studies", lambda name: [failing, STUDIES["table2"]])
     (finished / "table2" / "table2.csv").unlink()
-    with pytest.raises(ReLopeError, match="1 of 2 are not made: first_one: no luck"):
+    with pytest.raises(ReLopeError, match="1 of 2 failed: first_one: no luck"):
         execute.run(config)
     assert (finished / "table2" / "table2.csv").exists()
 
@@ -210,9 +207,9 @@ def test_a_study_that_fails_spares_the_others(config, finished, monkeypatch, cap
 @pytest.mark.slow
 def test_a_run_of_another_model_is_not_finished(config, finished, monkeypatch):
     job = main_run(Backbone("", config), datasets(config)["first"])
-    assert execute.is_finished(job.config)
+    assert execute.is_finished(job.plan)
     monkeypatch.setattr(execute, "model_source", lambda spec: "retrained")
-    assert not execute.is_finished(job.config)
+    assert not execute.is_finished(job.plan)
 
 
 def test_datasets_and_probes_that_a_study_cannot_use_are_refused_before_anything_runs():
