@@ -1,4 +1,4 @@
-"""Which bytes a model and a dataset are made of; cheap enough to check at every run, and free of torch."""
+"""What identifies a model and a dataset: digests of their files, cheap enough for every run. No torch here."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ def model_source(spec: ModelSpec) -> str:
 
 
 def model_title(spec: ModelSpec) -> str:
-    """What a store calls its model: a local folder's own name, however its path is spelled, or the name on the hub."""
+    """The model's name in a store: a local folder's own name, however its path is spelled, or the name on the hub."""
     return folder_name(spec.name) if is_local(spec) else spec.name
 
 
 def answering_model(spec: ModelSpec) -> str:
-    """Everything that a model's answers in process follow from, in one line: the key of their cache."""
+    """Everything that determines a model's answers in process, in one line: their cache key."""
     limits = [f"{name}={value}" for name in ("min_pixels", "max_pixels") if (value := getattr(spec, name))]
     parts = (model_title(spec), model_source(spec), adapter_source(spec), spec.dtype, spec.attention, *limits)
     return " ".join(filter(None, parts))
 
 
 def is_local(spec: ModelSpec) -> bool:
-    """Whether the model counts by the digest of its files, not by its name."""
+    """Whether the model is identified by the digest of its files, not by its name."""
     return spec.name in TOY_MODELS or Path(spec.name).is_dir()
 
 
@@ -64,9 +64,9 @@ def adapter_folder(adapter: str, model: str) -> Path | None:
 
 
 def dataset_source(spec: DatasetSpec) -> dict[str, Any]:
-    """The dataset's settings, its prompt template, and the digest of its tables where they are still at hand.
+    """The dataset's settings, its prompt template, and the digest of its tables where they are still there.
 
-    Of a path only its last part is kept, for readers: the digest counts, wherever the tables lie and however their
+    Only the last part of a path is kept, for readers: the digest counts, wherever the tables are and however their
     path is spelled. Images in files next to a table are not read here: there may be gigabytes of them.
     """
     dataset = get_dataset(spec.name)

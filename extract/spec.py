@@ -69,7 +69,7 @@ class DatasetSpec:
       path: the "jsonl" file; a benchmark's folder or table (docs/guide/datasets.md); empty reads the hub.
       benchmark_split: the published split of a benchmark to read from a folder or the hub; empty: its default one.
       revision: branch, tag or commit of a benchmark on the hub.
-      outside: whether images may lie outside of the data's own folder; leave it off for data that you did not make.
+      outside: whether images may be outside the data's own folder; leave it off for data from others.
       image_cache: folder where images that are embedded in a benchmark's tables are unpacked, once.
       variant: what is done to every query: "noise:25", "jpeg:20", "blur:2", "caption", "question_only"; empty: nothing.
       captions: JSONL file for the variant "caption"; empty lets the small model describe the images itself.
@@ -116,7 +116,7 @@ class ExtractSpec:
       token_budget: padded tokens per batch, answer included: what bounds the accelerator's memory. It is halved for the
         rest of a part when memory runs out all the same.
       part_size: prompts a part; a restart recomputes at most one part.
-      labels_from: a finished store of the same questions whose answers and labels are taken over, so that nothing is
+      labels_from: a finished store of the same questions whose answers and labels are reused, so that nothing is
         generated; for variants that leave the label as it is.
     """
 

@@ -1,4 +1,4 @@
-"""Text that somebody else wrote: user files, benchmark fields, replies of servers. No torch here."""
+"""Text from outside: user files, benchmark fields, replies of servers. No torch here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LINE_END = re.compile("[\x0b\x0c\x85]")
 # All controls but tab and line ends, and what turns the direction of the text around it.
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 LFS_POINTER = b"version https://git-lfs"
-SHORT = 300  # characters of somebody else's text that a message repeats
+SHORT = 300  # characters of foreign text that a message repeats
 
 
 def is_lfs_pointer(data: bytes) -> bool:

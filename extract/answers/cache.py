@@ -19,14 +19,14 @@ from relope_jax.io.paths import local_path
 
 BUSY_SECONDS = 60  # how long a write waits for another process that shares the file
 CLAIM_SECONDS = 30.0  # after which a claim that was not renewed expires
-POLL_SECONDS = 0.2  # between two looks for what somebody else is asking
+POLL_SECONDS = 0.2  # between two lookups of what another process is asking
 LARGEST_ENTRY = 64 << 20  # bytes
-# The only things that a cache file holds, word for word: no view, trigger or default of somebody else is ever run.
+# The only things that a cache file may hold, word for word: no foreign view, trigger or default is ever run.
 TABLES = {
     "responses": "CREATE TABLE responses (key TEXT PRIMARY KEY, response TEXT NOT NULL)",
     "claims": "CREATE TABLE claims (key TEXT PRIMARY KEY, owner TEXT NOT NULL, expires REAL NOT NULL)",
 }
-# A claim that has run out is taken over, and one that no process of ours can have made.
+# An expired claim is taken over, and so is one that no process of ours can have made.
 _CLAIM = (
     "INSERT INTO claims VALUES (?1, ?2, ?3 + ?4) ON CONFLICT (key) DO UPDATE "
     "SET owner = excluded.owner, expires = excluded.expires WHERE claims.expires NOT BETWEEN ?3 AND ?3 + 2 * ?4"
@@ -55,7 +55,7 @@ class Cache:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if self.path.exists() and not self.path.is_file():
                 raise OSError("it is not a file")
-            # Without isolation every statement is its own transaction: kill -9 loses no answer that had arrived.
+            # Without isolation every statement is its own transaction: kill -9 loses no answer that has arrived.
             self._rows = sqlite3.connect(self.path, timeout=BUSY_SECONDS, check_same_thread=False, isolation_level=None)
         self._rows.text_factory = bytes  # an entry that is no text is no reason to fail
         self._rows.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST_ENTRY)
@@ -195,6 +195,6 @@ def _is_gone(owner: object) -> bool:
         os.kill(int(parts[2]), 0)
     except ProcessLookupError:
         return True
-    except OSError:  # somebody else's process
+    except OSError:  # another user's process
         return False
     return False

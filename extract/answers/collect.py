@@ -106,7 +106,7 @@ def cost_of(response: Response, spec: AnswerSpec) -> float | None:
 def collect(questions: Questions, endpoint: Endpoint, cache: Cache, collected: Collected, bar: tqdm) -> None:
     """Answer every request of `collected.spec`, at most `spec.concurrency` at a time; each is cached on arrival.
 
-    A question whose every try failed is put aside. When all others are through, those get one more try each.
+    A question that failed at every try is set aside. When all others are done, each of those gets one more try.
 
     Args:
       questions: in an order in which bad ones do not stand together.
@@ -129,7 +129,7 @@ def collect(questions: Questions, endpoint: Endpoint, cache: Cache, collected: C
             aside, samples = set(failed), {sample_id for sample_id, _, _ in failed}
             again = (r for question in questions(samples) for r in requests_for(question, spec) if r.identity in aside)
             outcomes = _outcomes(pool, again, lambda request: _answer(request, endpoint, cache, 0), spec)
-            _take_in(outcomes, failed, collected, bar)  # where nearly all fail once more, the rest has had its tries
+            _take_in(outcomes, failed, collected, bar)  # where nearly all fail again, the rest has been tried enough
         for (sample_id, style, index), reason in failed.items():
             collected.leave_out(sample_id, reason, f"{style} {index}")
             bar.update()

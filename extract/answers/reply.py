@@ -1,4 +1,4 @@
-"""From a server's raw reply to a checked response. Nothing in a reply is trusted: every type is looked at."""
+"""From a server's raw reply to a checked response. Nothing in a reply is trusted: every type is checked."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """The tokens by which a prompt is built: placeholders of images, ends of turns, roles. A question must hold none of
-them, or it could show an image that it does not have, end the user's turn or speak as somebody else."""
+them, or it could show an image that it does not have, end the user's turn or speak as another role."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def only(model: Any, config: GenerationConfig) -> Iterator[None]:
 
 
 def _ids(backbone: Backbone, value: Any) -> list[int]:
-    """Token ids that a config gives as a number, several, or none; what is no token of the model is no id."""
+    """Token ids that a config gives as a number, several, or none; ids that the model has no token for are dropped."""
     size = backbone.model.config.get_text_config(decoder=True).vocab_size
     values = value if isinstance(value, list | tuple) else [value]
     return [token for token in values if isinstance(token, int) and not isinstance(token, bool) and 0 <= token < size]

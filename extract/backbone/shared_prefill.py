@@ -15,7 +15,7 @@ import torch
 class SharedPrefill:
     """The first forward pass over some prompts: computed once, then repeated from what was noted of it.
 
-    For answers to the very same inputs, one after another: some families keep the last prompts' positions in the model.
+    For several answers to the same inputs: some families keep the last prompts' positions in the model.
     Costs one more copy of the prompts' key-value cache.
     """
 

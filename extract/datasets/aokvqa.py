@@ -20,7 +20,7 @@ PUBLISHED = Published(
 )
 CHOICE = "{letter}. {choice}"
 PROMPT = "{question}\n{choices}\nAnswer with the option's letter from the given choices directly."
-COCO = ("{split}2017", "coco/{split}2017", "../coco/{split}2017", "coco", "images")  # where COCO's images may lie
+COCO = ("{split}2017", "coco/{split}2017", "../coco/{split}2017", "coco", "images")  # where COCO's images may be
 
 
 def parse(row: Row) -> Sample:

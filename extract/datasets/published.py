@@ -35,9 +35,9 @@ class Published:
       split: the split that is read when none is asked for.
       tables: where its own repository has the tables of `{split}`, as patterns below a folder.
       index: name of a file next to a table of several splits that lists the ids of each split.
-      one_folder: whether the tables of one split lie in one folder.
+      one_folder: whether the tables of one split are in one folder.
       needs_image: whether every question is about an image; one whose row has none is left out.
-      neighbours: folders of the benchmark's images, relative to that of its tables, that may lie outside of the folder
+      neighbours: folders of the benchmark's images, relative to that of its tables, that may be outside of the folder
         which the user named. What a link in their place leads to does not count.
     """
 

@@ -52,7 +52,7 @@ def differing(mine: Identity, theirs: Identity) -> list[str]:
     """What shapes an answer or its label and is not the same in both, a line each; peft does with an adapter only."""
     here, there = ({name: getattr(identity, name) for name in SAME} for identity in (mine, theirs))
     if not mine.commit and not theirs.commit:
-        del here["model"]  # of a folder `source` is the digest, wherever it lies
+        del here["model"]  # `source` is a folder's digest, wherever the folder is
     here["dataset.name"], there["dataset.name"] = mine.dataset["name"], theirs.dataset.get("name")
     packages = [package for package in mine.versions if package != "peft" or mine.adapter or theirs.adapter]
     here |= {f"versions.{package}": mine.versions[package] for package in packages}

@@ -97,7 +97,7 @@ def mismatches(plan: Extraction, identity: Identity) -> list[str]:
     if identity.commit or not is_local(plan.model):  # else its files count, whatever their folder is called
         wanted = {"model.name": (model_title(plan.model), identity.model)} | wanted
     source = dataset_source(plan.dataset)
-    if source.get("sha256") and identity.dataset.get("sha256"):  # of the tables, wherever they lie
+    if source.get("sha256") and identity.dataset.get("sha256"):  # of the tables, wherever they are
         del source["path"]
     for field, value in source.items():
         wanted[f"dataset.{field}"] = (value, identity.dataset.get(field))

@@ -12,7 +12,7 @@ from extract.queries.queries import Queries
 from extract.sample import Sample
 
 LOOKED_AT = 1000  # samples, from everywhere in the data
-SECONDS = 3.0  # after which no further one is looked at; what was measured is not measured again
+SECONDS = 3.0  # after which no further sample is measured; sizes already measured are not measured again
 
 
 def describe_tokens(queries: Queries, samples: Sequence[Sample], n_positions: float) -> str:
@@ -38,7 +38,7 @@ def describe_tokens(queries: Queries, samples: Sequence[Sample], n_positions: fl
 
 def _by_turns(samples: Sequence[Sample]) -> Sequence[Sample]:
     """The samples in an order whose every beginning is spread over all of them."""
-    step = 7919  # a prime above LOOKED_AT, so that every sample has its turn
+    step = 7919  # a prime above LOOKED_AT, so that every sample comes up once
     return [samples[i * step % len(samples)] for i in range(len(samples))]
 
 

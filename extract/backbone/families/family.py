@@ -56,7 +56,7 @@ class DecoderLayer:
 
 
 def decoder_spec(family: str, layer: DecoderLayer) -> BlockSpec:
-    """The spec of a Llama-like layer; families replace what they do otherwise."""
+    """The spec of a Llama-like layer; families replace what differs."""
     config, attention = layer.config, layer.module.self_attn
     return BlockSpec(
         family=family,

@@ -164,7 +164,7 @@ class Row:
         """The path of a file below `root(*roots)`, or where the table is; it need not exist.
 
         Raises:
-          ReLopeError: it is no path, or lies outside of the data set's folder.
+          ReLopeError: it is not a path, or is outside of the data set's folder.
         """
         root = self.root(*roots) if roots else self.folder
         if root is None:

@@ -1,4 +1,4 @@
-"""What the toy MLLMs are trained on: questions about material that no dataset of ours asks about."""
+"""What the toy MLLMs are trained on: questions about material that no registered dataset asks about."""
 
 from __future__ import annotations
 

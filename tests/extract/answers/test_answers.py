@@ -127,7 +127,7 @@ def test_retry_after_is_honoured(plan, server):
         ({"statuses": [400] * 99}, {}, r"no question was answered; the first, q\d: refused \(400\): made to fail"),
         ({"statuses": [418] * 99}, {}, "answers with status 418: made to fail"),
         ({"body": {}}, {}, "no answer after 4 tries: the reply holds no answer"),
-        ({"body": "<html>"}, {}, r"no chat completion \(does answers.base_url end in /v1\?\) but says: <html>"),
+        ({"body": "<html>"}, {}, r"not a chat completion \(does answers.base_url end in /v1\?\) but says: <html>"),
         ({"body": {"choices": [1]}}, {}, "no answer after 4 tries: the reply holds no answer"),
     ],
 )

