@@ -2,8 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Whole files go to two workers, the longest first (tests/conftest.py).
+PYTEST := $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
-.PHONY: quickstart paper test fuzz setup lint format types bench toy clean
+.PHONY: quickstart paper test test-slow test-all fuzz setup lint format types bench toy clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/python -m experiments.run --config=quickstart.py
@@ -13,7 +15,15 @@ paper: $(VENV)/.installed
 	$(BIN)/python -m experiments.run --config=paper.py
 
 test: lint types $(VENV)/.installed-dev
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+	$(PYTEST)
+
+# The long versions that `make test` leaves out: many kills, several hosts, a lost Ray worker, benchmarks, the tutorial.
+test-slow: $(VENV)/.installed-dev
+	$(PYTEST) -m "slow and not long"
+
+# Everything but the fuzzing rounds of minutes.
+test-all: lint types $(VENV)/.installed-dev
+	$(PYTEST) -m "not long"
 
 # Hostile stores, runs, adapters, tables, images and replies: the long round, FUZZ_SECONDS (120) for each kind.
 fuzz: $(VENV)/.installed-dev

@@ -82,13 +82,25 @@ def test_bad_overrides_are_one_line(argument, message):
         (["--config=quickstart", "--cofnig.train.epochs=3"], "Unknown command line flag 'cofnig.train.epochs'"),
         ([], "name a config with --config="),
         (["--config", "quickstart", "--config.methods=('probe', 'relop')"], "did you mean 'relope'"),
-        (["--config=quickstart", "--config.relope.kl_reduction=max"], "it can be mean, sum"),
-        (["--config=quickstart", "--config.model.dtype=fp32"], "it can be float32, bfloat16"),
+        pytest.param(
+            ["--config=quickstart", "--config.relope.kl_reduction=max"], "it can be mean, sum", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            ["--config=quickstart", "--config.model.dtype=fp32"], "it can be float32, bfloat16", marks=pytest.mark.slow
+        ),
         (["--config=quickstart", "--config.train.epochs=0"], "train.epochs is 0; it must be at least 1"),
-        (["--config=quickstart", "--config.seeds=(1, 1)"], "none twice"),
-        (["--config=quickstart", "--config.dataset.name=vqa"], "unknown dataset 'vqa'"),
-        (["--config=quickstart", "--config.dataset=vqa", "--config.model=m"], "unknown dataset 'vqa'"),
-        (["--config", "quickstart", "--config.methods=probe,relop"], "did you mean 'relope'"),
+        pytest.param(["--config=quickstart", "--config.seeds=(1, 1)"], "none twice", marks=pytest.mark.slow),
+        pytest.param(
+            ["--config=quickstart", "--config.dataset.name=vqa"], "unknown dataset 'vqa'", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            ["--config=quickstart", "--config.dataset=vqa", "--config.model=m"],
+            "unknown dataset 'vqa'",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["--config", "quickstart", "--config.methods=probe,relop"], "did you mean 'relope'", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_commands_end_with_one_line_and_a_non_zero_status(arguments, message, tmp_path):

@@ -250,6 +250,7 @@ def test_non_finite_loss_keeps_its_samples(finished):
     assert len(set(kept["sample_ids"])) == len(kept["sample_ids"]) > 16
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_same_run(finished):
     """The command as two hosts would give it; gradients are summed in another order, which allows 5e-3 of AUC."""
     run, folder = finished

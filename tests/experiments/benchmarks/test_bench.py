@@ -73,6 +73,7 @@ def require_comparisons(records, names) -> None:
         assert record.ratio == pytest.approx(record.value / record.baseline)
 
 
+@pytest.mark.slow
 def test_extract_benchmark(small, toy, monkeypatch, tmp_path):
     """Before anything is timed the bare forward's states are held against the captured ones."""
     monkeypatch.chdir(tmp_path)
@@ -91,6 +92,7 @@ def test_extract_benchmark(small, toy, monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_sampling_benchmark(small, toy):
     """Both draw as many answers, of as many tokens at most."""
     spec = DatasetSpec(max_questions=3)

@@ -67,6 +67,7 @@ def small(monkeypatch):
     monkeypatch.setattr(train, "all_cores", lambda: 1)  # two threads wait for each other where tests share the cores
 
 
+@pytest.mark.slow
 def test_records(small, case, model):
     """Before anything is timed, the run holds states, logits, losses and gradients of torch against ours."""
     records = {record.name: record for record in train.run_case(case, model, PROMPTS)}

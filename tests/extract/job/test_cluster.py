@@ -75,6 +75,7 @@ def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) ->
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_killed_worker_is_replaced_and_the_store_is_the_same(folder, ray_folder):
     def workers() -> list[int]:
         return [int(pid) for pid in re.findall(r"shard 1/2 on node .*, process (\d+)", (folder / "errors").read_text())]
@@ -121,7 +122,10 @@ with connected(ray, ""):
 """
 
 
-@pytest.mark.parametrize("code", [LISTENING, "import ray\n" + LISTENING], ids=["fresh", "imported before"])
+@pytest.mark.parametrize("code", [
+    pytest.param(LISTENING, id="fresh"),
+    pytest.param("import ray\n" + LISTENING, id="imported before", marks=pytest.mark.slow),
+])  # fmt: skip
 def test_a_cluster_of_this_machine_listens_to_it_alone(ray_folder, code):
     resources = {"RAY_TMPDIR": ray_folder, "RAY_OVERRIDE_RESOURCES": '{"CPU": 2, "GPU": 0}', "PYTHONPATH": str(ROOT)}
     done = subprocess.run(

@@ -109,7 +109,9 @@ def finish(process: subprocess.Popen, counts: str) -> None:
 
 
 @pytest.mark.parametrize(("devices", "method", "states"), [
-    (2, "relope", "resident"), (4, "attention_probe", "streamed"), (4, "probe", "resident"),
+    (2, "relope", "resident"),
+    pytest.param(4, "attention_probe", "streamed", marks=pytest.mark.slow),
+    pytest.param(4, "probe", "resident", marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_devices_share_a_batch(store, expected, tmp_path, devices, method, states):
     """Gradients are summed in another order; over 54 steps that allows 1e-3."""
@@ -118,7 +120,9 @@ def test_devices_share_a_batch(store, expected, tmp_path, devices, method, state
     np.testing.assert_allclose(np.load(tmp_path / "scores.npy"), expected[method], atol=1e-3)
 
 
-@pytest.mark.parametrize(("method", "states"), [("relope", "resident"), ("attention_probe", "streamed")])
+@pytest.mark.parametrize(("method", "states"), [
+    pytest.param("relope", "resident", marks=pytest.mark.slow), ("attention_probe", "streamed"),
+])  # fmt: skip
 def test_two_processes_share_a_batch(store, expected, tmp_path, method, states):
     """Two hosts of two devices each, joined by jax.distributed."""
     with socket.socket() as free:
