@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Whole files go to two workers, the longest first (tests/conftest.py).
+PYTEST := $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 .PHONY: quickstart paper test test-slow test-all fuzz setup lint format types bench toy clean
 

@@ -28,15 +28,21 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_default_matmul_precision", "highest")
 
-# Files of minutes. Whole files are dealt to the workers in this order: one of these, begun last, would run alone.
+# The longest files, the longest first. Whole files are dealt to the workers in this order: one of these, begun last,
+# would run alone.
 LONGEST = (
-    "test_cluster.py",
-    "test_end_to_end.py",
-    "test_tutorial.py",
-    "test_studies.py",
-    "test_survival.py",
     "test_resume.py",
     "test_feeds.py",
+    "test_tutorial.py",
+    "test_end_to_end.py",
+    "test_fit.py",
+    "test_block_parity.py",
+    "test_studies.py",
+    "test_cluster.py",
+    "test_baselines_run.py",
+    "test_survival.py",
+    "test_config.py",
+    "test_machine_errors.py",
 )
 
 
@@ -46,7 +52,8 @@ def pytest_unconfigure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    rank = {name: i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(LONGEST)))
 
 
 @pytest.fixture(scope="session")

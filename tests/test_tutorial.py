@@ -88,6 +88,7 @@ def check(notebook: nbformat.NotebookNode) -> None:
     assert pictures(notebook) == 2
 
 
+@pytest.mark.slow
 def test_the_tutorial_runs_with_fewer_questions(folder):
     check(execute(folder, questions=150))
 

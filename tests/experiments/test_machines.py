@@ -122,7 +122,8 @@ def test_a_sweep_goes_into_the_home_folder(home):
 BACKENDS = ["module://matplotlib_inline.backend_inline", "TkAgg", "nonsense", "", "agg", "module://", "QtAgg", "nbAgg"]
 
 
-def test_any_backend_that_a_notebook_names_works(tmp_path):
+@pytest.mark.slow
+def test_a_notebooks_backend_draws_every_figure(tmp_path):
     """C40: what `!python -m experiments.report` passes on; every figure of a report and a sweep is drawn."""
     made_run(tmp_path / "run", ("relope", "probe"))
     code = (
@@ -137,6 +138,9 @@ def test_any_backend_that_a_notebook_names_works(tmp_path):
     for backend in BACKENDS[:1]:
         done = command(["-c", code, str(tmp_path / "run"), backend], {"MPLBACKEND": backend})
         assert done.returncode == 0, done.stderr.decode()
+
+
+def test_any_backend_that_a_notebook_names_works():
     light = "import experiments.report.drawing, experiments.sweeps.figures, experiments.report.figures"
     for backend in BACKENDS[2:]:
         done = command(["-c", light], {"MPLBACKEND": backend})

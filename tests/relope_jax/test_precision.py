@@ -20,6 +20,7 @@ PRODUCT = re.compile(r" (dot|convolution)\(")
 KEPT = "operand_precision={highest,highest}"
 
 
+@pytest.mark.slow
 def test_every_program_keeps_all_bits(tmp_path):
     """What XLA is given, in a process of its own with JAX's own settings: training, scoring, restored routers,
     attention, replay and metrics."""
