@@ -14,8 +14,6 @@ quickstart: $(VENV)/.installed
 paper: $(VENV)/.installed
 	$(BIN)/python -m experiments.run --config=paper.py
 
-PYTEST := $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
-
 test: lint types $(VENV)/.installed-dev
 	$(PYTEST)
 
