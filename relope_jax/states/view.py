@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -34,6 +34,7 @@ def paths_of(store: ReadableStore, split: str) -> str:
     return ", ".join(piece.store.path for piece in pieces)
 
 
+@runtime_checkable
 class ReadableStore(Protocol):
     """What `Store` and `JoinedStore` have in common; see there.
 

@@ -6,7 +6,7 @@ import dataclasses
 import math
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Real
 
 from relope_jax.errors import ReLopeError, require_choice, require_range
 from relope_jax.metrics.routing.deferral import sums_of_lowest
@@ -130,7 +130,7 @@ def spent_before(spec: CostSpec, tokens: Tokens, reading: Reading) -> Float[np.n
     return answered + (billed * prompts * spec.small_in + replies * spec.small_out) / MILLION
 
 
-def cost_curve(scores: Float[np.ndarray, "m n"], costs: QueryCosts) -> Float[np.ndarray, "m n+1"]:
+def cost_curve(scores: Real[np.ndarray, "m n"], costs: QueryCosts) -> Float[np.ndarray, "m n+1"]:
     """Dollars a query, on average, when the k lowest scores are deferred, k = 0..n; ties as in `deferral_curve`. Never
     below 0, where rounding of sums would leave a free model.
 

@@ -7,7 +7,7 @@ first column is the small model's accuracy and its last the large one's, whateve
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Real
 
 from relope_jax.metrics.routing.deferral import risk_coverage, sums_of_lowest
 
@@ -15,7 +15,7 @@ ROUNDING = 1e-9  # accuracies differ by 1/n or not at all
 
 
 def deferral_curve(
-    scores: Float[np.ndarray, "m n"], small: Int[np.ndarray, "n"], large: Int[np.ndarray, "n"]
+    scores: Real[np.ndarray, "m n"], small: Int[np.ndarray, "n"], large: Int[np.ndarray, "n"]
 ) -> Float[np.ndarray, "m n+1"]:
     """Accuracy a(k/n) when the k lowest scores go to the large model, k = 0..n.
 
@@ -67,7 +67,7 @@ def cpt(curve: Float[np.ndarray, "m n+1"], recovered: float) -> Float[np.ndarray
     return np.where(reached.any(axis=1), reached.argmax(axis=1) / (curve.shape[1] - 1), np.nan)
 
 
-def prr(scores: Float[np.ndarray, "m n"], labels: Int[np.ndarray, "n"]) -> Float[np.ndarray, "m"]:
+def prr(scores: Real[np.ndarray, "m n"], labels: Int[np.ndarray, "n"]) -> Float[np.ndarray, "m"]:
     """Prediction rejection ratio: (A - A_random) / (A_oracle - A_random).
 
     A is the accuracy of the answers that are kept, averaged over k = 0..n-1 rejected ones (the lowest scores). Random
