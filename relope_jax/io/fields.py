@@ -29,7 +29,9 @@ def record_of(kind: type[Record], value: Any, what: str) -> Record:
     for name, hint in types.items():
         if not is_of(value[name], hint):
             raise ValueError(f"{name} of {what} is {shown_name(value[name])}, which is not {hint_text(hint)}")
-    return kind(**{name: tuple(value[name]) if typing.get_origin(types[name]) is tuple else value[name] for name in types})
+    return kind(
+        **{name: tuple(value[name]) if typing.get_origin(types[name]) is tuple else value[name] for name in types}
+    )
 
 
 def is_of(value: Any, hint: Any) -> bool:

@@ -44,9 +44,7 @@ def _sum_of_lowest(scores: Float[Array, "n"], values: Float[Array, "n"]) -> Floa
 _sums_of_lowest = jit(jax.vmap(_sum_of_lowest, in_axes=(0, None)))
 
 
-def caught_wrong(
-    scores: Real[np.ndarray, "m n"], labels: Int[np.ndarray, "n"], share: float
-) -> Float[np.ndarray, "m"]:
+def caught_wrong(scores: Real[np.ndarray, "m n"], labels: Int[np.ndarray, "n"], share: float) -> Float[np.ndarray, "m"]:
     """Share of the wrong answers that deferring the `share` lowest scores catches (random: `share`).
 
     Raises:
@@ -55,7 +53,7 @@ def caught_wrong(
     return caught_at(sums_of_lowest(scores, 1 - np.asarray(labels)), share)
 
 
-def caught_at(wrong: Float[np.ndarray, "m n+1"], share: float) -> Float[np.ndarray, "m"]:
+def caught_at(wrong: Float[np.ndarray, "m points"], share: float) -> Float[np.ndarray, "m"]:
     """The same from the wrong answers among the k lowest scores (`sums_of_lowest`); NaN where none is wrong."""
     k = max(1, round(share * (wrong.shape[1] - 1)))
     return wrong[:, k] / np.where(wrong[:, -1] > 0, wrong[:, -1], np.nan)

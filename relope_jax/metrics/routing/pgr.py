@@ -31,7 +31,7 @@ def deferral_curve(
     return (np.sum(small) + sums_of_lowest(scores, gain)) / len(gain)
 
 
-def pgr(curve: Float[np.ndarray, "m n+1"]) -> Float[np.ndarray, "m n+1"]:
+def pgr(curve: Float[np.ndarray, "m points"]) -> Float[np.ndarray, "m points"]:
     """Performance gap recovered: (a(r) - a_small) / (a_large - a_small); NaN where both models are equally good.
 
     A large model that is worse makes the gap negative: 1 then still means "as the large model".
@@ -40,7 +40,7 @@ def pgr(curve: Float[np.ndarray, "m n+1"]) -> Float[np.ndarray, "m n+1"]:
     return (curve - curve[:, :1]) / np.where(np.abs(gap) < ROUNDING, np.nan, gap)
 
 
-def audc(curve: Float[np.ndarray, "m n+1"]) -> Float[np.ndarray, "m"]:
+def audc(curve: Float[np.ndarray, "m points"]) -> Float[np.ndarray, "m"]:
     """Area under the deferral curve: the integral of a(r) over r from 0 to 1, by trapezoids.
 
     That is the accuracy over all shares on average. Between k/n and (k+1)/n the curve is straight: one query is
@@ -49,7 +49,7 @@ def audc(curve: Float[np.ndarray, "m n+1"]) -> Float[np.ndarray, "m"]:
     return np.trapezoid(curve, axis=1) / (curve.shape[1] - 1)
 
 
-def apgr(curve: Float[np.ndarray, "m n+1"]) -> Float[np.ndarray, "m"]:
+def apgr(curve: Float[np.ndarray, "m points"]) -> Float[np.ndarray, "m"]:
     """Average PGR: its integral over r from 0 to 1, (audc - a_small) / (a_large - a_small); a random router has 0.5.
 
     NaN where both models are equally good.
@@ -57,7 +57,7 @@ def apgr(curve: Float[np.ndarray, "m n+1"]) -> Float[np.ndarray, "m"]:
     return np.trapezoid(pgr(curve), axis=1) / (curve.shape[1] - 1)
 
 
-def cpt(curve: Float[np.ndarray, "m n+1"], recovered: float) -> Float[np.ndarray, "m"]:
+def cpt(curve: Float[np.ndarray, "m points"], recovered: float) -> Float[np.ndarray, "m"]:
     """Call-performance threshold: the smallest share r = k/n with PGR(r) >= `recovered` (CPT(50%): 0.5).
 
     It is the first crossing on the curve as it is: nothing is interpolated, and the curve may fall below again.
