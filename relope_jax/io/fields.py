@@ -29,9 +29,8 @@ def record_of(kind: type[Record], value: Any, what: str) -> Record:
     for name, hint in types.items():
         if not is_of(value[name], hint):
             raise ValueError(f"{name} of {what} is {shown_name(value[name])}, which is not {hint_text(hint)}")
-    return kind(
-        **{name: tuple(value[name]) if typing.get_origin(types[name]) is tuple else value[name] for name in types}
-    )
+    tuples = {name: tuple(value[name]) for name, hint in types.items() if typing.get_origin(hint) is tuple}
+    return kind(**value | tuples)
 
 
 def is_of(value: Any, hint: Any) -> bool:

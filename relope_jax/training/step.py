@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import Mesh
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray
 
 from relope_jax.block.batch import TokenBatch
 from relope_jax.machine.mesh import keep_replicated
@@ -34,7 +34,7 @@ class TrainState(NamedTuple):
 
     params: nnx.State
     opt_state: optax.OptState
-    key: PRNGKeyArray
+    key: Key[Array, "members"]
 
 
 class Examples(NamedTuple):
@@ -63,7 +63,7 @@ class Epoch(NamedTuple):
     waited: float = 0.0
 
 
-def start(parts: Parts, keys: PRNGKeyArray) -> TrainState:
+def start(parts: Parts, keys: Key[Array, "members"]) -> TrainState:
     """The state before the first step."""
     return TrainState(parts.params, jax.vmap(optax.scale_by_adam().init)(parts.params), keys)
 
@@ -101,7 +101,7 @@ def score_step(parts: Parts, on_batch: OnBatch) -> Float[Array, "members batch"]
 
 def gradients(
     parts: Parts,
-    keys: PRNGKeyArray,
+    keys: Key[Array, "members"],
     hyper: Hyper,
     batch: TokenBatch,
     examples: Examples,

@@ -152,7 +152,7 @@ def test_update_is_optax_adamw():
         for name, value in mine.items():
             np.testing.assert_allclose(state.params[name][i], value, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(stopped.params["w"][0], params["w"][0])
-    np.testing.assert_array_equal(stopped.params["w"][1], ensemble.params["w"][1])
+    np.testing.assert_array_equal(stopped.params["w"][1], state.params["w"][1])
 
 
 def test_key_cache_changes_no_score(router_data):
