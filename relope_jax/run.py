@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from flax import nnx
 from jaxtyping import Float
 
 from relope_jax import run_schema
@@ -71,8 +70,7 @@ class Router:
             kind = "output embeddings (store.output_embedding())" if self.method.reads_output else "states"
             raise ReLopeError(f"'{self.method.name}' scores {kind}")
         states = vector_states(states) if isinstance(states, np.ndarray) else states
-        labels = np.zeros(len(states), np.int64)  # nothing is learned
-        feed = resident_feed(states, labels, self._run.block, make_mesh(1), key_cache=False).of(self.method)
+        feed = resident_feed(states, self._run.block, make_mesh(1), key_cache=False).of(self.method)
         return scores(stack([self._restored.parts]), feed, np.arange(len(states)))[0]
 
     def attention(self, states: TokenStates) -> list[Float[np.ndarray, "tokens"]]:
@@ -90,7 +88,7 @@ class Router:
         Raises:
           ReLopeError: the method trains no LoRA, or `folder` exists.
         """
-        module, spec = nnx.merge(*self._restored.parts), self._restored.member.spec
+        module, spec = self._restored.parts.module(), self._restored.member.spec
         if not isinstance(module, ReLope) or not isinstance(spec, ReLopeSpec):
             raise ReLopeError(f"'{self.method.name}' trains no LoRA to export; 'relope' does")
         a, b = module.lora.a, module.lora.b

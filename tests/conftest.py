@@ -1,4 +1,4 @@
-"""Strict JAX for all tests, and the two things many of them need: small states and the real toy MLLM."""
+"""Strict JAX and checked shapes for all tests, and the two things many of them need: small states and the toy MLLM."""
 
 from __future__ import annotations
 
@@ -20,9 +20,13 @@ import jax
 import numpy as np
 import pytest
 
-from relope_jax.data import RouterData
-from relope_jax.states.statistics import token_statistics
-from tests.builders import make_block, make_states
+from tests import contracts
+
+contracts.install()
+
+from relope_jax.data import RouterData  # noqa: E402
+from relope_jax.states.statistics import token_statistics  # noqa: E402
+from tests.builders import make_block, make_states  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")

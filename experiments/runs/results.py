@@ -14,7 +14,7 @@ from experiments.runs.sample_table import sample_table
 from experiments.say import say
 from relope_jax.baselines.inputs import Inputs
 from relope_jax.data import RouterData
-from relope_jax.machine.mesh import everywhere
+from relope_jax.machine.mesh import replicate
 from relope_jax.methods import BLIND, METHODS, SANITY, Baseline, Method, TrainedMethod
 from relope_jax.metrics.evaluate import Evaluation, evaluate
 from relope_jax.metrics.holm import holm
@@ -79,7 +79,7 @@ def large_record(inputs: Inputs, labels: np.ndarray | None) -> dict[str, Any] | 
 def trained_scores(writer: RunFolder, method: TrainedMethod, data: RouterData, feed: Feed) -> list[Scored]:
     """Scores of every seed, from the checkpoint: what is reported is what can be restored."""
     _, members, fitted = load_ensemble(writer.checkpoint(method.name), data.block)
-    parts = everywhere(feed.mesh, fitted.parts)
+    parts = replicate(feed.mesh, fitted.parts)
     predicted = scores(parts, feed.of(method), np.arange(len(data.labels)))
     return [
         Scored(method.name, member.seed, predicted[i], **fitted.record(i, member)) for i, member in enumerate(members)

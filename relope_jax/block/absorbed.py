@@ -21,14 +21,13 @@ from relope_jax.block.lora import Adapter, adapted
 from relope_jax.block.norm import rms_norm
 from relope_jax.block.pooling import pool_tokens
 from relope_jax.block.rope import rotate
-from relope_jax.block.spec import BlockSpec
+from relope_jax.block.spec import BlockSpec, Weights
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "silu": jax.nn.silu,
     "gelu": functools.partial(jax.nn.gelu, approximate=False),
     "gelu_pytorch_tanh": jax.nn.gelu,
 }
-Weights = dict[str, Float[Array, "..."]]
 Adapters = dict[str, Adapter]
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 
 from relope_jax.block.norm import inverse_rms
 from relope_jax.block.rope import Turn, turns
-from relope_jax.block.spec import BlockSpec
+from relope_jax.block.spec import BlockSpec, Weights
 from relope_jax.precision import jit
 
 CHUNK = 4096  # tokens projected at a time; bounds the float32 copy of bfloat16 states
@@ -30,7 +30,7 @@ class KeyCache(NamedTuple):
 
 def frozen_keys(
     spec: BlockSpec,
-    weights: dict[str, Array],
+    weights: Weights,
     hidden: Float[Array, "*tokens d"],
     positions: Int[Array, "*tokens axes"],
 ) -> KeyCache:
@@ -57,7 +57,7 @@ def project_normed(
 @functools.partial(jit, static_argnums=0)
 def build_key_cache(
     spec: BlockSpec,
-    weights: dict[str, Array],
+    weights: Weights,
     hidden: Float[Array, "tokens d"],
     positions: Int[Array, "tokens axes"],
 ) -> KeyCache:

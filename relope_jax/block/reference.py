@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from relope_jax.block.absorbed import ACTIVATIONS, Adapters, Weights
+from relope_jax.block.absorbed import ACTIVATIONS, Adapters
 from relope_jax.block.batch import TokenBatch
 from relope_jax.block.lora import adapted
 from relope_jax.block.norm import rms_norm
 from relope_jax.block.rope import rotate, turns
-from relope_jax.block.spec import BlockSpec
+from relope_jax.block.spec import BlockSpec, Weights
 
 
 def last_token_block_reference(

@@ -7,14 +7,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from relope_jax.errors import ReLopeError, require_choice
 from relope_jax.io.inside import is_plain_name, shown_name, shown_text
 from relope_jax.io.typed import record_of, require_between
 
 ACTIVATION_NAMES = ("silu", "gelu", "gelu_pytorch_tanh")
 LARGEST_SIZE = 2**31 - 1  # of any dimension
+Weights = dict[str, Any]  # float32 arrays by name: numpy as they are read, JAX on the device
 PROJECTIONS = ("q", "k", "v", "o", "gate", "up", "down")
 
 
@@ -75,7 +74,6 @@ class BlockSpec:
         if not isinstance(biases, list) or not all(name in PROJECTIONS for name in biases):
             raise ValueError(f"its biases are {shown_name(biases)}")
         spec = record_of(BlockSpec, record, "spec")
-        spec = dataclasses.replace(spec, biases=tuple(spec.biases))
         sizes = ("layer", "hidden_size", "n_heads", "n_kv_heads", "head_dim", "intermediate_size", "rope_axes")
         require_between(spec, 1, LARGEST_SIZE, *sizes)
         require_between(spec, 0, spec.head_dim, "rope_dim")
@@ -141,7 +139,7 @@ class Block:
     """
 
     spec: BlockSpec
-    weights: dict[str, np.ndarray]
+    weights: Weights
     modules: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import tensorstore as ts
 
@@ -29,6 +29,7 @@ BUCKETS = {"s3": "s3", "gs": "gcs"}  # URL scheme: TensorStore driver
 RETRIES = {"max_retries": 5, "initial_delay": "200ms", "max_delay": "3s"}  # else a wrong address is tried for minutes
 
 
+@runtime_checkable
 class Place(Protocol):
     """A folder of small files and arrays; names are relative paths with forward slashes, others raise ReLopeError."""
 

@@ -35,33 +35,33 @@ def make_mesh(devices: int = 0) -> Mesh:
     return Mesh(np.array(found[: devices or len(found)]), (AXIS,))
 
 
-def everywhere(mesh: Mesh, tree: Any) -> Any:
+def replicate(mesh: Mesh, tree: Any) -> Any:
     """The arrays of `tree`, the same on every process, as a copy on every device."""
     return jax.tree.map(lambda x: _place(x, NamedSharding(mesh, PartitionSpec())), tree)
 
 
-def shared(mesh: Mesh, tree: Any, axis: int) -> Any:
-    """The arrays of `tree`, the same on every process, with `axis` shared out among the devices."""
+def sharded(mesh: Mesh, tree: Any, axis: int) -> Any:
+    """The arrays of `tree`, the same on every process, with `axis` sharded over the devices."""
     return jax.tree.map(lambda x: _place(x, sharding(mesh, axis)), tree)
 
 
-def shared_parts(mesh: Mesh, tree: Any) -> Any:
-    """The arrays of `tree`, of which every process has its own part of axis 0, shared out among the devices."""
+def sharded_parts(mesh: Mesh, tree: Any) -> Any:
+    """The arrays of `tree`, of which every process has its own part of axis 0, sharded over the devices."""
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding(mesh, 0), x), tree)
 
 
 def own_part(mesh: Mesh, size: int) -> slice:
-    """Which of `size` entries of a shared axis are this process's."""
+    """Which of `size` entries of a sharded axis are this process's."""
     n = size // mesh.size * len(mesh.local_devices)
     return slice(jax.process_index() * n, (jax.process_index() + 1) * n)
 
 
 def sharding(mesh: Mesh, axis: int) -> NamedSharding:
-    """`axis` shared out, all others whole."""
+    """`axis` sharded, all others whole."""
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, AXIS))
 
 
-def replicate(mesh: Mesh, tree: Tree) -> Tree:
+def keep_replicated(mesh: Mesh, tree: Tree) -> Tree:
     """Inside jit: keep the arrays of `tree` whole on every device."""
     return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec()))
 

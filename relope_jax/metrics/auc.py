@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Real
 
 from relope_jax.metrics.intervals import Units, auc_interval, count_units
 from relope_jax.metrics.ranking import Opponents, count, count_ranked
@@ -38,7 +38,7 @@ class AUCInterval(NamedTuple):
     high: Float[np.ndarray, "m"]
 
 
-def auc(scores: Float[np.ndarray, "m n"], labels: Int[np.ndarray, "n"]) -> Float[np.ndarray, "m"]:
+def auc(scores: Real[np.ndarray, "m n"], labels: Int[np.ndarray, "n"]) -> Float[np.ndarray, "m"]:
     """AUC of M score vectors on the same N samples; NaN for a single class.
 
     Raises:
@@ -49,7 +49,7 @@ def auc(scores: Float[np.ndarray, "m n"], labels: Int[np.ndarray, "n"]) -> Float
         return np.asarray(_auc(*on_device(scores, labels)))
 
 
-def auc_with_interval(scores: Float[np.ndarray, "m n"], labels: Int[np.ndarray, "n"]) -> AUCInterval:
+def auc_with_interval(scores: Real[np.ndarray, "m n"], labels: Int[np.ndarray, "n"]) -> AUCInterval:
     """AUC and its interval as `delong` gives them, from variances alone: a fraction of its time.
 
     Raises:
@@ -61,7 +61,7 @@ def auc_with_interval(scores: Float[np.ndarray, "m n"], labels: Int[np.ndarray, 
     return AUCInterval(value, *auc_interval(value, variance, count_units(labels)))
 
 
-def delong(scores: Float[np.ndarray, "m n"], labels: Int[np.ndarray, "n"], groups: np.ndarray | None = None) -> AUC:
+def delong(scores: Real[np.ndarray, "m n"], labels: Int[np.ndarray, "n"], groups: np.ndarray | None = None) -> AUC:
     """AUC and its covariance: DeLong et al. 1988 by midranks, in O(n log n).
 
     Args:
@@ -89,7 +89,7 @@ def _small_sample(units: int) -> float:
     return units / (units - 1) if units > 1 else np.nan
 
 
-def require_finite(scores: Float[np.ndarray, "m n"]) -> None:
+def require_finite(scores: Real[np.ndarray, "m n"]) -> None:
     """Raise ValueError where a score is NaN or infinite: it has no rank."""
     if not np.isfinite(scores).all():
         raise ValueError("scores must be finite")

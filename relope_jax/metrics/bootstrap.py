@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Real
 
 from relope_jax.metrics.auc import on_device, require_finite
 from relope_jax.metrics.ranking import count
@@ -29,7 +29,7 @@ class Bootstrap(NamedTuple):
         """95 % percentile interval of every AUC; NaN where no resample is left."""
         return self.contrast(np.eye(len(self.auc)))
 
-    def contrast(self, weights: Float[np.ndarray, "k m"]) -> tuple[Float[np.ndarray, "k"], Float[np.ndarray, "k"]]:
+    def contrast(self, weights: Real[np.ndarray, "k m"]) -> tuple[Float[np.ndarray, "k"], Float[np.ndarray, "k"]]:
         """95 % percentile interval of `weights @ auc`, paired by resample: [[1, -1]] is the first minus the second."""
         if self.auc.shape[1] == 0:
             return np.full(len(weights), np.nan), np.full(len(weights), np.nan)
@@ -38,7 +38,7 @@ class Bootstrap(NamedTuple):
 
 
 def bootstrap(
-    scores: Float[np.ndarray, "m n"],
+    scores: Real[np.ndarray, "m n"],
     labels: Int[np.ndarray, "n"],
     groups: np.ndarray | None = None,
     n_resamples: int = 2000,

@@ -8,14 +8,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Real
 
 from relope_jax.metrics.auc import on_device
 from relope_jax.precision import jit
 
 
 def expected_calibration_error(
-    scores: Float[np.ndarray, "m n"], labels: Int[np.ndarray, "n"], bins: int = 15
+    scores: Real[np.ndarray, "m n"], labels: Int[np.ndarray, "n"], bins: int = 15
 ) -> Float[np.ndarray, "m"]:
     """ECE over equal-width bins: mean over samples of |accuracy - confidence| of their bin."""
     with jax.enable_x64(True):
@@ -34,7 +34,7 @@ def _calibration_error(scores: Float[Array, "m n"], labels: Int[Array, "n"], *, 
     return jax.vmap(one)(scores)
 
 
-def brier_score(scores: Float[np.ndarray, "m n"], labels: Int[np.ndarray, "n"]) -> Float[np.ndarray, "m"]:
+def brier_score(scores: Real[np.ndarray, "m n"], labels: Int[np.ndarray, "n"]) -> Float[np.ndarray, "m"]:
     """Mean squared difference of score and label: 0 is perfect, 0.25 is what a constant 0.5 has."""
     with jax.enable_x64(True):
         return np.asarray(_brier_score(*on_device(scores, labels)))
@@ -45,7 +45,7 @@ def _brier_score(scores: Float[Array, "m n"], labels: Int[Array, "n"]) -> Float[
     return jnp.mean((scores - labels.astype(scores.dtype)[None]) ** 2, axis=1)
 
 
-def accuracy(scores: Float[np.ndarray, "m n"], labels: Int[np.ndarray, "n"]) -> Float[np.ndarray, "m"]:
+def accuracy(scores: Real[np.ndarray, "m n"], labels: Int[np.ndarray, "n"]) -> Float[np.ndarray, "m"]:
     """How often a router's own yes/no, score above 0.5, is correct: a count over n, equal to that of a constant with as
     many correct answers."""
     return np.count_nonzero((np.asarray(scores) > 0.5) == (np.asarray(labels) == 1), axis=1) / len(labels)
@@ -61,7 +61,7 @@ class Reliability(NamedTuple):
     samples: Int[np.ndarray, "bins"]
 
 
-def reliability(scores: Float[np.ndarray, "n"], labels: Int[np.ndarray, "n"], bins: int = 15) -> Reliability:
+def reliability(scores: Real[np.ndarray, "n"], labels: Int[np.ndarray, "n"], bins: int = 15) -> Reliability:
     """The reliability diagram of one router, on the bins of `expected_calibration_error`."""
     bin_of = np.clip((scores * bins).astype(np.int64), 0, bins - 1)
     count = np.bincount(bin_of, minlength=bins)

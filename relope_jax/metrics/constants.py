@@ -18,7 +18,9 @@ class Operating(NamedTuple):
     cost: float | None = None
 
 
-def best_operating_point(accuracy: Float[np.ndarray, "n+1"], cost: Float[np.ndarray, "n+1"] | None = None) -> Operating:
+def best_operating_point(
+    accuracy: Float[np.ndarray, "points"], cost: Float[np.ndarray, "points"] | None = None
+) -> Operating:
     """The best that a router's deferral curve offers between its ends, which are the constants: the most accurate
     point, and of equally accurate ones the cheapest (without costs: any)."""
     inside = accuracy[1:-1]

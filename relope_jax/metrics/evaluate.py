@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Real
 
 from relope_jax.errors import ReLopeError
 from relope_jax.metrics.auc import AUC, delong
@@ -25,7 +25,7 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    scores: Float[np.ndarray, "m n"],
+    scores: Real[np.ndarray, "m n"],
     labels: Int[np.ndarray, "n"],
     groups: np.ndarray | None = None,
     large: Int[np.ndarray, "n"] | None = None,
@@ -60,7 +60,7 @@ def evaluate(
 
 
 def routing_values(
-    scores: Float[np.ndarray, "m n"], small: Int[np.ndarray, "n"], large: Int[np.ndarray, "n"]
+    scores: Real[np.ndarray, "m n"], small: Int[np.ndarray, "n"], large: Int[np.ndarray, "n"]
 ) -> dict[str, Float[np.ndarray, "m"]]:
     """What needs the answers of both models."""
     curve = deferral_curve(scores, small, large)

@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Real
 
 from relope_jax.metrics.auc import AUC
 from relope_jax.metrics.intervals import Z_95, auc_interval, two_sided_p
@@ -50,6 +50,6 @@ def weights_of(methods: list[str], method: str) -> Float[np.ndarray, "m"]:
     return mine / mine.sum()
 
 
-def _contrast(auc: AUC, weights: Float[np.ndarray, "m"]) -> tuple[float, float]:
+def _contrast(auc: AUC, weights: Real[np.ndarray, "m"]) -> tuple[float, float]:
     variance = weights @ auc.covariance @ weights
     return float(weights @ auc.auc), math.sqrt(max(variance, 0.0))

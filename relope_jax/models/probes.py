@@ -45,7 +45,7 @@ class RouterOutput(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """A router taken apart; `nnx.merge(*parts)` puts it together again.
+    """A router as a pytree, which passes through `jax.jit` and `jax.vmap` whole; `module` puts it together again.
 
     `params` are trained. In an ensemble `params` and `settings` have a leading member axis on every leaf, and `rest`
     (the frozen block, statistics) is shared.
@@ -55,6 +55,10 @@ class Parts(NamedTuple):
     params: nnx.State
     settings: nnx.State
     rest: nnx.State
+
+    def module(self) -> nnx.Module:
+        """The router of these parts (without a member axis)."""
+        return nnx.merge(*self)
 
 
 def split_module(module: nnx.Module) -> Parts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -14,6 +14,7 @@ from relope_jax.errors import ReLopeError
 CHUNK_TOKENS = 32768  # read at a time where states are looked at once: 230 MB in bfloat16 at d = 3584
 
 
+@runtime_checkable
 class StateSource(Protocol):
     """Where states come from: memory (`TokenStates`) or a store (`StoreStates`)."""
 

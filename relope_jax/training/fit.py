@@ -19,7 +19,7 @@ from relope_jax.data import RouterData
 from relope_jax.errors import ReLopeError
 from relope_jax.machine import mesh as meshes
 from relope_jax.methods import TrainedMethod
-from relope_jax.metrics.auc import auc as area
+from relope_jax.metrics import auc as aucs
 from relope_jax.models.probes import Parts
 from relope_jax.models.spec import ReLopeSpec
 from relope_jax.training.assembly import assemble
@@ -29,7 +29,7 @@ from relope_jax.training.feeds.feed import Feed
 from relope_jax.training.members import Member, ensembles, hyper, scheduled_epochs
 from relope_jax.training.scoring import log_odds
 from relope_jax.training.snapshots import Snapshot, load_snapshot, save_snapshot
-from relope_jax.training.step import EpochPlan, start
+from relope_jax.training.step import EpochPlan, Examples, start
 
 Log = Callable[[dict[str, Any]], None]
 
@@ -77,8 +77,8 @@ def fit(
     Args:
       members: those that can share a program (see `members.ensembles`).
       feed: of `data`.
-      log: receives one record a member and epoch (see metrics.jsonl in docs/design/formats.md).
-      folder: where the training is saved every `checkpoint_seconds`, and taken up again; none: it is not saved.
+      log: receives one record per member and epoch (see metrics.jsonl in docs/design/formats.md).
+      folder: where the training is saved every `checkpoint_seconds`, and continued from; None: it is not saved.
 
     Raises:
       NonFiniteLoss: a loss is not finite.
@@ -87,14 +87,15 @@ def fit(
     assert len(ensembles(members)) == 1, "these members need programs of their own"
     train = members[0].train
     feed = feed.of(method)
-    parts = meshes.everywhere(feed.mesh, assemble(method, members, data.block, data.statistics))
-    settings = meshes.everywhere(feed.mesh, hyper(members))
+    labels = data.labels.astype(np.float32)
+    parts = meshes.replicate(feed.mesh, assemble(method, members, data.block, data.statistics))
+    settings = meshes.replicate(feed.mesh, hyper(members))
     identity = data.identity | {"jax": jax.__version__, "method": method.name, "members": [m.record() for m in members]}
     at = begin(parts, members, feed)
-    parts = parts._replace(params=nnx.State({}))  # their copy in `at` is what changes
+    parts = parts._replace(params=nnx.State({}))  # their copy in `at.state` is what changes
     if folder is not None:
         at = load_snapshot(folder, identity, at)
-        at = at._replace(ensemble=meshes.everywhere(feed.mesh, at.ensemble))
+        at = at._replace(state=meshes.replicate(feed.mesh, at.state))
     saved = time.monotonic()
     scheduled = scheduled_epochs(members)
     for epoch in range(at.epoch + 1, train.epochs + 1):
@@ -107,19 +108,20 @@ def fit(
         )
         n_steps = len(batches.rows)
         progress = ((at.step + np.arange(n_steps)) / (train.epochs * n_steps)).astype(np.float32)
-        done = feed.epoch(at.ensemble, EpochPlan(parts, settings, running, batches, progress))
+        examples = Examples(labels[batches.rows], batches.weights)
+        done = feed.epoch(at.state, EpochPlan(parts, settings, running, batches, examples, progress))
         seconds = time.perf_counter() - started
-        require_finite_loss(method, done.terms["loss"], running, batches, at.step, members, data.sample_ids)
-        auc = validation_auc(method, parts._replace(params=done.ensemble.params), feed, data, running)
-        active = done.terms.get("active_dimensions", np.full((1, len(members)), np.inf))[-1]
-        best = at.best.update(done.ensemble.params, auc, epoch, running, done.terms["beta"][-1], active)
-        at = Snapshot(epoch, at.step + n_steps, done.ensemble, best)
+        require_finite_loss(method, done.metrics["loss"], running, batches, at.step, members, data.sample_ids)
+        auc = validation_auc(method, parts._replace(params=done.state.params), feed, data, running)
+        active = done.metrics.get("active_dimensions", np.full((1, len(members)), np.inf))[-1]
+        best = at.best.update(done.state.params, auc, epoch, running, done.metrics["beta"][-1], active)
+        at = Snapshot(epoch, at.step + n_steps, done.state, best)
         speed = {
             "samples_per_second": len(data.rows["train"]) * len(members) / seconds,
             "padding": batches.waste(feed.lengths),
             "input_wait": done.waited / seconds,
         }
-        for record in records(method, members, at, running, done.terms, auc, speed):
+        for record in records(method, members, at, running, done.metrics, auc, speed):
             log(record)
         due = time.monotonic() - saved >= checkpoint_seconds and epoch < train.epochs
         if folder is not None and meshes.agreed(due):
@@ -133,9 +135,9 @@ def fit(
 def begin(parts: Parts, members: Sequence[Member], feed: Feed) -> Snapshot:
     """A training before its first step."""
     keys = jnp.stack([jax.random.key(m.seed) for m in members])
-    ensemble = meshes.everywhere(feed.mesh, start(parts, meshes.everywhere(feed.mesh, keys)))
+    state = meshes.replicate(feed.mesh, start(parts, meshes.replicate(feed.mesh, keys)))
     best = Best.start(parts.params, len(members))
-    return Snapshot(0, 0, ensemble._replace(params=jax.tree.map(jnp.copy, parts.params)), best)
+    return Snapshot(0, 0, state._replace(params=jax.tree.map(jnp.copy, parts.params)), best)
 
 
 def validation_auc(
@@ -150,7 +152,7 @@ def validation_auc(
             f"{method.name}: the parameters of member {int(np.argmin(finite | ~running))} are not finite: "
             f"lower --config.{method.name}.learning_rate"
         )
-    return area(np.where(finite[:, None], predicted, 0.0), data.labels[rows])
+    return aucs.auc(np.where(finite[:, None], predicted, 0.0), data.labels[rows])
 
 
 def records(
@@ -158,14 +160,14 @@ def records(
     members: Sequence[Member],
     at: Snapshot,
     running: np.ndarray,
-    terms: dict[str, np.ndarray],
+    metrics: dict[str, np.ndarray],
     auc: np.ndarray,
     speed: dict[str, float],
 ) -> list[dict[str, Any]]:
-    """metrics.jsonl: one record of every member that trained in the epoch; terms are means over its steps."""
+    """metrics.jsonl: one record of every member that trained in the epoch; metrics are means over its steps."""
     return [
         {"method": method.name, "member": i, "seed": member.seed, "epoch": at.epoch, "step": at.step}
-        | {name: float(np.mean(value[:, i])) for name, value in terms.items()}
+        | {name: float(np.mean(value[:, i])) for name, value in metrics.items()}
         | {"learning_rate": member.spec.learning_rate, "validation_auc": float(auc[i])}
         | speed
         for i, member in enumerate(members)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 
 import numpy as np
-from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from relope_jax.block.batch import DeviceStates, gather
@@ -30,20 +29,7 @@ def probability(logits: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
         return 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
 
 
+@functools.partial(jit, static_argnames="n")
 def single_output(parts: Parts, states: DeviceStates, rows: Int[Array, "batch"], n: int) -> RouterOutput:
     """The full output (attention, posterior) of one router on one batch of samples padded to n tokens."""
-    return _output(parts.params, parts.settings, parts.rest, states, rows, graphdef=parts.graphdef, n=n)
-
-
-@functools.partial(jit, static_argnames=("graphdef", "n"))
-def _output(
-    params: nnx.State,
-    settings: nnx.State,
-    rest: nnx.State,
-    states: DeviceStates,
-    rows: Array,
-    *,
-    graphdef: nnx.GraphDef,
-    n: int,
-) -> RouterOutput:
-    return nnx.merge(graphdef, params, settings, rest)(gather(states, rows, n))
+    return parts.module()(gather(states, rows, n))

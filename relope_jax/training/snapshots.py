@@ -18,7 +18,7 @@ from relope_jax.io.typed import checked, listing, record, whole, wrong
 from relope_jax.machine.mesh import from_primary, is_primary
 from relope_jax.training.arrays import load_arrays, publishing_together, save_arrays
 from relope_jax.training.best import Best
-from relope_jax.training.step import Ensemble
+from relope_jax.training.step import TrainState
 
 STATE, PREFIX = "state.json", "epoch-"
 _NAME = re.compile(f"{PREFIX}[0-9]{{6,9}}")
@@ -30,7 +30,7 @@ class Snapshot(NamedTuple):
 
     epoch: int
     step: int
-    ensemble: Ensemble
+    state: TrainState
     best: Best
 
 
@@ -47,7 +47,7 @@ def save_snapshot(folder: Path, identity: dict[str, Any], snapshot: Snapshot) ->
         "identity": identity,
     }
     with publishing_together(folder / name) as scratch:
-        save_arrays(scratch / "arrays", (snapshot.ensemble, snapshot.best.params))
+        save_arrays(scratch / "arrays", (snapshot.state, snapshot.best.params))
         if is_primary():
             write_json(scratch / STATE, state)
     if is_primary():
@@ -73,14 +73,14 @@ def load_snapshot(folder: Path, identity: dict[str, Any], start: Snapshot) -> Sn
     if not found:
         return start
     path = inside(found[-1], STATE)
-    state = checked(_state(path), RECORD, path)
-    require_same(state["identity"], identity, found[-1])
-    if any(len(state[f"best_{name}"]) != len(start.best.epoch) for name in ("auc", "beta", "active", "epoch")):
+    saved = checked(_state(path), RECORD, path)
+    require_same(saved["identity"], identity, found[-1])
+    if any(len(saved[f"best_{name}"]) != len(start.best.epoch) for name in ("auc", "beta", "active", "epoch")):
         raise ReLopeError(f"{path} is damaged: it has other numbers of members and of their best epochs")
-    ensemble, params = load_arrays(inside(found[-1], "arrays"), (start.ensemble, start.best.params))
-    auc, beta, active = (np.array(state[f"best_{name}"]) for name in ("auc", "beta", "active"))
-    best = Best(params, auc, np.array(state["best_epoch"]), beta, active)
-    return Snapshot(state["epoch"], state["step"], ensemble, best)
+    state, params = load_arrays(inside(found[-1], "arrays"), (start.state, start.best.params))
+    auc, beta, active = (np.array(saved[f"best_{name}"]) for name in ("auc", "beta", "active"))
+    best = Best(params, auc, np.array(saved["best_epoch"]), beta, active)
+    return Snapshot(saved["epoch"], saved["step"], state, best)
 
 
 def _state(path: Path) -> Any:

@@ -1,31 +1,47 @@
-"""One training step of an ensemble, as pure functions of pytrees; the feeds compile them."""
+"""The training step and the scoring step of an ensemble, as pure functions of pytrees.
+
+Both are the same for states on the device and for streamed ones. Only where a batch comes from differs, so the steps
+take `on_batch`: `on_batch(f)` is f of the batch, which a feed has read, or cuts out of its states at a fitting width.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray
 
 from relope_jax.block.batch import TokenBatch
+from relope_jax.machine.mesh import keep_replicated
 from relope_jax.models.probes import Parts
 from relope_jax.training.feeds.buckets import Batches
 from relope_jax.training.losses import beta_at, objective
 from relope_jax.training.members import Hyper
 
-Terms = dict[str, Float[Array, "*steps members"]]
+Metrics = dict[str, Float[Array, "*steps members"]]
+OnBatch = Callable[[Callable[[TokenBatch], Any]], Any]
+MEMBERS: Any = Parts(*cast(Any, (None, 0, 0, None)))  # of an ensemble, for `jax.vmap`: the axis of params and settings
 
 
-class Ensemble(NamedTuple):
+class TrainState(NamedTuple):
     """What training changes; every leaf has a leading member axis."""
 
     params: nnx.State
-    optimizer: optax.OptState
-    key: PRNGKeyArray
+    opt_state: optax.OptState
+    key: Key[Array, "members"]
+
+
+class Examples(NamedTuple):
+    """The labels of a batch, or of every step's; samples of weight 0 fill a batch up and count for nothing."""
+
+    labels: Float[Array | np.ndarray, "*steps batch"]
+    weights: Float[Array | np.ndarray, "*steps batch"]
 
 
 class EpochPlan(NamedTuple):
@@ -35,73 +51,94 @@ class EpochPlan(NamedTuple):
     hyper: Hyper
     running: Bool[np.ndarray, "members"]
     batches: Batches
+    examples: Examples
     progress: Float[np.ndarray, "steps"]
 
 
 class Epoch(NamedTuple):
-    """What an epoch gives; `waited` are seconds in which no batch was ready."""
+    """What an epoch returns; `waited` are seconds in which no batch was ready."""
 
-    ensemble: Ensemble
-    terms: dict[str, Float[np.ndarray, "steps members"]]
+    state: TrainState
+    metrics: dict[str, Float[np.ndarray, "steps members"]]
     waited: float = 0.0
 
 
-class Examples(NamedTuple):
-    """The labels of a batch; samples of weight 0 fill it up and count for nothing."""
-
-    labels: Float[Array, "batch"]
-    weights: Float[Array, "batch"]
+def start(parts: Parts, keys: Key[Array, "members"]) -> TrainState:
+    """The state before the first step."""
+    return TrainState(parts.params, jax.vmap(optax.scale_by_adam().init)(parts.params), keys)
 
 
-def start(parts: Parts, keys: PRNGKeyArray) -> Ensemble:
-    """An ensemble before its first step."""
-    return Ensemble(parts.params, jax.vmap(optax.scale_by_adam().init)(parts.params), keys)
+def train_step(
+    state: TrainState,
+    parts: Parts,
+    hyper: Hyper,
+    running: Bool[Array, "members"],
+    on_batch: OnBatch,
+    examples: Examples,
+    progress: Float[Array, ""],
+    mesh: Mesh,
+) -> tuple[TrainState, Metrics]:
+    """One step of all members on the same batch.
+
+    Args:
+      parts: the structure, settings and frozen rest; the parameters are those of `state`.
+      progress: share of the longest possible training that has passed, for beta(t).
+    """
+    parts = parts._replace(params=state.params)
+    gradient, metrics = on_batch(lambda batch: gradients(parts, state.key, hyper, batch, examples, progress))
+    state = update(state, gradient, metrics["gradient_norm"], hyper, running)
+    return keep_replicated(mesh, (state, metrics))
+
+
+def score_step(parts: Parts, on_batch: OnBatch) -> Float[Array, "members batch"]:
+    """Log-odds of Y = 1 of every member for one batch."""
+
+    def logits(batch: TokenBatch) -> Float[Array, "members batch"]:
+        return jax.vmap(lambda member: member.module()(batch).logit, in_axes=(MEMBERS,))(parts)
+
+    return on_batch(logits)
 
 
 def gradients(
-    ensemble: Ensemble,
     parts: Parts,
+    keys: Key[Array, "members"],
     hyper: Hyper,
     batch: TokenBatch,
     examples: Examples,
     progress: Float[Array, ""],
-) -> tuple[nnx.State, Terms]:
-    """Gradients and loss terms of every member on the same batch.
+) -> tuple[nnx.State, Metrics]:
+    """Gradients and loss terms of every member on the same batch."""
 
-    Args:
-      parts: the structure, settings and frozen rest; its `params` are not looked at.
-      progress: share of the longest possible training that has passed, for beta(t).
-    """
+    def of_member(member: Parts, key: PRNGKeyArray, hyper: Hyper) -> tuple[nnx.State, dict[str, Array]]:
+        def loss(params: nnx.State) -> tuple[Array, dict[str, Array]]:
+            output = member._replace(params=params).module()(batch, noise_of(key))
+            labels, weights = jnp.asarray(examples.labels), jnp.asarray(examples.weights)
+            return objective(output, labels, weights, beta_at(hyper, progress), hyper.kl_sum)
 
-    def of_member(params: nnx.State, settings: nnx.State, key: PRNGKeyArray, hyper: Hyper) -> tuple[nnx.State, Terms]:
-        def loss(params: nnx.State) -> tuple[Array, Terms]:
-            output = nnx.merge(parts.graphdef, params, settings, parts.rest)(batch, noise_of(key))
-            return objective(output, examples.labels, examples.weights, beta_at(hyper, progress), hyper.kl_sum)
-
-        (value, terms), gradient = jax.value_and_grad(loss, has_aux=True)(params)
+        (value, terms), gradient = jax.value_and_grad(loss, has_aux=True)(member.params)
         return gradient, terms | {"loss": value, "gradient_norm": optax.tree.norm(gradient)}
 
-    return jax.vmap(of_member)(ensemble.params, parts.settings, ensemble.key, hyper)
+    return jax.vmap(of_member, in_axes=(MEMBERS, 0, 0))(parts, keys, hyper)
 
 
 def update(
-    ensemble: Ensemble, gradient: nnx.State, norm: Array, hyper: Hyper, running: Bool[Array, "members"]
-) -> Ensemble:
+    state: TrainState, gradient: nnx.State, norm: Array, hyper: Hyper, running: Bool[Array, "members"]
+) -> TrainState:
     """AdamW after clipping to a global norm; the parameters of stopped members stay as they are."""
 
-    def of_member(member: Ensemble, gradient: nnx.State, norm: Array, hyper: Hyper, running: Array) -> Ensemble:
+    def of_member(state: TrainState, gradient: nnx.State, norm: Array, hyper: Hyper, running: Array) -> TrainState:
         clip = jnp.minimum(1.0, hyper.clip_norm / jnp.maximum(norm, 1e-30))
         gradient = jax.tree.map(lambda g: clip * g, gradient)
         with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer step count
-            direction, optimizer = optax.scale_by_adam().update(gradient, member.optimizer)
+            direction, opt_state = optax.scale_by_adam().update(gradient, state.opt_state)
         rate = jnp.where(running, hyper.learning_rate, 0.0)
 
         def moved(p: Array, u: Array) -> Array:
             return jnp.where(running, p - rate * (u + hyper.weight_decay * p), p)
 
-        return Ensemble(jax.tree.map(moved, member.params, direction), optimizer, next_key(member.key))
+        return TrainState(jax.tree.map(moved, state.params, direction), opt_state, next_key(state.key))
 
-    return jax.vmap(of_member)(ensemble, gradient, norm, hyper, running)
+    return jax.vmap(of_member)(state, gradient, norm, hyper, running)
 
 
 def next_key(key: PRNGKeyArray) -> PRNGKeyArray:

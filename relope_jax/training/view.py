@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from relope_jax.baselines.inputs import Inputs
 from relope_jax.data import RouterData, with_vectors
 from relope_jax.methods import TrainedMethod
@@ -12,9 +10,8 @@ from relope_jax.training.feeds.resident import last_token_feed
 
 
 def seen_by(method: TrainedMethod, data: RouterData, feed: Feed, inputs: Inputs) -> tuple[RouterData, Feed]:
-    """`data` and its feed; with output embeddings in the place of the states for a method that reads those."""
+    """`data` and its feed; with output embeddings instead of the states for a method that reads those."""
     if not method.reads_output:
         return data, feed
     seen = with_vectors(data, inputs.output_embedding)
-    labels = data.labels.astype(np.float32)
-    return seen, last_token_feed(inputs.output_embedding, labels, data.block, feed.mesh)
+    return seen, last_token_feed(inputs.output_embedding, data.block, feed.mesh)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Real
 
 from relope_jax.metrics.auc import require_finite
 from relope_jax.metrics.bootstrap import CHUNK, FEWEST, TAILS, draw
@@ -45,7 +45,7 @@ class Resampled(NamedTuple):
         tail = min(np.sum(drawn <= ROUNDING), np.sum(drawn >= -ROUNDING))
         return estimate._replace(p=float(min(1.0, 2 * (1 + tail) / (1 + drawn.size))))
 
-    def _contrast(self, weights: Float[np.ndarray, "m"]) -> Estimate:
+    def _contrast(self, weights: Real[np.ndarray, "m"]) -> Estimate:
         drawn = weights @ self.resamples
         low, high = np.quantile(drawn, TAILS) if drawn.size else (np.nan, np.nan)
         return Estimate(float(weights @ self.value), float(low), float(high))
@@ -60,7 +60,7 @@ class RoutingBootstrap(NamedTuple):
 
 
 def bootstrap_routing(
-    scores: Float[np.ndarray, "m n"],
+    scores: Real[np.ndarray, "m n"],
     small: Int[np.ndarray, "n"],
     large: Int[np.ndarray, "n"],
     groups: np.ndarray | None = None,
@@ -94,7 +94,7 @@ def bootstrap_routing(
     )
 
 
-def _ties(scores: Float[np.ndarray, "n"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _ties(scores: Real[np.ndarray, "n"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Ascending order; and where each of the ranked samples' tied group starts and ends."""
     order = np.argsort(scores, kind="stable")
     ranked = scores[order]

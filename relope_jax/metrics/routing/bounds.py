@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Real
 from scipy.special import betainc
 
 BOLDNESS = 0.75  # of the largest bet that cannot lose everything
@@ -26,7 +26,7 @@ def binomial_p(successes: int, trials: int, rate: float) -> float:
     return float(betainc(successes, trials - successes + 1, min(max(rate, 0.0), 1.0)))
 
 
-def betting_p(values: Float[np.ndarray, "n"], mean: float, level: float) -> float:
+def betting_p(values: Real[np.ndarray, "n"], mean: float, level: float) -> float:
     """P-value of "the true mean is at most `mean`" from independent values in [0, 1].
 
     A gambler who starts with 1 and bets on every value that it exceeds `mean` is expected to have at most 1 at any time
@@ -51,7 +51,7 @@ def betting_p(values: Float[np.ndarray, "n"], mean: float, level: float) -> floa
 
 def ratio_p(
     wins: Float[np.ndarray, "n"],
-    counted: Bool[np.ndarray, "n"],
+    counted: Bool[np.ndarray, "n"] | Float[np.ndarray, "n"],
     ratio: float,
     units: Int[np.ndarray, "n"],
     largest: int,

@@ -6,7 +6,7 @@ import dataclasses
 import math
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Real
 
 from relope_jax.errors import ReLopeError, require_choice, require_range
 from relope_jax.metrics.routing.deferral import sums_of_lowest
@@ -130,7 +130,7 @@ def spent_before(spec: CostSpec, tokens: Tokens, reading: Reading) -> Float[np.n
     return answered + (billed * prompts * spec.small_in + replies * spec.small_out) / MILLION
 
 
-def cost_curve(scores: Float[np.ndarray, "m n"], costs: QueryCosts) -> Float[np.ndarray, "m n+1"]:
+def cost_curve(scores: Real[np.ndarray, "m n"], costs: QueryCosts) -> Float[np.ndarray, "m n+1"]:
     """Dollars a query, on average, when the k lowest scores are deferred, k = 0..n; ties as in `deferral_curve`. Never
     below 0, where rounding of sums would leave a free model.
 
@@ -141,7 +141,7 @@ def cost_curve(scores: Float[np.ndarray, "m n"], costs: QueryCosts) -> Float[np.
     return np.maximum(total, 0.0) / len(costs.keep)
 
 
-def at_share(curve: Float[np.ndarray, "m n+1"], share: float) -> Float[np.ndarray, "m"]:
+def at_share(curve: Float[np.ndarray, "m points"], share: float) -> Float[np.ndarray, "m"]:
     """A deferral or cost curve where the share nearest to `share` is deferred.
 
     Raises:
@@ -151,7 +151,7 @@ def at_share(curve: Float[np.ndarray, "m n+1"], share: float) -> Float[np.ndarra
     return curve[:, round(share * (curve.shape[1] - 1))]
 
 
-def share_at_budget(cost: Float[np.ndarray, "m n+1"], budget: float) -> Float[np.ndarray, "m"]:
+def share_at_budget(cost: Float[np.ndarray, "m points"], budget: float) -> Float[np.ndarray, "m"]:
     """The largest share k/n that costs at most `budget` dollars a query; NaN where none does."""
     pays = cost <= budget + ROUNDING * np.maximum(budget, cost.max(initial=0.0))
     last = cost.shape[1] - 1
@@ -159,7 +159,7 @@ def share_at_budget(cost: Float[np.ndarray, "m n+1"], budget: float) -> Float[np
 
 
 def accuracy_at_budget(
-    cost: Float[np.ndarray, "m n+1"], accuracy: Float[np.ndarray, "m n+1"], budget: float
+    cost: Float[np.ndarray, "m points"], accuracy: Float[np.ndarray, "m points"], budget: float
 ) -> Float[np.ndarray, "m"]:
     """Accuracy where as much is deferred as `budget` dollars a query pay for; NaN where they pay for no share."""
     share = share_at_budget(cost, budget)

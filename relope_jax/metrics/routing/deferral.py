@@ -5,14 +5,14 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Real
 
 from relope_jax.metrics.auc import require_finite
 from relope_jax.metrics.ranking import sort_keys
 from relope_jax.precision import jit
 
 
-def sums_of_lowest(scores: Float[np.ndarray, "m n"], values: Float[np.ndarray, "n"]) -> Float[np.ndarray, "m n+1"]:
+def sums_of_lowest(scores: Real[np.ndarray, "m n"], values: Real[np.ndarray, "n"]) -> Float[np.ndarray, "m n+1"]:
     """Sum of `values` over the k lowest scores of every router, k = 0..n, in float64.
 
     Inside a group of tied scores this is the expectation over a random order, so the order in which samples happen to
@@ -44,9 +44,7 @@ def _sum_of_lowest(scores: Float[Array, "n"], values: Float[Array, "n"]) -> Floa
 _sums_of_lowest = jit(jax.vmap(_sum_of_lowest, in_axes=(0, None)))
 
 
-def caught_wrong(
-    scores: Float[np.ndarray, "m n"], labels: Int[np.ndarray, "n"], share: float
-) -> Float[np.ndarray, "m"]:
+def caught_wrong(scores: Real[np.ndarray, "m n"], labels: Int[np.ndarray, "n"], share: float) -> Float[np.ndarray, "m"]:
     """Share of the wrong answers that deferring the `share` lowest scores catches (random: `share`).
 
     Raises:
@@ -55,13 +53,13 @@ def caught_wrong(
     return caught_at(sums_of_lowest(scores, 1 - np.asarray(labels)), share)
 
 
-def caught_at(wrong: Float[np.ndarray, "m n+1"], share: float) -> Float[np.ndarray, "m"]:
+def caught_at(wrong: Float[np.ndarray, "m points"], share: float) -> Float[np.ndarray, "m"]:
     """The same from the wrong answers among the k lowest scores (`sums_of_lowest`); NaN where none is wrong."""
     k = max(1, round(share * (wrong.shape[1] - 1)))
     return wrong[:, k] / np.where(wrong[:, -1] > 0, wrong[:, -1], np.nan)
 
 
-def risk_coverage(scores: Float[np.ndarray, "m n"], labels: Int[np.ndarray, "n"]) -> Float[np.ndarray, "m n"]:
+def risk_coverage(scores: Real[np.ndarray, "m n"], labels: Int[np.ndarray, "n"]) -> Float[np.ndarray, "m n"]:
     """Error rate among the samples kept when the k lowest scores are deferred, k = 0..n-1."""
     n, wrong = len(labels), 1.0 - labels
     return (wrong.sum() - sums_of_lowest(scores, wrong)[:, :n]) / (n - np.arange(n))

@@ -7,7 +7,7 @@ first column is the small model's accuracy and its last the large one's, whateve
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Real
 
 from relope_jax.metrics.routing.deferral import risk_coverage, sums_of_lowest
 
@@ -15,7 +15,7 @@ ROUNDING = 1e-9  # accuracies differ by 1/n or not at all
 
 
 def deferral_curve(
-    scores: Float[np.ndarray, "m n"], small: Int[np.ndarray, "n"], large: Int[np.ndarray, "n"]
+    scores: Real[np.ndarray, "m n"], small: Int[np.ndarray, "n"], large: Int[np.ndarray, "n"]
 ) -> Float[np.ndarray, "m n+1"]:
     """Accuracy a(k/n) when the k lowest scores go to the large model, k = 0..n.
 
@@ -31,7 +31,7 @@ def deferral_curve(
     return (np.sum(small) + sums_of_lowest(scores, gain)) / len(gain)
 
 
-def pgr(curve: Float[np.ndarray, "m n+1"]) -> Float[np.ndarray, "m n+1"]:
+def pgr(curve: Float[np.ndarray, "m points"]) -> Float[np.ndarray, "m points"]:
     """Performance gap recovered: (a(r) - a_small) / (a_large - a_small); NaN where both models are equally good.
 
     A large model that is worse makes the gap negative: 1 then still means "as the large model".
@@ -40,7 +40,7 @@ def pgr(curve: Float[np.ndarray, "m n+1"]) -> Float[np.ndarray, "m n+1"]:
     return (curve - curve[:, :1]) / np.where(np.abs(gap) < ROUNDING, np.nan, gap)
 
 
-def audc(curve: Float[np.ndarray, "m n+1"]) -> Float[np.ndarray, "m"]:
+def audc(curve: Float[np.ndarray, "m points"]) -> Float[np.ndarray, "m"]:
     """Area under the deferral curve: the integral of a(r) over r from 0 to 1, by trapezoids.
 
     That is the accuracy over all shares on average. Between k/n and (k+1)/n the curve is straight: one query is
@@ -49,7 +49,7 @@ def audc(curve: Float[np.ndarray, "m n+1"]) -> Float[np.ndarray, "m"]:
     return np.trapezoid(curve, axis=1) / (curve.shape[1] - 1)
 
 
-def apgr(curve: Float[np.ndarray, "m n+1"]) -> Float[np.ndarray, "m"]:
+def apgr(curve: Float[np.ndarray, "m points"]) -> Float[np.ndarray, "m"]:
     """Average PGR: its integral over r from 0 to 1, (audc - a_small) / (a_large - a_small); a random router has 0.5.
 
     NaN where both models are equally good.
@@ -57,7 +57,7 @@ def apgr(curve: Float[np.ndarray, "m n+1"]) -> Float[np.ndarray, "m"]:
     return np.trapezoid(pgr(curve), axis=1) / (curve.shape[1] - 1)
 
 
-def cpt(curve: Float[np.ndarray, "m n+1"], recovered: float) -> Float[np.ndarray, "m"]:
+def cpt(curve: Float[np.ndarray, "m points"], recovered: float) -> Float[np.ndarray, "m"]:
     """Call-performance threshold: the smallest share r = k/n with PGR(r) >= `recovered` (CPT(50%): 0.5).
 
     It is the first crossing on the curve as it is: nothing is interpolated, and the curve may fall below again.
@@ -67,7 +67,7 @@ def cpt(curve: Float[np.ndarray, "m n+1"], recovered: float) -> Float[np.ndarray
     return np.where(reached.any(axis=1), reached.argmax(axis=1) / (curve.shape[1] - 1), np.nan)
 
 
-def prr(scores: Float[np.ndarray, "m n"], labels: Int[np.ndarray, "n"]) -> Float[np.ndarray, "m"]:
+def prr(scores: Real[np.ndarray, "m n"], labels: Int[np.ndarray, "n"]) -> Float[np.ndarray, "m"]:
     """Prediction rejection ratio: (A - A_random) / (A_oracle - A_random).
 
     A is the accuracy of the answers that are kept, averaged over k = 0..n-1 rejected ones (the lowest scores). Random

@@ -14,7 +14,7 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Real
 
 from relope_jax.metrics.routing.bounds import ratio_p, units_needed
 from relope_jax.metrics.routing.cost import QueryCosts
@@ -30,7 +30,7 @@ SYSTEM_SHARES = (1.0, 0.75, 0.5, 0.25)
 class Queries:
     """Queries of one split with a router's scores. `groups`: queries of one group (one image) are not independent."""
 
-    scores: Float[np.ndarray, "n"]
+    scores: Real[np.ndarray, "n"]
     small: Int[np.ndarray, "n"]
     groups: np.ndarray
     large: Int[np.ndarray, "n"] | None = None
@@ -85,13 +85,13 @@ def saving(budget: float, dearest: float) -> Goal:
     return Goal(1 - budget / dearest, wins)
 
 
-def deferring_less(scores: Float[np.ndarray, "n"], start: float = np.inf) -> Iterator[float]:
+def deferring_less(scores: Real[np.ndarray, "n"], start: float = np.inf) -> Iterator[float]:
     """Thresholds from `start` down (infinite: defer everything)."""
     yield start
     yield from np.unique(scores[scores < start])[::-1].tolist()
 
 
-def deferring_more(scores: Float[np.ndarray, "n"]) -> Iterator[float]:
+def deferring_more(scores: Real[np.ndarray, "n"]) -> Iterator[float]:
     """Thresholds from deferring nothing up, each just above a score.
 
     Going up the safe limit is approached from the other side, so these must defer up to and including the score.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jax.sharding import Mesh
@@ -17,9 +17,10 @@ from relope_jax.states.ragged import TokenStates
 from relope_jax.states.view import StoreStates
 from relope_jax.training.feeds.resident import resident_feed
 from relope_jax.training.feeds.streamed import StreamedFeed
-from relope_jax.training.step import Ensemble, Epoch, EpochPlan
+from relope_jax.training.step import Epoch, EpochPlan, TrainState
 
 
+@runtime_checkable
 class Feed(Protocol):
     """Runs epochs and scores; both kinds of feed give the same results up to rounding.
 
@@ -41,8 +42,8 @@ class Feed(Protocol):
         """The feed for one method, which may need less (no tokens) or more (a key cache)."""
         ...
 
-    def epoch(self, ensemble: Ensemble, plan: EpochPlan) -> Epoch:
-        """One epoch of AdamW of all members on the same batches; gives up `ensemble`."""
+    def epoch(self, state: TrainState, plan: EpochPlan) -> Epoch:
+        """One epoch of AdamW of all members on the same batches; `state` is donated."""
         ...
 
     def logits(self, parts: Parts, rows: Int[np.ndarray, "samples"]) -> Float[np.ndarray, "members samples"]:
@@ -59,6 +60,6 @@ def open_feed(data: RouterData, engine: EngineSpec | None = None) -> Feed:
     engine = engine or EngineSpec()
     mesh = make_mesh(engine.devices)
     if isinstance(data.states, TokenStates):
-        return resident_feed(data.states, data.labels, data.block, mesh, key_cache=engine.key_cache)
+        return resident_feed(data.states, data.block, mesh, key_cache=engine.key_cache)
     assert isinstance(data.states, StoreStates)
-    return StreamedFeed(data.states, data.labels, data.block, mesh)
+    return StreamedFeed(data.states, data.block, mesh)

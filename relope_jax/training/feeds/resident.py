@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
-from relope_jax.block.batch import DeviceStates, gather, with_key_cache
+from relope_jax.block.batch import DeviceStates, TokenBatch, gather, with_key_cache
 from relope_jax.block.spec import Block
 from relope_jax.machine import mesh as meshes
 from relope_jax.methods import TrainedMethod
@@ -22,7 +22,16 @@ from relope_jax.precision import jit
 from relope_jax.states.ragged import TokenStates
 from relope_jax.training.feeds.buckets import sorted_batches
 from relope_jax.training.members import Hyper
-from relope_jax.training.step import Ensemble, Epoch, EpochPlan, Examples, Terms, gradients, update
+from relope_jax.training.step import (
+    Epoch,
+    EpochPlan,
+    Examples,
+    Metrics,
+    OnBatch,
+    TrainState,
+    score_step,
+    train_step,
+)
 
 SCORED = 128  # samples a batch
 
@@ -32,7 +41,6 @@ class ResidentFeed:
     """A `Feed` of states on the device; every device of the mesh holds all of them."""
 
     states: DeviceStates
-    labels: Float[Array, "samples"]
     lengths: Int[np.ndarray, "samples"]
     mesh: Mesh
     block: Block
@@ -45,119 +53,99 @@ class ResidentFeed:
 
     def of(self, method: TrainedMethod) -> ResidentFeed:
         if not method.reads_tokens:
-            return last_token_feed(self.states.last_hidden, self.labels, self.block, self.mesh)
+            return last_token_feed(self.states.last_hidden, self.block, self.mesh)
         if method.reads_block and self.key_cache and self.states.cache is None:
             return dataclasses.replace(self, states=with_key_cache(self.states, self.block))
         return self
 
-    def epoch(self, ensemble: Ensemble, plan: EpochPlan) -> Epoch:
-        batches, parts = plan.batches, plan.parts
-        rows, weights = meshes.shared(self.mesh, (batches.rows, batches.weights), axis=1)
-        bucket, progress, running = meshes.everywhere(self.mesh, (batches.bucket, plan.progress, plan.running))
+    def epoch(self, state: TrainState, plan: EpochPlan) -> Epoch:
+        rows, examples = meshes.sharded(self.mesh, (plan.batches.rows, plan.examples), axis=1)
+        bucket, progress, running = meshes.replicate(self.mesh, (plan.batches.bucket, plan.progress, plan.running))
         with jax.transfer_guard("log"):
-            ensemble, terms = run_epoch(
-                ensemble, parts.settings, parts.rest, plan.hyper, running, self.states, self.labels,
-                rows, weights, bucket, progress,
-                graphdef=parts.graphdef, widths=batches.widths, mesh=self.mesh,
+            state, metrics = train_epoch(
+                state, plan.parts, plan.hyper, running, self.states, rows, bucket, examples, progress,
+                widths=plan.batches.widths, mesh=self.mesh,
             )  # fmt: skip
-        return Epoch(ensemble, meshes.to_host(terms))
+        return Epoch(state, meshes.to_host(metrics))
 
     def logits(self, parts: Parts, rows: Int[np.ndarray, "samples"]) -> Float[np.ndarray, "members samples"]:
         size = -(-min(SCORED, len(rows)) // self.mesh.size) * self.mesh.size
         batches, place = sorted_batches(rows, self.lengths, size)
-        on_device = meshes.shared(self.mesh, batches.rows, axis=1), meshes.everywhere(self.mesh, batches.bucket)
-        logits = score_batches(
-            parts.params, parts.settings, parts.rest, self.states, *on_device,
-            graphdef=parts.graphdef, widths=batches.widths, mesh=self.mesh,
-        )  # fmt: skip
+        on_device = meshes.sharded(self.mesh, batches.rows, axis=1), meshes.replicate(self.mesh, batches.bucket)
+        logits = score_batches(parts, self.states, *on_device, widths=batches.widths, mesh=self.mesh)
         return meshes.to_host(logits)[:, place]
 
 
-def resident_feed(
-    states: TokenStates, labels: Int[np.ndarray, "samples"], block: Block, mesh: Mesh, *, key_cache: bool = True
-) -> ResidentFeed:
+def resident_feed(states: TokenStates, block: Block, mesh: Mesh, *, key_cache: bool = True) -> ResidentFeed:
     """Move states to the devices of the mesh."""
     starts, ends = states.offsets[:-1].astype(np.int32), states.offsets[1:].astype(np.int32)
     arrays: list[Any] = [states.hidden, states.positions, starts, ends, states.last_hidden]
-    here, truth = meshes.everywhere(mesh, (DeviceStates(*arrays), labels.astype(np.float32)))
-    return ResidentFeed(here, truth, states.lengths, mesh, block, key_cache)
+    on_device = meshes.replicate(mesh, DeviceStates(*arrays))
+    return ResidentFeed(on_device, states.lengths, mesh, block, key_cache)
 
 
-def last_token_feed(
-    last_hidden: Float[Array | np.ndarray, "samples d"],
-    labels: Float[Array | np.ndarray, "samples"],
-    block: Block,
-    mesh: Mesh,
-) -> ResidentFeed:
+def last_token_feed(last_hidden: Float[Array | np.ndarray, "samples d"], block: Block, mesh: Mesh) -> ResidentFeed:
     """The feed of a method that reads z_n^(l) only: one token of padding stands for every prompt."""
     n, d = last_hidden.shape
     none, token = jnp.zeros(n, jnp.int32), jnp.zeros((1, 1), jnp.int32)
     states = DeviceStates(jnp.zeros((1, d)), token, none, none, jnp.asarray(last_hidden))
-    here, truth = meshes.everywhere(mesh, (states, labels))
-    return ResidentFeed(here, truth, np.ones(n, np.int64), mesh, block, key_cache=False)
+    return ResidentFeed(meshes.replicate(mesh, states), np.ones(n, np.int64), mesh, block, key_cache=False)
 
 
-@functools.partial(jit, static_argnames=("graphdef", "widths", "mesh"), donate_argnums=0)
-def run_epoch(
-    ensemble: Ensemble,
-    settings: nnx.State,
-    rest: nnx.State,
+@functools.partial(jit, static_argnames=("widths", "mesh"), donate_argnums=0)
+def train_epoch(
+    state: TrainState,
+    parts: Parts,
     hyper: Hyper,
     running: Bool[Array, "members"],
     states: DeviceStates,
-    labels: Float[Array, "samples"],
     rows: Int[Array, "steps batch"],
-    weights: Float[Array, "steps batch"],
     bucket: Int[Array, "steps"],
+    examples: Examples,
     progress: Float[Array, "steps"],
     *,
-    graphdef: nnx.GraphDef,
     widths: tuple[int, ...],
     mesh: Mesh,
-) -> tuple[Ensemble, Terms]:
-    """All steps of an epoch in one scan; a step's bucket chooses the width it is computed at."""
-    parts = Parts(graphdef, ensemble.params, settings, rest)
+) -> tuple[TrainState, Metrics]:
+    """All steps of an epoch in one scan."""
 
-    def step(ensemble: Ensemble, inputs: tuple[Array, Array, Array, Array]) -> tuple[Ensemble, Terms]:
-        rows, weights, bucket, progress = inputs
-        examples = Examples(labels[rows], weights)
+    def step(state: TrainState, inputs: tuple[Array, Array, Examples, Array]) -> tuple[TrainState, Metrics]:
+        rows, bucket, examples, progress = inputs
+        on_batch = cut_batch(states, rows, bucket, widths)
+        return train_step(state, parts, hyper, running, on_batch, examples, progress, mesh)
 
-        def at_width(n: int) -> tuple[nnx.State, Terms]:
-            return gradients(ensemble, parts, hyper, gather(states, rows, n), examples, progress)
-
-        gradient, terms = jax.lax.switch(bucket, [functools.partial(at_width, n) for n in widths])
-        ensemble = update(ensemble, gradient, terms["gradient_norm"], hyper, running)
-        return meshes.replicate(mesh, (ensemble, terms))
-
-    return jax.lax.scan(step, ensemble, (rows, weights, bucket, progress))
+    return jax.lax.scan(step, state, (rows, bucket, examples, progress))
 
 
-@functools.partial(jit, static_argnames=("graphdef", "widths", "mesh"))
+@functools.partial(jit, static_argnames=("widths", "mesh"))
 def score_batches(
-    params: nnx.State,
-    settings: nnx.State,
-    rest: nnx.State,
+    parts: Parts,
     states: DeviceStates,
     rows: Int[Array, "steps batch"],
     bucket: Int[Array, "steps"],
     *,
-    graphdef: nnx.GraphDef,
     widths: tuple[int, ...],
     mesh: Mesh,
 ) -> Float[Array, "members scored"]:
     """Log-odds of every member for all batches, one batch after the other."""
 
     def one_batch(inputs: tuple[Array, Array]) -> Array:
-        rows, bucket = inputs
-
-        def at_width(n: int) -> Array:
-            batch = gather(states, rows, n)
-            return jax.vmap(lambda p, s: nnx.merge(graphdef, p, s, rest)(batch).logit)(params, settings)
-
-        return jax.lax.switch(bucket, [functools.partial(at_width, n) for n in widths])
+        return score_step(parts, cut_batch(states, *inputs, widths))
 
     logits = jnp.moveaxis(jax.lax.map(one_batch, (rows, bucket)), 0, 1)
-    return meshes.replicate(mesh, logits.reshape(logits.shape[0], -1))
+    return meshes.keep_replicated(mesh, logits.reshape(logits.shape[0], -1))
+
+
+def cut_batch(
+    states: DeviceStates, rows: Int[Array, "batch"], bucket: Int[Array, ""], widths: tuple[int, ...]
+) -> OnBatch:
+    """The samples `rows` as a batch of the width that their bucket has."""
+
+    def on_batch(compute: Callable[[TokenBatch], Any]) -> Any:
+        at_widths = [functools.partial(lambda n: compute(gather(states, rows, n)), n) for n in widths]
+        return jax.lax.switch(bucket, at_widths)
+
+    return on_batch
 
 
 def _devices(mesh: Mesh) -> str:

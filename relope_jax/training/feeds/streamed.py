@@ -7,12 +7,11 @@ import concurrent.futures
 import dataclasses
 import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
@@ -26,7 +25,16 @@ from relope_jax.states.view import StoreStates
 from relope_jax.training.feeds.buckets import Batches, sorted_batches
 from relope_jax.training.feeds.resident import ResidentFeed, last_token_feed
 from relope_jax.training.members import Hyper
-from relope_jax.training.step import Ensemble, Epoch, EpochPlan, Examples, Terms, gradients, update
+from relope_jax.training.step import (
+    Epoch,
+    EpochPlan,
+    Examples,
+    Metrics,
+    OnBatch,
+    TrainState,
+    score_step,
+    train_step,
+)
 
 SCORED = 64  # samples a batch
 AHEAD = 4  # batches that are read ahead, or being read
@@ -36,8 +44,8 @@ READERS = 2  # threads; TensorStore decodes in threads of its own, these pad and
 class StreamedFeed:
     """A `Feed` that reads every batch from a store; every process reads only its own share of a batch."""
 
-    def __init__(self, states: StoreStates, labels: Int[np.ndarray, "samples"], block: Block, mesh: Mesh):
-        self.states, self.labels, self.block, self.mesh = states, labels.astype(np.float32), block, mesh
+    def __init__(self, states: StoreStates, block: Block, mesh: Mesh):
+        self.states, self.block, self.mesh = states, block, mesh
         self.lengths = states.lengths
 
     @property
@@ -47,51 +55,49 @@ class StreamedFeed:
     def of(self, method: TrainedMethod) -> StreamedFeed | ResidentFeed:
         if method.reads_tokens:
             return self
-        return last_token_feed(self.states.last_hidden(), self.labels, self.block, self.mesh)
+        return last_token_feed(self.states.last_hidden(), self.block, self.mesh)
 
-    def epoch(self, ensemble: Ensemble, plan: EpochPlan) -> Epoch:
-        input_clock = Clock()
-        parts = plan.parts
-        running, progress = meshes.everywhere(self.mesh, (plan.running, list(plan.progress)))
-        pending: list[Terms] = []
+    def epoch(self, state: TrainState, plan: EpochPlan) -> Epoch:
+        clock = Clock()
+        running, progress = meshes.replicate(self.mesh, (plan.running, list(plan.progress)))
+        pending: list[Metrics] = []
         done: list[dict[str, np.ndarray]] = []
-        for (batch, examples), passed in zip(input_clock.timed(self._batches(plan.batches)), progress, strict=True):
+        examples = [Examples(*step) for step in zip(*plan.examples, strict=True)]
+        batches = clock.timed(self._read_ahead(plan.batches, examples))
+        for (batch, examples_of_batch), passed in zip(batches, progress, strict=True):
             with jax.transfer_guard("log"):
-                ensemble, terms = run_step(
-                    ensemble, parts.settings, parts.rest, plan.hyper, running, batch, examples, passed,
-                    graphdef=parts.graphdef, mesh=self.mesh,
-                )  # fmt: skip
-            pending.append(terms)
+                state, metrics = train_batch(
+                    state, plan.parts, plan.hyper, running, batch, examples_of_batch, passed, mesh=self.mesh
+                )
+            pending.append(metrics)
             if len(pending) > 1:  # of the step before, so that the device never waits for this look
                 done.append(meshes.to_host(pending.pop(0)))
                 if not np.isfinite(done[-1]["loss"][plan.running]).all():
                     break
-        done += [meshes.to_host(terms) for terms in pending]
-        stacked = {name: np.stack([terms[name] for terms in done]) for name in done[0]}
-        return Epoch(ensemble, stacked, input_clock.waited)
+        done += [meshes.to_host(metrics) for metrics in pending]
+        stacked = {name: np.stack([metrics[name] for metrics in done]) for name in done[0]}
+        return Epoch(state, stacked, clock.waited)
 
     def logits(self, parts: Parts, rows: Int[np.ndarray, "samples"]) -> Float[np.ndarray, "members samples"]:
         size = -(-min(SCORED, len(rows)) // self.mesh.size) * self.mesh.size
         batches, place = sorted_batches(rows, self.lengths, size)
         scored: list[np.ndarray] = []
         pending: Array | None = None
-        for batch, _ in self._batches(batches):
-            logits = score_batch(
-                parts.params, parts.settings, parts.rest, batch, graphdef=parts.graphdef, mesh=self.mesh
-            )
+        for batch, _ in self._read_ahead(batches, [None] * len(batches.rows)):
+            logits = score_batch(parts, batch, mesh=self.mesh)
             if pending is not None:  # the batch before, so that few batches are on the device
                 scored.append(meshes.to_host(pending))
             pending = logits
         scored.append(meshes.to_host(pending))
         return np.concatenate(scored, axis=1)[:, place]
 
-    def _batches(self, batches: Batches) -> Iterator[tuple[TokenBatch, Examples]]:
-        """The batches in order, on the device; `AHEAD` of them are read while others are computed."""
+    def _read_ahead(self, batches: Batches, examples: Sequence[Any]) -> Iterator[tuple[TokenBatch, Any]]:
+        """The batches in order, on the device, each with its examples; `AHEAD` are read while others are computed."""
         with concurrent.futures.ThreadPoolExecutor(READERS) as pool:
             started: collections.deque[concurrent.futures.Future] = collections.deque()
             try:
-                for rows, weights, bucket in zip(batches.rows, batches.weights, batches.bucket, strict=True):
-                    started.append(pool.submit(self._read, rows, weights, batches.widths[bucket]))
+                for rows, bucket, of_batch in zip(batches.rows, batches.bucket, examples, strict=True):
+                    started.append(pool.submit(self._read, rows, batches.widths[bucket], of_batch))
                     if len(started) == AHEAD:
                         yield started.popleft().result()
                 while started:
@@ -100,12 +106,10 @@ class StreamedFeed:
                 for future in started:
                     future.cancel()
 
-    def _read(self, rows: np.ndarray, weights: np.ndarray, width: int) -> tuple[TokenBatch, Examples]:
+    def _read(self, rows: Int[np.ndarray, "batch"], width: int, examples: Any) -> tuple[TokenBatch, Any]:
         mine = meshes.own_part(self.mesh, len(rows))
-        rows = rows[mine]
-        batch = pad(self.states.select(rows), width)
-        examples: list[Any] = [self.labels[rows], weights[mine]]
-        return meshes.shared_parts(self.mesh, (batch, Examples(*examples)))
+        batch = pad(self.states.select(rows[mine]), width)
+        return meshes.sharded_parts(self.mesh, (batch, jax.tree.map(lambda x: x[mine], examples)))
 
 
 @dataclasses.dataclass
@@ -124,32 +128,28 @@ class Clock:
             yield item
 
 
-@functools.partial(jit, static_argnames=("graphdef", "mesh"), donate_argnums=0)
-def run_step(
-    ensemble: Ensemble,
-    settings: nnx.State,
-    rest: nnx.State,
+@functools.partial(jit, static_argnames="mesh", donate_argnums=0)
+def train_batch(
+    state: TrainState,
+    parts: Parts,
     hyper: Hyper,
     running: Bool[Array, "members"],
     batch: TokenBatch,
     examples: Examples,
     progress: Float[Array, ""],
     *,
-    graphdef: nnx.GraphDef,
     mesh: Mesh,
-) -> tuple[Ensemble, Terms]:
-    """One step on a batch that was read; compiled once a width."""
-    parts = Parts(graphdef, ensemble.params, settings, rest)
-    gradient, terms = gradients(ensemble, parts, hyper, widened(batch), examples, progress)
-    ensemble = update(ensemble, gradient, terms["gradient_norm"], hyper, running)
-    return meshes.replicate(mesh, (ensemble, terms))
+) -> tuple[TrainState, Metrics]:
+    """`train_step` on a batch that was read; compiled once per width."""
+    return train_step(state, parts, hyper, running, read_batch(batch), examples, progress, mesh)
 
 
-@functools.partial(jit, static_argnames=("graphdef", "mesh"))
-def score_batch(
-    params: nnx.State, settings: nnx.State, rest: nnx.State, batch: TokenBatch, *, graphdef: nnx.GraphDef, mesh: Mesh
-) -> Float[Array, "members batch"]:
-    """Log-odds of every member for one batch."""
-    batch = widened(batch)
-    logits = jax.vmap(lambda p, s: nnx.merge(graphdef, p, s, rest)(batch).logit)(params, settings)
-    return meshes.replicate(mesh, logits)
+@functools.partial(jit, static_argnames="mesh")
+def score_batch(parts: Parts, batch: TokenBatch, *, mesh: Mesh) -> Float[Array, "members batch"]:
+    """`score_step` on a batch that was read."""
+    return meshes.keep_replicated(mesh, score_step(parts, read_batch(batch)))
+
+
+def read_batch(batch: TokenBatch) -> OnBatch:
+    """A batch that has been read and padded; its states become float32 on the device."""
+    return lambda compute: compute(widened(batch))

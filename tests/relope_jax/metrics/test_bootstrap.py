@@ -42,7 +42,7 @@ def test_bootstrap_equals_resampling_rows(grouped):
     np.testing.assert_allclose(result.auc, loop, atol=1e-12)
     np.testing.assert_allclose(result.interval(), np.percentile(loop, [2.5, 97.5], axis=1), atol=1e-12)
     difference = np.percentile(loop[0] - loop[2], [2.5, 97.5])
-    np.testing.assert_allclose(np.ravel(result.contrast([[1, 0, -1]])), difference, atol=1e-12)
+    np.testing.assert_allclose(np.ravel(result.contrast(np.array([[1, 0, -1]]))), difference, atol=1e-12)
 
 
 def test_resamples_with_one_class_are_left_out_and_counted():

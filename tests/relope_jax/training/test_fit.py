@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
@@ -16,6 +17,7 @@ from relope_jax.errors import ReLopeError
 from relope_jax.machine.engine import EngineSpec
 from relope_jax.methods import METHODS
 from relope_jax.metrics.auc import delong
+from relope_jax.models.probes import Parts
 from relope_jax.models.spec import AttentionProbeSpec, LoRASpec, ProbeSpec, ReLopeSpec
 from relope_jax.training.assembly import assemble, stack
 from relope_jax.training.checkpoints import load_ensemble, load_member, save_router
@@ -25,7 +27,7 @@ from relope_jax.training.fit import NonFiniteLoss, fit, validation_auc
 from relope_jax.training.members import Member, ensembles, hyper, scheduled_epochs
 from relope_jax.training.scoring import log_odds, scores
 from relope_jax.training.spec import TrainSpec
-from relope_jax.training.step import Ensemble, start, update
+from relope_jax.training.step import TrainState, start, update
 from tests.relope_jax.training.small import write_small_store
 
 WIDTHS = (16, 16, 8, 8)
@@ -121,35 +123,36 @@ def test_only_members_of_one_program_train_together():
 def test_update_is_optax_adamw():
     """Three steps with clipping and decay against optax's own chain; a stopped member does not move."""
     rng = np.random.default_rng(0)
-    params = {"w": rng.normal(size=(2, 5, 3)).astype(np.float32), "b": rng.normal(size=(2, 3)).astype(np.float32)}
+    shapes = {"w": (2, 5, 3), "b": (2, 3)}
+    params = nnx.State({name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()})
     members = [
         Member(ProbeSpec(learning_rate=0.03), TrainSpec(weight_decay=0.2, clip_norm=0.7), 0),
         Member(ProbeSpec(learning_rate=0.01), TrainSpec(weight_decay=0.0, clip_norm=100.0), 1),
     ]
     gradients = [jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), params) for _ in range(3)]
-    parts = type("Parts", (), {"params": params})
-    ensemble = start(parts, jax.numpy.stack([jax.random.key(m.seed) for m in members]))
-    assert isinstance(ensemble, Ensemble)
-    stopped = ensemble
+    settings = rest = nnx.State({})
+    state = start(Parts(None, params, settings, rest), jax.numpy.stack([jax.random.key(m.seed) for m in members]))
+    assert isinstance(state, TrainState)
+    stopped = state
     for gradient in gradients:
         norm = jax.vmap(optax.tree.norm)(gradient)
-        ensemble = update(ensemble, gradient, norm, hyper(members), np.array([True, True]))
-        stopped = update(stopped, gradient, norm, hyper(members), np.array([False, True]))
+        state = update(state, gradient, norm, hyper(members), jax.numpy.array([True, True]))
+        stopped = update(stopped, gradient, norm, hyper(members), jax.numpy.array([False, True]))
     for i, member in enumerate(members):
         optimizer = optax.chain(
             optax.clip_by_global_norm(member.train.clip_norm),
             optax.adamw(member.spec.learning_rate, weight_decay=member.train.weight_decay),
         )
         mine = jax.tree.map(lambda x, i=i: x[i], params)
-        state = optimizer.init(mine)
+        opt_state = optimizer.init(mine)
         with jax.numpy_dtype_promotion("standard"):
             for gradient in gradients:
-                updates, state = optimizer.update(jax.tree.map(lambda x, i=i: x[i], gradient), state, mine)
+                updates, opt_state = optimizer.update(jax.tree.map(lambda x, i=i: x[i], gradient), opt_state, mine)
                 mine = optax.apply_updates(mine, updates)
         for name, value in mine.items():
-            np.testing.assert_allclose(ensemble.params[name][i], value, rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(state.params[name][i], value, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(stopped.params["w"][0], params["w"][0])
-    np.testing.assert_array_equal(stopped.params["w"][1], ensemble.params["w"][1])
+    np.testing.assert_array_equal(stopped.params["w"][1], state.params["w"][1])
 
 
 def test_key_cache_changes_no_score(router_data):
@@ -164,12 +167,12 @@ def test_key_cache_changes_no_score(router_data):
 
 def test_epochs_compile_once(router_data):
     """One trace of the epoch and one of scoring, whatever the lengths; none after the first epoch."""
-    for function in (resident.run_epoch, resident.score_batches):
+    for function in (resident.train_epoch, resident.score_batches):
         function.clear_cache()
     traces = []
 
     def log(record):
-        traces.append((resident.run_epoch._cache_size(), resident.score_batches._cache_size()))
+        traces.append((resident.train_epoch._cache_size(), resident.score_batches._cache_size()))
 
     fit(METHODS["relope"], members_of("relope"), router_data, open_feed(router_data), log)
     assert set(traces) == {(1, 1)}
@@ -206,7 +209,7 @@ def test_validation_auc_does_not_tie_what_the_log_odds_tell_apart(shift, states,
     parts = assemble(method, members, data.block, data.statistics)
     last = parts.params["mlp"]["layers"][len(WIDTHS)]
     last["bias"].set_value(last["bias"].get_value() + np.float32(shift))
-    found = validation_auc(method, parts, feed, data, np.array([True, True]))
+    found = validation_auc(method, parts, feed, data, jax.numpy.array([True, True]))
     rows = data.rows["validation"]
     logits = log_odds(parts, feed, rows)
     assert abs(logits.mean() - shift) < 5

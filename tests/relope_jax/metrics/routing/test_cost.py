@@ -25,6 +25,7 @@ from relope_jax.metrics.routing.cost import (
 )
 from relope_jax.metrics.routing.frontier import aiq, envelope, qnc
 from relope_jax.metrics.routing.pgr import deferral_curve
+from tests import contracts
 from tests.relope_jax.metrics.outcomes import mmlu_outcomes, needs_outcomes
 
 PRICES = CostSpec(small_in=1.0, small_out=10.0, large_in=100.0, large_out=1000.0)
@@ -71,14 +72,15 @@ def test_bad_settings_are_refused():
 @pytest.mark.parametrize("bad", [-1, -1e-12, np.nan, np.inf, -np.inf, None, "1.0", True, [1.0]])
 @pytest.mark.parametrize("field", ["small_in", "small_out", "large_in", "large_out"])
 def test_prices_are_numbers_from_0_on(field, bad):
-    with pytest.raises(ReLopeError, match=rf"costs\.{field} is ") as error:
+    with contracts.ignored(), pytest.raises(ReLopeError, match=rf"costs\.{field} is ") as error:
         CostSpec(**{field: bad})
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("price", [0, 0.0, 3, np.float64(0.5), np.float32(2)])
 def test_free_and_whole_prices_are_prices(price):
-    assert CostSpec(large_in=price).large_in == price
+    with contracts.ignored():  # np.float32 is no float
+        assert CostSpec(large_in=price).large_in == price
 
 
 @pytest.mark.parametrize(("kind", "count"), [(kind, count) for kind, counts in READS.items() for count in counts])

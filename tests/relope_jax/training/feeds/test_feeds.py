@@ -68,12 +68,12 @@ def test_auto_keeps_what_fits_and_says_so(store, monkeypatch):
 def test_streaming_compiles_each_width_once(store):
     """None after the first epoch."""
     data = load_router_data(store, EngineSpec(states="streamed"))
-    for function in (streamed.run_step, streamed.score_batch):
+    for function in (streamed.train_batch, streamed.score_batch):
         function.clear_cache()
     traces = []
 
     def log(record):
-        traces.append((streamed.run_step._cache_size(), streamed.score_batch._cache_size()))
+        traces.append((streamed.train_batch._cache_size(), streamed.score_batch._cache_size()))
 
     train = TrainSpec(batch_size=16, epochs=4, patience=4)
     fit(METHODS["attention_probe"], [Member(SPECS["attention_probe"], train, 0)], data, open_feed(data), log)
