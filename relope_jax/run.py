@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 from jaxtyping import Float
 
 from relope_jax import run_schema
-from relope_jax.block.batch import to_device
 from relope_jax.block.file import load_block
 from relope_jax.block.peft import save_peft
 from relope_jax.block.spec import Block
@@ -30,6 +29,7 @@ from relope_jax.io.tables import parse_table
 from relope_jax.io.typed import Check, checked
 from relope_jax.machine.mesh import make_mesh
 from relope_jax.methods import get_trained
+from relope_jax.models.padding import to_device
 from relope_jax.models.probes import ReLope
 from relope_jax.models.spec import ReLopeSpec
 from relope_jax.run_schema import Column, checked_table

@@ -21,9 +21,9 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from experiments.benchmarks import torch_block
 from extract.backbone.families.llama import LLAMA
-from relope_jax.block.spec import Block
+from relope_jax.block.spec import Block, LoRASpec
 from relope_jax.metrics.auc import delong
-from relope_jax.models.spec import LoRASpec, ProbeSpec, ReLopeSpec
+from relope_jax.models.spec import ProbeSpec, ReLopeSpec
 from relope_jax.states.ragged import TokenStates
 from relope_jax.states.statistics import Moments, TokenStatistics
 from relope_jax.training.spec import TrainSpec

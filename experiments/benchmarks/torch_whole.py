@@ -17,7 +17,7 @@ from torch import nn
 
 from experiments.benchmarks.torch_train import Bottleneck
 from extract.backbone.load import Backbone
-from relope_jax.models.spec import LoRASpec
+from relope_jax.block.spec import LoRASpec
 
 
 def adapt(backbone: Backbone, modules: dict[str, str], spec: LoRASpec) -> None:

@@ -17,10 +17,9 @@ from jaxtyping import Array, Bool, Float
 
 from relope_jax.block.batch import TokenBatch
 from relope_jax.block.key_cache import frozen_keys, project_normed
+from relope_jax.block.layers import rms_norm, rotate
 from relope_jax.block.lora import Adapter, adapted
-from relope_jax.block.norm import rms_norm
 from relope_jax.block.pooling import pool_tokens
-from relope_jax.block.rope import rotate
 from relope_jax.block.spec import BlockSpec, Weights
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {

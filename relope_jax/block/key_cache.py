@@ -12,8 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from relope_jax.block.norm import inverse_rms
-from relope_jax.block.rope import Turn, turns
+from relope_jax.block.layers import Turn, inverse_rms, turns
 from relope_jax.block.spec import BlockSpec, Weights
 from relope_jax.precision import jit
 

@@ -9,11 +9,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from relope_jax.block.setting import Setting
-from relope_jax.block.spec import BlockSpec, projection_shape
-from relope_jax.models.spec import LoRASpec
+from relope_jax.block.spec import BlockSpec, LoRASpec, projection_shape
 
 Adapter = tuple[Float[Array, "r fan_in"], Float[Array, "fan_out r"]]
+
+
+class Setting(nnx.Variable):
+    """A number of the module that the members of an ensemble may differ in: its dropout, its LoRA's scale."""
 
 
 class LoRA(nnx.Module):

@@ -17,12 +17,11 @@ from safetensors.numpy import save_file
 from relope_jax.block.lora import Adapter
 from relope_jax.block.module_pattern import matches
 from relope_jax.block.peft_plain import require_plain
-from relope_jax.block.spec import Block, by_module, projection_shape
+from relope_jax.block.spec import Block, LoRASpec, by_module, projection_shape
 from relope_jax.errors import ReLopeError, first_line
 from relope_jax.io.files import explaining, publishing, read_json, write_json, write_text
 from relope_jax.io.inside import inside
 from relope_jax.io.tensors import read_tensors
-from relope_jax.models.spec import LoRASpec
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."

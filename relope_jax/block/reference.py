@@ -11,9 +11,8 @@ from jaxtyping import Array, Float
 
 from relope_jax.block.absorbed import ACTIVATIONS, Adapters
 from relope_jax.block.batch import TokenBatch
+from relope_jax.block.layers import rms_norm, rotate, turns
 from relope_jax.block.lora import adapted
-from relope_jax.block.norm import rms_norm
-from relope_jax.block.rope import rotate, turns
 from relope_jax.block.spec import BlockSpec, Weights
 
 

@@ -7,11 +7,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from relope_jax.errors import ReLopeError, require_choice
+from relope_jax.errors import ReLopeError, require_choice, require_range
 from relope_jax.io.inside import is_plain_name, shown_name, shown_text
 from relope_jax.io.typed import record_of, require_between
 
 ACTIVATION_NAMES = ("silu", "gelu", "gelu_pytorch_tanh")
+WIDEST = 2**20  # of any trained layer: wider is a typing error, or an attack
 LARGEST_SIZE = 2**31 - 1  # of any dimension
 Weights = dict[str, Any]  # float32 arrays by name: numpy as they are read, JAX on the device
 PROJECTIONS = ("q", "k", "v", "o", "gate", "up", "down")
@@ -167,3 +168,31 @@ def by_module(modules: dict[str, str]) -> dict[str, list[str]]:
 
 def _shape(shape: tuple[int, ...] | None) -> str:
     return "absent" if shape is None else "x".join(map(str, shape))
+
+
+@dataclasses.dataclass(frozen=True)
+class LoRASpec:
+    """Low-rank adapter on the block (PEFT's conventions: scale alpha/r, or alpha/sqrt(r) if rslora).
+
+    `alpha` 0 stands for 2r: the scale then stays the same over a sweep of ranks.
+    """
+
+    rank: int = 128
+    alpha: float = 256.0
+    targets: tuple[str, ...] = PROJECTIONS
+    rslora: bool = False
+
+    def __post_init__(self) -> None:
+        for target in self.targets:
+            require_choice("lora.targets", target, PROJECTIONS)
+        require_range("lora.rank", self.rank, 1, WIDEST)
+        require_range("lora.alpha", self.alpha, 0, 1e9)
+
+    @property
+    def lora_alpha(self) -> float:
+        """alpha as PEFT writes it."""
+        return self.alpha or 2.0 * self.rank
+
+    @property
+    def scale(self) -> float:
+        return self.lora_alpha / (self.rank**0.5 if self.rslora else self.rank)

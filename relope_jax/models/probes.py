@@ -18,9 +18,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from relope_jax.block.absorbed import last_token_block
 from relope_jax.block.batch import TokenBatch
 from relope_jax.block.file import device_weights
-from relope_jax.block.lora import LoRA
+from relope_jax.block.lora import LoRA, Setting
 from relope_jax.block.pooling import pool_tokens
-from relope_jax.block.setting import Setting
 from relope_jax.block.spec import Block
 from relope_jax.models.spec import AttentionProbeSpec, ProbeSpec, ReLopeSpec
 from relope_jax.states.statistics import Moments, TokenStatistics

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from relope_jax.block.absorbed import last_token_block
-from relope_jax.block.batch import gather, padded_length, to_device
+from relope_jax.block.batch import gather
 from relope_jax.block.file import device_weights
 from relope_jax.block.spec import Block
 from relope_jax.errors import ReLopeError
+from relope_jax.models.padding import padded_length, to_device
 from relope_jax.precision import full_precision
 from relope_jax.states.ragged import StateSource
 

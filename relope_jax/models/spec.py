@@ -4,39 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
-from relope_jax.block.spec import PROJECTIONS
+from relope_jax.block.spec import WIDEST, LoRASpec
 from relope_jax.errors import require_choice, require_range
 
 TOKEN_DTYPES = ("float32", "bfloat16")
-WIDEST, DEEPEST = 2**20, 64  # of any layer, and of the MLP: larger is a typing error, or an attack
-
-
-@dataclasses.dataclass(frozen=True)
-class LoRASpec:
-    """Low-rank adapter on the block (PEFT's conventions: scale alpha/r, or alpha/sqrt(r) if rslora).
-
-    `alpha` 0 stands for 2r: the scale then stays the same over a sweep of ranks.
-    """
-
-    rank: int = 128
-    alpha: float = 256.0
-    targets: tuple[str, ...] = PROJECTIONS
-    rslora: bool = False
-
-    def __post_init__(self) -> None:
-        for target in self.targets:
-            require_choice("lora.targets", target, PROJECTIONS)
-        require_range("lora.rank", self.rank, 1, WIDEST)
-        require_range("lora.alpha", self.alpha, 0, 1e9)
-
-    @property
-    def lora_alpha(self) -> float:
-        """alpha as PEFT writes it."""
-        return self.alpha or 2.0 * self.rank
-
-    @property
-    def scale(self) -> float:
-        return self.lora_alpha / (self.rank**0.5 if self.rslora else self.rank)
+DEEPEST = 64  # layers of the MLP: more is a typing error, or an attack
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +56,7 @@ class ReLopeSpec(ProbeSpec):
       token_dtype: "float32" or "bfloat16", of the factors in products with the states of all tokens; sums are float32.
     """
 
-    lora: LoRASpec = LoRASpec()
+    lora: LoRASpec = dataclasses.field(default_factory=LoRASpec)
     bottleneck: int = 0
     classifier_input: str = "sample"
     beta: float = 1.0

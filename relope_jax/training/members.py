@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from relope_jax.models.spec import LoRASpec, ProbeSpec, ReLopeSpec
+from relope_jax.block.spec import LoRASpec
+from relope_jax.models.spec import ProbeSpec, ReLopeSpec
 from relope_jax.training.spec import TrainSpec
 
 # Fields that are batch axes of an ensemble; members that differ in any other field need programs of their own.

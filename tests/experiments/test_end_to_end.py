@@ -27,9 +27,10 @@ from experiments.report import write
 from experiments.runs.plan import plan_run
 from extract.backbone.prefill import prefill
 from relope_jax.block.absorbed import last_token_block
-from relope_jax.block.batch import gather, padded_length, to_device
+from relope_jax.block.batch import gather
 from relope_jax.errors import ReLopeError
 from relope_jax.io.locks import lock_folder
+from relope_jax.models.padding import padded_length, to_device
 from relope_jax.training.checkpoints import load_member
 from relope_jax.training.snapshots import saved_epoch
 from tests import ROOT

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 
 from relope_jax.block.peft import CONFIG, load_peft, save_peft
-from relope_jax.block.spec import PROJECTIONS, Block
+from relope_jax.block.spec import PROJECTIONS, Block, LoRASpec
 from relope_jax.io.inside import leads_inside
-from relope_jax.models.spec import LoRASpec
 from tests.builders import make_adapters, make_block
 from tests.fuzz.mutations import fresh_copy, mutate_file
 from tests.fuzz.rounds import ROUNDS, repeated

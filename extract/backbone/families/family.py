@@ -108,7 +108,7 @@ class Family:
       modules: `{projection: module}`; projections that share a module are its consecutive rows, in this order.
       norms: `{our norm: module}`; `q_norm`, `k_norm`, `attention_output_norm`, `mlp_output_norm` where there are any.
       gain_offset: the gain is this plus the stored weight (1 where a family writes 1 + w).
-      frequencies: RoPE frequencies `[axes, half]`, see `relope_jax.block.rope`.
+      frequencies: RoPE frequencies `[axes, half]`, see `relope_jax.block.layers`.
       positions: `[axes, batch, n]` to store, from the position ids of a prefill that just passed the rotary embedding.
       image_grid: (height, width) of the image tokens of one row of the processor's output.
     """

@@ -15,10 +15,11 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
-from relope_jax.block.batch import TokenBatch, pad, widened
+from relope_jax.block.batch import TokenBatch, widened
 from relope_jax.block.spec import Block
 from relope_jax.machine import mesh as meshes
 from relope_jax.methods import TrainedMethod
+from relope_jax.models.padding import pad
 from relope_jax.models.probes import Parts
 from relope_jax.precision import jit
 from relope_jax.states.view import StoreStates

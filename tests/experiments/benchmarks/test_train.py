@@ -14,9 +14,10 @@ from extract.backbone.dump_block import dump_block
 from extract.datasets import get_dataset
 from extract.job.splits import draw
 from extract.spec import DatasetSpec
+from relope_jax.block.spec import LoRASpec
 from relope_jax.data import RouterData
 from relope_jax.errors import ReLopeError
-from relope_jax.models.spec import AttentionProbeSpec, LoRASpec, ProbeSpec, ReLopeSpec
+from relope_jax.models.spec import AttentionProbeSpec, ProbeSpec, ReLopeSpec
 from relope_jax.states.statistics import token_statistics
 from relope_jax.training.spec import TrainSpec
 

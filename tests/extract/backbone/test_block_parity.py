@@ -26,13 +26,13 @@ from extract.backbone.load import Backbone, load_backbone
 from extract.backbone.prompts import build_inputs, image_spans, image_token_id
 from extract.spec import ModelSpec
 from relope_jax.block.absorbed import last_token_block
-from relope_jax.block.batch import gather, padded_length, to_device, with_key_cache
+from relope_jax.block.batch import gather, with_key_cache
 from relope_jax.block.peft import load_peft, save_peft
 from relope_jax.block.reference import last_token_block_reference
-from relope_jax.block.spec import by_module, projection_shape
+from relope_jax.block.spec import LoRASpec, by_module, projection_shape
 from relope_jax.errors import ReLopeError
+from relope_jax.models.padding import padded_length, to_device
 from relope_jax.models.replay import replay_block
-from relope_jax.models.spec import LoRASpec
 from tests.extract import tiny_models as tiny
 
 pytestmark = [  # raised by PaliGemma's processor and by PEFT, on their own code

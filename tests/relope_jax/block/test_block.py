@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relope_jax.block.absorbed import last_token_block
-from relope_jax.block.batch import TokenBatch, gather, to_device, with_key_cache
+from relope_jax.block.batch import TokenBatch, gather, with_key_cache
 from relope_jax.block.file import load_block, save_block
 from relope_jax.block.reference import last_token_block_reference
 from relope_jax.block.spec import ACTIVATION_NAMES, PROJECTIONS, BlockSpec
 from relope_jax.errors import ReLopeError
+from relope_jax.models.padding import to_device
 from tests.builders import make_adapters, make_block, make_spec, make_states
 
 

@@ -7,8 +7,8 @@ import pytest
 from flax import nnx
 
 from relope_jax.block.lora import LoRA
+from relope_jax.block.spec import LoRASpec
 from relope_jax.errors import ReLopeError
-from relope_jax.models.spec import LoRASpec
 from tests.builders import make_spec
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from relope_jax.block.absorbed import last_token_block
-from relope_jax.block.batch import gather, to_device, with_key_cache
+from relope_jax.block.batch import gather, with_key_cache
 from relope_jax.block.operations import Work, step_work
 from relope_jax.block.spec import PROJECTIONS
+from relope_jax.models.padding import to_device
 from tests.builders import make_adapters, make_block, make_spec, make_states
 
 

@@ -10,8 +10,9 @@ import pytest
 from flax import nnx
 
 from relope_jax.block.absorbed import attend
-from relope_jax.block.batch import gather, to_device
+from relope_jax.block.batch import gather
 from relope_jax.block.pooling import pool_tokens
+from relope_jax.models.padding import to_device
 from relope_jax.models.probes import AttentionProbe
 from relope_jax.models.spec import AttentionProbeSpec
 from relope_jax.states.ragged import TokenStates

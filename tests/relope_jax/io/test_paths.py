@@ -108,8 +108,9 @@ def test_peft_checkpoints_are_exported_to_the_home_folder(home, monkeypatch):
 def _untrained_relope_router():
     import dataclasses
 
+    from relope_jax.block.spec import LoRASpec
     from relope_jax.methods import METHODS
-    from relope_jax.models.spec import LoRASpec, ReLopeSpec
+    from relope_jax.models.spec import ReLopeSpec
     from relope_jax.run import Router
     from relope_jax.states.statistics import Moments, TokenStatistics
     from relope_jax.training.assembly import build_all

@@ -11,10 +11,12 @@ import pytest
 from flax import nnx
 
 from relope_jax.block.absorbed import last_token_block
-from relope_jax.block.batch import gather, padded_length, to_device
+from relope_jax.block.batch import gather
+from relope_jax.block.spec import LoRASpec
 from relope_jax.methods import METHODS
+from relope_jax.models.padding import padded_length, to_device
 from relope_jax.models.probes import Standardize, split_module
-from relope_jax.models.spec import AttentionProbeSpec, LoRASpec, ProbeSpec, ReLopeSpec
+from relope_jax.models.spec import AttentionProbeSpec, ProbeSpec, ReLopeSpec
 from relope_jax.states.statistics import MomentSums, token_statistics
 from tests.builders import make_block, make_states
 

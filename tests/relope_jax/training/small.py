@@ -15,11 +15,12 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from relope_jax.block.spec import LoRASpec
 from relope_jax.data import load_router_data
 from relope_jax.machine.engine import EngineSpec
 from relope_jax.machine.mesh import is_primary
 from relope_jax.methods import METHODS
-from relope_jax.models.spec import AttentionProbeSpec, LoRASpec, ProbeSpec, ReLopeSpec
+from relope_jax.models.spec import AttentionProbeSpec, ProbeSpec, ReLopeSpec
 from relope_jax.states.manifest import Identity
 from relope_jax.states.store import Store
 from relope_jax.states.writer import StoreWriter

@@ -12,13 +12,14 @@ from flax import nnx
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
+from relope_jax.block.spec import LoRASpec
 from relope_jax.data import load_router_data
 from relope_jax.errors import ReLopeError
 from relope_jax.machine.engine import EngineSpec
 from relope_jax.methods import METHODS
 from relope_jax.metrics.auc import delong
 from relope_jax.models.probes import Parts
-from relope_jax.models.spec import AttentionProbeSpec, LoRASpec, ProbeSpec, ReLopeSpec
+from relope_jax.models.spec import AttentionProbeSpec, ProbeSpec, ReLopeSpec
 from relope_jax.training.assembly import assemble, stack
 from relope_jax.training.checkpoints import load_ensemble, load_member, save_router
 from relope_jax.training.feeds import resident

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from relope_jax.block.spec import LoRASpec
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import METHODS
-from relope_jax.models.spec import LoRASpec, ProbeSpec, ReLopeSpec
+from relope_jax.models.spec import ProbeSpec, ReLopeSpec
 from relope_jax.states.statistics import Moments, TokenStatistics
 from relope_jax.training.arrays import load_arrays, save_arrays
 from relope_jax.training.assembly import assemble

@@ -1,11 +1,25 @@
-"""Rotary position embedding with one position axis or several, of all or the leading dimensions of a head."""
+"""The block's layers that have no product with a weight: RMSNorm and rotary position embedding.
+
+Positions have one axis or several; a family may rotate all dimensions of a head, or the leading ones.
+"""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+
+
+def inverse_rms(x: Float[Array, "*batch d"], eps: float) -> Float[Array, "*batch"]:
+    """1 / sqrt(mean(x^2) + eps)."""
+    return jax.lax.rsqrt(jnp.mean(x * x, axis=-1) + eps)
+
+
+def rms_norm(x: Float[Array, "*batch d"], gain: Float[Array, "d"], eps: float) -> Float[Array, "*batch d"]:
+    """gain * x / sqrt(mean(x^2) + eps)."""
+    return x * inverse_rms(x, eps)[..., None] * jnp.broadcast_to(gain, x.shape)
 
 
 class Turn(NamedTuple):
