@@ -43,7 +43,7 @@ def open_or_extract(plan: Extraction) -> Store:
         )
     report_incomplete(store)
     report_graders(store)
-    return Store(plan.store, plan.extract.layer)
+    return store.with_layer(plan.extract.layer)
 
 
 def report_graders(store: Store) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
@@ -66,9 +67,20 @@ class Store(ReadableStore):
         self.place = open_place(path)
         self.path = self.place.url
         self.manifest = Manifest.load(self.place)
-        self._layer = layer
+        self._layer = self._checked(layer)
+
+    def _checked(self, layer: int | None) -> int | None:
         if layer is not None and layer not in self.identity.layers:
             raise ReLopeError(f"{self.path} does not hold layer {layer}; {self._held()}")
+        return layer
+
+    def with_layer(self, layer: int) -> Store:
+        """This store, already open, read at a layer; raises ReLopeError when the store lacks it."""
+        store = copy.copy(self)
+        store._layer = self._checked(layer)
+        for name in ("readers", "block"):  # they are of a layer; all else that was read stays
+            store.__dict__.pop(name, None)
+        return store
 
     def _held(self) -> str:
         return f"it holds {', '.join(map(str, self.identity.layers))}"
