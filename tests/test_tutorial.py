@@ -93,11 +93,6 @@ def test_the_tutorial_runs_with_fewer_questions(folder):
     check(execute(folder, questions=150))
 
 
-@pytest.mark.slow
-def test_the_tutorial_runs_as_it_is(folder):
-    check(execute(folder, questions=600))
-
-
 def test_the_committed_outputs_are_whole_and_small():
     notebook = nbformat.read(TUTORIAL, as_version=4)
     check(notebook)

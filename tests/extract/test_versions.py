@@ -12,6 +12,7 @@ import hashlib
 import json
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -102,6 +103,7 @@ def test_image_reading():
     require_version("READING in extract/imaging/images.py", images.READING, outputs, READING)
 
 
+@pytest.mark.slow
 def test_toy():
     """Names and shapes of all weights, ids and pixels of a prompt, and logits up to rounding. The model is assembled
     here: an already assembled one in `models/` would hide a change."""

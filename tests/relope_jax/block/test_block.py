@@ -52,7 +52,7 @@ def specs(draw) -> BlockSpec:
     )
 
 
-@pytest.mark.parametrize("examples", [4, pytest.param(12, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [3, pytest.param(8, marks=pytest.mark.slow)])
 def test_absorbed_equals_reference(examples):
     settings(max_examples=examples, deadline=None)(absorbed_equals_reference)()
 
