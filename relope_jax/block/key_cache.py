@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from relope_jax.block.layers import Turn, inverse_rms, turns
@@ -44,8 +45,8 @@ def frozen_keys(
 def project_normed(
     hidden: Float[Array, "*tokens d"],
     scale: Float[Array, "*tokens"],
-    gain: Float[Array, "d"],
-    weight: Float[Array, "out d"],
+    gain: Float[Array | np.ndarray, "d"],
+    weight: Float[Array | np.ndarray, "out d"],
     token_dtype: str = "float32",
 ) -> Float[Array, "*tokens out"]:
     """`W x^` for normalised tokens x^ = scale * gain * z, without ever writing x^."""

@@ -6,6 +6,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -41,8 +42,8 @@ class LoRA(nnx.Module):
 
 def adapted(
     x: Float[Array, "... fan_in"],
-    weight: Float[Array, "fan_out fan_in"],
-    bias: Float[Array, "fan_out"] | None,
+    weight: Float[Array | np.ndarray, "fan_out fan_in"],
+    bias: Float[Array | np.ndarray, "fan_out"] | None,
     adapter: Adapter | None,
 ) -> Float[Array, "... fan_out"]:
     """`x W^T + b + (x A^T) B^T`; the adapter's scale is already inside B."""
