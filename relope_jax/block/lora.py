@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from relope_jax.block.spec import BlockSpec, LoRASpec, projection_shape
 
-Adapter = tuple[Float[Array, "r fan_in"], Float[Array, "fan_out r"]]
+Adapter = tuple[Float[Array | np.ndarray, "r fan_in"], Float[Array | np.ndarray, "fan_out r"]]  # A, and scale * B
 
 
 class Setting(nnx.Variable):
