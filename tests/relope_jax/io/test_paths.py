@@ -92,7 +92,7 @@ def test_stores_and_runs_in_the_home_folder(home):
 
 def test_a_config_in_the_home_folder(home):
     (home / "mine.py").write_text("", encoding="utf-8")
-    assert find_config("~/mine.py") == home / "mine.py"
+    assert find_config("~/mine.py") == str(home / "mine.py")
 
 
 def test_peft_checkpoints_are_exported_to_the_home_folder(home, monkeypatch):
