@@ -44,7 +44,7 @@ class RouterOutput(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """A router as a pytree, which passes through `jax.jit` and `jax.vmap` whole; `module` puts it together again.
+    """A router as a pytree, which passes through `jit` and `vmap` whole; `module` puts it together again.
 
     `params` are trained. In an ensemble `params` and `settings` have a leading member axis on every leaf, and `rest`
     (the frozen block, statistics) is shared.
