@@ -21,7 +21,8 @@ test: lint types $(VENV)/.installed-dev
 test-slow: $(VENV)/.installed-dev
 	$(PYTEST) -m "slow and not long"
 
-test-all: test test-slow
+test-all: lint types $(VENV)/.installed-dev
+	$(PYTEST) -m "not long"
 
 # Hostile stores, runs, adapters, tables, images and replies: the long round, FUZZ_SECONDS (120) for each kind.
 fuzz: $(VENV)/.installed-dev

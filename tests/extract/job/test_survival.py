@@ -31,7 +31,7 @@ def plan(tmp_path, toy):
     return tiny_plan(tmp_path, toy.tokenizer)
 
 
-@pytest.mark.parametrize("kills", [8, pytest.param(80, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [8, pytest.param(50, marks=pytest.mark.slow)])
 def test_killed_again_and_again_the_store_is_the_same(plan, tmp_path, kills):
     """SIGKILL at random moments, restarted each time: states, table, blocks and manifest to the byte."""
     command = [sys.executable, "-m", "tests.extract.job.kill_extraction", str(tmp_path), str(kills)]

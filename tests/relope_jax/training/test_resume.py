@@ -105,7 +105,7 @@ def test_streamed_training_resumes_to_the_same_bits(tmp_path):
     assert bits(resumed) == bits(whole)
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_again_and_again(tmp_path, kills):
     """SIGKILL at random moments of epochs, of saving and of what lies between."""
     command = [sys.executable, "-m", "tests.relope_jax.training.kill_training", str(tmp_path), str(kills)]
