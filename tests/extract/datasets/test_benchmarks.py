@@ -121,7 +121,7 @@ def test_mmmu_from_jsonl_with_image_files(tmp_path):
     assert sample.images == (tmp_path / "images/1.png",)
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="shared/data is not beside this checkout")
+@pytest.mark.skipif(not SHARED.exists(), reason="shared/data is not next to this checkout")
 def test_mmmu_takes_every_published_validation_answer(tmp_path):
     answers = json.loads((SHARED / "data/mmmu/answer_dict_val.json").read_text())
     given = [json.loads(line) for line in (SHARED / "data/mmmu/llava1.5_13b_val.jsonl").read_text().splitlines()]
@@ -268,7 +268,7 @@ def test_mathvision_from_parquet(tmp_path):
     assert sample.images[0].read_bytes() == picture(7)
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="shared/data is not beside this checkout")
+@pytest.mark.skipif(not SHARED.exists(), reason="shared/data is not next to this checkout")
 def test_real_mathvision():
     spec = DatasetSpec(name="mathvision", path=str(SHARED / "data/mathvision"))
     samples = draw(get_dataset("mathvision").load(spec), spec)

@@ -58,7 +58,7 @@ def test_rates_do_not_depend_on_the_chunks(monkeypatch):
     np.testing.assert_allclose(large_win_rate(queries, battles, outcomes), whole, rtol=1e-12)
 
 
-@pytest.mark.skipif(not OUTCOMES.exists(), reason="shared/data is not beside this checkout")
+@pytest.mark.skipif(not OUTCOMES.exists(), reason="shared/data is not next to this checkout")
 def test_mixtral_and_gpt4_on_mmlu():
     """Real outcomes of a small and a large model: the fit again, and words of the question inform the score, barely."""
     table = pq.read_table(OUTCOMES)
