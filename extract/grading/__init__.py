@@ -1,4 +1,4 @@
-"""Graders: is a response right, and what does it settle on? Each benchmark's file has `grade` and `final_answer`."""
+"""Graders: is a response right, and which answer does it give? Each benchmark's file has `grade` and `final_answer`."""
 
 from __future__ import annotations
 

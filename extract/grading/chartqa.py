@@ -1,4 +1,4 @@
-"""ChartQA's relaxed accuracy: numbers within 5% of the reference, anything else equal without regard to case."""
+"""ChartQA's relaxed accuracy: numbers within 5% of the reference; anything else must be equal, ignoring case."""
 
 # ruff: noqa: RUF001 - models write typographic signs, in many alphabets
 
@@ -17,7 +17,7 @@ from extract.grading.reading.words import SCALES, in_digits
 from extract.sample import Sample
 
 TOLERANCE = 0.05
-# "12.5", "-3", "25%", "1/3"; and what the benchmark does not read as numbers: "$1,234", "12.5 million", "about 3 cm"
+# "12.5", "-3", "25%", "1/3"; and what the benchmark does not read as a number: "$1,234", "12.5 million", "about 3 cm"
 _NUMBER = re.compile(
     r"(?:(?:about|approximately|approx\.?|around|roughly|nearly|almost)\b|[~≈∼])?\s*"
     r"(?P<sign>[-+]?)\s*[$€£¥]?\s*(?P<number>\d[\d,]*\.?\d*(?:e[-+]?\d{1,2})?|\.\d+(?:e[-+]?\d{1,2})?)"
@@ -38,14 +38,14 @@ _LINKED = re.compile(  # "The value is 12.5"
 )
 _BEFORE_SO = re.compile(r"^(?:.*[,;])?\s*(?:so|thus|hence|therefore)\b[\s,]*(?=\S)", re.IGNORECASE | re.DOTALL)
 _AGREEMENT = re.compile(r"(?:yes|no)\b", re.IGNORECASE)
-# A bound, or the number of a name: "before 2010", "12+", "COVID-19"
+# A bound, or a number in a name: "before 2010", "12+", "COVID-19"
 _COMPARED = re.compile(
     r"\b(?:not|than|least|most|over|under|above|below|between|before|after|until|till|up to|beyond|since"
     r"|more|less|fewer)\b"
     r"|n't\b|[<>≤≥]|\d\+(?!\s*\d)|[a-z]-\d",
     re.IGNORECASE,
 )
-# What a short answer adds to itself: "12 (2010)", "12 in 2010", "Germany with 12%"
+# What a short answer appends: "12 (2010)", "12 in 2010", "Germany with 12%"
 _ADDED = re.compile(
     r"(?<=\S)(?:\s*\([^()]*\)|\s+(?:in|during|for|by)\s+[12]\d{3}|\s+(?:with|at)\s+\S*\d\S*)\.?$", re.IGNORECASE
 )
@@ -53,7 +53,7 @@ _IN_BRACKETS = re.compile(r"\(([^()]+)\)\.?")
 
 
 def final_answer(sample: Sample, response: str) -> str:
-    """The number or the words that the response settles on, or ""."""
+    """The number or words that the response gives as its answer, or ""."""
     del sample
     text = _settled(response)
     numbers = _numbers(text)
@@ -61,13 +61,13 @@ def final_answer(sample: Sample, response: str) -> str:
 
 
 def grade(sample: Sample, response: str) -> bool:
-    """Whether the response, or what it settles on, is relaxedly equal to a reference."""
+    """Whether the response, or the answer it gives, matches a reference under relaxed accuracy."""
     candidates = (readable(response), _settled(response))
     return any(relaxed(reference, text) for reference in (sample.answer, *sample.accepted) for text in candidates)
 
 
 def relaxed(reference: str, text: str) -> bool:
-    """The benchmark's rule; a percent sign divides by 100, and lists are compared element by element."""
+    """The benchmark's rule. A percent sign divides by 100; lists are compared element by element."""
     references, texts = _elements(reference), _elements(text)
     if references is not None and texts is not None:
         return len(references) == len(texts) and all(map(relaxed, references, texts))
@@ -78,13 +78,13 @@ def relaxed(reference: str, text: str) -> bool:
 
 
 def _elements(text: str) -> list[str] | None:
-    """The elements of "[a, b]", else None."""
+    """The elements of "[a, b]", or None if the text is not such a list."""
     inside = re.fullmatch(r"\[(.+)\]\.?", unified(text).strip(), re.DOTALL)
     return [part.strip(" '\"") for part in inside[1].split(",")] if inside else None
 
 
 def _numbers(text: str) -> list[float]:
-    """The number that a text is; "5 million" may be 5 on an axis in millions, "5 percent" may be 5%; else nothing."""
+    """The values a text may have: "5 million" may be 5 on an axis in millions, "5 percent" may be 5%. Empty if none."""
     text = in_digits(merged_thousands(bare(unified(text)).replace("\\", "")).lower()).strip().rstrip(".")
     text = _MIXED.sub(lambda match: str(int(match[1]) + int(match[2]) / int(match[3])), _NEGATIVE.sub("-", text))
     match = _NUMBER.fullmatch(text)
@@ -99,7 +99,7 @@ def _numbers(text: str) -> list[float]:
 
 
 def _settled(response: str) -> str:
-    """What the response announces, else the first words that it explains, else what its last sentence says."""
+    """The announced answer, else the first words if the rest explains them, else the answer in the last sentence."""
     text = readable(response)
     if announced := statements(text):
         return _answer((sentences(announced[0]) or [""])[0])
@@ -114,7 +114,7 @@ def _settled(response: str) -> str:
 
 
 def _short(text: str) -> str:
-    """The only number of a few words, as in "In 2010" and "~12 cm", or all of them; without what they add."""
+    """The only number in a few words, as in "In 2010" and "~12 cm", or all the words, without appended remarks."""
     text = _ADDED.sub("", text)
     if in_brackets := _IN_BRACKETS.fullmatch(text):
         text = in_brackets[1]
@@ -123,7 +123,7 @@ def _short(text: str) -> str:
 
 
 def _answer(text: str) -> str:
-    """The answer at the beginning of a text: a list, a number, yes or no, or words without their reasons."""
+    """The answer at the start of a text: a list, a number, yes or no, or words without the reasons that follow."""
     if _elements(text) is not None or _numbers(text):
         return text
     if agreement := _AGREEMENT.match(text):

@@ -1,4 +1,4 @@
-"""Multiple choice: which choice does a response settle on, by its letter or by its text?"""
+"""Multiple choice: which choice does a response name, by its letter or by its text?"""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from extract.grading.reading.statements import sentences, statements
 from extract.grading.reading.text import exact_match, same_text
 from extract.sample import Sample
 
-# What announces a letter, besides the announcements of any answer; the letter must follow.
+# What announces a letter, in addition to the announcements of any answer. The letter must follow.
 _LETTER_AHEAD = r"(?=[\W_]{0,6}(?:\\text\W+)?[A-Z]\b)"
 _ANNOUNCEMENTS = (
     # "I would choose D", "we select option (D)", "I'd go with D"
@@ -30,13 +30,13 @@ _ANNOUNCEMENTS = (
     r"(?:(?:clearly|indeed|therefore|thus|most|the|likely|probably|only|closest)\s+)*"
     r"(?:correct|right|best|answer|appropriate|suitable)\b)",
     r"^\W*(?:so|thus|hence|therefore)\b(?=\W{1,4}(?-i:[A-Z])\W*$)",  # "So, C."
-    r"\n(?=\W*[A-Z]\W*\Z)|\n\s*\n(?=\W*(?-i:[A-Z])[.):]\s[^\n]*\Z)",  # the last line is "C", or apart and "C. a dog"
+    r"\n(?=\W*[A-Z]\W*\Z)|\n\s*\n(?=\W*(?-i:[A-Z])[.):]\s[^\n]*\Z)",  # "C" as last line, or "C. dog" after a blank one
 )
 _BEFORE_BUT = re.compile(r"^(?!.*\bnot\b).*\b(?:but|however)\b", re.IGNORECASE)
 
 
 def choice_index(text: str, choices: tuple[str, ...]) -> int | None:
-    """Which choice a response names, or None. The very text of a choice goes before a letter, case included."""
+    """Which choice a response names, or None. The exact text of a choice, case included, goes before a letter."""
     if (index := _verbatim(text, choices)) is not None:
         return index
     whole = said(text, choices)
@@ -49,9 +49,9 @@ def choice_index(text: str, choices: tuple[str, ...]) -> int | None:
 
 
 def reference_index(answer: str, choices: tuple[str, ...]) -> int | None:
-    """Which choice a reference means: the one with this very text, else this letter, else this text or value.
+    """Which choice a reference means: the one with exactly this text, else this letter, else this text or value.
 
-    A reference is data, no response: nothing in it is markup, and only its characters are unified.
+    A reference is data, not a response: it has no markup, and only its characters are unified.
     """
     if (index := _verbatim(answer, choices)) is not None:
         return index
@@ -65,7 +65,7 @@ def reference_index(answer: str, choices: tuple[str, ...]) -> int | None:
 
 
 def multiple_choice(response: str, answer: str, choices: tuple[str, ...]) -> bool:
-    """Right when the response names the right choice, by its letter (A, B, ...) or by its text.
+    """Right when the response names the right choice, by letter (A, B, ...) or by text.
 
     `answer` is a letter or the text of a choice.
     """
@@ -73,38 +73,38 @@ def multiple_choice(response: str, answer: str, choices: tuple[str, ...]) -> boo
 
 
 def final_answer(sample: Sample, response: str) -> str:
-    """The letter of the choice that the response settles on, or ""."""
+    """The letter of the choice that the response gives as its answer, or ""."""
     index = pick(response, sample.choices)
     return "" if index is None else chr(ord("A") + index)
 
 
 def grade(sample: Sample, response: str) -> bool:
-    """Whether the response settles on a right choice; none or several at once are wrong."""
+    """Whether the response names a right choice. Naming none or several is wrong."""
     index = pick(response, sample.choices)
     return index is not None and index in {_reference(answer, sample) for answer in (sample.answer, *sample.accepted)}
 
 
 def _reference(answer: str, sample: Sample) -> int | None:
-    """The choice that a benchmark's reference means, which is a letter rather than a text."""
+    """The choice that a benchmark's reference means; a reference is a letter rather than a text."""
     index = _letter_index(answer, sample.choices)
     return reference_index(answer, sample.choices) if index is None else index
 
 
 def _letter_index(answer: str, choices: tuple[str, ...]) -> int | None:
-    """The choice of a capital letter, or None."""
+    """The index of the choice with a capital letter, or None."""
     is_letter = re.fullmatch(r"[A-Z]", answer) and naming.index_of(answer) < len(choices)
     return naming.index_of(answer) if is_letter else None
 
 
 def _verbatim(text: str, choices: tuple[str, ...]) -> int | None:
-    """The one choice that is this very text, or this text with its characters unified."""
+    """The only choice with exactly this text, or with this text after its characters are unified."""
     found = [index for index, choice in enumerate(choices) if choice.strip() == text.strip()]
     found = found or [index for index, choice in enumerate(choices) if same_text(text, choice)]
     return found[0] if len(found) == 1 else None
 
 
 def pick(response: str, choices: tuple[str, ...]) -> int | None:
-    """The one choice that a response settles on; None when it names none or several."""
+    """The one choice that a response names, or None when it names none or several."""
     is_letter = re.fullmatch(r"[\s()\[\].:]*[A-Za-z][\s()\[\].:]*", response)
     if not is_letter and (index := _verbatim(response, choices)) is not None:
         return index
@@ -115,7 +115,7 @@ def pick(response: str, choices: tuple[str, ...]) -> int | None:
 
 
 def _last_sign(response: str, choices: tuple[str, ...]) -> int | None:
-    """The choice without words, such as "«", that a response ends with: "The answer is `«`."."""
+    """The choice without words, such as "«", at the end of a response: "The answer is `«`."."""
     last = (response.split() or [""])[-1]
     signs = {last, last.rstrip("."), last.rstrip(".").strip("`*")}
     found = [index for index, choice in enumerate(choices) if choice.strip() in signs and not re.search(r"\w", choice)]
@@ -123,14 +123,14 @@ def _last_sign(response: str, choices: tuple[str, ...]) -> int | None:
 
 
 def _readings(text: str, choices: tuple[str, ...]) -> Iterator[set[int]]:
-    """The choices that each way of reading a response finds, the most trusted way first."""
+    """The choices that each way of reading a response finds, most trusted first."""
     yield naming.by_whole_text(text, choices)
     said = statements(text, _ANNOUNCEMENTS)
     for statement in said:
         yield naming.held(statement, choices, announced)
-    if said and maths.read(said[0]):  # a number that is none of the choices
+    if said and maths.read(said[0]):  # a number that matches no choice
         return
-    if naming.lists_choices(text):  # "A. 12 B. 13" repeats the question; what follows the list may still conclude
+    if naming.lists_choices(text):  # "A. 12 B. 13" repeats the question; the text after the list may still conclude
         last = re.split(r"\n\s*\n", text)[-1]
         yield set() if naming.lists_choices(last) else _conclusion(last, choices)
         return
@@ -144,8 +144,8 @@ def _readings(text: str, choices: tuple[str, ...]) -> Iterator[set[int]]:
 
 
 def _conclusion(text: str, choices: tuple[str, ...]) -> set[int]:
-    """What the last sentence holds to be the answer, above all after a "but"."""
+    """What the last sentence gives as the answer, especially after a "but"."""
     last = (sentences(text) or [""])[-1]
-    if len(last) > naming.MAX_LENGTH:  # no sentence but code or a loop
+    if len(last) > naming.MAX_LENGTH:  # not a sentence: code or a loop
         return set()
     return naming.held(_BEFORE_BUT.sub("", last), choices, concluded) or naming.held(last, choices, concluded)

@@ -9,7 +9,7 @@ from extract.grading.reading.reading import readable
 from extract.grading.reading.words import in_digits
 
 _N = r"(?:\d+(?:\.\d+|,\d{1,2}(?!\d))?|0,\d+|\.\d+)"  # "85", "99.5", "0,85", ".85"
-# The question's own words, "a number from 0 to 100", and a scale of the model's own.
+# The question's own words, "a number from 0 to 100", and a scale that the model states.
 _SCALE = re.compile(
     r"(?:between|from)?\s*(?<![\d.,])[01]\s*%?\s*(?:to|through|and|-+|\.{2,})\s*(?:100(?![\d.])|1(?![\d.%]))\s*%?"
     r"|scale\s+(?:of|from|between)?\s*(?:[01]\s*(?:to|through|and|-+)\s*)?(?P<top>5|10)\b"
@@ -20,7 +20,7 @@ _RANGE = re.compile(
     rf"(?<![\w.,/-])(?:(?P<between>between)\s+)?(?P<low>{_N})\s*%?\s*(?P<sign>-+|~|to|or|and|bis|à)\s*(?P<high>{_N})(?![\d/])",
     re.IGNORECASE,
 )
-# No time of day, date, code or ordinal; "95 of 100" in other languages, and "3 in 4"
+# Not a time of day, date, code or ordinal; "95 of 100" in other languages, and "3 in 4"
 _NUMBER = re.compile(
     rf"(?<![A-Za-z\d.,-])(?<!\d:)(?P<number>{_N})(?!\d|:\d|[.,]\d|(?:st|nd|rd|th)\b)"
     r"(?:\s*(?:/|out\s+of\b|in(?=\s+\d{1,3}\b)|(?:of|von|de|sur|su|van|av|af|z|из|dari)(?=\s+10+\b))\s*(?P<whole>[1-9]\d*)|(?P<percent>\s*(?:%|per\s?cent\b|pct\b)))?",
@@ -30,7 +30,7 @@ _EVEN = re.compile(r"(?<![\d.,])50\s*[/:-]\s*50(?!\d|[.,]\d)|\bfifty[- ]fifty\b"
 _MARGIN = re.compile(rf"(?<=[\d%])\s*(?:±|\+/?-|plus or minus)\s*{_N}")  # "75 ± 5"
 _LIST = re.compile(r"^\W*1[.)]\s.*^\W*2[.)]\s", re.MULTILINE | re.DOTALL)
 _ITEM = re.compile(r"^(\W*)\d{1,2}[.)]\s+(?=[^\W\d])", re.MULTILINE)
-# What stands before the number that is the reply, and after it.
+# What precedes and follows the number that is the reply.
 _NAMED = re.compile(
     r"(?:confiden(?:ce|t)|likelihood|likely|probability|chances?|certain(?:ty)?|odds|scores?|ratings?|estimate[ds]?"
     r"|probabilidad|probabilité|wahrscheinlichkeit|confianza|confiance|可能性|概率|置信度|信心|确率|確率|확률|вероятность"
@@ -59,16 +59,15 @@ class _Stated(NamedTuple):
 
 
 def stated_percent(response: str) -> str:
-    """The likelihood that a reply to "confidence" states, in percent; "" when there is none or it is above 100.
+    """The likelihood stated in a reply to "confidence", in percent; "" when there is none or it is above 100.
 
-    Of several numbers it is the one that the reply begins with, else the one that is its last sentence, else the last
-    that is called a likelihood or concluded ("so 90"), else the last with a percent sign, else the last. The middle
-    stands for a range. A fraction of 1 with a decimal point, such as 0.85, is taken for a probability; 8/10 and "8 out
-    of 10" are 80.
+    Of several numbers, in this order: the one that the reply begins with, one that is its whole last sentence, the
+    last that is called a likelihood or concluded ("so 90"), the last with a percent sign, the last. A range becomes its
+    middle. A fraction of 1 with a decimal point, such as 0.85, is read as a probability; 8/10 and "8 out of 10" are 80.
     """
     text = readable(response).replace("<answer>", " ").replace("</answer>", " ")
     numbers = _numbers(text)
-    if not numbers:  # "ninety percent"; "one" is no number in a sentence
+    if not numbers:  # "ninety percent"; "one" in a sentence is not a number
         numbers = [number for number in _numbers(in_digits(text.lower())) if _is_reply(number)]
     if not numbers:
         return ""
@@ -88,7 +87,7 @@ def _chosen(numbers: list[_Stated]) -> _Stated:
 
 
 def _is_reply(number: _Stated) -> bool:
-    """Whether the reply begins with this number, and with nothing that it counts."""
+    """Whether the reply begins with this number and the number does not count something."""
     counts = r"\s*of\b" if number.marked else rf"(?!{_AFTER_REPLY.pattern})"
     return bool(_OPENING.match(number.before)) and not re.match(counts, number.after, re.IGNORECASE)
 
@@ -99,7 +98,7 @@ def _is_last_sentence(number: _Stated) -> bool:
 
 
 def _is_said_to_be_likelihood(number: _Stated) -> bool:
-    """Whether the words around the number call it so, or conclude it: "so 90", but not "so 5 is right"."""
+    """Whether the words around the number call it a likelihood or conclude it: "so 90", but not "so 5 is right"."""
     concluded = _CONCLUDED.search(number.before) and _AFTER_REPLY.match(number.after)
     return bool(_NAMED.search(number.before) or concluded or _SURE.match(number.after))
 
@@ -131,7 +130,7 @@ def _percent(match: re.Match[str], scale: float | None) -> float:
 
 
 def _middle(match: re.Match[str]) -> str:
-    """The middle of "80-90" and of "between 80 and 90"; other pairs of numbers stay."""
+    """The middle of "80-90" and of "between 80 and 90"; other pairs of numbers are unchanged."""
     low, high = (float(match[name].replace(",", ".")) for name in ("low", "high"))
     if low >= high or high > 100 or (match["sign"].lower() == "and" and not match["between"]):
         return match[0]

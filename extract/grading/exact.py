@@ -1,7 +1,7 @@
-"""Datasets without choices or a benchmark's own rule: the response must be the answer, word for word.
+"""Datasets without choices or their own grading rule: the response must be the answer, word for word.
 
-A number is its value: "two", "2" and "2.0" are equal. The sentence "The answer is red." is not the answer "red"; what a
-model marks as its answer, in a box or a tag, is.
+Numbers are compared by value: "two", "2" and "2.0" are equal. The sentence "The answer is red." does not match "red",
+but an answer that the model marks with a box or a tag does.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _NUMBER = re.compile(r"[-+]?(?:0|[1-9]\d*|[1-9]\d{0,2}(?:,\d{3})+)(?:\.\d+)?|[-+
 
 
 def final_answer(sample: Sample, response: str) -> str:
-    """The normalised words of the response, or of what it marks as its answer; "" when there are none."""
+    """The normalised words of the response, or of the answer that it marks; "" when there are none."""
     return _key(said(response, (sample.answer, *sample.accepted)))
 
 
 def grade(sample: Sample, response: str) -> bool:
-    """Whether the response is one of the sample's answers, case, articles and sentence marks aside."""
+    """Whether the response is one of the sample's answers, ignoring case, articles and punctuation."""
     answers = (sample.answer, *sample.accepted)
     if any(same_text(response, answer) for answer in answers):
         return True
@@ -35,21 +35,21 @@ def grade(sample: Sample, response: str) -> bool:
 
 
 def said(response: str, keep: tuple[str, ...] = ()) -> str:
-    """A response as it is read: only what it marks as its answer when it does, else all of it.
+    """The part of a response that is graded: the answer that it marks, or else all of it.
 
-    `keep` are the choices or references, whose own tags and code marks stay.
+    Tags and code marks that occur in `keep` (the choices or references) are not removed.
     """
     text = readable(response, keep)
     return bare(marked(text) or text)
 
 
 def _spellings(text: str) -> set[str]:
-    """A soft hyphen is nothing, or a hyphen: "so\u00adft", "co\u00adop"."""
+    """A soft hyphen may mean nothing or a hyphen: "so\u00adft", "co\u00adop"."""
     return {text, text.replace("\u00ad", "-")}
 
 
 def _key(text: str) -> str:
-    """What equal answers have in common: their normalised words, or the value of a number in digits or words."""
+    """The key on which equal answers agree: normalised words, or the value of a number in digits or words."""
     words = normalise(text)
     number = merged_thousands(in_digits(words))  # "1 000"
     return str(Fraction(number.replace(",", ""))) if _NUMBER.fullmatch(number) else words

@@ -1,4 +1,4 @@
-"""The number or expression that a response to an open question settles on."""
+"""The number or expression that a response to an open question gives as its answer."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _NEGATED = re.compile(r"(?:\bnot|n't)\s+(?:\w+\s+)?$")  # "is not 60"
 
 
 def settled(text: str) -> str:
-    """What a readable text settles on, as it is written there; "" when it settles on no number or expression."""
+    """The answer in a readable text, as written there; "" when it gives no number or expression."""
     text = _BRACKETED.sub(_unexplained, text)
     for content in statements(text):
         if found := announced(content):
             return found
     if boxed := boxes(text):
-        return boxed[-1][1]  # an expression that we cannot read, still the answer
+        return boxed[-1][1]  # an expression that we cannot parse is still the answer
     if "\n" not in text and maths.read(text):
         return text
     if first := opening(text):
@@ -50,12 +50,12 @@ def settled(text: str) -> str:
 
 
 def _unexplained(match: re.Match[str]) -> str:
-    """The number of "18 (20 minus 2)" and "18 (20 - 2)", which is no product: the brackets have its value."""
+    """The number in "18 (20 minus 2)" and "18 (20 - 2)", which is not a product: the brackets have the same value."""
     return match[1] + match[2] if maths.same(match[1], match[3]) else match[0]
 
 
 def announced(content: str) -> str:
-    """The expression at the beginning of what a response announces as its answer."""
+    """The expression at the start of an announced answer."""
     content = (sentences(_NOT_BUT.sub("", content)) or [""])[0]
     content = _REASONS.sub("", content)
     if maths.read(content):
@@ -66,7 +66,7 @@ def announced(content: str) -> str:
 
 
 def concluded(sentence: str) -> str:
-    """The expression of a sentence that comes after a word such as "is", else its last one."""
+    """The expression in a sentence after a word such as "is", else the last one."""
     if maths.read(sentence):
         return sentence
     marked = [match for match in _IN_MATHS.finditer(sentence) if maths.read(match[0])]

@@ -1,4 +1,4 @@
-"""MathVision: a letter or the text of an option, or mathematical equality, as in the benchmark's own evaluation."""
+"""MathVision: the letter or text of an option, or mathematical equality, as in the benchmark's own evaluation."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from extract.sample import Sample
 
 
 def final_answer(sample: Sample, response: str) -> str:
-    """The letter of the option, or the value ("0.33", "3, -4") or expression that the response settles on, or ""."""
+    """The letter of the option, the value ("0.33", "3, -4") or the expression that the response gives, or ""."""
     if sample.choices:
         return choices.final_answer(sample, response)
     return maths.key(settled(readable(response)))
 
 
 def grade(sample: Sample, response: str) -> bool:
-    """Whether the response settles on the right option, or on a value equal to a reference."""
+    """Whether the response gives the right option or a value equal to a reference."""
     if sample.choices:
         return choices.grade(sample, response)
     text = settled(readable(response))

@@ -1,6 +1,6 @@
-"""MMMU and MMMU-Pro: a letter or the text of a choice; open questions by number, to two decimals, or by words.
+"""MMMU and MMMU-Pro: choices by letter or text; open questions by number, to two decimals, or by words.
 
-The benchmark's own evaluation draws a choice at random where it finds none; here such a response is wrong.
+The benchmark's own evaluation guesses a choice at random when it finds none. Here such a response is wrong.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from extract.sample import Sample
 
 
 def final_answer(sample: Sample, response: str) -> str:
-    """The letter of the choice, or the number or the words that the response settles on, or ""."""
+    """The letter of the choice, the number or the words that the response gives as its answer, or ""."""
     if sample.choices:
         return choices.final_answer(sample, response)
     text = readable(response)
@@ -27,7 +27,7 @@ def final_answer(sample: Sample, response: str) -> str:
 
 
 def grade(sample: Sample, response: str) -> bool:
-    """Whether the response settles on the right choice, or on one of the reference numbers or words."""
+    """Whether the response gives the right choice, or one of the reference numbers or words."""
     if sample.choices:
         return choices.grade(sample, response)
     text = readable(response)
@@ -37,7 +37,7 @@ def grade(sample: Sample, response: str) -> bool:
 def _is_right(reference: str, text: str) -> bool:
     if _is_number(reference):
         return maths.same(reference, settled(text))
-    if len(reference) == 1:  # "C" or "step c", but no "a" of a sentence
+    if len(reference) == 1:  # "C" or "step c", but not the "a" of a sentence
         last = rf"{reference}|{reference.lower()}(?=\W*$)"
         return re.search(rf"(?<!\w)(?:{last})(?!\w)", _said(text)) is not None
     words = re.escape(_words(reference))
@@ -50,7 +50,7 @@ def _is_number(reference: str) -> bool:
 
 
 def _said(text: str) -> str:
-    """What the response announces, else the few words that it begins with and explains, else its last sentence."""
+    """The announced answer, else the few words that the response begins with and explains, else the last sentence."""
     if announced := statements(text):
         return (sentences(announced[0]) or [""])[0]
     return first_words(text) or (sentences(text) or [""])[-1]

@@ -1,4 +1,4 @@
-"""Names of choices in short texts: letters, texts and values. Each function gives the indices that it finds."""
+"""Finds the choices that a short text names: by letter, text or value. Each function returns their indices."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Choices = tuple[str, ...]
 MAX_LENGTH = 600  # of a sentence that is searched for names
 
 NOUN = r"(?:options?|choices?|answers?|letter|statement|figure|picture|image|diagram)"
-_LABEL = r"[A-Z](?![\w']|[-^_=+/]\w|\s*[=+])"  # a capital on its own: none of "AB", "A'", "A-frame", "C = 3"
+_LABEL = r"[A-Z](?![\w']|[-^_=+/]\w|\s*[=+])"  # a capital on its own, not in "AB", "A'", "A-frame", "C = 3"
 _SMALL_LABEL = r"[a-z](?=\s*[).:\]](?!\w)|\s*$)"  # "b)", "b."
 _AND = r"(?:and|or|y|e|o|ou|oder|und|et|en|of|и|или|和|或|と|か|및|또는|veya|atau)"
 # "A, E", "A or possibly B", "a, b, c"
@@ -32,19 +32,19 @@ _HEDGES = re.compile(
 _MARKED = re.compile(
     rf"(?<![A-Za-z0-9_)])[(\[]([A-Za-z])[)\]]|\b(?i:option|choice|answer|letter)\s+[(\[\"']?({_LABEL})(?!\s*[-*/^])"
 )
-# "is clearly C"; no letter of a formula or of a list
+# "is clearly C"; not a letter in a formula or a list
 _LOOSE = re.compile(
     r"(?<![\w'\\^_=+*/(-])(?<![=+A-Z] )(?<![A-Z], )(?<!and )(?<!or )"
     r"([A-Z])(?![\w'(^_]|\W{1,2}(?:(?:and|or)\s)?[A-Z]\b|\s*[=+*/]|-\w|\.\w)"
 )
-# What may stand before it where choices have texts, so that "Project A" and "vitamin C" name no choice.
+# What may precede it when choices have texts, so that "Project A" and "vitamin C" name no choice.
 _BEFORE_LOOSE = re.compile(
     r"(?:^|[:,;.(\[]|'s|\b(?:is|be|so|thus|hence|therefore|with|get|say|clearly|likely|indeed|probably|maybe))\W*$",
     re.IGNORECASE,
 )
 # "A. 12 B. 13"
 _LISTED = re.compile(r"(?:^\W*|[\s(](?=A\)))A[.):](?!\w).*?[\s(]B[.):](?!\w)", re.MULTILINE | re.DOTALL)
-# A response turns from what it holds to what it rejects or to its reasons: "dog, not cat", "dog because ...".
+# Where a response turns from its answer to what it rejects or to its reasons: "dog, not cat", "dog because ...".
 _TURN = re.compile(
     r"\b(?:not|cannot|rather than|instead of|as opposed to|neither|because|since|whereas|while|but)\b|n't\b",
     re.IGNORECASE,
@@ -57,7 +57,7 @@ _CORRECTED = re.compile(
 )
 # "It can't be A, ..."
 _REJECTED = re.compile(r"[^,;.]*(?:\b(?:not|cannot|neither)\b|n't\b)[^,;.]*[,;.]\s*", re.IGNORECASE)
-# After these words A is no article and I no pronoun: "A because ...", "I is ...".
+# Before these words A is not an article and I is not a pronoun: "A because ...", "I is ...".
 _AFTER_LETTER = {
     "A": "because|since|as|is|and|or|with|which|due|based|given|would|seems|was|es|ist|est|é|è|är|jest|adalah",
     "I": "because|since|is|and|or",
@@ -67,7 +67,7 @@ _COMMANDS = {"frac", "sqrt", "sin", "cos", "tan", "log"}
 
 
 def held(text: str, choices: Choices, expression: Callable[[str], str]) -> set[int]:
-    """The choices that a short text holds to be the answer; `expression` finds the number in it that counts."""
+    """The choices that a short text gives as the answer; `expression` finds the number in it that counts."""
     formula = _FORMULA_AT_END.search(text[:MAX_LENGTH])
     text = unwrapped(text[:MAX_LENGTH])
     if found := by_whole_text(text, choices):
@@ -90,13 +90,13 @@ def held(text: str, choices: Choices, expression: Callable[[str], str]) -> set[i
 
 
 def at_start(line: str, choices: Choices) -> set[int]:
-    """A letter or a text in the first line of a longer response: "C) a dog", "dog"."""
+    """A letter or text of a choice in the first line of a longer response: "C) a dog", "dog"."""
     has_label = re.match(r"\W*[A-Za-z]\s*(?:[.):,]|$)", line)
     return (by_first_letter(line, choices) if has_label else set()) or by_whole_text(line, choices)
 
 
 def by_whole_text(text: str, choices: Choices) -> set[int]:
-    """A letter and nothing else, or the text of a choice and nothing else."""
+    """The choice when the whole text is a letter or the text of a choice."""
     key = _key(text)
     letter = key.strip("()[].: ")
     if re.fullmatch(r"[a-z]", letter) and index_of(letter) < len(choices):
@@ -106,7 +106,7 @@ def by_whole_text(text: str, choices: Choices) -> set[int]:
 
 
 def _by_expression(text: str, choices: Choices) -> set[int]:
-    """The choices that are this very expression, spaces and braces aside: "3ab" for "$3 a b$"."""
+    """The choices that are exactly this expression, ignoring spaces and braces: "3ab" for "$3 a b$"."""
     names = re.findall(r"[a-z]{3,}", notation.plain(text))
     if not re.search(r"\d", text) or len(text) > maths.MAX_LENGTH or not _COMMANDS.issuperset(names):
         return set()
@@ -115,7 +115,7 @@ def _by_expression(text: str, choices: Choices) -> set[int]:
 
 
 def by_first_letter(text: str, choices: Choices) -> set[int]:
-    """ "B. dog", "(b)", "option B because", "A, E"; the article of "A big dog" is no letter."""
+    """ "B. dog", "(b)", "option B because", "A, E"; the article in "A big dog" is not a letter."""
     text = _HEDGES.sub("", unwrapped(text).lstrip(" \"'([{:.*-"))
     match = re.match(rf"{_LABEL}|{_SMALL_LABEL}", text)
     if match is None:
@@ -135,7 +135,7 @@ def by_marked_letter(text: str, choices: Choices) -> set[int]:
 
 
 def by_text(text: str, choices: Choices, shortest: int = 2) -> set[int]:
-    """The choices whose text occurs, not counting those inside the text of a longer one; numbers are values."""
+    """The choices whose text occurs, except inside the text of a longer choice. Numbers are compared by value."""
     remaining, found = _key(text), set()
     for index in sorted(range(len(choices)), key=lambda i: -len(_key(choices[i]))):
         key = _key(choices[index])
@@ -149,13 +149,13 @@ def by_text(text: str, choices: Choices, shortest: int = 2) -> set[int]:
 
 
 def by_lone_letter(text: str, choices: Choices) -> set[int]:
-    """The one letter of a short answer in another language."""
+    """The only letter in a short answer in another language."""
     letter = lone_letter(unwrapped(text))
     return _indices([letter] if letter else [], choices)
 
 
 def lists_choices(text: str) -> bool:
-    """Whether the text repeats the choices."""
+    """Whether the text repeats the list of choices."""
     return _LISTED.search(unwrapped(text)) is not None
 
 
@@ -165,13 +165,13 @@ def index_of(letter: str) -> int:
 
 
 def by_value(text: str, choices: Choices) -> set[int]:
-    """The choices with the value of a number or expression, units aside."""
+    """The choices with the value of a number or expression, ignoring units."""
     values = [_value(choice) for choice in choices]
     return {index for index, value in enumerate(values) if value and maths.same_value(value, text)}
 
 
 def _by_variables(text: str, choices: Choices) -> set[int]:
-    """The choices equal to an expression with variables, which cannot be told from the words around it later."""
+    """The choices equal to an expression with variables, which later steps cannot tell from the words around it."""
     value = maths.read(text)
     return by_value(text, choices) if value is not None and value.symbolic else set()
 
@@ -188,12 +188,12 @@ def _by_loose_letter(text: str, choices: Choices) -> set[int]:
 
 
 def _is_word(letter: str, rest: str) -> bool:
-    """Whether the letter is the article "A" or the pronoun "I", judging by the word after it."""
+    """Whether the letter is the article "A" or the pronoun "I", judged by the next word."""
     return letter in "AI" and re.match(rf"'|\s+(?!(?:{_AFTER_LETTER[letter]})\b)[a-z]", rest) is not None
 
 
 def _is_number(key: str) -> bool:
-    """Whether the text of a choice is one number, to be compared by value: "3", "\\frac{1}{2}"."""
+    """Whether the text of a choice is one number, which is compared by value: "3", "\\frac{1}{2}"."""
     value = _value(key)
     return value is not None and len(value.parts) == 1 and not re.search(r"[a-z]{2}", re.sub("frac|sqrt|pi", "", key))
 
@@ -212,7 +212,7 @@ def _indices(letters: list[str], choices: Choices) -> set[int]:
 
 @functools.lru_cache(maxsize=10_000)
 def _key(text: str) -> str:
-    """What two texts of one choice have in common: no case, LaTeX wrapping, articles, or spaces around signs."""
+    """The key on which two texts of one choice agree: no case, LaTeX wrapping, articles, or spaces around signs."""
     text = unwrapped(normalise(text))
     text = notation.plain(text) if "\\" in text or "$" in text else text
     # "a + b" is "a+b", but "Na+ here" stays

@@ -1,6 +1,6 @@
-"""The answer that a response begins with and then explains: "18\\nThere are 20 circles.", "Yes. It is above the line."
+"""Finds an answer that comes first and is then explained: "18\\nThere are 20 circles.", "Yes. It is above the line."
 
-The rules are narrow. A first line that only could be an answer is left to the last sentence.
+The rules are narrow. If a first line is not clearly an answer, the last sentence decides.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ _REFERS = re.compile(r"(?:it|its|they|their|this|that|he|she|his|her)\b", re.IGN
 def opening(text: str) -> str:
     """The number that a response begins with and then explains: "18", "18 cm", "18." before other sentences; else "".
 
-    No number of a list ("1. Count the circles. 2. ...") or of the sentence in the next line, and none where a later
-    sentence comes to another result ("... gives 12").
+    Numbers of lists ("1. Count the circles. 2. ...") and of a sentence that continues in the next line do not count.
+    Neither does a number when a later sentence reaches another result ("... gives 12").
     """
     first, *others = sentences(_ITEM.sub("", _FIRST_NUMBER.sub(r"\1\n", text, count=1))) or [""]
     first = in_digits(bare(first).rstrip("!。:").lower())
@@ -90,7 +90,7 @@ def opening(text: str) -> str:
 
 
 def _concludes_otherwise(others: list[str], first: str) -> bool:
-    """Whether the last sentence with a number, or the last of all, comes to another result than the first line."""
+    """Whether the last sentence with a number, or the last sentence, reaches another result than the first line."""
     last = in_digits(next((other for other in reversed(others) if re.search(r"\d", other)), others[-1]).lower())
     if result := _RESULT.search(last):
         return not maths.same(first, result["number"].rstrip(".,/"))
@@ -98,9 +98,9 @@ def _concludes_otherwise(others: list[str], first: str) -> bool:
 
 
 def first_words(text: str) -> str:
-    """Yes, no, or the few words of a first line that the next lines explain: "Germany"; else "".
+    """Yes, no, or a first line of a few words that the next lines explain: "Germany"; else "".
 
-    A greeting, a heading or a sentence is no answer, and no line is where a later sentence names something.
+    A greeting, a heading or a sentence is not an answer. No first line counts when a later sentence names something.
     """
     first, _, rest = text.partition("\n")
     others = sentences(rest)

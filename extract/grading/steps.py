@@ -1,4 +1,4 @@
-"""The answer at the end of a chain of thought that was asked for, as in "Answer: red"."""
+"""The answer at the end of a requested chain of thought, as in "Answer: red"."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from extract.grading.maths.notation import bare
 from extract.grading.reading.reading import readable
 from extract.grading.reading.statements import answer_line, marked, sentences, statements
 
-# "[red]", "{red}", "<red>", "(red)"; "[1, 2]" is a list, and so is what it says
+# "[red]", "{red}", "<red>", "(red)"; "[1, 2]" is a list and stays as it is
 _IN_BRACKETS = re.compile(r"\[([^\[\],]+)\]|\{([^{},]+)\}|<([^<>,/]+)>|\(([^(),]{2,})\)")
 
 
 def answer_of_steps(response: str) -> str:
-    """What the last line "Answer: ..." says; without one, what the last sentence announces; else the whole response.
+    """The content of the last line "Answer: ...", else what the last sentence announces, else the whole response.
 
-    Thoughts, special tokens and markup are removed, and so are the brackets around a whole answer.
+    Reasoning, special tokens and markup are removed, and so are brackets around the whole answer.
     """
     text = readable(response, keep_images=True)
     if (found := answer_line(text)) is None:
@@ -28,7 +28,7 @@ def answer_of_steps(response: str) -> str:
 
 
 def _bare(answer: str) -> str:
-    """An answer without the brackets and the LaTeX around all of it."""
+    """An answer without enclosing brackets and LaTeX."""
     answer = answer.strip().strip("`").strip()
     if in_brackets := _IN_BRACKETS.fullmatch(answer.rstrip(".")):
         answer = next(filter(None, in_brackets.groups())).strip()

@@ -1,4 +1,4 @@
-"""Bounded arithmetic: exact where it can be, and an UnreadableError where it would take long."""
+"""Bounded arithmetic: exact where possible. Raises UnreadableError where a result would take long to compute."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 Number = Fraction | float
-_MAX_BITS = 20_000  # of a power: 3^1009 is in an answer of MathVision, 9^9^9 would never end
+_MAX_BITS = 20_000  # of a power: an answer in MathVision has 3^1009; 9^9^9 would never finish
 _MAX_FACTORIAL = 200
 
 TRIGONOMETRY: dict[str, Callable[[float], float]] = {
@@ -22,11 +22,11 @@ INVERSES = {"sin": "arcsin", "cos": "arccos", "tan": "arctan"}
 
 
 class UnreadableError(ValueError):
-    """The text is no expression that we know, or too large a one."""
+    """The text is not an expression that we know, or it is too large."""
 
 
 def variable(name: str, point: int) -> float:
-    """The number that a variable stands for; below 1, above 1 and above 4 at the points 0, 1 and 2."""
+    """The number substituted for a variable: below 1, above 1 and above 4 at points 0, 1 and 2."""
     code = sum((i + 1) * ord(character) for i, character in enumerate(name))
     fraction = (code * (math.sqrt(5) - 1) / 2 + point * math.sqrt(2)) % 1
     return (0.1 + 0.8 * fraction, 1.1 + 2 * fraction, 4.2 + 5 * fraction)[point]
@@ -47,7 +47,7 @@ def _small_whole(number: Number) -> int:
 
 
 def power(base: Number, exponent: Number) -> Number:
-    """Exact where both are rational and the result is; never a huge or a complex number."""
+    """Exact where both are rational and so is the result. Never a huge or a complex number."""
     if isinstance(base, Fraction) and isinstance(exponent, Fraction):
         bits = max(base.numerator.bit_length(), base.denominator.bit_length())
         if bits * abs(exponent) > _MAX_BITS:

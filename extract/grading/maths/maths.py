@@ -1,6 +1,6 @@
-r"""Values of mathematical answers in LaTeX or plain text, and when two of them are equal.
+r"""Values of mathematical answers in LaTeX or plain text, and when two values are equal.
 
-`read(r"\frac{1}{2}")`, `read("0.5")` and `read("50 %")` are equal values. Rational numbers stay exact.
+`read(r"\frac{1}{2}")`, `read("0.5")` and `read("50%")` are equal values. Rational numbers stay exact.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from extract.grading.maths.parser import MAX_LENGTH
 from extract.grading.maths.values import Value, parse
 from extract.grading.reading.words import in_digits
 
-# What could be a number inside a sentence; nothing that follows a letter or a sign without a space, as in x2 and a*3.
+# What could be a number inside a sentence. It does not follow a letter or a sign without a space, as in x2 and a*3.
 _SPAN = re.compile(
     r"(?<![a-z0-9_.\\`*/^])(?<!\d:)(?:[-+(\[{.]\s*)*(?:\d|frac\b|sqrt\b|pi\b)(?:\d|[-+*/^(){}:!%.\s]|frac|sqrt|pi\b)*"
 )
@@ -30,23 +30,23 @@ _MARKS = " .:,;!+*/^-"
 
 
 def read(text: str) -> Value | None:
-    """The value of a text that is one mathematical answer, units and "x =" aside; None where it is no such thing."""
+    """The value of a text that is one mathematical answer, ignoring units and "x ="; None for any other text."""
     return next(iter(_sides(text)), None)
 
 
 def same(reference: str, response: str) -> bool:
-    """Whether two texts have equal values, or are the same expression where they have none."""
+    """Whether two texts have equal values, or are the same expression when they have none."""
     wanted = read(reference)
     return (wanted is not None and same_value(wanted, response)) or squash(response) == squash(reference) != ""
 
 
 def same_value(wanted: Value, response: str) -> bool:
-    """Whether a text gives this value, be it as one side of an approximation."""
+    """Whether a text gives this value; either side of an approximation counts."""
     return any(equal(wanted, given) for given in _sides(response))
 
 
 def key(text: str) -> str:
-    """One text for answers that agree to two decimals, or to two digits below 1, so that they can be counted."""
+    """A canonical text for answers equal to two decimals (two digits below 1), so that they can be counted."""
     value = read(text)
     if value is None or value.symbolic:
         return squash(text)
@@ -61,29 +61,29 @@ def spans(text: str) -> list[str]:
 
 
 def equal(reference: Value, response: Value) -> bool:
-    """Mathematical equality; a decimal may be rounded to two digits or more after the point."""
+    """Mathematical equality; a decimal may be rounded to two or more digits after the point."""
     if len(reference.parts) != len(response.parts) or reference.shape != response.shape:
         return False
-    if len(reference.elsewhere) != len(response.elsewhere):  # only one of them holds variables
+    if len(reference.elsewhere) != len(response.elsewhere):  # only one of them has variables
         return False
     points = zip((reference.parts, *reference.elsewhere), (response.parts, *response.elsewhere), strict=True)
     return all(_equal_at(ours, theirs, reference, response) for ours, theirs in points)
 
 
 def _equal_at(ours: Sequence[Number], theirs: Sequence[Number], reference: Value, response: Value) -> bool:
-    """Equality of the parts where variables have certain values."""
+    """Equality of the parts at given values of the variables."""
     if reference.unordered or response.unordered:
         ours, theirs = sorted(ours), sorted(theirs)
     if all(_close(a, b, reference, response) for a, b in zip(ours, theirs, strict=True)):
         return True
     if not response.percent or reference.percent:
         return False
-    share = dataclasses.replace(response, decimals=response.decimals and response.decimals + 2)  # 25 % is also 1/4
+    share = dataclasses.replace(response, decimals=response.decimals and response.decimals + 2)  # 25% is also 1/4
     return all(_close(a, b / 100, reference, share) for a, b in zip(ours, theirs, strict=True))
 
 
 def _close(a: Number, b: Number, reference: Value, response: Value) -> bool:
-    """Equal, or one rounds to the other."""
+    """Whether two numbers are equal, or one rounds to the other."""
     exact, given = _float(a), _float(b)
     if a == b or math.isclose(exact, given, rel_tol=1e-9, abs_tol=1e-12):
         return True
@@ -93,13 +93,13 @@ def _close(a: Number, b: Number, reference: Value, response: Value) -> bool:
     if response.decimals:
         rounded = response.decimals >= 2 and distance <= 0.5 * 10**-response.decimals * (1 + 1e-9)
         return rounded or (f"{exact:.2f}" == f"{given:.2f}" and distance <= 0.01 * abs(exact))
-    # An exact response in pi or roots to a reference that somebody rounded: 20 pi for 62.8.
+    # An exact response in pi or roots may match a reference that was rounded: 20 pi for 62.8.
     return isinstance(b, float) and reference.decimals > 0 and distance <= 0.5 * 10**-reference.decimals
 
 
 @functools.lru_cache(maxsize=10_000)
 def _sides(text: str) -> tuple[Value, ...]:
-    r"""What an equation says last: 5 of "x = 5", both sides of "A = 12\pi \approx 37.7"; 1 and 2 of "x = 1, y = 2"."""
+    r"""The result of an equation: 5 of "x = 5", both sides of "A = 12\pi \approx 37.7", 1 and 2 of "x = 1, y = 2"."""
     if len(text) > MAX_LENGTH:
         return ()
     last = _assigned(plain(text).rstrip(" .,;:"))
@@ -110,7 +110,7 @@ def _sides(text: str) -> tuple[Value, ...]:
 
 
 def _assigned(text: str) -> str:
-    """What is right of the last "=", or of every one in a list of them."""
+    """The text to the right of the last "=", or of every "=" in a list of assignments."""
     if text.count("=") > 1:
         found = [_ASSIGNMENT.fullmatch(part) for part in _BETWEEN_ASSIGNMENTS.split(text)]
         if len(found) > 1 and all(found):
@@ -120,7 +120,7 @@ def _assigned(text: str) -> str:
 
 
 def _value(text: str) -> Value | None:
-    """Try the text as it is, then without units and words after it, then with letters as variables."""
+    """The value of the text as it is, else without units and trailing words, else with letters as variables."""
     whole, *shorter = without_words(text)
     for candidate, letters in ((whole, False), *((part, False) for part in shorter), (whole, True)):
         try:
@@ -131,7 +131,7 @@ def _value(text: str) -> Value | None:
 
 
 def _trimmed(span: str) -> str:
-    """A span without the sentence marks around it and without brackets that have no partner."""
+    """A span without punctuation around it and without unbalanced brackets."""
     signed = re.match(r"[ -]*-\s*[\dfsp.(]", span)
     span = span.lstrip(" .:,;!+*/^" if signed else " :,;!+*/^-")
     for opening, closing in ("()", "{}"):
@@ -146,7 +146,7 @@ def _trimmed(span: str) -> str:
 
 
 def _shown(number: Number) -> str:
-    """Two decimals, or two significant digits below 1; whole numbers in full."""
+    """Two decimals, or two significant digits below 1. Whole numbers in full."""
     if isinstance(number, Fraction) and number.denominator == 1 and number.numerator.bit_length() < 1000:
         return str(number.numerator)
     value = _float(number)
@@ -155,7 +155,7 @@ def _shown(number: Number) -> str:
 
 
 def _float(number: Number) -> float:
-    """The number as a float, infinite where it is too large for one."""
+    """The number as a float; infinite when it is too large for one."""
     try:
         return float(number)
     except OverflowError:

@@ -1,4 +1,4 @@
-"""One plain notation for what models write in LaTeX, with typographic signs, units and words for numbers."""
+"""Converts what models write in LaTeX, with typographic signs, units and number words, to one plain notation."""
 
 # ruff: noqa: RUF001 - models write typographic signs, in many alphabets
 
@@ -82,7 +82,7 @@ _UNIT_NAMES = (
     " kj ev kev mev kn kv mv ma mol mmol cal kcal rpm acres? hectares? ha"
 )
 _POWER = r"(?:\s*\}?\s*\^\s*(?:\{\s*-?\d\s*\}|-?\d))?"
-# A single letter that may as well be a variable is a unit only after a digit and a space.
+# A single letter that could also be a variable is a unit only after a digit and a space.
 _UNIT = (
     rf"(?:(?:square|sq\.?|cubic|cu\.?)\s*)?"
     rf"(?:{'|'.join(_UNIT_NAMES.split())}|[mgslh]|(?<=\d\s)[avwjnk])\.?{_POWER}"
@@ -104,7 +104,7 @@ _OTHER_WORDS = re.compile(r"^(?:[^\W\da-zα-ω_]+\s*)+(?=[\d+-])|(?<=[\d)}%])(?:
 
 @functools.lru_cache(maxsize=10_000)
 def plain(text: str) -> str:
-    """LaTeX and signs written in one plain notation, in lower case."""
+    """Converts LaTeX and signs to plain notation, in lower case."""
     text = unified(text)
     if "matrix" in text or "array" in text:
         text = _MATRIX.sub(_as_list, text)
@@ -116,7 +116,7 @@ def plain(text: str) -> str:
 
 
 def _as_list(match: re.Match[str]) -> str:
-    """A matrix as a list: its rows one after another."""
+    """A matrix as a list: its rows one after the other."""
     rows = [row.replace("&", ",") for row in _ROW_END.split(match[2]) if row.strip()]
     return f"({';'.join(rows)})"
 
@@ -129,19 +129,19 @@ def _repeating(whole: str, before: str, braced: str | None, digit: str | None) -
 
 
 def merged_thousands(text: str) -> str:
-    """12,000 and 12 000 as 12000."""
+    """Writes 12,000 and 12 000 as 12000."""
     return _THOUSANDS.sub(lambda match: re.sub(r"\D", "", match[0]), text)
 
 
 def unwrapped(text: str) -> str:
-    r"""Without LaTeX around words: "\text{(C)}" and "\( C \)" become "(C)" and "C"."""
+    r"""Removes LaTeX around words: "\text{(C)}" and "\( C \)" become "(C)" and "C"."""
     if "\\" not in text and not _WRAPPING.search(text):
         return text.strip()
     return _MATHS_SIGN.sub(r" \1", _WRAPPER.sub(r"\1", _WRAPPER.sub(r"\1", text))).strip()
 
 
 def bare(text: str) -> str:
-    r"""Without the LaTeX that encloses all of a text: "$\text{red}$" is "red", "$50" is "$50"."""
+    r"""Removes LaTeX that encloses the whole text: "$\text{red}$" becomes "red"; "$50" stays "$50"."""
     text = text.strip()
     while match := _ENCLOSED.fullmatch(text):
         text = next(filter(None, match.groups()), "").strip()
@@ -149,12 +149,12 @@ def bare(text: str) -> str:
 
 
 def squash(text: str) -> str:
-    """For expressions that cannot be read: their plain notation without spaces and braces."""
+    """For expressions that cannot be parsed: plain notation without spaces and braces."""
     return re.sub(r"[\s{}]|\.$", "", re.sub(r"(?<=\d)\s+(?=\d)", ";", plain(text)))  # "1 2" is not 12
 
 
 def without_words(text: str) -> tuple[str, str, str]:
-    """A plain text without words before it and with "million" as a factor; without units; without any words."""
+    """A plain text without leading words and with "million" as a factor; also without units; also without words."""
     text = _REPEATED.sub("", _LEADING_WORDS.sub("", _OTHER_WORDS.sub("", text))).strip()
     text = in_digits(text)
     if scaled := _SCALED.fullmatch(text):

@@ -1,4 +1,4 @@
-"""A parser of arithmetic in plain notation: never runs text as code, and refuses what would take long to compute."""
+"""A parser of arithmetic in plain notation. It never runs text as code and refuses what would take long to compute."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def tokenised(text: str) -> list[str]:
 
 
 class Parser:
-    """Recursive descent over the tokens of one answer; `read` fills `parts`, `shape` and what is known besides."""
+    """Recursive descent over the tokens of one answer. `read` fills `parts`, `shape` and the other attributes."""
 
     def __init__(self, tokens: list[str], letters: bool, point: int):
         self.tokens = tokens
@@ -62,7 +62,7 @@ class Parser:
         self.depth = 0
 
     def read(self) -> None:
-        """All tokens: values between commas, alone or in brackets; a union of intervals; a relation."""
+        """Parse all tokens: comma-separated values, alone or in brackets; a union of intervals; a relation."""
         if brackets := self._list_here():
             self.unordered = brackets == "{}"
             self._bracketed_list(brackets, whole=self._closing_place() == len(self.tokens) - 1)
@@ -79,7 +79,7 @@ class Parser:
             raise UnreadableError
 
     def _bracketed_list(self, brackets: str, whole: bool) -> None:
-        """Values in brackets; which brackets matters to half-open intervals and to several lists."""
+        """Parse values in brackets. The kind of bracket matters for half-open intervals and for several lists."""
         self._next()
         self.parts += self.relation()
         while self._accept(",", ";"):
@@ -89,7 +89,7 @@ class Parser:
             self.shape += brackets
 
     def _closing_place(self) -> int:
-        """Where the bracket closes that opens here; -1 when it does not."""
+        """The position of the bracket that closes the one opening here; -1 when there is none."""
         depth = 0
         for i in range(self.place, len(self.tokens)):
             depth += (self.tokens[i] in "([{") - (self.tokens[i] in ")]}")
@@ -98,7 +98,7 @@ class Parser:
         return -1
 
     def _list_here(self) -> str:
-        """The brackets of a list that begins here and ends before a comma, a union or the end; "" when none does."""
+        """The brackets of a list that begins here and ends before a comma, a union or the end; else ""."""
         end = self._closing_place() if self._peek() in ("(", "[", "{") else -1
         if end < 0 or (self.tokens[end + 1 :] and self.tokens[end + 1] not in (",", ";", "cup")):
             return ""
@@ -110,7 +110,7 @@ class Parser:
         return ""
 
     def relation(self) -> list[Number]:
-        """One value, or both sides of "x < 5", the smaller one first."""
+        """Parse one value, or both sides of "x < 5", smaller side first."""
         values = self.ratio()
         while sign := self._accept("<", "≤", ">", "≥"):
             self.shape += {">": "<", "≥": "≤"}.get(sign, sign)
@@ -118,7 +118,7 @@ class Parser:
         return values
 
     def ratio(self) -> list[Number]:
-        """a : b is a quotient, a : b : c two of them."""
+        """Parse a ratio: a : b is one quotient, a : b : c is two."""
         values = [self.sum()]
         while self._accept(":"):
             values.append(self.sum())
@@ -138,7 +138,7 @@ class Parser:
         return value
 
     def product(self) -> Number:
-        """Factors with or without a sign between them; "2 \\frac{1}{3}" and "2 1/3" are mixed numbers."""
+        """Parse factors with or without a sign between them. "2 \\frac{1}{3}" and "2 1/3" are mixed numbers."""
         sign = -1 if self._accept("-") else 1
         self._accept("+")
         if (mixed := self._mixed_number()) is not None:
@@ -209,7 +209,7 @@ class Parser:
         raise UnreadableError
 
     def _variable(self, token: str) -> Number:
-        """A letter with or without an index, or infinity."""
+        """Parse a letter with or without an index, or infinity."""
         self.symbolic = True
         if token == "infty":
             return variable(token, self.point)
@@ -219,7 +219,7 @@ class Parser:
         return variable(token + index, self.point)
 
     def _index(self) -> str:
-        """What follows "_": one token, or those in braces."""
+        """Parse what follows "_": one token, or the tokens in braces."""
         if not self._accept("{"):
             return self._next()
         tokens = []
@@ -252,7 +252,7 @@ class Parser:
         return Fraction(value) if isinstance(value, int) else value ** float(exponent)
 
     def _argument(self, name: str) -> Number:
-        """What a function is applied to: (x + 1), or 2x without brackets."""
+        """Parse a function's argument: (x + 1), or 2x without brackets."""
         bracketed = self._peek() in _CLOSING or self._peek() == "frac"
         value = self.power()
         while (

@@ -1,4 +1,4 @@
-"""What an answer in plain notation is worth."""
+"""The value of an answer in plain notation."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import math
 from extract.grading.maths.arithmetic import Number, UnreadableError
 from extract.grading.maths.parser import DIGITS, Parser, tokenised
 
-_POINTS = 3  # how often expressions with variables are computed
+_POINTS = 3  # how many sets of values an expression with variables is evaluated at
 
 
 @dataclasses.dataclass(frozen=True)
 class Value:
-    """What an answer is worth.
+    """The value of an answer.
 
     Attributes:
-      parts: one number, or several of a tuple, a list, a matrix or a union of intervals.
+      parts: one number, or the numbers of a tuple, a list, a matrix or a union of intervals.
       decimals: digits after the point of a number written as a decimal, else 0.
       percent: written with a percent sign; the parts are not divided by 100.
       unordered: the parts may come in any order ("5 and 8").
-      shape: how the parts belong together where that matters: half-open intervals, unions, relations; else "".
-      elsewhere: the parts of an expression with variables where these have other values; empty without variables.
+      shape: how the parts belong together where it matters: half-open intervals, unions, relations; else "".
+      elsewhere: the parts of an expression with variables at other values of them; empty without variables.
     """
 
     parts: tuple[Number, ...]
@@ -33,15 +33,15 @@ class Value:
 
     @property
     def symbolic(self) -> bool:
-        """Whether it holds variables."""
+        """Whether it contains variables."""
         return bool(self.elsewhere)
 
 
 def parse(text: str, letters: bool) -> Value:
-    """Compute an expression or a list of them; with `letters`, letters are variables.
+    """Evaluate an expression or a list of expressions; with `letters`, letters are variables.
 
-    Raises UnreadableError. Every variable gets a number of its own, several times: expressions that agree each time
-    are taken for equal.
+    Raises UnreadableError. An expression with variables is evaluated at several points, where each variable has its own
+    value. Expressions that agree at all points count as equal.
     """
     tokens = tokenised(text)
     parser = _computed(tokens, letters, 0)
@@ -58,7 +58,7 @@ def parse(text: str, letters: bool) -> Value:
 
 
 def _computed(tokens: list[str], letters: bool, point: int) -> Parser:
-    """A parser that has read all tokens; "1 pm 2" is read with both signs."""
+    """A parser that has consumed all tokens; "1 pm 2" is read with both signs."""
     parts: list[Number] = []
     for sign in ("+", "-") if "pm" in tokens else ("+",):
         named = {"and": ",", "or": ",", "pm": sign}

@@ -1,4 +1,4 @@
-"""One form for the characters of a text: Unicode's compatibility form (NFKC), with powers, fractions and signs kept.
+"""Normalises the characters of a text: Unicode NFKC, but powers, fractions and signs are kept.
 
 Responses, references and choices all pass through `unified`, so that texts that look alike compare as equal.
 """
@@ -19,7 +19,7 @@ _SIGNS = {
     "a": "ª", "\n": "\u2028\u2029\u0085",
 }  # fmt: skip
 _TABLE: dict[int, str | None] = {ord(sign): plain_sign for plain_sign, signs in _SIGNS.items() for sign in signs}
-_TABLE[ord("٬")] = ","  # between thousands
+_TABLE[ord("٬")] = ","  # thousands separator
 _TABLE |= {0x1F170 + i: chr(ord("A") + i) for i in range(26)}  # the emoji A, B, ...
 _TABLE |= dict.fromkeys([*range(0xFE00, 0xFE10), 0x20E3])  # variation selectors and the frame of an emoji
 _TABLE |= dict.fromkeys(code for code in range(32) if chr(code) not in "\t\n\f")  # the form feed is read by `plain`
@@ -40,13 +40,13 @@ _LOOKALIKES = dict(zip("АВСЕНКМОРТХΑΒΕΗΙΚΜΝΟΡΤΧΖ", "ABCE
 _LOOKALIKE = re.compile(rf"(?<!\w)[{''.join(_LOOKALIKES)}](?!\w|\s+\w)")
 _NUMERALS = {sign: str(value) for value, sign in enumerate("〇一二三四五六七八九十")}
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
-_CACHED = 500  # characters: references and choices come back with every response
+_CACHED = 500  # characters: references and choices recur with every response
 
 
 def unified(text: str) -> str:
-    """The text in one form: NFKC, ASCII quotation marks, dashes and digits, nothing invisible.
+    """The text in one form: NFKC; ASCII quotation marks, dashes and digits; no invisible characters.
 
-    "x²" becomes "x^2", "H₂O" becomes "H2O" and "3½" becomes "3 1/2": values stay. Lone surrogates become U+FFFD.
+    "x²" becomes "x^2", "H₂O" becomes "H2O" and "3½" becomes "3 1/2", so values are kept. Lone surrogates become U+FFFD.
     """
     if text.isascii():
         return text if text.isprintable() else text.replace("\r\n", "\n").translate(_TABLE)
@@ -54,7 +54,7 @@ def unified(text: str) -> str:
 
 
 def _unified(text: str) -> str:
-    if numeral := _NUMERALS.get(text.strip().rstrip("。.")):  # alone; "五月" is May
+    if numeral := _NUMERALS.get(text.strip().rstrip("。.")):  # only alone: "五月" is May
         return numeral
     text = without_surrogates(text).replace("\r\n", "\n").translate(_SQUARED_UNITS)
     text = _DEGREE.sub("°", text)
@@ -75,7 +75,7 @@ def _nfkc(text: str) -> str:
 
 
 def _character(match: re.Match[str]) -> str:
-    """Digits of every script in ASCII; nothing for a character that is not seen, such as a zero-width space."""
+    """The ASCII digit for a digit of any script; "" for an invisible character such as a zero-width space."""
     category = unicodedata.category(match[0])
     if category == "Nd":
         return str(unicodedata.digit(match[0]))

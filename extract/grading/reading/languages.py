@@ -1,4 +1,4 @@
-"""The letter of a choice in a short answer that is not in English: "La respuesta es B", "정답은 B입니다"."""
+"""Finds the letter of a choice in a short answer that is not in English: "La respuesta es B", "정답은 B입니다"."""
 
 # ruff: noqa: RUF001 - models write typographic signs, in many alphabets
 
@@ -25,7 +25,7 @@ _NEGATION = re.compile(
     re.IGNORECASE,
 )
 _REJECTION = re.compile(_NEGATION_ELSEWHERE)
-# What may stand between a letter and the word that rejects it.
+# What may come between a letter and the word that rejects it.
 _BETWEEN = (
     r"\W{0,3}(?:(?:es|est|est[áà]|ist|[éèe]|är|er|is|jest|to|je|on|adalah|este|sono|são|la|el|une?|una|uma|eine?|die|das|der"
     r"|den|de|opci[oó]n|opção|option|opzione|r[ée]ponse|respuesta|resposta|risposta|antwort|odpowied[źz]|svar(?:et)?"
@@ -40,7 +40,7 @@ _WRONG = (
     r"|λανθασμέν\w+|no\s+(?:es|era|est[áà])|non\s+è|não|n'est)(?!\w)"
 )
 _WRONG_ELSEWHERE = r"错|錯|误|誤|間違(?!い(?:な|あ))|오답|틀(?!림없)|خطأ|خاطئ|غلط|نادرست|اشتباه|गलत|ग़लत|ভুল|தவறு|ผิด|שגוי"
-# "B ist falsch", "B选项错误"; the wrong statement may be asked for, as in "La incorrecta es B"
+# "B ist falsch", "B选项错误"; the question may ask for the wrong statement, as in "La incorrecta es B"
 _REJECTED = re.compile(
     rf"(?<![A-Za-z])[A-Z](?![A-Za-z])(?:{_BETWEEN}(?i:{_WRONG})|\W{{0,3}}[^A-Za-z.,;。、،\n]{{0,10}}?(?:{_WRONG_ELSEWHERE}))"
 )
@@ -53,7 +53,7 @@ _ANSWER = re.compile(
     r"|letter|harf|huruf)\w*",
     re.IGNORECASE,
 )
-# What takes a letter as its own name.
+# Words after which a letter is part of a name.
 _NAMED = re.compile(
     r"(?:点|點|점|角|각|线|線|선|边|辺|변|面|圆|円|ビタミン|维生素|維生素|비타민|точк\w*|уг\w*л\w*|витамин\w*|فيتامين|विटामिन"
     r"|vitamin\w*|hepatit\w*|punt\w|point|punkt\w*|áng\w*|winkel\w*)\s*$",
@@ -62,7 +62,7 @@ _NAMED = re.compile(
 
 
 def rejects(text: str) -> bool:
-    """Whether a text in another language says that something is not so: "B ではない", "B ist falsch"."""
+    """Whether a text in another language negates something: "B ではない", "B ist falsch"."""
     return _REJECTION.search(text) is not None or rejects_letter(text)
 
 
@@ -73,9 +73,9 @@ def rejects_letter(text: str) -> bool:
 
 
 def lone_letter(text: str) -> str:
-    """The one capital that stands alone in a short text of another language; "" where there is none, or several.
+    """The only standalone capital in a short text in another language; "" when there is none or several.
 
-    English is left to the rules of naming.py: there "Project A" and "vitamin C" name no choice.
+    English is handled by naming.py: there "Project A" and "vitamin C" name no choice.
     """
     text = text.strip()
     if len(text) > _LONGEST or _NEGATION.search(text) or rejects_letter(text):
@@ -88,7 +88,7 @@ def lone_letter(text: str) -> str:
 
 
 def _is_foreign(text: str, before: str) -> bool:
-    """Whether a text with a lone letter is a short answer in another language, by its letters and its words."""
+    """Whether a text with a lone letter is a short answer in another language, judged by its letters and words."""
     letters = [character for character in text if character.isalpha()]
     other_alphabets = sum(character > "ɏ" for character in letters)
     if other_alphabets >= 2 and 2 * other_alphabets >= len(letters) - 1:

@@ -1,6 +1,6 @@
-"""Keeps the tags, tokens and code marks of the choices and references in a response that the reader cleans.
+"""Protects tags, tokens and code marks that occur in choices and references while a response is cleaned.
 
-In the response each of them is exchanged for one rare letter, which no rule of the reader removes, and put back after.
+Each of them is replaced by one rare letter, which no cleaning rule removes, and is put back afterwards.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _OPENING_TAG = re.compile(r"<([^\W\d][\w:.-]*)[^<>\n]*(?<!/)>")
 
 
 def read_with(clean: Callable[[str], str], text: str, keep: tuple[str, ...]) -> str:
-    """`clean(text)`, but everything that `clean` would change in the texts of `keep` stays where it occurs."""
+    """`clean(text)`, except that whatever `clean` would change in the texts of `keep` is left where it occurs."""
     pattern = _literals(clean, keep)
     if pattern is None:
         return clean(text)
@@ -38,7 +38,7 @@ def read_with(clean: Callable[[str], str], text: str, keep: tuple[str, ...]) -> 
 
 @functools.lru_cache(maxsize=10_000)
 def _literals(clean: Callable[[str], str], keep: tuple[str, ...]) -> re.Pattern[str] | None:
-    """What finds the literals of `keep` in a response, the longest first; None when there are none."""
+    """A pattern for the literals of `keep` in a response, longest first; None when there are none."""
     texts = [unified(text).strip() for text in keep]
     found = {mark for text in texts for mark in _MARKS.findall(text)}
     found |= {text for text in texts if text and clean(text) != text}
@@ -59,9 +59,9 @@ def _literal(text: str) -> str:
 
 
 def _end_of_enclosed(text: str, pattern: re.Pattern[str], keep: tuple[str, ...]) -> int:
-    """Where a pair of tags ends that encloses the beginning of a response although its tag occurs in `keep`.
+    """Where a pair of tags ends that encloses the start of a response although its tag occurs in `keep`; else 0.
 
-    With the choices "<think>" and "<b>", "<think>A?</think>B" still begins with a thought; 0 for any other response.
+    With the choices "<think>" and "<b>", "<think>A?</think>B" still begins with reasoning.
     """
     tag = re.compile(rf"\s*{_OPENING_TAG.pattern}(?=\s*[^\s<])").match(text)
     if tag is None:

@@ -1,4 +1,4 @@
-"""The one reader of responses: what a model says to the user, without thoughts, special tokens and markup."""
+"""The only reader of responses: returns what a model says to the user, without reasoning, special tokens and markup."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from extract.grading.reading.literals import read_with
 from extract.grading.reading.sections import without_sections
 from extract.grading.reading.thoughts import without_thoughts
 
-_MAX_LENGTH, _START, _END = 200_000, 1_000, 4_000  # characters: of all, and kept from both ends
+_MAX_LENGTH, _START, _END = 200_000, 1_000, 4_000  # characters: in total, and kept at each end
 _LOOP = re.compile(r"(.)\1{30,}", re.DOTALL)  # thousands of blanks
 IMAGE = re.compile(r"<\s*image[\s_]*\d*\s*>|\bimage\d+\b", re.IGNORECASE)
 
-# What begins the turn of a role, whose name follows: "<|im_start|>user", "<|user|>", "[|user|]"
+# What begins the turn of a role, before its name: "<|im_start|>user", "<|user|>", "[|user|]"
 _TURN = (
     r"(?:<\|(?:im_start|start_header_id|start|begin|turn|role)\|?>|<start_of_turn>|\[\|"
     r"|<\|(?=user|human|system|assistant))"
@@ -38,7 +38,7 @@ _ANSWER_SIGN = re.compile(
     re.IGNORECASE,
 )
 _ANSWER_IN_SQUARES = re.compile(rf"\[({_ANSWER})\]((?:(?!\[\1\]).)*?)\[/\1\]", re.DOTALL | re.IGNORECASE)
-_AFTER_ANSWER = re.compile(r"(?<=</answer>)(?![ \t]*(?:\n|\Z))")  # what follows is a line of its own
+_AFTER_ANSWER = re.compile(r"(?<=</answer>)(?![ \t]*(?:\n|\Z))")  # the text after it becomes a separate line
 _CLOSING_ANSWERS = re.compile(r"(?:</answer>\s*)+")
 # "[PLAN] look. [ANSWER] B": up to the next heading
 _ANSWER_HEADING = re.compile(
@@ -77,11 +77,11 @@ _EMPHASIS = re.compile(
 
 
 def readable(response: str, keep: tuple[str, ...] = (), keep_images: bool = False) -> str:
-    """The response without its thoughts, image placeholders, special tokens and markup, its characters in one form.
+    """The response without reasoning, image placeholders, special tokens and markup, its characters normalised.
 
-    What encloses an answer becomes <answer>...</answer>. `keep` are the choices or references: their own tags, tokens,
-    code marks and image placeholders stay. Loops of one character are cut short, and of a very long response only both
-    ends are kept: patterns stay fast.
+    Whatever encloses an answer becomes <answer>...</answer>. `keep` are the choices or references: their tags, tokens,
+    code marks and image placeholders are kept. To keep the patterns fast, loops of one character are shortened and only
+    both ends of a very long response are read.
     """
     text = unified(_LOOP.sub(r"\1", response))
     keep_images = keep_images or any(IMAGE.search(literal) for literal in keep)
@@ -107,7 +107,7 @@ def _cleaned(text: str, images: re.Pattern[str] | None) -> str:
 
 
 def _own_turn(text: str) -> str:
-    """Without the prompt before the response and the turns after it."""
+    """The text without the prompt before the response and the turns after it."""
     text = _ECHO.sub("", text)
     if (turn := _NEXT_TURN.search(text)) and re.search(r"\w", _SPECIAL.sub("", text[: turn.start()])):
         text = text[: turn.start()]
@@ -115,19 +115,19 @@ def _own_turn(text: str) -> str:
 
 
 def _without_tokens(text: str) -> str:
-    """Without special tokens, sections before the answer and the tags of HTML."""
+    """The text without special tokens, sections before the answer and HTML tags."""
     text = _ANSWER_IN_SQUARES.sub(r"<answer>\2</answer>", text)
     text = _ANSWER_HEADING.sub(r"<answer>\1</answer>", text)
     text = _ANSWER_SIGN.sub(lambda match: "</answer>" if match[1] or match[2] else "<answer>", text)
     text = _AFTER_ANSWER.sub("\n", text)
     opening = text.find("<answer>") if "<answer>" in text else len(text)
-    text = _CLOSING_ANSWERS.sub("\n", text[:opening]) + text[opening:]  # a closing sign alone, as in "red</answer>"
+    text = _CLOSING_ANSWERS.sub("\n", text[:opening]) + text[opening:]  # a closing tag alone, as in "red</answer>"
     text = _SPECIAL.sub("", without_sections(text, _SPECIAL))
     return _HTML.sub("", _RAISED.sub(r"^{\1}", _PAIR.sub(r"\2", _BREAK.sub("\n", text))))
 
 
 def without_markup(text: str) -> str:
-    """Without bold, italics, headings, quotations and code marks, and with the characters that HTML escapes."""
+    """The text without bold, italics, headings, quotation and code marks, with HTML escapes decoded."""
     if "&" in text:
         text = _ENTITY.sub(lambda match: _ENTITIES[match[1]], text)
     return _EMPHASIS.sub(r"\1\2", _MARKUP.sub("", _FENCE.sub("", text)))

@@ -1,7 +1,7 @@
 """Removes sections that come before an answer: "<caption>A dog on a beach.</caption> B".
 
-A section is any pair of tags except HTML and what encloses an answer. One that no other text follows stays: there the
-response says what it says. Names of thoughts are read by thoughts.py; they need no text after them.
+A section is any pair of tags, except HTML and tags that enclose an answer. A section with no text after it is kept: it
+holds the answer. Reasoning sections are removed by thoughts.py and need no text after them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ENCLOSES_ANSWERS = (
 _PLACES = "box bbox ref quad point points phrase object obj grounding"  # words with their place in an image
 _NO_SECTIONS = frozenset(f"{_HTML} {_ENCLOSES_ANSWERS} {_PLACES}".split())
 _PART = re.compile(r"(?:begin|start|(end))_(?:of_)?")  # "<|begin_of_plan|>", "<|end_of_plan|>"
-_ANSWERS = ("<answer>", "\\boxed")  # a section with the last of these says the answer
+_ANSWERS = ("<answer>", "\\boxed")  # a section with the last of these holds the answer
 
 
 class _Section(NamedTuple):
@@ -40,9 +40,9 @@ class _Section(NamedTuple):
 
 
 def without_sections(text: str, tokens: re.Pattern[str]) -> str:
-    """The text without the sections that other text follows, and without the tags of the others.
+    """The text without sections that are followed by other text, and without the tags of the other sections.
 
-    What `tokens` matches is no text.
+    `tokens` matches special tokens, which do not count as text.
     """
     last_word = _last_word(text, tokens)
     answers = [text.rfind(sign) for sign in _ANSWERS]
@@ -60,7 +60,7 @@ def without_sections(text: str, tokens: re.Pattern[str]) -> str:
 
 
 def _cut(text: str, cuts: list[tuple[int, int]]) -> str:
-    """The text with a line break for each cut."""
+    """The text with each cut replaced by a line break."""
     kept, place = [], 0
     for start, end in cuts:
         if start >= place:  # tags may cross: "<a_b>...<c_d>...</a_b>...</c_d>"
@@ -70,7 +70,7 @@ def _cut(text: str, cuts: list[tuple[int, int]]) -> str:
 
 
 def _last_word(text: str, tokens: re.Pattern[str]) -> int:
-    """Where the last letter or digit is that belongs to no tag or token; -1 without one."""
+    """The position of the last letter or digit outside tags and tokens; -1 when there is none."""
     for pattern in (_TAG, tokens):
         text = pattern.sub(lambda match: " " * len(match[0]), text)
     word = re.search(r"\w\W*\Z", text)
@@ -78,7 +78,7 @@ def _last_word(text: str, tokens: re.Pattern[str]) -> int:
 
 
 def _sections(text: str) -> list[_Section]:
-    """All sections, by their starts."""
+    """All sections, sorted by start."""
     opened: dict[str, list[re.Match[str]]] = {}
     found = []
     for match in _TAG.finditer(text):
@@ -95,7 +95,7 @@ def _sections(text: str) -> list[_Section]:
 
 
 def _begins_a_part(text: str, start: int) -> bool:
-    """Whether a line, a sentence or the text after another tag begins here: "It is a <ref>cat</ref> here" does not."""
+    """Whether a line, a sentence or text after a tag begins here. Not so in "It is a <ref>cat</ref> here"."""
     before = start - 1
     while before >= 0 and text[before] in " \t":
         before -= 1

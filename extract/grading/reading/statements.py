@@ -1,4 +1,4 @@
-"""Where a response says what its answer is: boxes, tags, JSON fields and phrases such as "the answer is"."""
+"""Finds where a response states its answer: boxes, tags, JSON fields and phrases such as "the answer is"."""
 
 # ruff: noqa: RUF001 - words of many languages
 
@@ -7,10 +7,10 @@ from __future__ import annotations
 import json
 import re
 
-_MAX_STATEMENTS, _LONGEST = 20, 1_000  # how many are looked at, and characters of each
+_MAX_STATEMENTS, _LONGEST = 20, 1_000  # how many are examined, and characters of each
 _KINDS = r"(?:correct|right|best|closest|final|matching|appropriate|suitable|likely|accurate|true|valid)"
 _THINGS = r"(?:options?|choices?|answers?|match|letter|value|result|solution)"
-# What announces an answer; the answer is the text after it, up to the end of the line.
+# What announces an answer. The answer is the text after it, up to the end of the line.
 ANNOUNCEMENTS = (
     # "The answer is 5", "Final answer: 5", "the correct option for k would be 5", '"answer": "5"', "the answer = 5"
     rf"\b(?:(?:final_|correct_)?answer|{_KINDS}\s+(?:\w+\s+)?{_THINGS})\b(?P<gap>[^.:=\n]{{0,80}}?)(?:\b(?:is|are|be)\b|[:=])",
@@ -29,7 +29,7 @@ _ANSWER_LINE = re.compile(
     r"|정답|답|उत्तर|जवाब|الجواب|الإجابة|คำตอบ|תשובה)(?:\s+(?:finale?|definitiva|final))?\s*:",
     re.IGNORECASE | re.MULTILINE,
 )
-# What encloses an answer completely.
+# What encloses a complete answer.
 _ENCLOSURES = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL)  # as `readable` writes them
 _BOX = re.compile(r"\\f?boxed\s*\{|\\fbox\s*\{")
 _LIST_OF_CHOICES = re.compile(r"\W*A[.):][^\n]*\n\W*B[.):]")  # "The answer is one of these:\nA. 12\nB. 13"
@@ -44,7 +44,7 @@ def sentences(text: str) -> list[str]:
 
 
 def statements(text: str, more: tuple[str, ...] = ()) -> list[str]:
-    """What a readable text announces as its answer, the latest first; `more` are further announcements."""
+    """The answers that a readable text announces, latest first; `more` are further announcement patterns."""
     if (answer := _json_answer(text)) is not None:
         return [answer]
     found = [(start, content) for start, content in boxes(text)]
@@ -58,13 +58,13 @@ def statements(text: str, more: tuple[str, ...] = ()) -> list[str]:
 
 
 def answer_line(text: str) -> str | None:
-    """What the last line of the form "Answer: ..." or "### Answer" says; None without such a line."""
+    """The content of the last line of the form "Answer: ..." or "### Answer"; None without such a line."""
     found = (_announced(text[match.end() :]) for match in _ANSWER_LINE.finditer(text))
     return next((content for content in reversed(list(found)) if re.search(r"\w", content)), None)
 
 
 def marked(text: str) -> str:
-    """What the text marks as its answer last, by a tag, a box or a JSON field; "" when it marks nothing."""
+    """The last answer that the text marks with a tag, a box or a JSON field; "" when there is none."""
     found = [(match.start(), match[1]) for match in _ENCLOSURES.finditer(text)] + boxes(text)
     contents = [content for _, content in sorted(found) if re.search(r"\w", content)]
     inner = contents[-1].strip() if contents else _json_answer(text) or ""
@@ -72,13 +72,13 @@ def marked(text: str) -> str:
 
 
 def boxes(text: str) -> list[tuple[int, str]]:
-    r"""Place and content of every \boxed{...}, braces balanced; a box that never closes ends with the text."""
+    r"""Position and content of every \boxed{...}, with balanced braces. An unclosed box ends with the text."""
     ends = _closing_braces(text)
     return [(m.end(), text[m.end() : ends.get(m.end(), len(text))]) for m in _BOX.finditer(text)]
 
 
 def _closing_braces(text: str) -> dict[int, int]:
-    """Where each brace closes, by the place after it opens; in one pass, for a response may repeat itself endlessly."""
+    """The position where each brace closes, keyed by the position after its opening. One pass: responses may loop."""
     opened, ends = [], {}
     for brace in re.finditer(r"[{}]", text):
         if brace[0] == "{":
@@ -89,7 +89,7 @@ def _closing_braces(text: str) -> dict[int, int]:
 
 
 def _announced(rest: str) -> str:
-    """The first line with content after an announcement; only the quotation when it is one."""
+    """The first line with content after an announcement; only the quoted part if it is quoted."""
     if _LIST_OF_CHOICES.match(rest):
         return ""
     first = re.match(r"[\s:=\"'*$\\\[({]*[^\n]*", rest)

@@ -1,4 +1,4 @@
-"""Plain comparison of short texts."""
+"""Comparison of short plain texts."""
 
 # ruff: noqa: RUF001, RUF003 - Greek letters
 
@@ -20,7 +20,7 @@ _GREEK_NAMES = dict(
         " ρ rho σ sigma τ tau υ upsilon φ phi χ chi ψ psi ω omega",
     )
 )
-# "\alpha" and "α" are "alpha"; a letter of a Greek word stays
+# "\alpha" and "α" become "alpha"; a letter inside a Greek word is kept
 _GREEK = re.compile(
     rf"\\(?:var)?({'|'.join(_GREEK_NAMES.values())})(?![a-zA-Z])|(?<![^\W\d_])([{''.join(_GREEK_NAMES)}])(?![^\W\d_])",
     re.IGNORECASE,
@@ -28,9 +28,9 @@ _GREEK = re.compile(
 
 
 def normalise(text: str) -> str:
-    """Lower case, without surrounding sentence marks, and without articles unless nothing else is left.
+    """Lower case, without surrounding punctuation, and without articles unless nothing else is left.
 
-    Characters are in one form (see characters.py). Signs that change a value, as in -5, .5, x^2 and $50, stay.
+    Characters are normalised (characters.py). Signs that change a value, as in -5, .5, x^2 and $50, are kept.
     """
     text = _DEGREES.sub("", _CHARGE.sub(r"\2", unified(text)))
     text = _POWER.sub(r"^\1", _INDEX.sub(r"\1", text))
@@ -40,7 +40,7 @@ def normalise(text: str) -> str:
 
 
 def _greek_name(match: re.Match[str]) -> str:
-    """The name of a Greek letter, apart from a number or a letter next to it: "2α" is "2 alpha"."""
+    """The name of a Greek letter, separated from an adjacent number or letter: "2α" becomes "2 alpha"."""
     text, start, end = match.string, match.start(), match.end()
     name = (match[1] or _GREEK_NAMES[match[2].casefold()]).lower()
     return (
@@ -51,8 +51,8 @@ def _greek_name(match: re.Match[str]) -> str:
 
 
 def same_text(text: str, answer: str) -> bool:
-    """Whether both are the same text, case and marks included; only their characters are unified."""
-    short = len(text) <= 4 * len(answer) + 100  # `unified` is slow for a loop of a hundred thousand signs
+    """Whether both texts are equal, case and punctuation included, after their characters are normalised."""
+    short = len(text) <= 4 * len(answer) + 100  # `unified` is slow on a loop of a hundred thousand characters
     return short and unified(text).strip() == unified(answer).strip() != ""
 
 

@@ -1,9 +1,9 @@
-"""Removes what a model thought before it answered, whichever signs its family puts around its thoughts.
+"""Removes a model's reasoning before its answer, whichever tags its family uses.
 
-A sign is a bracket form with the name of a thought in it: <think>, </seed:think>, [THINK], <|begin_of_thought|>,
-<|START_THINKING|>, <|channel|>analysis<|message|>. What no closing sign follows is thought to its end, except after
-headings ("[REASONING]"), types ("List<Thought>") and mentions ("the tag <think>"). Sections such as <plan> and
-<explanation>, which may hold the answer, are read by sections.py.
+A tag is a bracket form whose name means reasoning: <think>, </seed:think>, [THINK], <|begin_of_thought|>,
+<|START_THINKING|>, <|channel|>analysis<|message|>. Without a closing tag, everything up to the end is reasoning, except
+after headings ("[REASONING]"), types ("List<Thought>") and mentions ("the tag <think>"). Sections such as <plan> and
+<explanation>, which may hold the answer, are handled by sections.py.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-# Names of thoughts, as parts of a name such as "cot_budget_reflect".
+# Names of reasoning, as parts of a name such as "cot_budget_reflect".
 _NAMES = re.compile(
     r"\w*(?P<think>think(?:s|ing)?|thoughts?)|reason(?:s|ing)?|rationales?|reflect(?:s|ion|ing)?|reflexion"
     r"|analy[sz](?:is|e|ing)|scratch(?:pad)?|cot|\w*monolog(?:ue)?|deliberat(?:e|ion)|ponder(?:ing)?|contemplat\w*|inner"
@@ -32,11 +32,11 @@ _MESSAGE = re.compile(
 )
 _THOUGHT_MESSAGES = {"analysis", "thought", "thoughts", "think", "thinking", "reasoning", "commentary"}
 _UNUSED = re.compile(r"(?P<opens><(?:unused|ctrl)94>)(?:\s*thought\b)?|<(?:unused|ctrl)95>")  # MedGemma, Gemini
-# Words before a sign that is only mentioned: "the tag <think>", "It uses `<think>`"
+# Words before a tag that is only mentioned: "the tag <think>", "It uses `<think>`"
 _MENTIONS = re.compile(
     r"\b(?:the|an?|tags?|tokens?|elements?|keywords?|uses?|like|called|named)\s+[`\"'(]?\Z", re.IGNORECASE
 )
-_WHOLE = (  # what no pair of signs encloses
+_WHOLE = (  # reasoning that no pair of tags encloses
     # gpt-oss where special tokens were dropped: "analysisThe user asks ...assistantfinalB"
     re.compile(r"\A(?:.*assistantfinal|\s*analysis(?=[A-Z\"'(]).*)", re.DOTALL),
     # Granite
@@ -59,10 +59,10 @@ _HINT = re.compile(r"[<\[◁&]|```|\A\s*(?:analysis|here)|assistantfinal", re.IG
 
 
 class _Mark(NamedTuple):
-    """A sign in the text.
+    """A tag in the text.
 
-    A `soft` closing sign ends a thought where there is one, and is nothing without; a `doubtful` opening sign is one
-    only where a closing sign of its stem exists.
+    A `soft` closing tag ends reasoning if any is open and is otherwise ignored. A `doubtful` opening tag counts only
+    when a closing tag with its stem exists.
     """
 
     start: int
@@ -74,9 +74,9 @@ class _Mark(NamedTuple):
 
 
 def without_thoughts(text: str) -> str:
-    """The text outside of thoughts; "" for one that is a thought to its end.
+    """The text outside of reasoning; "" when all of it is reasoning.
 
-    A closing sign without an opening one ends a thought that the prompt began: everything before it goes.
+    A closing tag without an opening one ends reasoning that began in the prompt: everything before it is removed.
     """
     if not _HINT.search(text):
         return text
@@ -84,7 +84,7 @@ def without_thoughts(text: str) -> str:
     for whole in _WHOLE:
         text = whole.sub("", text)
     kept: list[str] = []
-    stems: list[str] = []  # of the thoughts that are open
+    stems: list[str] = []  # of the open tags
     place = 0
     for mark in _marks(text):
         if not stems:
@@ -92,19 +92,19 @@ def without_thoughts(text: str) -> str:
         place = mark.end
         if mark.opens:
             stems += [mark.stem] * (mark.stem not in stems)
-        elif stems:  # a closing sign of another kind closes all
+        elif stems:  # a closing tag of another kind closes all
             del stems[stems.index(mark.stem) if mark.stem in stems else 0 :]
         elif not mark.soft:
             kept = []
     rest = text[place:]
-    if stems:  # a model that forgot the closing sign may still have begun its answer
+    if stems:  # a model that forgot the closing tag may have begun its answer
         sections = list(_ANSWER_SECTION.finditer(rest))
         rest = rest[sections[-1].start() :] if sections else ""
     return "\n".join([*kept, rest])
 
 
 def _marks(text: str) -> list[_Mark]:
-    """All signs of thoughts, from left to right."""
+    """All reasoning tags, from left to right."""
     signs = [mark for match in _SIGN.finditer(text) for mark in _sign(match, text)]
     closed = {mark.stem for mark in signs if not mark.opens}
     signs = [mark for mark in signs if mark.stem in closed or not mark.doubtful]
@@ -114,7 +114,7 @@ def _marks(text: str) -> list[_Mark]:
 
 
 def _without_lost_slash(signs: list[_Mark], text: str) -> list[_Mark]:
-    """The signs, where the second of "<think>...<think>B" closes the thought that the response begins with."""
+    """The tags, where the second of "<think>...<think>B" closes the reasoning that the response begins with."""
     if len(signs) != 2 or not all(mark.opens for mark in signs) or signs[0].stem != signs[1].stem:
         return signs
     return signs if text[: signs[0].start].strip() else [signs[0], signs[1]._replace(opens=False)]
@@ -126,7 +126,7 @@ def _message(match: re.Match[str]) -> _Mark:
 
 
 def _sign(match: re.Match[str], text: str) -> list[_Mark]:
-    """The marks of a bracket form: none where its name is not that of a thought."""
+    """The marks of a bracket form; none when its name does not mean reasoning."""
     name = match["name"] or match["square"] or match["triangle"]
     stem = _stem(name)
     if not stem:
@@ -142,14 +142,14 @@ def _parts(name: str) -> list[str]:
 
 
 def _stem(name: str) -> str:
-    """What the signs of one kind of thought have in common, such as "think"; "" for any other name."""
+    """What the tags of one kind of reasoning have in common, such as "think"; "" for any other name."""
     parts = _parts(name)
     named = [found for part in parts if (found := _NAMES.fullmatch(part))]
     return "" if "no" in parts else "-".join("think" if found["think"] else found[0] for found in named)
 
 
 def _is_doubtful(match: re.Match[str], name: str, text: str) -> bool:
-    """Whether an opening sign may be a heading, "[REASONING]", a type, "List<Thought>", or a mention, "`<think>`"."""
+    """Whether an opening tag may be a heading, "[REASONING]", a type, "List<Thought>", or a mention, "`<think>`"."""
     if match["square"]:
         return name != "THINK"  # Mistral's token
     before = text[max(match.start() - 20, 0) : match.start()]

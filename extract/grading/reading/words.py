@@ -1,4 +1,4 @@
-"""Words for numbers as digits."""
+"""Converts number words to digits."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _HINT = re.compile(r"[a-z]{3}")
 
 
 def in_digits(text: str) -> str:
-    """A plain text with its words for numbers in digits: "twenty-four", "two hundred and five", "three quarters"."""
+    """A plain text with number words in digits: "twenty-four", "two hundred and five", "three quarters"."""
     return _NUMBER.sub(_digits, text) if _HINT.search(text) else text
 
 
