@@ -1,4 +1,4 @@
-"""The registry of datasets. A new one is one file here and one entry below."""
+"""The registry of datasets. To add one, add a file here and an entry below."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DATASETS: dict[str, Dataset] = {
 
 
 def get_dataset(name: str) -> Dataset:
-    """The dataset registered under `name`; raises ReLopeError that lists the known ones."""
+    """The dataset registered under `name`; raises ReLopeError, which lists the known ones, if there is none."""
     if name not in DATASETS:
         raise ReLopeError(f"unknown dataset '{name}'{nearest(name, DATASETS)}; known: {', '.join(DATASETS)}")
     return DATASETS[name]

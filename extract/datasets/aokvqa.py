@@ -1,4 +1,4 @@
-"""A-OKVQA: questions about COCO photographs that ask for knowledge of the world, with four choices."""
+"""A-OKVQA: questions with four choices about COCO photographs that require world knowledge."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COCO = ("{split}2017", "coco/{split}2017", "../coco/{split}2017", "coco", "image
 
 
 def parse(row: Row) -> Sample:
-    """A row of the repository's JSON, which names a COCO image by its number, or of the hub's tables."""
+    """A sample from a row of the repository's JSON, which gives the number of a COCO image, or of the hub's tables."""
     choices = row.texts("choices")
     if not row.has("correct_choice_idx"):
         raise row.unanswered(PUBLISHED.split)
@@ -39,7 +39,7 @@ def parse(row: Row) -> Sample:
 
 
 def _coco(row: Row) -> tuple[Path, ...]:
-    """The COCO image that the row numbers; none when it is a row of the hub, whose image is null."""
+    """The COCO image with the number in the row; empty for a row from the hub, whose image is null."""
     short = spellings(row.optional_text("split") or row.split)[-1]
     folders = [folder.format(split=short) for folder in COCO]
     if "image" in row.fields and (not row.has("image_id") or row.root(*folders) is None):
@@ -49,7 +49,7 @@ def _coco(row: Row) -> tuple[Path, ...]:
 
 
 def prompt(sample: Sample) -> str:
-    """The usual prompt for an answer by letter."""
+    """The usual prompt for answering with a letter."""
     return PROMPT.format(question=sample.question, choices=lettered(sample.choices, CHOICE))
 
 

@@ -15,12 +15,12 @@ class Dataset:
     """A registered dataset.
 
     Attributes:
-      load: reads all samples, in a fixed order; their groups are final after `extract.job.splits.draw`.
-      prompt: the user turn's text; `<image k>` in it is the place of image k.
+      load: reads all samples, in a fixed order. Groups become final in `extract.job.splits.draw`.
+      prompt: the text of the user turn; `<image k>` marks the place of image k.
       grade: whether a response is right.
-      final_answer: what a response settles on, normalised so that two responses with the same one agree; "" when none.
-      prompt_template: what identifies `prompt` in the store's manifest.
-      published: where a benchmark's tables are found; None for a dataset that is one file, or a package.
+      final_answer: the answer that a response gives, normalised so that equal answers compare equal; "" when none.
+      prompt_template: identifies `prompt` in the store's manifest.
+      published: where a benchmark's tables are found; None for a dataset that is a single file or a package.
     """
 
     name: str

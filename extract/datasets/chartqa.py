@@ -1,4 +1,4 @@
-"""ChartQA: questions about charts, written by people or generated; answers are numbers or short texts."""
+"""ChartQA: questions about charts, written by people or generated. Answers are numbers or short texts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROMPT = "{question}\nAnswer the question using a single word or phrase."
 
 
 def parse(row: Row) -> Sample:
-    """A row of the repository's JSON, of HuggingFaceM4/ChartQA or of lmms-lab/ChartQA."""
+    """A sample from a row of the repository's JSON, of HuggingFaceM4/ChartQA or of lmms-lab/ChartQA."""
     answers = row.answers("label", "answer")
     return Sample(
         sample_id=f"{_kind(row)}-{row.number:05d}",
@@ -35,12 +35,12 @@ def parse(row: Row) -> Sample:
 
 
 def _file(row: Row) -> tuple[Path, ...]:
-    row.get("imgname")  # a table that has neither column is refused
+    row.get("imgname")  # raises for a table that has neither column
     return row.image("imgname", "png")
 
 
 def _kind(row: Row) -> str:
-    """Who asked: "human" or "augmented", in the id, since results are reported for each; else the split."""
+    """Who wrote the question, "human" or "augmented", else the split. Part of the id: results are reported per kind."""
     if row.has("human_or_machine"):
         return ASKED_BY.get(row.text("human_or_machine"), row.split)
     named = row.optional_text("type") or row.table

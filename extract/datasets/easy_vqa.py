@@ -1,6 +1,6 @@
 """easy-VQA from its PyPI package: 9,673 questions about 1,000 images of coloured shapes.
 
-Only the package's test images: the projector of the toy MLLM was trained on the others.
+Only the package's test images are used: the toy MLLM's projector was trained on the others.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from extract.spec import DatasetSpec
 
 def load(spec: DatasetSpec) -> list[Sample]:
     """All test questions, in the package's order."""
-    import easy_vqa  # here: a run on a store that is there reads the registry and no dataset
+    import easy_vqa  # here: a run on an existing store imports the registry but no dataset
 
     del spec
     paths = easy_vqa.get_test_image_paths()

@@ -1,5 +1,5 @@
-"""Your own data, one JSON object per line: `question` and `answer` (a text, or a list of right ones), and optionally
-`image` (a path relative to the file, an encoded image, or a list of them), `choices` (a list; `answer` is then a letter
+"""Your own data, one JSON object per line: `question` and `answer` (a text or a list of right answers). Optional:
+`image` (a path relative to the file, an encoded image, or a list of those), `choices` (a list; `answer` is a letter
 or a choice), `id` and `group`."""
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CHOICE_PROMPT = "{question}\n{choices}\nAnswer with the letter of the right choi
 
 
 def load(spec: DatasetSpec) -> list[Sample]:
-    """Read and check every line; a bad one is a ReLopeError with its line number."""
+    """Read and check every line. A bad line raises ReLopeError with its line number."""
     path = Path(spec.path)
     if not spec.path or not path.is_file():
         raise ReLopeError(f"no such file '{spec.path}': name your data with --config.dataset.path=data.jsonl")
@@ -71,7 +71,7 @@ def _parse(row: Row) -> Sample:
 
 
 def _first_image(row: Row, images: tuple[Path, ...]) -> str:
-    """The first image as the line names it; an embedded one by its digest."""
+    """The first image: as written in the line, or the digest of an embedded image."""
     if not images:
         return ""
     named = row.get("image")
@@ -94,7 +94,7 @@ def grade(sample: Sample, response: str) -> bool:
 
 
 def final_answer(sample: Sample, response: str) -> str:
-    """The letter of the choice that the response names, else its normalised text."""
+    """The letter of the choice that the response names, else the normalised text of the response."""
     index = choice_index(response, sample.choices) if sample.choices else None
     return chr(ord("A") + index) if index is not None else exact.final_answer(sample, response)
 

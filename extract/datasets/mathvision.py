@@ -27,7 +27,7 @@ PROMPT = (
 
 
 def parse(row: Row) -> Sample:
-    """A row of the repository's JSONL, which names an image, or of the hub's tables, which also hold it."""
+    """A sample from a row of the repository's JSONL, which names an image file, or of the hub's tables."""
     return Sample(
         sample_id=row.text("id"),
         group="",
@@ -39,26 +39,26 @@ def parse(row: Row) -> Sample:
 
 
 def _marked(text: str) -> str:
-    """`<image1>` as we write it. Where a problem has several, its one file shows them side by side."""
+    """`<image1>` in our notation. A problem with several images has one file that shows them side by side."""
     return re.sub(r"<image(\d+)>", r"<image \1>", text)
 
 
 def _images(row: Row) -> tuple[Path, ...]:
     if row.has("decoded_image"):
         return row.image("decoded_image")
-    row.get("image")  # a table that has neither column is refused
+    row.get("image")  # raises for a table that has neither column
     if not (path := row.image_path("image").replace("\\", "/")):
         return row.image("image")
     if not path.startswith("images/"):
         return (row.find(path),)
     roots = ("images", "../images")
     if "decoded_image" in row.fields and row.root(*roots) is None:
-        return ()  # a row of the hub, whose image is null
+        return ()  # a row from the hub, whose image is null
     return (row.find(path.removeprefix("images/"), *roots),)
 
 
 def prompt(sample: Sample) -> str:
-    """The benchmark's prompt; choices that are drawn in the figure, called only A to E, are not listed."""
+    """The benchmark's prompt. Choices that are drawn in the figure and only called A to E are not listed."""
     drawn = "".join(sample.choices) in ("", "ABCDE")
     choices = "" if drawn else "\n" + lettered(sample.choices, CHOICE)
     return PROMPT.format(question=sample.question + choices)

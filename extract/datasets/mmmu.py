@@ -1,4 +1,4 @@
-"""MMMU: college-level questions in 30 subjects, with up to seven images each, in the question or in the choices."""
+"""MMMU: college-level questions in 30 subjects with up to seven images each, in the question or in the choices."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ IMAGES = [f"image_{k}" for k in range(1, 8)]
 
 
 def parse(row: Row) -> Sample:
-    """A row of the hub's tables, which hold lists as Python source."""
+    """A sample from a row of the hub's tables, which hold lists as Python source."""
     several = row.text("question_type") == "multiple-choice"
     choices = (_listed(row.get("options")) or ()) if several else ()
     if row.get("answer") in ("", "?", [""], ["?"]):
@@ -54,7 +54,7 @@ def parse(row: Row) -> Sample:
 
 
 def _listed(value: Any) -> tuple[str, ...] | None:
-    """A list of texts, or the Python source of one; None for anything else, such as the interval "[1, 2]"."""
+    """A list of texts, given as such or as Python source; None for anything else, such as the interval "[1, 2]"."""
     if isinstance(value, str):
         return _from_source(value) if len(value) <= LONGEST_LIST else None
     texts = [text_of(item) for item in value] if isinstance(value, list) else [None]
@@ -62,12 +62,12 @@ def _listed(value: Any) -> tuple[str, ...] | None:
 
 
 def _from_source(text: str) -> tuple[str, ...] | None:
-    """The texts in the Python source of a list of texts; None for any other source, which is never parsed: what is
-    nested deeply enough crashes Python's parser."""
+    """The texts in the Python source of a list of texts; None for any other source, which is not parsed because deep
+    nesting crashes Python's parser."""
     if not _LISTED.fullmatch(text):
         return None
     try:
-        with warnings.catch_warnings():  # of "\\d", which has a meaning all the same
+        with warnings.catch_warnings():  # about "\\d", which is harmless
             warnings.simplefilter("ignore")
             return tuple(ast.literal_eval(text))
     except (ValueError, SyntaxError, MemoryError):
@@ -75,14 +75,14 @@ def _from_source(text: str) -> tuple[str, ...] | None:
 
 
 def _gap(found: list[tuple[Path, ...]]) -> str:
-    """Why the images of a row, `found` field by field, are not its first ones, as `<image k>` counts them; else ""."""
+    """Why the images of a row (`found`, per field) do not match the numbering of `<image k>`; "" when they do."""
     count = sum(map(len, found))
     gap = next((name for name, image in zip(IMAGES[:count], found, strict=False) if not image), "")
     return f"its row has {count} images, but no {gap}" if gap else ""
 
 
 def prompt(sample: Sample) -> str:
-    """The prompts of the benchmark's own evaluation."""
+    """The prompts from the benchmark's own evaluation."""
     if not sample.choices:
         return OPEN_PROMPT.format(question=sample.question)
     return CHOICE_PROMPT.format(question=sample.question, choices=lettered(sample.choices, CHOICE))

@@ -1,4 +1,4 @@
-"""Where a benchmark's rows come from: files as its repository or the hub publishes them, or the hub itself."""
+"""Where a benchmark's rows come from: files published by its repository or the hub, or the hub itself."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from extract.spec import DatasetSpec
 from extract.text import shortened
 from relope_jax.errors import ReLopeError
 
-# Parquet as a clone of a hub repository has it, or as the hub converts it; then single tables of the same fields.
+# Parquet as in a clone of a hub repository or as the hub converts it; then single tables with the same fields.
 ANYWHERE = ("**/{split}-*.parquet", "**/{split}/*.parquet", "{split}.parquet", "{split}.jsonl", "{split}.json")
 
 
@@ -31,14 +31,14 @@ class Published:
 
     Attributes:
       name: of the dataset.
-      hub: name of its repository on the hub.
-      split: the split that is read when none is asked for.
-      tables: where its own repository has the tables of `{split}`, as patterns below a folder.
-      index: name of a file next to a table of several splits that lists the ids of each split.
+      hub: name of the repository on the hub.
+      split: the default split.
+      tables: where the benchmark's own repository has the tables of `{split}`, as patterns below a folder.
+      index: name of a file next to a table of several splits that lists the ids in each split.
       one_folder: whether the tables of one split are in one folder.
-      needs_image: whether every question is about an image; one whose row has none is left out.
-      neighbours: folders of the benchmark's images, relative to that of its tables, that may be outside of the folder
-        which the user named. What a link in their place leads to does not count.
+      needs_image: whether every question needs an image. A row without an image is then left out.
+      neighbours: folders of images, relative to the folder of the tables, that may be outside of the folder that the
+        user named. A link in place of such a folder is not followed.
     """
 
     name: str
@@ -51,14 +51,14 @@ class Published:
     neighbours: tuple[str, ...] = ()
 
     def split_of(self, spec: DatasetSpec) -> str:
-        """The published split to read."""
+        """The split to read, under its published name."""
         return spec.benchmark_split or self.split
 
     def load(self, spec: DatasetSpec, parse: Callable[[Row], Sample]) -> list[Sample]:
-        """Every row of the split as a sample.
+        """Read every row of the split as a sample.
 
         Raises:
-          ReLopeError: there are no rows, one of them is bad, or two have the same id.
+          ReLopeError: there are no rows, a row is bad, or two rows have the same id.
         """
         samples = [self._with_image(sample) for sample in read_samples(self.rows(spec), parse)]
         if not samples:
@@ -74,7 +74,7 @@ class Published:
         return dataclasses.replace(sample, missing="its row has no image") if lacks else sample
 
     def rows(self, spec: DatasetSpec) -> Iterator[Row]:
-        """The rows of the split, embedded images unpacked, one at a time."""
+        """The rows of the split, one at a time, with embedded images unpacked."""
         split = self.split_of(spec)
         cache = Path(spec.image_cache) / self.name
         fence = functools.cache(functools.partial(self._fence, spec))
@@ -83,7 +83,7 @@ class Published:
             yield Row(where, fields, file.parent, cache, number, split, file.stem, fence(file))
 
     def _fence(self, spec: DatasetSpec, file: Path) -> Fence:
-        """The folders that a row of `file` may name files in."""
+        """The folders in which a row of `file` may refer to files."""
         named = bool(spec.path) and Path(spec.path).is_dir()
         folder = Path(os.path.realpath(file.parent))
         neighbours = [Path(os.path.normpath(folder / path)) for path in self.neighbours]
@@ -111,7 +111,7 @@ class Published:
         """The tables of the split at `spec.path`, a file or a folder.
 
         Raises:
-          ReLopeError: there is no such file or folder, no table of the split in it, or only a part of them.
+          ReLopeError: the file or folder does not exist, or it holds no table of the split or only some of them.
         """
         if found := self._found(spec):
             self._require_inside(spec, found)
@@ -131,7 +131,7 @@ class Published:
         )
 
     def sources(self, spec: DatasetSpec) -> list[Path]:
-        """Every file that says what the rows are, for a digest; none when they are on the hub, or gone."""
+        """Every file that determines the rows, for a digest; empty when they are on the hub or no longer there."""
         files = [file for file in self._found(spec) if file.is_file()]
         return [*files, *sorted({index for file in files if (index := self._index(file))})]
 
@@ -155,10 +155,10 @@ class Published:
         return []
 
     def _index(self, file: Path) -> Path | None:
-        """The file next to one of the repository's own tables that says which rows belong to which split.
+        """The file next to one of the repository's own tables that assigns rows to splits.
 
         Raises:
-          ReLopeError: something is there that is no file.
+          ReLopeError: the path exists but is not a file.
         """
         index = file.with_name(self.index) if self.index and any(map(file.match, self.tables)) else None
         if index is None or not os.path.lexists(index):
@@ -167,7 +167,7 @@ class Published:
         return index
 
     def _chosen(self, file: Path, split: str) -> set[str] | None:
-        """Ids of the rows that belong to the split; None when all do."""
+        """Ids of the rows in the split; None when all rows belong to it."""
         index = self._index(file)
         if index is None:
             return None
@@ -179,11 +179,11 @@ class Published:
 
 
 def _tables_fence(spec: DatasetSpec) -> Fence:
-    """Where tables, and indices next to them, may be."""
+    """Where tables and the indices next to them may be."""
     path = Path(spec.path)
     return Fence.around(path if path.is_dir() else path.parent, outside=spec.outside)
 
 
 def spellings(split: str) -> tuple[str, ...]:
-    """The ways in which benchmarks write a split's name."""
+    """The spellings of a split's name that benchmarks use."""
     return ("validation", "val") if split in ("validation", "val") else (split,)

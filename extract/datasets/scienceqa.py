@@ -1,4 +1,4 @@
-"""ScienceQA: school science questions with choices, half of them about an image, some with a text as context."""
+"""ScienceQA: multiple-choice school science questions, half of them about an image, some with a text as context."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PROMPT = "{question}\n{choices}\nAnswer with the option's letter from the given 
 
 
 def parse(row: Row) -> Sample:
-    """A row of the repository's problems.json, or of the hub's tables, which have no ids."""
+    """A sample from a row of the repository's problems.json, or of the hub's tables, which have no ids."""
     choices = row.texts("choices")
     question, hint = row.text("question"), row.optional_text("hint")
     return Sample(
@@ -37,15 +37,15 @@ def parse(row: Row) -> Sample:
 
 
 def _images(row: Row) -> tuple[Path, ...]:
-    """None for a question that is text only; in the repository a file in the folder of its split and its id."""
+    """Empty for a text-only question. In the repository, a file in the folder of its split and its id."""
     if row.table != "problems" or not (name := row.image_path("image")):
         return row.image("image")
-    split = spellings(row.optional_text("split") or row.split)[-1]  # "minitest" lies among "test"
+    split = spellings(row.optional_text("split") or row.split)[-1]  # "minitest" is stored under "test"
     return (row.find(f"{row.text('id')}/{name}", f"images/{split}", split),)
 
 
 def prompt(sample: Sample) -> str:
-    """The usual prompt for an answer by letter; the context is part of the question."""
+    """The usual prompt for answering with a letter. The context is part of the question."""
     return PROMPT.format(question=sample.question, choices=lettered(sample.choices, CHOICE))
 
 

@@ -1,4 +1,4 @@
-"""The folders that a data set may read: its own. A table from elsewhere may name any file, and images are sent away."""
+"""The folders that a dataset may read. They are its own: a foreign table may name any file, and images are uploaded."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _CACHED = re.compile(r"(.*/(?:datasets|models)--[^/]+)/snapshots/[^/]+(?:/.*)?")
 
 @dataclasses.dataclass(frozen=True)
 class Fence:
-    """Where the files of a data set may be.
+    """Where a dataset's files may be.
 
     Attributes:
-      folders: the data set's own, links followed; every folder below them counts, and no link out of them does.
+      folders: the dataset's own, with links resolved. Everything below them is allowed, except links that lead out.
       outside: whether files anywhere may be read.
     """
 
@@ -29,28 +29,28 @@ class Fence:
 
     @staticmethod
     def around(*folders: str | Path, outside: bool = False) -> Fence:
-        """The fence around these folders; of a snapshot in the hub's cache it is that repository's whole cache."""
+        """The fence around these folders. For a snapshot in the hub's cache it is the repository's whole cache."""
         return Fence(tuple(os.path.realpath(_repository(os.path.abspath(folder))) for folder in folders), outside)
 
     def allows(self, path: Path) -> bool:
-        """Whether the file may be read; it need not exist."""
+        """Whether the file may be read. It need not exist."""
         return self.outside or any(_is_below(folder, self._real(path)) for folder in self.folders)
 
     def problem(self, path: Path) -> str:
-        """Why a file may not be read, and what to do; "" when it may."""
+        """Why a file may not be read and what to do; "" when it may be read."""
         if self.allows(path):
             return ""
         own = f" {shortened(self.folders[0], 120)}" if self.folders else ""
         return f"outside of the data set's folder{own}: put the file there, or allow other places with {SETTING}"
 
     def require(self, path: Path) -> Path:
-        """`path`, if it may be read; else ReLopeError."""
+        """Return `path` if it may be read, else raise ReLopeError."""
         if problem := self.problem(path):
             raise ReLopeError(f"{shortened(path, 180)} is {problem}")
         return path
 
     def _real(self, path: Path) -> str:
-        """`path` with all links followed; those of its folder once for all files there."""
+        """`path` with all links resolved. The links of a folder are resolved once for all files in it."""
         if ".." in path.parts:
             return os.path.realpath(path)
         folder, name = os.path.split(os.path.abspath(path))

@@ -1,4 +1,4 @@
-"""Which samples must stay on one side of a split, decided by what their images hold."""
+"""Decides from the images which samples must stay on the same side of a split."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from extract.sample import Sample
 from relope_jax.io import limits
 from relope_jax.io.files import sha256
 
-MANY = 2000  # images whose hashing deserves a progress bar
+MANY = 2000  # images above which hashing shows a progress bar
 
-Key = tuple[str, str]  # ("given" | "id" | "image" | "question", value); samples with a key in common belong together
+Key = tuple[str, str]  # ("given" | "id" | "image" | "question", value); samples that share a key belong together
 
 
 def regroup(samples: Sequence[Sample]) -> list[Sample]:
     """The samples with their final groups.
 
-    Samples belong together when they share an image (the same bytes, whatever the file is called), a group that the
-    dataset gave, or, without an image, the same question and choices; and so do chains of such samples. A group
-    keeps the name that the dataset gave it, else it is called by a sample's id; the first in the alphabet.
+    Samples belong together when they share an image (the same bytes, whatever the file's name), a group given by the
+    dataset, or, without an image, the same question and choices. This is transitive. The group's name is the one given
+    by the dataset, else a sample's id; of several, the first in alphabetical order.
     """
     digests = _digests(sorted({image for sample in samples for image in sample.images}))
     keys = [_keys(sample, digests) for sample in samples]
@@ -36,7 +36,7 @@ def regroup(samples: Sequence[Sample]) -> list[Sample]:
 
 def _keys(sample: Sample, digests: dict[Path, str]) -> list[Key]:
     keys = [("given", sample.group)] if sample.group else []
-    # Named by ids, not by what images hold, a group keeps its name (and its side) when a missing image is added.
+    # Named by ids rather than by image content, a group keeps its name (and its side) when a missing image is added.
     keys.append(("id", sample.sample_id))
     keys += [("image", digests[image]) for image in sample.images]
     if not sample.images and not sample.missing:
@@ -45,20 +45,20 @@ def _keys(sample: Sample, digests: dict[Path, str]) -> list[Key]:
 
 
 def contents(sample: Sample) -> list[str]:
-    """What no two sides of a split may share, across stores too: the SHA-256 of every image; without images, that of
+    """What two sides of a split must not share, also across stores: the SHA-256 of every image, or, without images, of
     the question and its choices."""
     return [image_digest(image) for image in sample.images] or [_question_digest(sample)]
 
 
 def _question_digest(sample: Sample) -> str:
-    """Many questions read "Which of these is true?": only their choices, in any order, distinguish them."""
+    """Many questions read "Which of these is true?", so the choices, in any order, are part of the digest."""
     return hashlib.sha256(json.dumps([sample.question, *sorted(sample.choices)]).encode()).hexdigest()
 
 
 def _connect(lists: Iterable[list[Key]]) -> dict[Key, Key]:
-    """The first key, in sorted order, of every key's connected component; keys of one list are connected.
+    """Maps every key to the first key, in sorted order, of its connected component; keys of one list are connected.
 
-    It is a given group where there is one, else an id: the other kinds come later in the alphabet.
+    That is a given group if there is one, else an id: the other kinds come later in alphabetical order.
     """
     parent: dict[Key, Key] = {}
 
@@ -80,14 +80,14 @@ def _digests(images: list[Path]) -> dict[Path, str]:
 
 
 def image_digest(image: Path) -> str:
-    """SHA-256 of an image file; read once as long as the file stays as it is."""
+    """SHA-256 of an image file, cached as long as the file's size and time of change stay the same."""
     try:
         status = image.stat()
         if stat.S_ISREG(status.st_mode) and status.st_size <= limits.IMAGE.bytes:
             return _read_digest(image, status.st_size, status.st_mtime_ns)
     except (OSError, ValueError):
         pass
-    # Absent, no file, or too large to be opened: the extraction will list it; until then it is what it is called.
+    # Absent, not a file, or too large: the extraction will report it. Until then the path identifies it.
     return hashlib.sha256(str(image).encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Images of a table's rows: paths, or embedded as bytes or base64; these become files, once, named by their digest."""
+"""Images in a table's rows: paths, or bytes or base64, which are written once to files named by their digest."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ SUFFIXES = {
 }
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\s-]+={0,2}\s*")
-SHORTEST = 32  # characters of base64 that may be an image
+SHORTEST = 32  # characters; shorter texts are not taken for a base64 image
 
 
 def embedded_or_path(value: Any) -> bytes | str | None:
-    """What an image field holds: an encoded image, a path, or None for no image.
+    """The content of an image field: an encoded image, a path, or None for no image.
 
     Args:
-      value: plain (`values.py`): bytes, a path, a data URL, base64, or an object of `bytes` and `path`,
-        as the `datasets` package stores an image.
+      value: plain (`values.py`): bytes, a path, a data URL, base64, or an object of `bytes` and `path` as stored by the
+        `datasets` package.
 
     Raises:
-      ValueError: anything else; the message goes after "the field is".
+      ValueError: anything else. The message continues "the field is".
     """
     if isinstance(value, dict) and value and value.keys() <= {"bytes", "path"}:
         data = value.get("bytes")
@@ -65,7 +65,7 @@ def _from_text(text: str) -> bytes | str | None:
     if address := _ADDRESS.match(text):
         if address[1].lower() == "file":
             return urllib.parse.unquote(urllib.parse.urlsplit(text).path)
-        raise ValueError(f"the address {shown(text)}: download the image first, and name the file")
+        raise ValueError(f"the address {shown(text)}: download the image first and give the file's name")
     return _from_base64(text) or (text if text.strip() else None)
 
 
@@ -73,7 +73,7 @@ def _from_data_url(text: str) -> bytes:
     header, comma, data = text[5:].partition(",")
     kind, *options = [part.strip().lower() for part in header.split(";")]
     if not comma or not (kind.startswith("image/") or kind in ("", "application/octet-stream")):
-        raise ValueError(f"{shown(text)}, a data URL of no image")
+        raise ValueError(f"{shown(text)}, a data URL that holds no image")
     if "base64" not in options:
         return urllib.parse.unquote_to_bytes(data)
     decoded = _decoded(urllib.parse.unquote(data))
@@ -83,17 +83,17 @@ def _from_data_url(text: str) -> bytes:
 
 
 def _from_base64(text: str) -> bytes | None:
-    """The image in a text that is nothing but base64; None when it is a path, or of no known format."""
+    """The image in a text that is entirely base64; None when the text is a path or the format is unknown."""
     if len(text) < SHORTEST or not _suffix(_decoded(text[:SHORTEST]) or b"") or not _BASE64.fullmatch(text):
         return None
     data = _decoded(text)
     if data and data.startswith(b"BM") and int.from_bytes(data[2:6], "little") != len(data):
-        return None  # two letters are no proof
+        return None  # BMP's magic number has only two letters, which proves nothing
     return data
 
 
 def _decoded(text: str) -> bytes | None:
-    """Base64 of either alphabet, its padding optional; None for anything else."""
+    """Decodes base64 in either alphabet, padding optional; None for anything else."""
     text = re.sub(r"\s", "", text).rstrip("=").translate(str.maketrans("-_", "+/"))
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
@@ -108,35 +108,35 @@ def _suffix(data: bytes) -> str:
 
 
 def save_embedded(data: bytes, folder: Path) -> Path:
-    """The file in `folder` of an encoded image; see `save_image`."""
+    """Writes an encoded image to a file in `folder`; see `save_image`."""
     return save_image(data, folder, _suffix(data))
 
 
 def save_image(data: bytes, folder: Path, suffix: str) -> Path:
-    """A file in `folder` that holds `data` and is named by its digest; written by one rename, where it is not there.
+    """A file in `folder` that holds `data` and is named by its digest. Written by one atomic rename if it is missing.
 
-    What is there already counts only when it is a file, no link, of that very content.
+    An existing path is used only if it is a regular file (not a link) with exactly this content.
 
     Raises:
-      ReLopeError: it cannot be written.
+      ReLopeError: the file cannot be written.
     """
     folder = local_path(folder)
     digest = hashlib.sha256(data).hexdigest()
     path = folder / f"{digest}{suffix}"
     try:
-        if not _is_regular(path) or image_digest(path) != digest:  # absent, torn by a power cut, or another's
+        if not _is_regular(path) or image_digest(path) != digest:  # absent, truncated by a power cut, or foreign
             folder.mkdir(parents=True, exist_ok=True)
             _write_new(folder / f".{path.name}.{secrets.token_hex(4)}", data, path)
     except OSError as error:
         raise ReLopeError(
-            f"cannot unpack images to {folder}: {error.strerror}; name another folder with "
+            f"cannot unpack images to {folder}: {error.strerror}; choose another folder with "
             "--config.dataset.image_cache=..."
         ) from error
     return path
 
 
 def _is_regular(path: Path) -> bool:
-    """Whether `path` itself is a regular file, and no link to one."""
+    """Whether `path` itself is a regular file, not a link to one."""
     try:
         return stat.S_ISREG(os.lstat(path).st_mode)
     except FileNotFoundError:
@@ -144,7 +144,7 @@ def _is_regular(path: Path) -> bool:
 
 
 def _write_new(scratch: Path, data: bytes, path: Path) -> None:
-    """Write `data` to a file that must not be there, not even as a link, and make it `path` by one rename."""
+    """Write `data` to `scratch`, which must not exist, not even as a link, and rename it to `path`."""
     try:
         with open(scratch, "xb") as file:
             file.write(data)
@@ -155,13 +155,13 @@ def _write_new(scratch: Path, data: bytes, path: Path) -> None:
 
 
 def report_missing(samples: Sequence[Sample]) -> None:
-    """Print, in a line each, how many samples lack an image in their row, and how many image files are not there."""
+    """Print how many samples lack an image in their row and how many image files are missing, one line for each."""
     if lacking := [sample for sample in samples if sample.missing]:
         first = f"the first {shortened(lacking[0].sample_id, 60)}: {lacking[0].missing}"
-        print(f"{len(lacking)} of {len(samples)} questions cannot be asked and are left out, {first}")
+        print(f"{len(lacking)} of {len(samples)} questions cannot be asked and are left out; {first}")
     images = dict.fromkeys(image for sample in samples for image in sample.images)
     if absent := [image for image in images if not os.path.isfile(image)]:
         other = alike(absent[0])
         hint = f" (there is {shortened(other, 60)})" if other else ""
         first = f"the first {shortened(absent[0], 180)}{hint}"
-        print(f"{len(absent)} of {len(images)} image files are missing and their questions left out, {first}")
+        print(f"{len(absent)} of {len(images)} image files are missing, their questions are left out; {first}")

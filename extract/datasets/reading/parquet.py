@@ -1,4 +1,4 @@
-"""Rows of a Parquet file as a stream, within stated sizes: a few kilobytes of one may stand for terabytes."""
+"""Streams the rows of a Parquet file within size limits: a few kilobytes may decode to terabytes."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from relope_jax.io import limits
 from relope_jax.io.files import open_regular
 from relope_jax.io.parquet import Footer, read_footer
 
-BATCH, BATCH_BYTES = 1024, 2**23  # rows that are read at a time, and how much they take usually: images may be large
-WORST = 2**29  # bytes of a batch at worst: when every row holds the largest value that its row group can have
+BATCH, BATCH_BYTES = 1024, 2**23  # rows per read, and their usual size in bytes: images may be large
+WORST = 2**29  # bytes of a batch in the worst case, when every row holds the largest value its row group can have
 BUFFER = 2**20  # bytes read at a time
-VALUE = 32  # bytes that a value takes at least, as a Python object
+VALUE = 32  # bytes that a value takes at least as a Python object
 
 
 def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows, by column.
+    """The rows, as dicts by column.
 
     Raises:
-      ReLopeError: it is not readable, has two columns of one name, or takes more than `limits.TABLE` decoded, or one of
-        its rows more than `limits.IMAGE`.
+      ReLopeError: the file is not readable, has two columns with the same name, or decodes to more than `limits.TABLE`;
+        or one of its rows is larger than `limits.IMAGE`.
     """
     try:
         with open_regular(path) as file:
             footer = read_footer(file, limits.JSON.bytes)
             limits.TABLE.require(max(footer.nbytes, VALUE * footer.values), f"{path}, decoded,")
             file.seek(0)
-            # Without pre_buffer and buffer_size pyarrow keeps every row group that it has passed.
+            # Without pre_buffer and buffer_size pyarrow keeps every row group it has read.
             with pq.ParquetFile(file, pre_buffer=False, buffer_size=BUFFER) as table:
                 yield from _rows(table, footer, path)
-    except (OSError, ValueError, TypeError, OverflowError, pa.ArrowException) as error:  # also of dates and texts
+    except (OSError, ValueError, TypeError, OverflowError, pa.ArrowException) as error:  # also for dates and texts
         problem = "it is a Git LFS pointer" if _is_pointer(path) else shortened(first_line(error), 150)
         raise ReLopeError(f"{path} is not readable as Parquet: {problem}; download it again") from error
 
@@ -45,7 +45,7 @@ def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
 def _rows(table: pq.ParquetFile, footer: Footer, path: Path) -> Iterator[dict[str, Any]]:
     names = table.schema_arrow.names
     if len({*names}) < len(names):
-        raise ReLopeError(f"{path} has several columns of one name: {shortened(', '.join(names), 150)}")
+        raise ReLopeError(f"{path} has several columns with the same name: {shortened(', '.join(names), 150)}")
     usual = footer.nbytes // max(1, footer.rows)
     rows = max(1, min(BATCH, BATCH_BYTES // max(1, usual), WORST // max(1, footer.largest)))
     decoded = 0
@@ -56,7 +56,7 @@ def _rows(table: pq.ParquetFile, footer: Footer, path: Path) -> Iterator[dict[st
 
 
 def _require_small_rows(batch: pa.RecordBatch, what: str, first: int) -> int:
-    """Bytes that a batch takes; raises ReLopeError when one of its rows takes more than `limits.IMAGE`."""
+    """Bytes of a batch in memory; raises ReLopeError when one of its rows takes more than `limits.IMAGE`."""
     size = sum(map(_decoded_size, batch.columns))
     if size > limits.IMAGE.bytes:
         for i in range(batch.num_rows):
@@ -66,7 +66,7 @@ def _require_small_rows(batch: pa.RecordBatch, what: str, first: int) -> int:
 
 
 def _decoded_size(array: pa.Array) -> int:
-    """Bytes that an array takes once its dictionaries are written out."""
+    """Bytes of an array in memory after its dictionaries are expanded."""
     match array:
         case pa.DictionaryArray():
             lengths = pc.binary_length(array.dictionary)

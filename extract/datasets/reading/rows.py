@@ -1,4 +1,4 @@
-"""One row of a table, its fields checked by type; whatever is wrong with it is an error that names the row."""
+"""One row of a table with fields checked by type. Every error names the row."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from relope_jax.errors import ReLopeError
 from relope_jax.io.limits import Limit
 
 MAX_CHOICES = 26  # letters
-SAMPLES = Limit("RELOPE_MAX_SAMPLES_MB", 1024)  # the questions of one data set, which are held together
-SAMPLE = 1000  # bytes that a sample takes besides its texts
+SAMPLES = Limit("RELOPE_MAX_SAMPLES_MB", 1024)  # the questions of one dataset, all held in memory
+SAMPLE = 1000  # bytes of a sample in addition to its texts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,14 +28,14 @@ class Row:
     """One row of a user's or a benchmark's table.
 
     Attributes:
-      where: names the row in messages.
+      where: identifies the row in messages.
       fields: the columns, as `plain_fields` gives them; null and NaN are None.
-      folder: that paths in the row are relative to.
+      folder: the folder that paths in the row are relative to.
       cache: where embedded images are written.
       number: its position in the whole split, from 0.
       split: the published split that is being read.
       table: name of the file, without its suffix.
-      fence: the folders that files named by the row may be in.
+      fence: the folders in which the row may refer to files.
     """
 
     where: str
@@ -45,14 +45,14 @@ class Row:
     number: int = 0
     split: str = ""
     table: str = ""
-    fence: Fence = dataclasses.field(default_factory=Fence)  # an empty one allows no file
+    fence: Fence = dataclasses.field(default_factory=Fence)  # an empty fence allows no file
 
     def bad(self, problem: str) -> ReLopeError:
-        """An error that names the row."""
+        """An error that names the row and the problem."""
         return ReLopeError(f"{self.where}: {problem}")
 
     def unanswered(self, labelled: str) -> ReLopeError:
-        """The error for a row of a split whose answers are not published."""
+        """The error for a row of a split without published answers."""
         return self.bad(f"the answers of this split are not published: --config.dataset.benchmark_split={labelled}")
 
     def has(self, name: str) -> bool:
@@ -60,17 +60,17 @@ class Row:
         return self.fields.get(name) is not None
 
     def get(self, *names: str) -> Any:
-        """The first of the fields `names` that the row has; None when it is null there."""
+        """The value of the first of the fields `names` that the row has; None when it is null."""
         return self.fields[self.named(*names)]
 
     def named(self, *names: str) -> str:
-        """Which of the fields `names` the row has: the first of them."""
+        """The first of the fields `names` that the row has."""
         if found := next((name for name in names if name in self.fields), None):
             return found
         raise self.bad(f"no field '{names[0]}'; it has {shortened(', '.join(map(str, self.fields)), 150)}")
 
     def text(self, *names: str) -> str:
-        """A field that must hold text; numbers are taken as they are written, whole ones without a point."""
+        """A field that must hold text. Numbers become text as written, whole numbers without a decimal point."""
         value = self.get(*names)
         text = text_of(value)
         if text is None:
@@ -80,7 +80,7 @@ class Row:
         return text
 
     def optional_text(self, name: str) -> str:
-        """A text as `text` gives it; "" when the field is absent, null or empty."""
+        """A text as returned by `text`; "" when the field is absent, null or empty."""
         value = self.fields.get(name)
         empty = value is None or (isinstance(value, str) and not value.strip())
         return "" if empty else self.text(name)
@@ -94,7 +94,7 @@ class Row:
         return tuple(text for text in texts if text is not None)
 
     def choices(self, name: str) -> tuple[str, ...]:
-        """A list of choices, each of them said and said once; () when the field is absent or null."""
+        """A list of choices, none empty and none repeated; () when the field is absent or null."""
         choices = self.texts(name) if self.has(name) else ()
         if not all(choice.strip() for choice in choices):
             raise self.bad(f"'{name}' is {shown(self.get(name))}: a choice is empty")
@@ -103,7 +103,7 @@ class Row:
         return choices
 
     def answers(self, *names: str) -> tuple[str, ...]:
-        """A field that holds one right answer or a list of them, each once."""
+        """A field that holds one right answer or a list of them; duplicates are removed."""
         if not isinstance(self.get(*names), list):
             return (self.text(*names),)
         answers = tuple(dict.fromkeys(self.texts(*names)))
@@ -114,28 +114,28 @@ class Row:
         return answers
 
     def integer(self, name: str, meaning: str) -> int:
-        """A field that must hold a whole number, which is called `meaning` in the error."""
+        """A field that must hold a whole number; `meaning` describes it in the error."""
         value = self.get(name)
         if isinstance(value, bool) or not isinstance(value, int):
             raise self.bad(f"'{name}' is {shown(value)}, not {meaning}")
         return value
 
     def letter(self, name: str, choices: tuple[str, ...]) -> str:
-        """The letter of the choice whose index, from 0, a field holds."""
+        """The letter of the choice whose index (from 0) the field holds."""
         index = self.get(name)
         if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(choices):
-            raise self.bad(f"'{name}' is {shown(index)}, no index of one of the {len(choices)} choices")
+            raise self.bad(f"'{name}' is {shown(index)}, not the index of one of the {len(choices)} choices")
         return chr(ord("A") + index)
 
     def image(self, name: str, *roots: str) -> tuple[Path, ...]:
-        """The image in a field, embedded or a path below the first folder of `roots` that exists; () for none."""
+        """The image in a field: embedded, or a path below the first existing folder of `roots`; () for none."""
         found = self._image(name)
         if isinstance(found, bytes):
             return (save_embedded(found, self.cache),)
         return (self.find(found, *roots, field=name),) if found else ()
 
     def image_path(self, name: str) -> str:
-        """The path in an image field as it is written; "" for an embedded image or none."""
+        """The path in an image field as written; "" for an embedded image or none."""
         found = self._image(name)
         return found if isinstance(found, str) else ""
 
@@ -146,25 +146,25 @@ class Row:
             raise self.bad(f"'{name}' is {error}") from error
 
     def images(self, name: str) -> tuple[Path, ...]:
-        """The images in a field that holds one of them, a list, or none."""
+        """The images in a field that holds one image, a list of images, or none."""
         value = self.fields.get(name)
         if not isinstance(value, list):
             return self.image(name)
         listed = [item if isinstance(item, str | bytes | dict) else None for item in value]
         each = [dataclasses.replace(self, fields={name: item}).image(name) for item in listed]
         if not all(each):
-            raise self.bad(f"'{name}' is {shown(value)}: one of them is not an image")
+            raise self.bad(f"'{name}' is {shown(value)}: one element is not an image")
         return tuple(path for image in each for path in image)
 
     def root(self, *roots: str) -> Path | None:
-        """The first folder of `roots`, relative to the table, that exists."""
+        """The first existing folder of `roots`, relative to the table."""
         return next((folder for folder in (self.folder / root for root in roots) if os.path.isdir(folder)), None)
 
     def find(self, name: str, *roots: str, field: str = "image") -> Path:
-        """The path of a file below `root(*roots)`, or where the table is; it need not exist.
+        """The path of a file below `root(*roots)`, or in the table's folder. The file need not exist.
 
         Raises:
-          ReLopeError: it is not a path, or is outside of the data set's folder.
+          ReLopeError: it is not a path, or it is outside of the dataset's folder.
         """
         root = self.root(*roots) if roots else self.folder
         if root is None:
@@ -177,7 +177,7 @@ class Row:
 
 
 def plain_fields(where: str, fields: Any) -> dict[str, Any]:
-    """The fields of a row as plain values (`values.py`); raises ReLopeError that names the row."""
+    """The fields of a row as plain values (`values.py`); raises ReLopeError, which names the row."""
     if not isinstance(fields, dict):
         raise ReLopeError(f"{where} is not a row of named fields but {shown(fields)}")
     found = {}
@@ -191,8 +191,8 @@ def plain_fields(where: str, fields: Any) -> dict[str, Any]:
 
 
 def read_samples(rows: Iterable[Row], parse: Callable[[Row], Sample]) -> list[Sample]:
-    """Every row as a sample; raises ReLopeError that names the first bad one, one whose id is not unique, or the one
-    with which the samples take more memory than `SAMPLES`."""
+    """Every row as a sample. Raises ReLopeError that names the first row that is bad, has a repeated id, or with which
+    the samples take more memory than `SAMPLES`."""
     samples: dict[str, Sample] = {}
     held = 0
     for row in rows:
@@ -207,6 +207,6 @@ def read_samples(rows: Iterable[Row], parse: Callable[[Row], Sample]) -> list[Sa
 
 
 def _size(sample: Sample) -> int:
-    """About how many bytes of memory a sample takes."""
+    """The approximate bytes of a sample in memory."""
     texts = (sample.sample_id, sample.group, sample.question, sample.answer, *sample.choices, *sample.accepted)
     return SAMPLE * (1 + len(sample.images)) + sum(map(sys.getsizeof, texts))

@@ -1,4 +1,4 @@
-"""A benchmark's tables in a folder: all of a split's files, each part of it once."""
+"""A benchmark's tables in a folder: all files of a split, each part exactly once."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from extract.text import shortened
 from relope_jax.errors import ReLopeError
 
 _SHARD = re.compile(r"(?P<split>.*?)-?(?P<index>\d+)-of-(?P<count>\d+)(?:[-_.].*)?")
-_NUMBERED = re.compile(r"\d{4,}")  # 0000.parquet, 0001.parquet: as the hub converts tables
+_NUMBERED = re.compile(r"\d{4,}")  # 0000.parquet, 0001.parquet: the hub's converted tables
 
 
 def tables_below(folder: Path, patterns: Sequence[str], split: str, fence: Fence) -> list[Path]:
-    """What the first pattern with any match finds, sorted; broken links too.
+    """The matches of the first pattern that has any, sorted, including broken links.
 
     Args:
-      patterns: relative to `folder`; one that starts with `**/` is looked for in all folders below it, those behind
-        links too, hidden ones not.
+      patterns: relative to `folder`. A pattern that starts with `**/` is matched in all folders below it, including
+        linked folders and excluding hidden ones.
 
     Raises:
-      ReLopeError: a folder in which tables are looked for is a link out of the fence.
+      ReLopeError: a folder to be searched is a link out of the fence.
     """
     below: list[Path] | None = None
     for pattern in patterns:
         if pattern.startswith("**/"):
             below = list(_walk(folder, fence)) if below is None else below
             found = [path for path in below if path.match(pattern[3:])]
-        else:  # glob finds no broken link by its full name
+        else:  # glob does not find a broken link by its full name
             found = list(folder.glob(pattern)) or [path for path in (folder / pattern,) if path.is_symlink()]
         if found := sorted(path for path in found if not _is_of_another_split(path, split)):
             return found
@@ -39,7 +39,7 @@ def tables_below(folder: Path, patterns: Sequence[str], split: str, fence: Fence
 
 
 def _walk(folder: Path, fence: Fence) -> Iterator[Path]:
-    """Everything below a folder that is no folder, or called like a table; folders that links lead to once."""
+    """Every file below a folder, and folders named like a table. A folder reached through several links counts once."""
     seen = set()
     for top, folders, files in os.walk(folder, followlinks=True):
         status = os.stat(top)
@@ -49,24 +49,24 @@ def _walk(folder: Path, fence: Fence) -> Iterator[Path]:
         seen.add((status.st_dev, status.st_ino))
         yield from (Path(top, name) for name in [*files, *(name for name in folders if name.endswith(".parquet"))])
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in folders:  # one that is passed over in silence may hold a part of the split
+        for name in folders:  # a folder skipped silently might hold a part of the split
             fence.require(Path(top, name))
 
 
 def _is_of_another_split(path: Path, split: str) -> bool:
-    """Whether a shard such as test-hard-00000-of-00001.parquet only begins like one of the split."""
+    """Whether a shard such as test-hard-00000-of-00001.parquet only shares a prefix with the split."""
     shard = _SHARD.fullmatch(path.stem)
     return shard is not None and path.name.startswith(f"{split}-") and shard["split"] != split
 
 
 def refuse_partial(files: Sequence[Path], one_folder: bool) -> None:
-    """Refuse tables of which a part is missing, broken or there twice, as their names and places say.
+    """Refuse tables of which a part is missing, broken or duplicated, judged by their names and folders.
 
     Args:
-      one_folder: whether the benchmark keeps a split's tables in one folder.
+      one_folder: whether the benchmark keeps the tables of a split in one folder.
 
     Raises:
-      ReLopeError: the message names the folder, and what is wrong.
+      ReLopeError: the message names the folder and the problem.
     """
     folders = collections.defaultdict(list)
     for file in files:
@@ -77,8 +77,8 @@ def refuse_partial(files: Sequence[Path], one_folder: bool) -> None:
     if one_folder and len(folders) > 1:
         first, second = list(folders)[:2]
         raise ReLopeError(
-            f"tables of one split lie in {len(folders)} folders, such as {first} and {second}: "
-            "name one of them with --config.dataset.path=..."
+            f"the tables of one split are in {len(folders)} folders, such as {first} and {second}: "
+            "choose one of them with --config.dataset.path=..."
         )
     for folder, here in folders.items():
         _refuse_two_shardings(folder, here)
@@ -86,7 +86,7 @@ def refuse_partial(files: Sequence[Path], one_folder: bool) -> None:
 
 
 def _kind(path: Path) -> str:
-    """What stands in place of a file."""
+    """What exists in place of a file."""
     if path.is_dir():
         return "a folder"
     if os.path.exists(path):
@@ -104,13 +104,13 @@ def _refuse_two_shardings(folder: Path, files: Sequence[Path]) -> None:
         other = next((path for key, path in shards.items() if key[0] != count or key == (count, index)), None)
         if other:
             raise ReLopeError(
-                f"the same split is there twice in {folder}, as {other.name} and as {file.name}: remove one of the two"
+                f"the same split is in {folder} twice, as {other.name} and as {file.name}: remove one of the two"
             )
         shards[count, index] = file
 
 
 def _refuse_missing(folder: Path, files: Sequence[Path]) -> None:
-    """Shards of one count, or numbered files, whose numbers have gaps."""
+    """Refuse shards of one count, or numbered files, whose numbers have gaps."""
     shards = [_SHARD.fullmatch(file.stem) for file in files]
     if all(shards):
         there = {int(shard["index"]) for shard in shards if shard}
@@ -130,7 +130,7 @@ def _refuse_missing(folder: Path, files: Sequence[Path]) -> None:
 
 
 def report_single(file: Path) -> None:
-    """Print that a file which was named is one of several."""
+    """Print that the file given is one of several shards."""
     shard = _SHARD.fullmatch(file.stem)
     if shard and int(shard["count"]) > 1:
         print(f"{file} is one of {int(shard['count'])} shards: the others are not read")

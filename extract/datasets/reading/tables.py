@@ -1,4 +1,4 @@
-"""Rows of a table in JSONL, JSON or Parquet, within limits; JSONL and Parquet are read as streams."""
+"""Rows of a table in JSONL, JSON or Parquet, within limits. JSONL and Parquet are streamed."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ MOST_VALUES = 5_000_000  # in one JSON file or line: as Python objects they take
 
 
 def read_table(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """`(where, fields)` of every row of a .jsonl, .json or .parquet file, fields as `plain_fields` gives them.
+    """`(where, fields)` of every row in a .jsonl, .json or .parquet file; the fields come from `plain_fields`.
 
     Raises:
-      ReLopeError: the file cannot be read, or a row (the message names it) is none.
+      ReLopeError: the file cannot be read, or an entry, which the message names, is not a row.
     """
     rows: Iterator[tuple[str, Any]]
     match path.suffix.lower():
@@ -37,7 +37,7 @@ def read_table(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """`(where, fields)` of every line that is not empty; see `read_table`."""
+    """`(where, fields)` of every non-empty line; see `read_table`."""
     for number, line in read_lines(path):
         if line.strip():
             where = f"{path}:{number}"
@@ -45,7 +45,7 @@ def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _json(path: Path) -> Iterator[tuple[str, Any]]:
-    """Rows of a list, or of an object of rows by id."""
+    """The rows of a list, or of an object that maps ids to rows."""
     content = _parsed(read_text(path), str(path))
     if isinstance(content, dict) and all(isinstance(row, dict) for row in content.values()):
         content = [{"id": key} | row for key, row in content.items()]
@@ -56,7 +56,7 @@ def _json(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The object in a JSON file, its values plain; raises ReLopeError."""
+    """The object in a JSON file, as plain values; raises ReLopeError if there is none."""
     content = _parsed(read_text(path), str(path))
     if not isinstance(content, dict):
         raise ReLopeError(f"{path} is not an object of ids by split")
@@ -70,12 +70,12 @@ def _parsed(text: str, where: str) -> Any:
         return _DECODER.decode(text)
     except _Twice as error:
         raise ReLopeError(f"{where}: {error}") from error
-    except (ValueError, RecursionError) as error:  # also a number of thousands of digits
+    except (ValueError, RecursionError) as error:  # also for a number with thousands of digits
         raise ReLopeError(f"{where} is not JSON: {shortened(first_line(error), 150)}") from error
 
 
 class _Twice(Exception):
-    """An object with one name twice, of which Python would silently take the last."""
+    """An object with a repeated name, for which Python would silently keep the last value."""
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

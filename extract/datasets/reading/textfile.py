@@ -1,4 +1,4 @@
-"""Text files of users: UTF-8, read a line at a time or whole, within stated sizes."""
+"""Users' text files: UTF-8, read line by line or at once, within size limits."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from relope_jax.errors import ReLopeError
 from relope_jax.io import limits
 from relope_jax.io.files import open_regular
 
-UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # also how UTF-32 begins
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # UTF-32 begins like this too
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """`(number, text)` of every line, from 1, whatever its line ends; only one line is held at a time.
+    """`(number, text)` of every line, counted from 1, with any line ending. Only one line is in memory at a time.
 
     Raises:
       ReLopeError: the file cannot be read, is larger than `limits.TABLE`, is not UTF-8, or is a Git LFS pointer; or a
@@ -28,7 +28,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
         number = 0
         while line := file.readline(limits.JSON.bytes + 1):
             limits.JSON.require(len(line), f"{path}:{number + 1} and what follows")
-            # Not splitlines(): it would cut a text at U+2028, which JSON allows.
+            # Not splitlines(): it would also split at U+2028, which JSON allows inside a text.
             for part in line.removesuffix(b"\n").removesuffix(b"\r").split(b"\r"):
                 number += 1
                 yield number, _decoded(part, f"{path}:{number}")
@@ -42,7 +42,7 @@ def read_text(path: Path) -> str:
 
 @contextlib.contextmanager
 def _opened(path: Path, limit: limits.Limit) -> Iterator[BufferedReader]:
-    """A file that looks like UTF-8, after its byte order mark."""
+    """A file that looks like UTF-8, positioned after its byte order mark."""
     try:
         with open_regular(path) as file:
             limit.require(os.fstat(file.fileno()).st_size, path)

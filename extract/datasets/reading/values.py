@@ -1,6 +1,6 @@
-"""Values of a row as plain Python, so that a field means the same in JSON, Parquet and a hub's table.
+"""Values of a row as plain Python, so that a field has one meaning in JSON, Parquet and the hub's tables.
 
-null and NaN are absence, a whole number is an integer however it is stored, a date is its ISO text.
+null and NaN mean absent, a whole number is an integer however it is stored, a date is its ISO text.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from extract.text import has_surrogate, shortened
 
-EXACT = 2**53  # below it a float that is whole is one integer
+EXACT = 2**53  # below it, a whole float represents exactly one integer
 SHOWN = 60  # characters of a value in a message
 _BRIEFLY = reprlib.Repr()
 _BRIEFLY.maxlist = _BRIEFLY.maxdict = _BRIEFLY.maxtuple = 20
@@ -24,12 +24,12 @@ def plain(value: Any) -> Any:
     """None, bool, int, float, str or bytes, or a list or dict of them.
 
     Raises:
-      ValueError: a text holds half of a surrogate pair.
+      ValueError: a text contains an unpaired surrogate.
     """
     match value:
         case str():
             if not value.isascii() and has_surrogate(value):
-                raise ValueError(f"{shown(value)} holds half of a character (a lone surrogate): write it whole")
+                raise ValueError(f"{shown(value)} contains half of a character (a lone surrogate): write it in full")
             return value
         case None | bool() | int() | bytes():
             return value
@@ -44,7 +44,7 @@ def plain(value: Any) -> Any:
         case bytearray() | memoryview():
             return bytes(value)
         case datetime.datetime():
-            return value.isoformat(sep=" ") if value == value else None  # pandas' NaT is one, and equals nothing
+            return value.isoformat(sep=" ") if value == value else None  # NaT is a datetime and not equal to itself
         case datetime.date() | datetime.time():
             return value.isoformat()
     for convert in ("as_py", "tolist"):  # scalars of pyarrow and NumPy, arrays
@@ -54,8 +54,8 @@ def plain(value: Any) -> Any:
 
 
 def text_of(value: Any) -> str | None:
-    """A plain value that is a text or a number, as text; None for one that is neither."""
-    if isinstance(value, bytes):  # how some writers of Parquet store text
+    """A plain text or number, as text; None for any other value."""
+    if isinstance(value, bytes):  # some Parquet writers store text as bytes
         try:
             return value.decode()
         except UnicodeDecodeError:
@@ -67,7 +67,7 @@ def text_of(value: Any) -> str | None:
 
 
 def shown(value: Any) -> str:
-    """A value as messages show it: its beginning, however large and deep it is."""
+    """A value as shown in messages: shortened, whatever its size and depth."""
     if isinstance(value, str | bytes):
         value = value[:SHOWN]
         return shortened(repr(value), SHOWN)

@@ -1,4 +1,4 @@
-"""A small canvas: drawn at three times its size and scaled down, so that thin lines stay visible at 96 pixels."""
+"""A small canvas, drawn at three times its size and scaled down so that thin lines stay visible at 96 pixels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 SIDE = 96
 SCALE = 3
-CELLS = 3  # a side: the toy MLLMs have an image token for each of 3 x 3 cells
+CELLS = 3  # per side: the toy MLLMs have one image token for each of 3 x 3 cells
 COLOURS = {
     "red": (214, 39, 40),
     "blue": (31, 89, 200),
@@ -23,29 +23,29 @@ Point = tuple[float, float]
 
 
 class Canvas:
-    """Shapes in pixels of the final image, x to the right and y downwards."""
+    """Draws shapes; coordinates are pixels of the final image, x to the right and y downwards."""
 
     def __init__(self, background: Colour = (255, 255, 255)):
         self._image = Image.new("RGB", (SIDE * SCALE, SIDE * SCALE), background)
         self._draw = ImageDraw.Draw(self._image)
 
     def bar(self, left: float, top: float, right: float, bottom: float, colour: Colour) -> None:
-        """A filled rectangle."""
+        """Draw a filled rectangle."""
         self._draw.rectangle([left * SCALE, top * SCALE, right * SCALE, bottom * SCALE], fill=colour)
 
     def dot(self, centre: Point, radius: float, colour: Colour) -> None:
-        """A filled circle."""
+        """Draw a filled circle."""
         x, y = (value * SCALE for value in centre)
         r = radius * SCALE
         self._draw.ellipse([x - r, y - r, x + r, y + r], fill=colour)
 
     def line(self, points: Sequence[Point], colour: Colour, width: float = 2) -> None:
-        """A line through the points."""
+        """Draw a line through the points."""
         scaled = [(x * SCALE, y * SCALE) for x, y in points]
         self._draw.line(scaled, fill=colour, width=round(width * SCALE), joint="curve")
 
     def paste(self, image: Image.Image, left: float, top: float) -> None:
-        """Another picture, its size in pixels of the final image."""
+        """Paste another picture, whose size is in pixels of the final image."""
         size = (image.width * SCALE, image.height * SCALE)
         self._image.paste(image.resize(size, Image.Resampling.BICUBIC), (round(left * SCALE), round(top * SCALE)))
 
@@ -55,13 +55,13 @@ class Canvas:
 
 
 def cell_of(point: Point) -> int:
-    """Number of the cell with this point, row by row."""
+    """The number of the cell that contains the point, row by row."""
     column, row = (min(int(value * CELLS / SIDE), CELLS - 1) for value in point)
     return row * CELLS + column
 
 
 def colour_words(image: Image.Image, least: float = 0.1) -> tuple[str, ...]:
-    """The colour that covers most of every cell, "white" where none covers the share `least` of it."""
+    """The colour that covers most of each cell, "white" where no colour covers at least the share `least` of it."""
     pixels = np.asarray(image).astype(int)
     size, words = SIDE // CELLS, []
     for row in range(CELLS):

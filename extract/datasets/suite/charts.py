@@ -1,4 +1,4 @@
-"""Bar charts of real tables, in the role of ChartQA: which bar, how many, and what share of another."""
+"""Bar charts of real tables, in the role of ChartQA: which bar, how many, and what fraction of another."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from extract.datasets.suite.vega import vega_table
 
 BASE = SIDE - 8  # y of the axis
 TALLEST = BASE - 8  # pixels of the largest value
-CLOSEST = 0.05  # of the largest value: bars nearer to each other than this are not shown together
+CLOSEST = 0.05  # of the largest value: bars that differ by less are not shown together
 
 CARS = ("Miles_per_Gallon", "Horsepower", "Weight_in_lbs", "Displacement", "Acceleration")
 
@@ -20,7 +20,7 @@ Bars = tuple[float, ...]
 
 
 def material() -> list[Bars]:
-    """Three to five neighbouring values of a column, that differ visibly; no value is in two of them."""
+    """Three to five adjacent values of a column that differ visibly; the groups do not overlap."""
     pieces: list[Bars] = []
     for values in _columns():
         start = 0
@@ -55,7 +55,7 @@ def _numbers(rows: list[dict[str, Any]], column: str) -> list[float]:
 
 
 def draw(bars: Bars, rng: random.Random) -> Scene:
-    """Bars in different colours, and three questions about them."""
+    """Bars in different colours and three questions about them."""
     colours = rng.sample(sorted(COLOURS), len(bars))
     canvas = Canvas()
     pitch = (SIDE - 12) / len(bars)

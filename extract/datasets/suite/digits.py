@@ -30,14 +30,14 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
 
 
 def material() -> list[Pair]:
-    """Every digit of the table in one pair only."""
+    """Pairs of digits from the table; every digit is in one pair only."""
     rows = list(range(len(_digits()[1])))
     random.Random("digit pairs").shuffle(rows)
     return [Pair(*rows[i : i + 2]) for i in range(0, len(rows) - 1, 2)]
 
 
 def draw(pair: Pair, rng: random.Random) -> Scene:
-    """Two digits side by side, and three questions about them."""
+    """Two digits side by side and three questions about them."""
     images, values = _digits()
     canvas = Canvas(background=(0, 0, 0))
     for column, row in enumerate(pair):

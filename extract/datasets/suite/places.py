@@ -1,4 +1,4 @@
-"""US states of real airports, in the role of ScienceQA: multiple choice, half about a map and half text only."""
+"""US states of real airports, in the role of ScienceQA: multiple choice, half with a map and half text only."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WEST, EAST, SOUTH, NORTH = -125.0, -66.5, 24.0, 49.5
 
 
 class Place(NamedTuple):
-    """A town with an airport; `on_map`: asked about with a map, else by its name alone."""
+    """A town with an airport. `on_map`: the question shows a map instead of the town's name."""
 
     town: str
     state: str
@@ -41,7 +41,7 @@ def _airports() -> list[dict[str, str]]:
 
 
 def material() -> list[Place]:
-    """Every town of the chosen states once, unless two states have a town of that name."""
+    """Every town of the chosen states once, except towns whose name exists in two of the states."""
     towns: dict[str, list[dict[str, str]]] = {}
     for row in _airports():
         towns.setdefault(row["city"], []).append(row)
@@ -56,7 +56,7 @@ def material() -> list[Place]:
 
 
 def draw(place: Place, rng: random.Random) -> Scene:
-    """A red dot among all airports, or only the town's name; three states to choose from."""
+    """A red dot among all airports, or only the town's name, with three states to choose from."""
     others = sorted(set(STATES.values()) - {place.state})
     choices = [place.state, *rng.sample(others, 2)]
     rng.shuffle(choices)
@@ -75,7 +75,7 @@ def draw(place: Place, rng: random.Random) -> Scene:
 
 
 def _position(latitude: float, longitude: float) -> tuple[float, float]:
-    """Pixels of a place; degrees of longitude are shortened as they are at 37 degrees north."""
+    """Pixel coordinates of a place; longitudes are scaled as at 37 degrees north."""
     pitch = (SIDE - 8) / (EAST - WEST)
     x = 4 + (longitude - WEST) * pitch
     y = SIDE / 2 - (latitude - (SOUTH + NORTH) / 2) * pitch / math.cos(math.radians(37))

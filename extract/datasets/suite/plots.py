@@ -12,13 +12,13 @@ from extract.datasets.suite.vega import vega_table
 
 SPECIES = {"setosa": "blue", "versicolor": "green", "virginica": "yellow"}
 THIRDS = ("left", "middle", "right")
-FLAT = 0.1  # of the range: a line that ends so near to its beginning stayed about the same
-CLEAR = 0.03  # of the range: a third whose extreme comes so near to the highest or lowest point might be taken for it
+FLAT = 0.1  # of the range: a line whose end is this close to its start stayed about the same
+CLEAR = 0.03  # of the range: a third whose extreme is this close to the global one could be mistaken for it
 LOW, HIGH = SIDE - 10, 10  # y of the smallest and of the largest value
 
 
 class Piece(NamedTuple):
-    """A line of a subject, or the row of a flower."""
+    """A segment of a subject's line, or the row of a flower."""
 
     subject: str
     line: tuple[float, ...] = ()
@@ -26,7 +26,7 @@ class Piece(NamedTuple):
 
 
 def material() -> list[Piece]:
-    """Temperatures of 29 hours, so that no third is always the warmest; years of employment; flowers."""
+    """Temperatures over 29 hours, so that no third is always the warmest; years of employment; flowers."""
     return [*_lines("weather", _temperatures(), 29), *_employment(), *_flowers()]
 
 
@@ -37,7 +37,7 @@ def _lines(subject: str, values: list[float], length: int) -> list[Piece]:
 
 
 def _temperatures() -> list[float]:
-    """Seattle's and San Francisco's, an hour each."""
+    """Hourly temperatures of Seattle and of San Francisco."""
     return [float(row["temp"]) for table in ("seattle-temps.csv", "sf-temps.csv") for row in vega_table(table)]
 
 
@@ -72,7 +72,7 @@ def draw(piece: Piece, rng: random.Random) -> Scene:
 
 
 def _line_words(points: list[Point]) -> tuple[str, ...]:
-    """Where the line is, begins, ends, and has its extremes."""
+    """Words for where the line is, begins, ends and has its extremes, per cell."""
     words = ["empty"] * CELLS**2
     for point in points:
         words[cell_of(point)] = "line"
@@ -106,7 +106,7 @@ def _trend(piece: Piece, rng: random.Random) -> Question:
 
 
 def _draw_flower(row: int, rng: random.Random) -> Scene:
-    """All flowers by two of their measures, in their species' colours; one of them as a large black dot."""
+    """All flowers by two of their measurements, coloured by species; one is a large black dot."""
     flowers = _iris()
     x_name, y_name = rng.choice((("petalLength", "petalWidth"), ("sepalLength", "sepalWidth")))
     xs = scaled([float(flower[x_name]) for flower in flowers], 10, SIDE - 8)
@@ -124,7 +124,7 @@ def _draw_flower(row: int, rng: random.Random) -> Scene:
 
 
 def _is_alone(row: int, x_name: str, y_name: str) -> bool:
-    """Whether the flower's point shows no other species and is no flower's that toys were trained on."""
+    """Whether only the flower's own species is at its point, and no flower in the toys' training data is."""
     flower = _iris()[row]
     here = [i for i, other in enumerate(_iris()) if all(other[name] == flower[name] for name in (x_name, y_name))]
     return all(_iris()[i]["species"] == flower["species"] and i not in _trained_on() for i in here)

@@ -1,4 +1,4 @@
-"""What a task of the suite draws, and how that becomes a dataset: deterministic, one file an image, written once."""
+"""What a task of the suite draws and how it becomes a dataset: deterministic, one file per image, written once."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ Material = TypeVar("Material")
 
 
 class Question(NamedTuple):
-    """A question about a scene; with `choices` the answer is the text of one of them.
+    """A question about a scene. With `choices`, the answer is the text of one of them.
 
     Attributes:
-      asked: whether it is one of the dataset's; toy MLLMs are trained on others too: ambiguous ones, or on what looks
-        like a training scene.
+      asked: whether the dataset contains it. Toy MLLMs are also trained on other questions: ambiguous ones, and ones
+        about scenes that resemble training scenes.
     """
 
     text: str
@@ -43,11 +43,11 @@ class Question(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """A drawing, or None for questions without an image, and what is asked about it.
+    """A drawing (None for questions without an image) and the questions about it.
 
     Attributes:
       caption: what it shows.
-      words: what each cell of it shows, row by row from the top left; a toy MLLM's projector is aligned to them.
+      words: what each cell shows, row by row from the top left; a toy MLLM's projector is aligned to these words.
     """
 
     image: Image.Image | None
@@ -61,10 +61,10 @@ class Task(Generic[Material]):
     """One task of the suite.
 
     Attributes:
-      version: goes up whenever the same seed gives other scenes, so that old images and stores are not mistaken.
-      material: pieces of real data, each for one scene; every other piece is kept for training the toy MLLMs, so that
-        no question is about a piece that a model has seen.
-      draw: the scene of one piece; whatever is random in it comes from the generator it is given.
+      version: incremented whenever the same seed gives other scenes, so that old images and stores are not reused.
+      material: pieces of real data, one per scene. Every other piece is reserved for training the toy MLLMs, so that no
+        question is about a piece seen in training.
+      draw: the scene of one piece. All its randomness comes from the generator passed in.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Task(Generic[Material]):
     draw: Callable[[Material, random.Random], Scene]
 
     def load(self, spec: DatasetSpec) -> list[Sample]:
-        """All questions about the pieces that no toy MLLM was trained on, in a fixed order."""
+        """All questions about pieces that no toy MLLM was trained on, in a fixed order."""
         folder = self.folder(spec)
         samples, captions = [], []
         for number, piece in enumerate(shuffled(self, "questions")):
@@ -94,18 +94,18 @@ class Task(Generic[Material]):
         return samples
 
     def folder(self, spec: DatasetSpec) -> Path:
-        """Where the images are."""
+        """The folder of the images."""
         return Path(spec.image_cache) / f"{self.name}-{self.version}"
 
     def captions(self, spec: DatasetSpec) -> str:
-        """The file of captions, for a task whose scenes have some; written by `load`."""
+        """The file of captions, for a task whose scenes have captions; written by `load`."""
         path = self.folder(spec) / CAPTIONS
         if not path.exists():
             self.load(spec)
         return str(path)
 
     def training_scenes(self, rng: random.Random) -> Callable[[], Scene]:
-        """Draws scenes for training a toy MLLM without end, from the pieces kept for it."""
+        """An endless source of scenes for training a toy MLLM, from the pieces reserved for it."""
         pieces = shuffled(self, "training")
         return lambda: self.draw(rng.choice(pieces), rng)
 
@@ -118,17 +118,17 @@ def shuffled(task: Task[Material], use: str) -> list[Material]:
 
 
 def prompt(sample: Sample) -> str:
-    """The question, and its choices where it has some."""
+    """The question with its choices, if any."""
     return ask(sample.question, sample.choices)
 
 
 def ask(question: str, choices: Sequence[str]) -> str:
-    """The user turn of a question."""
+    """The user turn of a question with its choices, if any."""
     return CHOICES.format(question=question, choices=", ".join(choices)) if choices else question
 
 
 def grade(sample: Sample, response: str) -> bool:
-    """By choice where there are choices, else the same words."""
+    """By choice if there are choices, else by the same words."""
     return multiple_choice.grade(sample, response) if sample.choices else exact.grade(sample, response)
 
 
@@ -138,7 +138,7 @@ def final_answer(sample: Sample, response: str) -> str:
 
 
 def dataset(task: Task[Material]) -> Dataset:
-    """The registry's entry of a task."""
+    """The registry entry of a task."""
     return Dataset(
         name=task.name,
         load=task.load,
@@ -156,7 +156,7 @@ def _png(image: Image.Image) -> bytes:
 
 
 def digest(samples: Sequence[Sample]) -> str:
-    """What a list of samples asks and shows; equal on every machine for the same version of a task."""
+    """A digest of what the samples ask and show; equal on every machine for the same version of a task."""
     sha = hashlib.sha256()
     for sample in samples:
         sha.update(repr((sample.sample_id, sample.question, sample.answer, sample.choices)).encode())

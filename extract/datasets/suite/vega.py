@@ -1,4 +1,4 @@
-"""Tables of the package vega-datasets, read as files: the package itself would want pandas."""
+"""Tables of the package vega-datasets, read as files because the package itself needs pandas."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from relope_jax.errors import ReLopeError
 
 @functools.cache
 def vega_table(name: str) -> list[dict[str, Any]]:
-    """Rows of `name`, such as "cars.json"; values of a CSV file are texts.
+    """The rows of `name`, such as "cars.json". Values of a CSV file are texts.
 
     Raises:
       ReLopeError: the package is not installed.

@@ -333,7 +333,7 @@ def test_other_places_of_parquet(tmp_path, table):
             r"t.jsonl:1: no folder of images .*images ",
         ),
         ("aokvqa", "t.json", [aokvqa_row(choices="a")], "row 1: 'choices' is 'a', not a list of texts"),
-        ("aokvqa", "t.json", [aokvqa_row(correct_choice_idx=4, image="x")], "'correct_choice_idx' is 4, no index"),
+        ("aokvqa", "t.json", [aokvqa_row(correct_choice_idx=4, image="x")], "'correct_choice_idx' is 4, not the index"),
         ("aokvqa", "t.json", [aokvqa_row(image_id="x")], "'image_id' is 'x', not the number"),
         ("chartqa", "t.json", [{"query": "q", "label": [], "image": "i"}], "it has no answer"),
         ("chartqa", "t.json", [{"query": None, "label": "1", "image": "i"}], "'query' is null or NaN, not text"),

@@ -100,8 +100,8 @@ def test_optional_fields_may_be_null(tmp_path, absent):
         ("choices", ["a"], "2 to 26"), ("choices", [str(i) for i in range(27)], "2 to 26"),
         ("choices", ["a", " "], "a choice is empty"), ("choices", ["a", True], "not a list of texts"),
         ("choices", ["b", "c"], "the answer 'a' is neither|answer 'a'"), ("choices", {"a": "b"}, "not a list of texts"),
-        ("image", 3.5, "'image' is 3.5, which is not"), ("image", ["x.png", None], "one of them is not an image"),
-        ("image", ["x.png", ""], "one of them is not an image"), ("image", True, "'image' is True, which is not"),
+        ("image", 3.5, "'image' is 3.5, which is not"), ("image", ["x.png", None], "one element is not an image"),
+        ("image", ["x.png", ""], "one element is not an image"), ("image", True, "'image' is True, which is not"),
         ("image", {"url": "x"}, "not an image"), ("x" * 500, 1, "unknown field 'x+…'"),
     ],
 )  # fmt: skip
@@ -210,7 +210,7 @@ def test_an_index_stored_as_a_float(tmp_path, value):  # C10
 @pytest.mark.parametrize("value", [2.5, math.nan, None, -1.0, 4.0, "2", True])
 def test_an_index_that_is_none_is_refused(tmp_path, value):  # C10
     row = scienceqa_row(answer=value, image=None)
-    with pytest.raises(ReLopeError, match=r"t\.jsonl:1: 'answer' is .*, no index of one of the 2 choices"):
+    with pytest.raises(ReLopeError, match=r"t\.jsonl:1: 'answer' is .*, not the index of one of the 2 choices"):
         load("scienceqa", lines(tmp_path / "t.jsonl", json.dumps(row)))
 
 
@@ -293,7 +293,7 @@ def test_parquet_text_that_is_no_utf8_is_one_line(tmp_path):
 def test_columns_of_one_name_are_refused(tmp_path):
     table = pa.table([pa.array(["q"]), pa.array(["a"]), pa.array(["b"])], names=["query", "label", "label"])
     pq.write_table(table, tmp_path / "t.parquet")
-    with pytest.raises(ReLopeError, match="several columns of one name: query, label, label"):
+    with pytest.raises(ReLopeError, match="several columns with the same name: query, label, label"):
         load("chartqa", tmp_path / "t.parquet")
 
 

@@ -117,7 +117,7 @@ def test_a_name_with_a_backslash_that_exists_is_that_file(tmp_path):
 
 @pytest.mark.parametrize("name", ["C:\\photos\\x.png", "d:/photos/x.png", "\\\\server\\share\\x.png"])
 def test_drives_are_refused_with_the_line(tmp_path, name):  # C12
-    with pytest.raises(ReLopeError, match=r"data\.jsonl:2: 'image' is .*an absolute path of Windows"):
+    with pytest.raises(ReLopeError, match=r"data\.jsonl:2: 'image' is .*an absolute Windows path"):
         jsonl(tmp_path, ASKED, ASKED | {"image": name})
 
 
@@ -256,7 +256,7 @@ def test_a_row_without_its_image_is_listed_and_left_out(tmp_path, capsys, name, 
     first, second = load(name, parquet(tmp_path / "t.parquet", rows, **types, image_id=pa.int64()))
     assert not first.missing
     assert second.missing
-    assert "1 of 2 questions cannot be asked and are left out, the first" in capsys.readouterr().out
+    assert "1 of 2 questions cannot be asked and are left out; the first" in capsys.readouterr().out
     spec = DatasetSpec(modality="text")
     with pytest.raises(ReLopeError, match="no question without an image"):
         draw([first, second], spec)
@@ -285,7 +285,7 @@ def test_missing_image_files_are_counted_when_the_table_is_read(tmp_path, capsys
     jsonl(tmp_path, ASKED | {"image": "X.PNG"}, ASKED | {"image": "x.png"}, ASKED | {"image": ["x.png", "gone.png"]})
     said = capsys.readouterr().out
     assert said.count("\n") == 1
-    assert "2 of 3 image files are missing and their questions left out, the first" in said
+    assert "2 of 3 image files are missing, their questions are left out; the first" in said
     assert "x.png (there is X.PNG)" in said
     (tmp_path / "folder.png").mkdir()
     jsonl(tmp_path, ASKED | {"image": "folder.png"})

@@ -74,7 +74,7 @@ def test_a_repository_with_a_configuration_a_subject(tmp_path):
     output = in_own_process(LOCAL, tmp_path, str(tmp_path / "MMMU"))
     loaded, error, has_torch = json.loads(output)
     assert loaded == [["validation_Art_1", "B", [[4, 3]]], ["validation_Math_1", "B", [[4, 3]]]]
-    assert "it has no split 'train' but validation" in error
+    assert "it has no split 'train', only validation" in error
     assert not has_torch
 
 
