@@ -1,4 +1,4 @@
-"""PNG, JPEG and WebP files piece by piece: what they carry besides the picture, and the file without it."""
+"""The structure of PNG, JPEG and WebP files: what they hold besides the picture, and a file with only the picture."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from itertools import starmap
 from typing import BinaryIO, NamedTuple
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
-MOST_PIECES = 100_000  # chunks of a PNG, or segments of a JPEG: readers take microseconds for each
-LONGEST_HEAD = 2**24  # bytes of a JPEG before its picture: Pillow copies all EXIF so far with every segment of it
+MOST_PIECES = 100_000  # chunks of a PNG, or segments of a JPEG: readers need microseconds for each
+LONGEST_HEAD = 2**24  # bytes of a JPEG before its picture: Pillow copies all EXIF read so far for every new segment
 INDEXED = 3  # colour type of a PNG with a palette
 CHANNELS = {0: 1, 2: 3, INDEXED: 1, 4: 2, 6: 4}  # by colour type
 START_OF_SCAN, END = 0xDA, 0xD9  # of JPEG
-COLOURS = {0xE0: (b"JFIF\0", 14), 0xEE: (b"Adobe", 12)}  # how the segments that say them begin, and their lengths
+COLOURS = {0xE0: (b"JFIF\0", 14), 0xEE: (b"Adobe", 12)}  # segments with colour information: first bytes, length
 FRAMES, QUANTIZATION = {0xC0, 0xC1, 0xC2}, 0xDB
 ALONE = {0x00, 0x01, *range(0xD0, 0xDA)}  # markers without a length
 ORIENTED = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")  # PNG texts that may hold an orientation
 
 
 class Chunk(NamedTuple):
-    """A piece of a file: its kind, where its data starts, and how many bytes of data there are."""
+    """A piece of a file: its kind, the offset of its data, and the number of bytes of data."""
 
     kind: bytes
     start: int
@@ -29,7 +29,7 @@ class Chunk(NamedTuple):
 
 
 def png_chunks(file: BinaryIO) -> Iterator[Chunk]:
-    """The chunks of a PNG up to IEND, or to where the file is torn."""
+    """The chunks of a PNG up to IEND, or up to where the file is truncated."""
     position = len(PNG)
     while True:
         file.seek(position)
@@ -38,13 +38,13 @@ def png_chunks(file: BinaryIO) -> Iterator[Chunk]:
             return
         chunk = Chunk(head[4:], position + 8, int.from_bytes(head[:4], "big"))
         yield chunk
-        position = chunk.start + chunk.length + 4  # its checksum
+        position = chunk.start + chunk.length + 4  # skip its checksum
         if chunk.kind == b"IEND":
             return
 
 
 def takes_too_long(file: BinaryIO) -> bool:
-    """Whether a PNG or JPEG is made so that looking through its pieces takes minutes; the position stays."""
+    """Whether reading the structure of a PNG or JPEG would take minutes. Keeps the file position."""
     position = file.tell()
     try:
         mark = file.read(8)
@@ -56,7 +56,7 @@ def takes_too_long(file: BinaryIO) -> bool:
 
 
 def _has_endless_head(head: bytes) -> bool:
-    """Whether the picture of a JPEG does not begin within `LONGEST_HEAD` bytes and `MOST_PIECES` markers."""
+    """Whether a JPEG's picture does not begin within `LONGEST_HEAD` bytes and `MOST_PIECES` markers."""
     position = 2
     for _ in range(MOST_PIECES):
         position = head.find(b"\xff", position)
@@ -75,7 +75,7 @@ def _has_endless_head(head: bytes) -> bool:
 
 
 def jpeg_scans(file: BinaryIO) -> int:
-    """How many scans a JPEG has, those of further pictures in the file included; the position stays."""
+    """The number of scans in a JPEG, including those of further pictures in the file. Keeps the file position."""
     position = file.tell()
     file.seek(0)
     count = file.read().count(bytes((0xFF, START_OF_SCAN)))
@@ -84,7 +84,7 @@ def jpeg_scans(file: BinaryIO) -> int:
 
 
 def png_has_orientation(file: BinaryIO) -> bool:
-    """Whether a PNG has metadata that may turn it; the position in the file stays."""
+    """Whether a PNG has metadata that may rotate it. Keeps the file position."""
     position = file.tell()
     try:
         for chunk in png_chunks(file):
@@ -100,7 +100,7 @@ def png_has_orientation(file: BinaryIO) -> bool:
 
 
 def png_is_whole(file: BinaryIO) -> bool:
-    """Whether the checksums of a PNG's pixels are right; the position in the file stays."""
+    """Whether the checksums of a PNG's pixel chunks are right. Keeps the file position."""
     position = file.tell()
     try:
         for chunk in png_chunks(file):
@@ -115,10 +115,10 @@ def png_is_whole(file: BinaryIO) -> bool:
 
 
 def picture_alone(data: bytes) -> tuple[str, bytes] | None:
-    """`(MIME type, bytes)` of a PNG, JPEG or WebP file with nothing but one picture in it; None for anything else.
+    """`(MIME type, bytes)` of a PNG, JPEG or WebP file reduced to its one picture; None for anything else.
 
-    EXIF, comments, texts, colour profiles, thumbnails, further frames and whatever follows the picture are gone; the
-    coded pixels stay as they are. An animated or transparent WebP is None, and so is a file with anything odd in it.
+    EXIF, comments, texts, colour profiles, thumbnails, further frames and data after the picture are removed. The coded
+    pixels do not change. An animated or transparent WebP gives None, as does a file with an unusual structure.
     """
     for mark, mime, alone in ((PNG, "png", _png), (JPEG, "jpeg", _jpeg), (b"RIFF", "webp", _webp)):
         if data.startswith(mark):
@@ -128,12 +128,12 @@ def picture_alone(data: bytes) -> tuple[str, bytes] | None:
 
 
 def _png(data: bytes) -> bytes | None:
-    """Header, palette and pixels, written again: a chunk may be longer than what readers take of it."""
+    """Header, palette and pixels, rewritten because a chunk may be longer than what readers use of it."""
     chunks = list(png_chunks(io.BytesIO(data)))
     found = {chunk.kind: data[chunk.start : chunk.start + chunk.length] for chunk in chunks}
     header, palette = found.get(b"IHDR", b"")[:13], found.get(b"PLTE", b"")[: 3 * 256]
     if len(header) < 13 or sum(chunk.kind in (b"IHDR", b"PLTE") for chunk in chunks) > 2 or header[12]:
-        return None  # interlaced, or odd
+        return None  # interlaced or unusual
     coded = b"".join(data[chunk.start : chunk.start + chunk.length] for chunk in chunks if chunk.kind == b"IDAT")
     used = _pixel_bytes(coded, header)
     pieces = [(b"IHDR", header), *([(b"PLTE", palette)] if header[9] == INDEXED else []), (b"IDAT", coded[:used])]
@@ -141,7 +141,7 @@ def _png(data: bytes) -> bytes | None:
 
 
 def _pixel_bytes(coded: bytes, header: bytes) -> int:
-    """How many bytes of a PNG's coded pixels stand for just its pixels; 0 when they stand for more or for less."""
+    """How many of a PNG's coded bytes decode to exactly its pixels; 0 if they decode to more or fewer."""
     width, height = int.from_bytes(header[:4], "big"), int.from_bytes(header[4:8], "big")
     expected = height * (1 + (width * header[8] * CHANNELS.get(header[9], 0) + 7) // 8)
     reader, size = zlib.decompressobj(), 0
@@ -161,8 +161,8 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def _jpeg(data: bytes) -> bytes | None:
-    """The segments that code the picture, and the two that say what its colours are, JFIF and Adobe; None when one of
-    them is longer than what readers take of it, or there twice."""
+    """The segments that code the picture, and JFIF and Adobe, which define its colours; None when one of them is
+    repeated or longer than what readers use of it."""
     kept, seen, position = [data[:2]], set[Hashable](), 2
     while position + 2 <= len(data) and data[position] == 0xFF:
         kind = data[position + 1]
@@ -187,7 +187,7 @@ def _jpeg(data: bytes) -> bytes | None:
 
 
 def _uses_all_tables(segments: list[bytes]) -> bool:
-    """Whether a JPEG has no table of quantization that none of its channels names."""
+    """Whether every quantization table in a JPEG is used by one of its channels."""
     named = {segment[12 + 3 * i] for segment in segments if segment[1] in FRAMES for i in range(segment[9])}
     defined = set()
     for segment in segments:
@@ -199,7 +199,7 @@ def _uses_all_tables(segments: list[bytes]) -> bool:
 
 
 def _is_exact(kind: int, body: bytes, seen: set[Hashable]) -> bool:
-    """Whether a segment codes the picture, to its last byte; `seen` gets the tables that it defines."""
+    """Whether a segment codes the picture down to its last byte; adds the tables it defines to `seen`."""
     if kind in FRAMES:
         return len(body) >= 6 and len(body) == 6 + 3 * body[5] and not seen & FRAMES
     if kind == 0xDD:  # restart interval
@@ -209,7 +209,7 @@ def _is_exact(kind: int, body: bytes, seen: set[Hashable]) -> bool:
     while body and kind in (0xC4, QUANTIZATION):
         size = 17 + sum(body[1:17]) if kind == 0xC4 else 65 + 64 * (body[0] >> 4)
         table = (kind, body[0])
-        progressive = kind == 0xC4 and 0xC2 in seen  # which has other codes in every scan
+        progressive = kind == 0xC4 and 0xC2 in seen  # redefines its tables for every scan
         if len(body) < size or (table in seen and not progressive):
             return False
         seen.add(table)
@@ -218,7 +218,7 @@ def _is_exact(kind: int, body: bytes, seen: set[Hashable]) -> bool:
 
 
 def _end_of_scan(data: bytes, position: int) -> int:
-    """Where the next marker is that is neither a stuffed byte nor a restart."""
+    """The position of the next marker that is neither a stuffed byte nor a restart."""
     while True:
         position = data.find(b"\xff", position)
         if position < 0 or position + 1 >= len(data):
@@ -229,7 +229,7 @@ def _end_of_scan(data: bytes, position: int) -> int:
 
 
 def _webp(data: bytes) -> bytes | None:
-    """The one chunk of a still and opaque picture, in a file of its own."""
+    """The single chunk of a still, opaque picture, as a file."""
     position, pictures = 12, []
     while position + 8 <= len(data):
         kind, length = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")

@@ -1,10 +1,10 @@
-"""The one place that opens images: the same picture for extraction, prefill, servers, variants and reports.
+"""The only place that opens images: extraction, prefill, servers, variants and reports see the same picture.
 
-A picture is the file's first frame, turned as its EXIF orientation says, composited over white, as 8-bit RGB
-(extract/imaging/pixels.py). The caller leaves out what cannot be read; nothing is replaced. No torch here.
+A picture is the file's first frame, rotated by its EXIF orientation, composited over white, as 8-bit RGB
+(extract/imaging/pixels.py). The caller leaves out samples with unreadable images. No torch here.
 
-Only `FORMATS` are opened. Pillow knows thirty more: EPS starts Ghostscript, IPTC and ICNS open images inside images,
-FITS unpacks without a bound, and many are decoded in Python, byte by byte.
+Only `FORMATS` are opened. Pillow supports thirty more: EPS starts Ghostscript, IPTC and ICNS open images inside images,
+FITS unpacks without a limit, and many are decoded in Python byte by byte.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from relope_jax.errors import first_line
 from relope_jax.io import limits
 from relope_jax.io.files import open_regular
 
-READING = 2  # in every store's identity; raise it when the same file gives other pixels
-MAX_PIXELS = 2**28 // 3  # 256 MiB as RGB; Pillow only warns here and raises at twice as many
+READING = 2  # part of every store's identity; raise it when the same file gives different pixels
+MAX_PIXELS = 2**28 // 3  # 256 MiB as RGB; Pillow only warns at this size and raises at twice it
 FORMATS = (
     "PNG",
     "JPEG",
@@ -41,34 +41,34 @@ FORMATS = (
     "PPM",
     "ICO",
     "TGA",
-)  # TGA has no mark: last
-MOST_SCANS = 100  # of a progressive JPEG, which has about ten; each is a pass over the whole picture
-SIZE_IN_HEADER = {"JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP"}  # the size of other formats may change when decoded
+)  # last, because TGA has no signature
+MOST_SCANS = 100  # of a progressive JPEG; usually about ten. Each is a pass over the whole picture
+SIZE_IN_HEADER = {"JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP"}  # for other formats, decoding may change the size
 
 
 class LeftOut(Exception):
-    """A sample that cannot be used; the message says why, in one short line."""
+    """A sample that cannot be used. The message gives the reason in one short line."""
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(width, height) of the picture that `read_image` gives; common formats are not decoded. Raises LeftOut."""
+    """(width, height) of the picture from `read_image`, without decoding common formats. Raises LeftOut."""
     with _opened(path) as file, _blaming(path):
         image = _identified(file)
         if image.format not in SIZE_IN_HEADER or (image.format == "PNG" and png_has_orientation(file)):
             return _decoded(image).size
-        # A PNG without EXIF would be decoded just to look for it.
+        # Looking for EXIF in a PNG that has none would decode it.
         turned = image.format != "PNG" and orientation(image) >= 5
         return (image.height, image.width) if turned else image.size
 
 
 def read_image(path: Path) -> Image.Image:
-    """The picture in a file, RGB, without its metadata; raises LeftOut."""
+    """The picture in a file: RGB, without metadata. Raises LeftOut."""
     with _opened(path) as file, _blaming(path):
         return _picture(file)
 
 
 def decode_image(data: bytes, name: str = "image") -> Image.Image:
-    """The picture in an encoded image, RGB, without its metadata; raises LeftOut, whose message has the name."""
+    """The picture in an encoded image: RGB, without metadata. Raises LeftOut with `name` in its message."""
     with _blaming(name):
         limits.IMAGE.require(len(data), "it")
         return _picture(io.BytesIO(data))
@@ -76,7 +76,7 @@ def decode_image(data: bytes, name: str = "image") -> Image.Image:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    """A regular file of a size within `limits.IMAGE`. Raises LeftOut."""
+    """Opens a regular file within `limits.IMAGE`. Raises LeftOut."""
     with contextlib.ExitStack() as stack:
         with _blaming(path):
             file = stack.enter_context(open_regular(path))
@@ -92,9 +92,9 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def _blaming(name: object) -> Iterator[None]:
-    """Whatever is raised inside becomes LeftOut: on damaged files Pillow raises errors of almost every kind."""
+    """Turn any exception into LeftOut: on damaged files Pillow raises almost every kind of error."""
     try:
-        with warnings.catch_warnings():  # of odd metadata and palettes: nothing a user can act on
+        with warnings.catch_warnings():  # about unusual metadata and palettes: not actionable
             warnings.simplefilter("ignore")
             yield
     except Exception as error:
@@ -103,7 +103,7 @@ def _blaming(name: object) -> Iterator[None]:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):  # its message only repeats the path
-        return f"it is damaged, or in no format that is read ({', '.join(FORMATS)})"
+        return f"it is damaged, or not in a supported format ({', '.join(FORMATS)})"
     if isinstance(error, IsADirectoryError):
         return "a folder"
     if isinstance(error, OSError) and error.strerror:
@@ -113,7 +113,7 @@ def _reason(error: Exception) -> str:
 
 def _picture(file: BinaryIO) -> Image.Image:
     image = _identified(file)
-    if image.format == "PNG" and not png_is_whole(file):  # Pillow does not look, and shows black where zeros are
+    if image.format == "PNG" and not png_is_whole(file):  # Pillow does not check, and shows zeros as black
         raise ValueError("a checksum of its pixels is wrong: it is damaged")
     if (image.format in ("JPEG", "MPO")) and jpeg_scans(file) > MOST_SCANS:
         raise ValueError(f"a JPEG of more than {MOST_SCANS} scans, which takes hours to decode")
@@ -122,13 +122,13 @@ def _picture(file: BinaryIO) -> Image.Image:
 
 @functools.cache
 def formats() -> list[str]:
-    """Those of `FORMATS` that this build of Pillow reads."""
+    """The `FORMATS` that this build of Pillow can read."""
     Image.init()
     return [name for name in FORMATS if name in Image.OPEN]
 
 
 def _identified(file: BinaryIO) -> Image.Image:
-    """The image, not decoded yet; raises ValueError when it is empty or a decompression bomb."""
+    """The image, not decoded yet. Raises ValueError when it is empty or a decompression bomb."""
     if takes_too_long(file):
         raise ValueError("it is cut into too many pieces, or hides its picture behind too much other data")
     image = Image.open(file, formats=formats())
@@ -137,13 +137,13 @@ def _identified(file: BinaryIO) -> Image.Image:
 
 
 def _decoded(image: Image.Image) -> Image.Image:
-    """The picture, whole: other libraries make Pillow fill what is missing of torn files with grey."""
+    """The whole picture. Raises on truncated files, whose missing part other libraries make Pillow fill with grey."""
     torn, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
     try:
         picture = as_rgb(image)
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = torn
-    _check_size(picture)  # some formats say it only now
+    _check_size(picture)  # some formats give the size only now
     return picture
 
 

@@ -1,4 +1,4 @@
-"""8-bit RGB pixels of an image of any mode, the way up that its metadata says, composited over white."""
+"""Converts an image of any mode to 8-bit RGB pixels: rotated by its metadata and composited over white."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }  # by EXIF orientation
-TOPS = {"F": (1.0, 255.0), "I": (255.0, 65535.0)}  # what white may be, for floats and for integers
-GREY_STEP = {"L;2": 85, "L;4": 17}  # Pillow scales these greys to 8 bits, but not the PNG's transparent one
+TOPS = {"F": (1.0, 255.0), "I": (255.0, 65535.0)}  # possible values of white, for floats and for integers
+GREY_STEP = {"L;2": 85, "L;4": 17}  # Pillow scales these greys to 8 bits, but not the transparent grey
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """The picture that an image shows: 8-bit RGB, with nothing of its metadata; always a new image.
+    """The visible picture of an image: 8-bit RGB without metadata; always a new image.
 
-    It is turned as its EXIF orientation says. What is transparent shows white. Depths beyond 8 bits are scaled:
-      integer grey: 0 to 255 when all values lie there, else 0 to 65535 when all do, else smallest to largest.
-      float grey: 0 to 1 when all values lie there, else 0 to 255 when all do, else smallest to largest.
-      Of 16-bit colours Pillow keeps the upper 8 bits. Colour profiles are not applied.
+    It is rotated by its EXIF orientation. Transparent pixels become white. Depths beyond 8 bits are scaled:
+      integer grey: from 0..255 when all values are in it, else from 0..65535 when all are, else from min..max.
+      float grey: from 0..1 when all values are in it, else from 0..255 when all are, else from min..max.
+      16-bit colour: Pillow keeps the upper 8 bits. Colour profiles are not applied.
 
     Raises:
       Exception: whatever Pillow raises when it cannot decode the image.
     """
-    _, extent, _, raw_mode = next(iter(getattr(image, "tile", ())), (None,) * 4)  # gone once it is loaded
+    _, extent, _, raw_mode = next(iter(getattr(image, "tile", ())), (None,) * 4)  # not available after loading
     image.load()
     turn = TURNS.get(orientation(image))
     picture = _composited(image, raw_mode)
@@ -39,21 +39,21 @@ def as_rgb(image: Image.Image) -> Image.Image:
         picture = _within(picture, extent)
     if turn is not None:
         picture = picture.transpose(turn)
-    picture.info = {}  # Pillow would save a colour profile or a transparent colour that it finds here
+    picture.info = {}  # Pillow would save a colour profile or transparent colour kept here
     return picture
 
 
 def orientation(image: Image.Image) -> int:
-    """The EXIF orientation, from 1 to 8; 1 when there is none or the metadata is damaged."""
+    """The EXIF orientation, 1 to 8; 1 when it is missing or the metadata is damaged."""
     try:
         value = int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # damaged metadata; the pixels are not to blame
+    except Exception:  # damaged metadata; the pixels may be fine
         return 1
     return value if value in TURNS else 1
 
 
 def _composited(image: Image.Image, raw_mode: Any) -> Image.Image:
-    """RGB over white, not turned yet."""
+    """RGB over white, not rotated yet."""
     key = image.info.get("transparency")
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         grey = np.asarray(image)
@@ -69,7 +69,7 @@ def _composited(image: Image.Image, raw_mode: Any) -> Image.Image:
 
 
 def _within(picture: Image.Image, extent: tuple[int, int, int, int]) -> Image.Image:
-    """The picture, white outside of the part (left, top, right, bottom) that a frame covers."""
+    """The picture, with white outside of the part (left, top, right, bottom) that a frame covers."""
     canvas = Image.new("RGB", picture.size, "white")
     canvas.paste(picture.crop(extent), extent)
     return canvas
@@ -78,7 +78,7 @@ def _within(picture: Image.Image, extent: tuple[int, int, int, int]) -> Image.Im
 def _over_white(image: Image.Image, key: Any, raw_mode: Any) -> Image.Image:
     if image.mode == "L" and raw_mode in GREY_STEP:
         image = _with_key(image, key * GREY_STEP[raw_mode])
-    elif image.mode == "RGB" and max(key) > 255:  # of 16 bits, unlike the pixels
+    elif image.mode == "RGB" and max(key) > 255:  # 16-bit, unlike the pixels
         image = _with_key(image, tuple(value >> 8 for value in key))
     elif image.mode == "La":
         image = image.convert("LA")
@@ -105,7 +105,7 @@ def _scaled(grey: np.ndarray, mode: str) -> np.ndarray:
 
 
 def _from_lab(image: Image.Image) -> Image.Image:
-    """Pillow converts Lab only through a colour profile."""
+    """Converts Lab, which Pillow does only through a colour profile."""
     from PIL import ImageCms
 
     lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")

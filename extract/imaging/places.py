@@ -1,18 +1,18 @@
-"""Where the images of a question stand in its text. No torch here."""
+"""Where a question's images belong in its text. No torch here."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 
-PLACE = re.compile(r"<image (\d{1,4})>")  # where image k of a question belongs in its text, k from 1
+PLACE = re.compile(r"<image (\d{1,4})>")  # the place of image k in a question's text, k from 1
 
 
 def place_images(text: str, n_images: int) -> tuple[list[dict[str, str]], list[int]]:
-    """The user turn's content, text and places of images as they follow each other, and which image is where.
+    """The content of the user turn, texts and image places in order, and the index of the image at each place.
 
-    Images that the text does not place come first; one placed twice is shown twice; `<image 9>` without a ninth image
-    stays text.
+    Images without a place in the text come first. An image placed twice is shown twice. `<image 9>` stays text if there
+    is no ninth image.
     """
     pieces = PLACE.split(text)  # text, number, text, number, ..., text
     placed = [int(number) - 1 for number in pieces[1::2]]
@@ -30,7 +30,7 @@ def place_images(text: str, n_images: int) -> tuple[list[dict[str, str]], list[i
 
 
 def _add_text(content: list[dict[str, str]], text: str) -> None:
-    """Append text, to the last piece when that is text."""
+    """Append text, merging it with a last piece that is text."""
     if content and content[-1]["type"] == "text":
         content[-1]["text"] += text
     elif text:
@@ -38,7 +38,7 @@ def _add_text(content: list[dict[str, str]], text: str) -> None:
 
 
 def unplaced(texts: Iterable[str], n_images: int) -> str:
-    """Why a question of these texts cannot be asked with so many images: it places others; "" when it can."""
+    """Why a question with these texts cannot be asked with `n_images` images: it refers to others. "" when it can."""
     placed = {int(number) for text in texts for number in PLACE.findall(text)}
     if beyond := sorted(k for k in placed if k > n_images):
         return f"it places <image {beyond[0]}>, and its row has {n_images} images"

@@ -1,5 +1,5 @@
-"""Load a PEFT adapter into a model. Its settings are checked and only those of a LoRA are handed to PEFT: others name
-modules to import, repositories to ask and ways to change the model's own weights."""
+"""Loads a PEFT adapter into a model. Its settings are checked, and PEFT gets only those of a LoRA: others can import
+modules, contact repositories or change the model's own weights."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from relope_jax.errors import ReLopeError, first_line
 from relope_jax.io.files import read_json
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-# What says how a LoRA's weights are used, in PEFT's words.
+# Settings that define how a LoRA's weights are used, in PEFT's terms.
 USED = {
     "r", "lora_alpha", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "rank_pattern",
     "alpha_pattern", "use_rslora", "use_dora", "fan_in_fan_out", "bias", "lora_bias", "modules_to_save",
     "target_parameters",
 }  # fmt: skip
-# What matters in training only, or says where the adapter came from.
+# Settings that matter only in training or record where the adapter came from.
 UNUSED = {
     "peft_type", "peft_version", "task_type", "base_model_name_or_path", "revision", "auto_mapping", "inference_mode",
     "lora_dropout", "init_lora_weights", "eva_config", "loftq_config", "corda_config", "lora_ga_config",
     "megatron_core", "qalora_group_size", "runtime_config", "ensure_weight_tying",
 }  # fmt: skip
-LONGEST, QUANTIFIERS = 2000, 4  # of a pattern
-REPEATED_GROUP = re.compile(r"\)[*+{]")  # as in (a+)+, which may never end
+LONGEST, QUANTIFIERS = 2000, 4  # of a regular expression
+REPEATED_GROUP = re.compile(r"\)[*+{]")  # as in (a+)+, which can take exponential time
 
 
 def lora_settings(folder: Path) -> dict[str, Any]:
-    """The fields of peft.LoraConfig that an adapter's folder asks for.
+    """The fields of peft.LoraConfig that an adapter's folder sets.
 
     Raises:
-      ValueError: its config is not that of a LoRA, or asks for what is refused.
+      ValueError: its config is not a LoRA config, or asks for something that is refused.
       ReLopeError: its config cannot be read.
     """
     config = read_json(folder / CONFIG)
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":
         kind = config.get("peft_type") if isinstance(config, dict) else None
-        raise ValueError(f"its {CONFIG} is of the type {kind!r:.60}; only LORA is read")
+        raise ValueError(f"its {CONFIG} has the type {kind!r:.60}; only LORA is supported")
     if unknown := sorted(name for name, value in config.items() if value and name not in USED | UNUSED):
         raise ValueError(f"its {CONFIG} sets {unknown[0]!r:.60}, which is not supported")
     if str(start := config.get("init_lora_weights", True)).lower() not in LEAVE_THE_BASE:
@@ -56,26 +56,26 @@ def lora_settings(folder: Path) -> dict[str, Any]:
 
 
 def load_adapter(model: Any, folder: Path) -> set[str]:
-    """Put the adapter of a folder into the model and switch it on; names of weights that do not fit.
+    """Load the adapter from a folder into the model and activate it; returns the names of weights that do not fit.
 
     Raises:
-      Exception: whatever PEFT raises of a config or weights that it cannot use.
+      Exception: whatever PEFT raises for a config or weights that it cannot use.
     """
     import peft
 
     config = peft.LoraConfig(**lora_settings(folder))
     loaded = model.load_adapter(str(folder), peft_config=config, use_safetensors=True, ignore_mismatched_sizes=True)
-    model.set_adapter("default")  # the name that load_adapter gives
+    model.set_adapter("default")  # the name that load_adapter uses
     return loaded.missing_and_mismatched() | loaded.unexpected_keys
 
 
 def _check_ranks(config: dict[str, Any], largest: int) -> None:
-    """Memory for an adapter is taken by its ranks before its weights are read."""
+    """PEFT allocates an adapter by its ranks before it reads the weights, so ranks are checked first."""
     patterns = config.get("rank_pattern") or {}
     ranks = [config.get("r"), *(patterns.values() if isinstance(patterns, dict) else [None])]
     for rank in ranks:
         if not isinstance(rank, int) or isinstance(rank, bool) or not 1 <= rank <= largest:
-            raise ValueError(f"its rank {rank!r:.60} is not that of its weights, which have no side above {largest}")
+            raise ValueError(f"its rank {rank!r:.60} does not match its weights, whose largest side is {largest}")
 
 
 def _largest_size(weights: Path) -> int:
@@ -85,7 +85,7 @@ def _largest_size(weights: Path) -> int:
 
 
 def _patterns(config: dict[str, Any]) -> Iterator[object]:
-    """Everything that PEFT takes as a regular expression."""
+    """Every setting that PEFT uses as a regular expression."""
     for name in ("target_modules", "exclude_modules", "layers_pattern"):
         value = config.get(name)
         yield from value if isinstance(value, list) else [value] if value is not None else []
@@ -95,14 +95,14 @@ def _patterns(config: dict[str, Any]) -> Iterator[object]:
 
 
 def _check_pattern(pattern: object) -> None:
-    """Refuse a pattern that could take for ever on the name of a module."""
+    """Refuse a pattern that could take exponential time on a module's name."""
     if not isinstance(pattern, str) or len(pattern) > LONGEST:
         raise ValueError(f"its pattern {pattern!r:.60} is not a text of at most {LONGEST} characters")
     if REPEATED_GROUP.search(pattern) or sum(pattern.count(sign) for sign in "*+{") > QUANTIFIERS:
-        raise ValueError(f"its pattern {pattern!r:.60} repeats a group or repeats too often, and might never end")
+        raise ValueError(f"its pattern {pattern!r:.60} repeats a group or repeats too often, and might never finish")
 
 
 def explain(adapter: str, model: str, error: Exception) -> ReLopeError:
-    """One line: why an adapter cannot be loaded."""
+    """One line that says why an adapter cannot be loaded."""
     kind = "" if type(error) in (ValueError, ReLopeError) else f"{type(error).__name__}: "
     return ReLopeError(f"cannot load the adapter '{adapter}' into {model}: {kind}{first_line(error)}")

@@ -1,4 +1,4 @@
-"""Sizes that a model's config asks for, against the weights that are there: memory is taken by the config first."""
+"""Compares the sizes in a model's config with its weights, because memory is allocated by the config first."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ SIDES = {
     "hidden_size", "vocab_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim",
     "embed_dim", "num_heads", "out_hidden_size", "d_model",
 }  # fmt: skip
-MOST, LARGEST = 10_000, 10**7  # parts where the weights are not there; a side of any weight
-SLACK, PACKED = 2, 32  # a model may have parts that are not stored; quantised weights are several in one number
+MOST, LARGEST = 10_000, 10**7  # parts if the weights are absent; side of any weight
+SLACK, PACKED = 2, 32  # some parts are not stored; quantised weights are packed several to a number
 
 
 def require_sizes(config: Any, folder: Path) -> None:
-    """Check the numbers of a config.json that become modules and weights.
+    """Check the numbers in a config.json that determine modules and weights.
 
     Raises:
-      ReLopeError: one is not a whole number, counts more parts than the folder's weights have, or is out of bounds; or
+      ReLopeError: a number is not whole, exceeds the number of parts in the folder's weights, or is out of bounds; or
         the weights cannot be read.
     """
     layers = _tensors_in(folder)
     for name, value in _numbers(config):
-        bound = layers if name in COUNTS else LARGEST  # `require_weights` compares what they make together
+        bound = layers if name in COUNTS else LARGEST  # `require_weights` checks their product
         if value is None:  # the library's own default
             continue
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= bound:
@@ -39,14 +39,14 @@ def require_sizes(config: Any, folder: Path) -> None:
 
 
 def require_weights(auto: Any, folder: Path, options: dict[str, Any]) -> None:
-    """Check that a model is about as large as its weights: what is not on disk would be filled with random numbers.
+    """Check that a model is about as large as its weights, because weights missing on disk would be random.
 
     Args:
-      auto: the class of transformers that loads it.
+      auto: the transformers class that loads it.
 
     Raises:
-      ReLopeError: it is not.
-      Exception: whatever transformers raises of its config.
+      ReLopeError: the sizes differ.
+      Exception: whatever transformers raises for its config.
     """
     import torch
     from transformers import AutoConfig
@@ -58,7 +58,7 @@ def require_weights(auto: Any, folder: Path, options: dict[str, Any]) -> None:
     packed = PACKED if getattr(config, "quantization_config", None) else 1
     if wanted > SLACK * packed * stored:
         raise ReLopeError(
-            f"{folder}: its config.json is that of a model with {wanted:,} weights, and its files hold {stored:,}"
+            f"{folder}: its config.json describes a model with {wanted:,} weights, but its files hold {stored:,}"
         )
 
 
@@ -72,7 +72,7 @@ def _numbers_in(folder: Path) -> int:
 
 
 def largest_side(weights: Path) -> tuple[int, int]:
-    """How many tensors a safetensors file has, and the largest side of any; raises what safetensors raises."""
+    """The number of tensors in a safetensors file and the largest side of any; raises what safetensors raises."""
     with safe_open(weights, framework="pt") as file:
         names = file.keys()
         shapes = [file.get_slice(name).get_shape() for name in names]
@@ -83,12 +83,12 @@ def _tensors_in(folder: Path) -> int:
     files = sorted(folder.glob("*.safetensors"))
     try:
         return sum(largest_side(file)[0] for file in files) if files else MOST
-    except Exception as error:  # safetensors and the system say it in many ways
+    except Exception as error:  # safetensors and the system raise many kinds
         raise ReLopeError(f"the weights in {folder} are damaged ({first_line(error)}): download them again") from error
 
 
 def _numbers(config: Any) -> Iterator[tuple[str, Any]]:
-    """The fields of a config and the configs in it that are sizes."""
+    """The size fields of a config and of the configs nested in it."""
     for name, value in config.items() if isinstance(config, dict) else ():
         if isinstance(value, dict):
             yield from _numbers(value)

@@ -1,4 +1,4 @@
-"""A model's folder, before a library reads it: settings within limits, its own files only, and no pickles."""
+"""Checks a model's folder before a library reads it: settings within limits, no files outside of it, no pickles."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from relope_jax.io.files import read_json
 from relope_jax.io.inside import is_plain_name
 
 TEMPLATE = limits.Limit("RELOPE_MAX_TEMPLATE_MB", 1)  # one chat template
-BY_LIBRARY = ("tokenizer.json", "vocab.json")  # large, and read by a parser that limits its depth itself
+BY_LIBRARY = ("tokenizer.json", "vocab.json")  # large, and read by a parser with its own depth limit
 
 
 def require_model(folder: Path, name: str) -> None:
     """Check the folder of the model `name`.
 
     Raises:
-      ReLopeError: a settings file is too large, too deep or damaged, the folder is that of an adapter, its weights are
-        pickles only or smaller than its config says, or its index names files that are not in it.
+      ReLopeError: a settings file is too large, too deep or damaged; the folder is an adapter's; its weights are only
+        pickles or smaller than its config says; or its index refers to files outside of it.
     """
     if not (folder / "config.json").is_file():
         if (folder / "adapter_config.json").is_file():
-            raise ReLopeError(f"{name} is an adapter, not a model: name it with --config.model.adapter=...")
+            raise ReLopeError(f"{name} is an adapter, not a model: give it as --config.model.adapter=...")
         raise ReLopeError(f"cannot load {name}: {folder} holds no config.json")
     if (folder / "adapter_config.json").is_file():
         raise ReLopeError(
             f"{name} holds an adapter_config.json next to its config.json, which would load an adapter unasked: move "
-            "the adapter into a folder of its own and name it with --config.model.adapter=..."
+            "the adapter into a separate folder and give it as --config.model.adapter=..."
         )
     for path in sorted(folder.glob("*.jinja")):
         TEMPLATE.require(path.stat().st_size, path)
@@ -49,7 +49,7 @@ def require_model(folder: Path, name: str) -> None:
 
 
 def _require_own_files(path: Path, index: object) -> None:
-    """Refuse an index of weights that names files elsewhere."""
+    """Refuse an index of weights that refers to files in other folders."""
     files = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(files, dict) or not all(map(is_plain_name, files.values())):
         raise ReLopeError(f"{path} must map every weight to a file next to it")

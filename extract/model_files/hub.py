@@ -1,5 +1,5 @@
-"""Repositories of the Hugging Face hub. Every file of one comes from one commit, which identities record, and is read
-from a folder: nothing that a repository says makes a library ask the hub for another one."""
+"""Repositories of the Hugging Face hub. All files of one come from one commit, which identities record, and are read
+from a folder, so no setting in a repository can make a library contact the hub for another one."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from relope_jax.errors import ReLopeError, first_line
 
 SECONDS = 10  # to wait for the hub's answer about a commit
 SETTINGS = ("*.json", "*.jinja", "*.txt", "*.model")
-WEIGHTS = ("*.safetensors",)  # other formats are pickles, which run code when they are opened
+WEIGHTS = ("*.safetensors",)  # other formats are pickles, which can run code when opened
 CODE = ("*.py",)
 DUPLICATES = ("consolidated*",)  # the same weights in another layout
 
 
 @functools.cache
 def commit_of(name: str, revision: str, setting: str) -> str:
-    """The commit of a model's branch, tag or commit, asked once per process; without the hub, the local cache's.
+    """The commit of a model's branch, tag or commit, resolved once per process; offline, the local cache's commit.
 
     Args:
       setting: the config's field that names the model, for messages.
 
     Raises:
-      ReLopeError: the hub does not know it, and the cache has none.
+      ReLopeError: the hub does not know the revision, and the cache does not have it.
     """
     try:
         if commit := HfApi().model_info(name, revision=revision, timeout=SECONDS).sha:
             return commit
         raise ValueError("the hub names no commit")
-    except Exception as error:  # no network, no such model, no access: whatever the reason, try the cache
+    except Exception as error:  # no network, no such model, no access: try the cache
         if commit := _cached(name, revision, "model"):
             return commit
         raise _unavailable(name, setting, error) from error
@@ -39,7 +39,7 @@ def commit_of(name: str, revision: str, setting: str) -> str:
 
 @functools.cache
 def dataset_commit(name: str, revision: str) -> str:
-    """The same of a data set; "" where neither the hub nor the cache knows it, as of a folder."""
+    """The commit of a dataset; "" where neither the hub nor the cache knows it, for example for a folder."""
     try:
         return HfApi().dataset_info(name, revision=revision, timeout=SECONDS).sha or ""
     except Exception:  # as above
@@ -47,13 +47,13 @@ def dataset_commit(name: str, revision: str) -> str:
 
 
 def folder_of(name: str, commit: str, patterns: tuple[str, ...], setting: str, *, below: tuple[str, ...] = ()) -> Path:
-    """The folder with a model's files of `patterns` at a commit, downloaded when they are not in the local cache.
+    """The folder of a model's files matching `patterns` at a commit, downloaded if they are not in the local cache.
 
     Args:
-      below: subfolders whose files are wanted, too.
+      below: subfolders whose files are wanted too.
 
     Raises:
-      ReLopeError: the hub does not give them, and the cache has none of that commit.
+      ReLopeError: the hub does not provide them, and the cache does not have that commit.
     """
     wanted = [*patterns, *(f"{folder}/{pattern}" for folder in below for pattern in patterns)]
     ignored = [*DUPLICATES, *([] if below else ["*/*"])]
@@ -67,10 +67,10 @@ def folder_of(name: str, commit: str, patterns: tuple[str, ...], setting: str, *
 
 
 def _cached(name: str, revision: str, kind: str) -> str:
-    """The commit that the local cache has of a revision; "" when it has none."""
+    """The commit of a revision in the local cache; "" when there is none."""
     try:
         return Path(snapshot_download(name, repo_type=kind, revision=revision, local_files_only=True)).name
-    except Exception:  # it says in many ways that there is none
+    except Exception:  # many kinds of errors mean that there is none
         return ""
 
 

@@ -157,7 +157,7 @@ def test_formats_that_are_not_listed_are_never_opened(tmp_path, monkeypatch, kin
     path = tmp_path / f"image.{kind.lower() if suffix == 'own' else suffix}"
     path.write_bytes(data)
     for read in (read_image, image_size):
-        with pytest.raises(LeftOut, match=r"unreadable image .*: it is damaged, or in no format that is read \(PNG, "):
+        with pytest.raises(LeftOut, match=r"unreadable image .*: it is damaged, or not in a supported format \(PNG, "):
             read(path)
 
 

@@ -51,7 +51,7 @@ def test_odd_images_are_extracted_as_prefill_shows_them_and_missing_ones_are_lis
     plan = dataclasses.replace(plan, dataset=spec)
     store = open_or_extract(plan)
     said = capsys.readouterr().out
-    assert "1 of 6 questions cannot be asked and are left out, the first lacks: it places <image 1>" in said
+    assert "1 of 6 questions cannot be asked and are left out; the first lacks: it places <image 1>" in said
     assert "1 of 5 image files are missing" in said
     failed = {entry["sample_id"]: entry["reason"] for entry in store.manifest.failed}
     assert failed.keys() == {"lacks", "gone"}

@@ -104,7 +104,7 @@ def test_what_is_no_image_file_is_refused_without_hanging(tmp_path):
         Path("/dev/zero"): "a device or a pipe",
         tmp_path: "a folder",
         tmp_path / "empty.png": "the file is empty",
-        tmp_path / "page.jpg": "in no format that is read",
+        tmp_path / "page.jpg": "not in a supported format",
         tmp_path / "pointer.png": "a Git LFS pointer.*git lfs pull",
         tmp_path / "broken.png": "No such file",
         tmp_path / "nul\0.png": "null",
