@@ -1,4 +1,4 @@
-"""What bounds a batch: the lengths of its prompts in tokens, and memory."""
+"""What limits the size of a batch: the lengths of its prompts in tokens, and memory."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from extract.backbone.prompts import build_inputs, image_token_id, prompt_text
 
 Size = tuple[int, int]
 
-# How PyTorch's back ends and their libraries say that memory ran out; not all of them raise OutOfMemoryError.
+# How PyTorch's back ends and their libraries report that memory ran out; not all of them raise OutOfMemoryError.
 MEMORY_WORDS = ("out of memory", "DefaultCPUAllocator", "_STATUS_ALLOC_FAILED")
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageTokens:
-    """What one image is in a prompt.
+    """The size of one image in a prompt.
 
     Attributes:
-      count: its image tokens.
-      added: tokens that the prompt has more than its text, in which the image is one placeholder.
+      count: number of image tokens.
+      added: tokens added to the prompt in place of the image's one placeholder.
     """
 
     count: int
@@ -32,9 +32,9 @@ class ImageTokens:
 
 
 class PromptLengths:
-    """Lengths of prompts in tokens, without running the processor on every image twice.
+    """Lengths of prompts in tokens, without a second run of the processor on every image.
 
-    What an image adds depends only on its size, so it is measured once a size, on a blank image.
+    The number of tokens depends only on the image's size, so it is measured once per size on a blank image.
     """
 
     def __init__(self, backbone: Backbone):
@@ -42,10 +42,10 @@ class PromptLengths:
         self.image_tokens = functools.lru_cache(maxsize=None)(self._measure)
 
     def __call__(self, text: str, sizes: Sequence[Size]) -> int:
-        """Tokens of the prompt with this text and images of these (width, height).
+        """Number of tokens in the prompt with this text and images of these (width, height).
 
         Raises:
-          Exception: whatever the processor raises of an image of such a size.
+          Exception: whatever the processor raises for an image of such a size.
         """
         ids = self._backbone.tokenizer(prompt_text(self._backbone, text, len(sizes)))["input_ids"]
         return len(ids) + sum(self.image_tokens(size).added for size in sizes)

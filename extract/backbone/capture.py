@@ -1,4 +1,4 @@
-"""Catch Z^(l-1), z_n^(l) and the rotary positions of several layers during one prefill, with hooks."""
+"""Captures Z^(l-1), z_n^(l) and the rotary positions of several layers during one prefill, with hooks."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from relope_jax.states.ragged import TokenStates
 
 
 class _PrefillDone(Exception):
-    """Raised after the last layer that is wanted when nothing above it is needed."""
+    """Raised after the last captured layer when nothing above it is needed."""
 
 
 class Capture:
-    """Context manager around a forward pass or `generate`; only the first pass, the prefill, is kept.
+    """Context manager around a forward pass or `generate`. Only the first pass, the prefill, is captured.
 
     Args:
-      layers: every l to catch, 1-based.
+      layers: every l to capture, 1-based.
       attention_mask: `[batch, n]` of the prompts, padded on either side.
-      stop_after: end the pass after the highest of the layers.
-      dtype: of the token states that `states` returns.
+      stop_after: stop the forward pass after the highest of the layers.
+      dtype: of the token states returned by `states`.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Capture:
                 raise _PrefillDone
 
     def states(self, layer: int) -> TokenStates:
-        """The prompts' states of one layer without padding, on the CPU."""
+        """The states of the prompts at one layer, without padding, on the CPU."""
         hidden, positions = self._hidden[layer], self._positions
         assert positions is not None  # set by the prefill, as `hidden` is
         batch, n, _ = hidden.shape

@@ -1,5 +1,5 @@
-"""The tokens by which a prompt is built: placeholders of images, ends of turns, roles. A question must hold none of
-them, or it could show an image that it does not have, end the user's turn or speak as another role."""
+"""The control tokens of a prompt: image placeholders, ends of turns, roles. A question must not contain any: it could
+claim an image that it does not have, end the user's turn or speak in another role."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-# Names of the fields of configs, processors and tokenizers that name such tokens; bare "image_seq_length" is a number.
+# Names of the fields of configs, processors and tokenizers that name such tokens; "image_seq_length" alone is a number.
 PLACEHOLDER = re.compile(r"(?:image|vision|video|audio|[be]o[iav]|fake)\w*_(?:token|tag)(?:_id|_index)?$")
 
 
@@ -18,9 +18,9 @@ class Controls:
     """The control tokens of one model.
 
     Attributes:
-      placeholders: ids of all tokens that stand for images, videos or sounds, or that enclose them.
-      specials: ids of all other special tokens. The one for unknown text is none of them: plain text may become it.
-      images, others: how the placeholders and the others are written. Processors look for them in the text itself.
+      placeholders: ids of all tokens that represent or enclose images, videos or sounds.
+      specials: ids of all other special tokens, except the one for unknown text: plain text may become it.
+      images, others: the texts of the placeholders and of the others. Processors look for these in the text.
     """
 
     tokenizer: Any
@@ -31,8 +31,8 @@ class Controls:
 
     @staticmethod
     def of(config: Any, processor: Any) -> Controls:
-        """Wherever a model names them: its config (`image_token_id`, `boi_token_index`), those of its towers, its
-        processor, its tokenizer."""
+        """Collects them from the model's config (`image_token_id`, `boi_token_index`), the configs of its towers, its
+        processor and its tokenizer."""
         tokenizer, ids = processor.tokenizer, set()
         for source in (config, getattr(config, "vision_config", None), getattr(config, "audio_config", None)):
             ids |= _placeholders(vars(source) if source is not None else {}, int)
@@ -47,10 +47,10 @@ class Controls:
         return Controls(tokenizer, frozenset(ids), frozenset(specials), images | frozenset(filter(None, names)), others)
 
     def in_text(self, text: str) -> str:
-        """Why this text of a user cannot be asked: the first control token that it holds; "" when it holds none."""
+        """Why this user text cannot be asked: the first control token in it. "" when there is none."""
         match = self._pattern.search(text)
         controls = self.placeholders | self.specials
-        # Tokens too: a tokenizer may read one in what is not written like it.
+        # Check tokens too: a tokenizer may produce one from text that is spelled differently.
         tokens = [match[0]] if match else self._names(i for i in self.ids_of(text) if i in controls)
         if not tokens:
             return ""
@@ -58,12 +58,12 @@ class Controls:
         return f"the question contains the model's {kind} {tokens[0]}"
 
     def count(self, prompt: str) -> tuple[int, int]:
-        """How many placeholders, and how many other control tokens, a rendered prompt has."""
+        """The number of placeholders and of other control tokens in a rendered prompt."""
         ids = self.ids_of(prompt)
         return sum(i in self.placeholders for i in ids), sum(i in self.specials for i in ids)
 
     def ids_of(self, text: str) -> list[int]:
-        """The tokens of a text, and none that the tokenizer puts around it."""
+        """The tokens of a text, without those that the tokenizer adds around it."""
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     @functools.cached_property
@@ -80,7 +80,7 @@ def _written(vocabulary: Mapping[str, int], ids: set[int]) -> frozenset[str]:
 
 
 def _placeholders(fields: Mapping[str, Any], kind: type) -> set[Any]:
-    """Values of the fields that name a placeholder, by id or by text; some fields hold several."""
+    """Values of the fields that name a placeholder, by id or by text; a field may hold several."""
     found: set[Any] = set()
     for name, value in fields.items():
         if PLACEHOLDER.search(name):

@@ -1,4 +1,4 @@
-"""Sampling in which every row of a batch draws from random numbers of its own."""
+"""Sampling in which every row of a batch has its own random numbers."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ UNIFORM_BITS = 52  # so that a uniform number times a sum stays below the sum in
 
 
 class Draws(LogitsProcessor):
-    """Leaves one token of every row, drawn from softmax(logits / temperature) within top_p: `generate` then has no
+    """Keeps one token per row, drawn from softmax(logits / temperature) within top_p, so that `generate` has no
     choice.
 
-    A row's draw follows from its seed, the number of tokens it has so far, and its own logits, whatever else is in the
-    batch. Its uniform numbers are made on the CPU, so every device draws the same from the same logits.
+    A row's draw depends on its seed, the number of tokens it has so far, and its own logits, not on the rest of the
+    batch. The uniform numbers are generated on the CPU, so every device draws the same from the same logits.
     """
 
     def __init__(self, temperature: float, top_p: float, seeds: Sequence[int]):
@@ -30,7 +30,7 @@ class Draws(LogitsProcessor):
         """`[batch, vocabulary]` scores with all but the drawn tokens at -inf.
 
         Raises:
-          ValueError: a row's scores are not numbers.
+          ValueError: a row's scores are NaN or infinite.
         """
         for warp in self._warpers:
             scores = warp(input_ids, scores)
@@ -40,7 +40,7 @@ class Draws(LogitsProcessor):
 
 
 def inverse_cdf(probabilities: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
-    """The first token at which each row's cumulated probability exceeds its share of the whole.
+    """The first token at which each row's cumulative probability exceeds the uniform number times the row's sum.
 
     Args:
       probabilities: `[batch, vocabulary]`, not necessarily summing to 1.
@@ -50,7 +50,7 @@ def inverse_cdf(probabilities: torch.Tensor, uniforms: torch.Tensor) -> torch.Te
       `[batch]` int64; never a token of probability 0.
 
     Raises:
-      ValueError: a row's probabilities are not numbers.
+      ValueError: a row's probabilities are NaN or infinite.
     """
     cumulated = probabilities.double().cumsum(dim=-1)
     whole = cumulated[:, -1]

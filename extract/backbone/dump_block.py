@@ -1,4 +1,4 @@
-"""Dump decoder layer l of a loaded model as the frozen block that JAX trains on."""
+"""Exports decoder layer l of a loaded model as the frozen block that JAX trains on."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from relope_jax.errors import ReLopeError
 
 
 def dump_block(backbone: Backbone, layer: int) -> Block:
-    """Weights and spec of decoder layer `layer` (1-based), its active adapters merged.
+    """Weights and spec of decoder layer `layer` (1-based), with its active adapters merged.
 
     Raises:
-      ReLopeError: a weight of the layer maps to no name of ours, or one of ours to none or to a taken one.
+      ReLopeError: a weight of the layer maps to none of our names, or one of ours to no weight or to a taken one.
     """
     source = backbone.decoder_layer(layer)
     prefix = next(name for name, module in backbone.model.named_modules() if module is source.module)
@@ -28,7 +28,7 @@ def dump_block(backbone: Backbone, layer: int) -> Block:
 
 
 def dump_layer(family: Family, source: DecoderLayer) -> Block:
-    """The same from a decoder layer alone; its modules' names in a whole model are left open."""
+    """Like `dump_block`, for a decoder layer alone, without the names of its modules in a whole model."""
     source = dataclasses.replace(source, module=merge_adapters(source.module))
     spec, found = family.spec(source), dict(source.module.named_parameters())
     weights = _take_projections(family, spec, found) | _take_norms(family, found)
@@ -45,7 +45,7 @@ def dump_layer(family: Family, source: DecoderLayer) -> Block:
 
 
 def _take_projections(family: Family, spec: BlockSpec, found: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Move the projections' weights and biases out of `found`, fused ones cut into rows."""
+    """Move the projections' weights and biases out of `found`; fused ones are split into rows."""
     weights: dict[str, torch.Tensor] = {}
     for module, names in by_module(family.modules).items():
         if f"{module}.weight" not in found:
@@ -65,7 +65,7 @@ def _take_projections(family: Family, spec: BlockSpec, found: dict[str, torch.Te
 
 
 def _take_norms(family: Family, found: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Move the norms' gains out of `found`, as they are applied."""
+    """Move the norms' gains out of `found`, in the form in which they are applied."""
     gains = {}
     for name, module in family.norms.items():
         if f"{module}.weight" not in found:
@@ -76,9 +76,9 @@ def _take_norms(family: Family, found: dict[str, torch.Tensor]) -> dict[str, tor
 
 
 def merge_adapters(layer: torch.nn.Module) -> torch.nn.Module:
-    """The layer itself, or a copy in float32 with its active PEFT adapters merged into its weights.
+    """The layer itself, or a float32 copy with its active PEFT adapters merged into the weights.
 
-    float32 because the model adds adapter and weight after their products; merging in bfloat16 would round.
+    float32, because the model adds the outputs of adapter and weight; merging in bfloat16 would round.
     """
     if not any(_has_adapter(module) for module in layer.modules()):
         return layer
@@ -91,7 +91,7 @@ def merge_adapters(layer: torch.nn.Module) -> torch.nn.Module:
 
 
 def to_numpy(tensor: torch.Tensor) -> np.ndarray:
-    """A tensor's values in its own dtype, bfloat16 included."""
+    """A tensor's values in its own dtype, including bfloat16."""
     tensor = tensor.detach().cpu().contiguous()
     if tensor.dtype == torch.bfloat16:
         return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)

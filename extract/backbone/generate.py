@@ -1,4 +1,4 @@
-"""The small model's answers: greedy or sampled, with token log-probabilities and an embedding of the output."""
+"""The small model's answers, greedy or sampled, with token log-probabilities and an embedding of the output."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from relope_jax.errors import ReLopeError, require_range
 
 CAPTION_PROMPT = "Describe this image in detail."
 CAPTION_TOKENS = 64
-STOP, LENGTH = "stop", "length"  # how an answer ends; servers use the same words
+STOP, LENGTH = "stop", "length"  # finish reasons, named as servers name them
 
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-    """How to draw answers.
+    """How to sample answers.
 
     Attributes:
       temperature: divides the logits; above 0.
       top_p: draw from the smallest set of tokens whose probability reaches it; 1 keeps all.
-      seeds: one for each prompt of the batch. What is drawn for a prompt follows from its seed and its own logits,
-        whatever else is in the batch or was drawn before: derive it from the prompt, `stable_seed(seed, sample_id)`.
+      seeds: one per prompt in the batch. The sample for a prompt depends only on its seed and its own logits, not on
+        the batch or earlier samples. Derive it from the prompt: `stable_seed(seed, sample_id)`.
     """
 
     seeds: tuple[int, ...]
@@ -48,14 +48,14 @@ class Sampling:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What the model said to one prompt.
+    """The model's answer to one prompt.
 
     Attributes:
-      text: without special tokens and surrounding white space.
-      token_logprobs: `[n_tokens]` float32, log p of every generated token, the end token included, in the model's
-        own distribution: before temperature and top-p.
-      first_token_entropy: nats, of the model's own distribution of the first token.
-      finish_reason: `STOP` when it ends with one of the model's end tokens, also as the last token that was allowed;
+      text: without special tokens and surrounding whitespace.
+      token_logprobs: `[n_tokens]` float32, log p of every generated token including the end token, in the model's own
+        distribution (before temperature and top-p).
+      first_token_entropy: entropy of the model's own distribution of the first token, in nats.
+      finish_reason: `STOP` when the answer ends with one of the model's end tokens, even as the last allowed token;
         else `LENGTH`: it was cut off.
     """
 
@@ -74,7 +74,7 @@ class Generated:
     """Answers of a batch.
 
     Attributes:
-      output_embedding: `[batch, d]` float32, mean over an answer's tokens (the end token included) of the decoder's
+      output_embedding: `[batch, d]` float32, mean over an answer's tokens (including the end token) of the decoder's
         final state, after its last norm, at the position that predicts the token.
     """
 
@@ -90,13 +90,13 @@ def generate(
     sampling: Sampling | None = None,
     shared: SharedPrefill | None = None,
 ) -> Generated:
-    """Answer the left-padded prompts of `build_inputs`: greedily, or drawn once with `sampling`.
+    """Answer the left-padded prompts from `build_inputs`, greedily or sampled once with `sampling`.
 
-    Nothing of size steps * vocabulary is kept, and the model is left without hooks. Calls with the same `inputs` and
-    `shared`, one after another, compute the prompts once.
+    Memory does not grow with steps * vocabulary, and the model keeps no hooks. Consecutive calls with the same `inputs`
+    and `shared` compute the prefill once.
     """
     config, recorder = plain_config(backbone, max_new_tokens, **GREEDY), _Recorder(backbone, shared)
-    processors = LogitsProcessorList()  # none: the greedy choice
+    processors = LogitsProcessorList()  # empty: greedy
     if sampling:
         if len(sampling.seeds) != len(inputs["input_ids"]):
             raise ValueError(f"{len(sampling.seeds)} seeds for {len(inputs['input_ids'])} prompts")
@@ -114,10 +114,10 @@ def generate(
 def caption_images(
     backbone: Backbone, images: Sequence[Image.Image], max_new_tokens: int = CAPTION_TOKENS
 ) -> list[str]:
-    """What the small model itself sees in each image: its greedy answers to `CAPTION_PROMPT`, in one batch.
+    """The small model's own captions: its greedy answers to `CAPTION_PROMPT`, in one batch.
 
     Raises:
-      ValueError: the processor refuses an image.
+      ValueError: the processor rejects an image.
     """
     if not images:
         return []
@@ -126,14 +126,14 @@ def caption_images(
 
 
 def stable_seed(*parts: object) -> int:
-    """A 63-bit seed that depends on every part and its order, the same in every process."""
+    """A 63-bit seed that depends on every part and their order, and is the same in every process."""
     return random.Random(repr(parts)).getrandbits(63)
 
 
 class _Recorder(StoppingCriteria):
-    """Follows `generate`: hooks note a step's logits and states, the call after the choice brings the token.
+    """Follows `generate`: hooks record a step's logits and states; the call after the choice gets the token.
 
-    It is a stopping criterion, which never stops, because these are shown every token, the last one too.
+    It is a stopping criterion (one that never stops) because these get every token, including the last one.
     """
 
     def __init__(self, backbone: Backbone, shared: SharedPrefill | None = None):
@@ -147,7 +147,7 @@ class _Recorder(StoppingCriteria):
     def __enter__(self) -> _Recorder:
         self._hooks = [
             self._backbone.decoder.register_forward_hook(self._on_decoder),
-            # Not the output head: some families still change the logits after it.
+            # Not on the output head: some families still change the logits after it.
             self._backbone.model.register_forward_hook(self._on_model),
         ]
         if self._shared:
@@ -170,7 +170,7 @@ class _Recorder(StoppingCriteria):
         self._logits = output.logits[:, -1].float()
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
-        token = input_ids[:, -1].to(self._state.device)  # a model on several devices has its last layer on another
+        token = input_ids[:, -1].to(self._state.device)  # with several devices, the last layer is on another one
         log_p = self._logits.to(token.device).log_softmax(dim=-1)
         if not self._log_probs:
             self._entropy = torch.special.entr(log_p.exp()).sum(dim=-1)
@@ -185,7 +185,7 @@ class _Recorder(StoppingCriteria):
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
     def generated(self, tokens: torch.Tensor) -> Generated:
-        """Everything seen, without the padding after an end; `tokens` is `[batch, steps]`."""
+        """Everything recorded, without the padding after the end; `tokens` is `[batch, steps]`."""
         counts = self._n_tokens.tolist()
         log_probs = torch.stack(self._log_probs, dim=1).cpu().numpy()
         texts = [

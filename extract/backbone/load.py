@@ -41,7 +41,7 @@ class Backbone:
 
     @functools.cached_property
     def template(self) -> Template:
-        """The chat template, which refuses questions that could be taken for a part of it."""
+        """The chat template. It refuses questions that could be mistaken for a part of it."""
         return Template(self.model.config, self.processor, self.spec.name)
 
     def layer(self, number: int) -> torch.nn.Module:
@@ -60,7 +60,7 @@ class Backbone:
 
     @property
     def n_positions(self) -> float:
-        """Tokens that the model's positions are enough for, as its config says; infinite where it does not."""
+        """The maximum length in tokens according to the model's config; infinite if it gives none."""
         return getattr(self.decoder.config, "max_position_embeddings", None) or float("inf")
 
     @property
@@ -73,16 +73,16 @@ class Backbone:
 
 
 def load_backbone(spec: ModelSpec) -> Backbone:
-    """Load model and processor, with the adapter of `spec` switched on.
+    """Load model and processor, and activate the adapter given in `spec`.
 
     Raises:
       ReLopeError: model or adapter is not available (the message says how to get it), the family is not supported, or
-        the model has no such limits of its images' size.
+        the model does not support the limits on image size.
     """
     source, commit, options = _source_of(spec)
     adapter = _find_adapter(spec, source, commit)
     try:
-        processor = load_processor(AutoProcessor, source, options)  # first: it fails sooner than the weights load
+        processor = load_processor(AutoProcessor, source, options)  # before the weights: it fails faster
         limit_images(processor, spec)
         require_weights(AutoModelForMultimodalLM, source, options)
         model = AutoModelForMultimodalLM.from_pretrained(
@@ -95,7 +95,7 @@ def load_backbone(spec: ModelSpec) -> Backbone:
         )
     except ReLopeError:
         raise
-    except Exception as error:  # the libraries raise what they like of files that others wrote
+    except Exception as error:  # the libraries raise many kinds for foreign files
         raise ReLopeError(_explain(spec, error)) from error
     if adapter:
         _load_adapter(model, spec, adapter)
@@ -104,13 +104,13 @@ def load_backbone(spec: ModelSpec) -> Backbone:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         model = (model if spec.device_map else model.to(device)).eval().requires_grad_(False)
-    except (RuntimeError, AssertionError) as error:  # no such device, or not enough memory on it
+    except (RuntimeError, AssertionError) as error:  # the device does not exist, or has too little memory
         raise ReLopeError(f"cannot put {spec.name} on device '{device}': {first_line(error)}") from error
     decoder = model.get_decoder()
     layers = getattr(decoder, "layers", None)
     if not layers or not hasattr(decoder, "rotary_emb"):
         raise ReLopeError(
-            f"{spec.name}: its decoder {type(decoder).__name__} keeps no list of layers with rotary positions; "
+            f"{spec.name}: its decoder {type(decoder).__name__} has no list of layers with rotary positions; "
             f"supported layers: {', '.join(FAMILIES)}"
         )
     return Backbone(spec, model, processor, decoder, family_of(layers[0]), commit)
@@ -118,7 +118,7 @@ def load_backbone(spec: ModelSpec) -> Backbone:
 
 @functools.cache
 def decoder_depth(spec: ModelSpec) -> int:
-    """How many decoder layers a model has; its weights are not read.
+    """The number of decoder layers of a model, without reading its weights.
 
     Raises:
       ReLopeError: the model is not available (the message says how to get it).
@@ -132,8 +132,8 @@ def decoder_depth(spec: ModelSpec) -> int:
 
 
 def _source_of(spec: ModelSpec, *, weights: bool = True) -> tuple[Path, str, dict[str, Any]]:
-    """The folder of the model's files, its commit on the hub, and how it is to be loaded."""
-    from extract.toy import build  # registers the toys' vision tower, so saved toys load by path too
+    """The folder of the model's files, its commit on the hub, and the options to load it with."""
+    from extract.toy import build  # registers the toys' vision tower, so that saved toys can be loaded by path
 
     if spec.name in TOY_MODELS:
         folder, commit = build.ensure_built(spec.name), ""
@@ -150,12 +150,12 @@ def _source_of(spec: ModelSpec, *, weights: bool = True) -> tuple[Path, str, dic
 
 
 def _find_adapter(spec: ModelSpec, source: Path, commit: str) -> Path | None:
-    """The adapter's folder, on the hub that of the model's own commit; fails before the model's weights are loaded."""
+    """The adapter's folder (on the hub, at the model's commit). Fails before the model's weights are loaded."""
     if not spec.adapter:
         return None
     try:
         check_peft_version(MIN_PEFT_VERSION)
-    except ValueError as error:  # transformers' words say whether it is absent or too old
+    except ValueError as error:  # the message says whether it is absent or too old
         raise ReLopeError(f"--config.model.adapter needs the peft package: {error}") from error
     if folder := adapter_folder(spec.adapter, str(source)):
         return folder
@@ -170,10 +170,10 @@ def _find_adapter(spec: ModelSpec, source: Path, commit: str) -> Path | None:
 
 
 def _load_adapter(model: Any, spec: ModelSpec, folder: Path) -> None:
-    """Load the adapter into the model and switch it on; every weight of it must find its place."""
+    """Load the adapter into the model and activate it. Every one of its weights must match a module."""
     try:
         astray = load_adapter(model, folder)
-    except Exception as error:  # PEFT raises what it likes of what others wrote
+    except Exception as error:  # PEFT raises many kinds for foreign files
         raise explain(spec.adapter, spec.name, error) from error
     if astray:
         raise ReLopeError(
@@ -183,9 +183,9 @@ def _load_adapter(model: Any, spec: ModelSpec, folder: Path) -> None:
 
 
 def _explain(spec: ModelSpec, error: Exception) -> str:
-    """One line: why loading failed and what to do."""
+    """One line that says why loading failed and what to do."""
     if "trust_remote_code" in str(error):
-        return f"{spec.name} runs code of its own: read it, then add --config.model.trust_remote_code=True"
+        return f"{spec.name} runs its own code: read it, then add --config.model.trust_remote_code=True"
     if 'attn_implementation="eager"' in str(error):
         return f"{spec.name} has no '{spec.attention}' attention: set --config.model.attention=eager"
     named = isinstance(error, OSError | ValueError | ImportError | SafetensorError)

@@ -1,4 +1,4 @@
-"""Find the items that a model fails on: a batch that fails is halved until each of them is alone."""
+"""Finds the items that a model fails on: a failing batch is halved until each of them is isolated."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ Result = TypeVar("Result")
 
 
 class StepFailed(Exception):
-    """One step of the work on an item failed; the message names the step and the reason."""
+    """A step failed on an item. The message gives the step and the reason."""
 
 
 class AcceleratorLost(ReLopeError):
-    """The accelerator failed, and this process cannot use it any more.
+    """The accelerator failed and this process cannot use it any longer.
 
     Attributes:
-      items: what it was working on.
+      items: the items being processed.
     """
 
     def __init__(self, items: Sequence[object], reason: str):
-        super().__init__(f"the accelerator failed and this process cannot use it any more ({reason})")
+        super().__init__(f"the accelerator failed and this process cannot use it any longer ({reason})")
         self.items, self.reason = items, reason
 
 
 def narrowed(
     items: Sequence[Item], run: Callable[[Sequence[Item]], Result]
 ) -> Iterator[tuple[Sequence[Item], Result | None, str]]:
-    """Run all items together; where that fails, their halves, and so on down to single items.
+    """Run all items together. If that fails, run their halves, and so on down to single items.
 
-    k items that fail among n cost about 2 k log2(n) further runs. For every piece, in the order of the items, this
-    yields the items, the result of `run` (None for an item that failed), and the reason ("" for a piece that did not).
+    If k of n items fail, this costs about 2 k log2(n) further runs. For every piece, in the order of the items, it
+    yields the items, the result of `run` (None for an item that failed), and the reason ("" if it did not fail).
 
     Raises:
       AcceleratorLost: a failure left the accelerator unusable.
-      ReLopeError, out of memory: whatever `run` raises of these; pieces that were yielded before are done.
+      ReLopeError, out of memory: whatever `run` raises of these kinds; pieces yielded before are complete.
     """
     waiting = [items]
     while waiting:
@@ -56,7 +56,7 @@ def narrowed(
             if is_out_of_memory(error) or isinstance(error, ReLopeError):
                 raise
             reason = reason_of(error)
-        # Not inside `except`: there the traceback keeps the failed pass in memory.
+        # Not inside `except`: there the traceback keeps the failed forward pass in memory.
         if reason and len(piece) > 1:
             middle = len(piece) // 2
             waiting += [piece[middle:], piece[:middle]]
@@ -66,7 +66,7 @@ def narrowed(
 
 @contextlib.contextmanager
 def step(what: str) -> Iterator[None]:
-    """Name the step that fails: `step("the model fails on it")`. Lost memory, ReLopeError and LeftOut pass."""
+    """Names the failing step: `step("the model fails on it")`. Out of memory, ReLopeError and LeftOut pass through."""
     try:
         yield
     except Exception as error:
@@ -76,7 +76,7 @@ def step(what: str) -> Iterator[None]:
 
 
 def reason_of(error: BaseException) -> str:
-    """A short line about an error, with its type where that says more."""
+    """A short line about an error, with its type if that adds information."""
     if isinstance(error, (StepFailed, LeftOut)):
         return shortened(error)
     name, line = type(error).__name__, first_line(error)
@@ -84,18 +84,18 @@ def reason_of(error: BaseException) -> str:
 
 
 def require_accelerator(items: Sequence[object], error: BaseException) -> None:
-    """Raise AcceleratorLost when nothing works on the accelerator after `error`, as after a device-side assert."""
+    """Raise AcceleratorLost when the accelerator is unusable after `error`, as after a device-side assert."""
     if accelerator_is_lost():
         raise AcceleratorLost(items, reason_of(error)) from error
 
 
 def accelerator_is_lost() -> bool:
-    """Whether a GPU that this process uses refuses all further work."""
+    """Whether a GPU used by this process refuses all further work."""
     if not torch.cuda.is_initialized():
         return False
     try:
         for index in range(torch.cuda.device_count()):
-            if torch.cuda.memory_allocated(index):  # the others are not ours: do not open them
+            if torch.cuda.memory_allocated(index):  # do not create a context on GPUs that this process does not use
                 torch.cuda.synchronize(index)
     except RuntimeError:
         return True

@@ -1,4 +1,4 @@
-"""Hidden states of new queries: one prefill up to layer l, nothing above it is computed."""
+"""Hidden states of new queries: one prefill up to layer l, with nothing computed above it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from relope_jax.states.ragged import TokenStates
 
 
 def prefill(backbone: Backbone, queries: list[tuple[str, Image.Image | str | Path | None]], layer: int) -> TokenStates:
-    """States of `(text, image)` queries, ready for a restored router; image may be a path or None.
+    """States of `(text, image)` queries, ready for a restored router. An image may be a path or None.
 
-    An image is shown as the extraction shows it: turned as its EXIF orientation says, transparent parts white.
+    Images are read as in the extraction: rotated by their EXIF orientation, transparent parts white.
 
     >>> states = prefill(backbone, [("what is the red shape?", "photo.png")], layer=24)
     >>> relope_jax.restore("runs/quickstart", method="relope")(states)
 
     Raises:
-      ReLopeError: an image file cannot be read, or a text holds control tokens of the model.
+      ReLopeError: an image file cannot be read, or a text contains control tokens of the model.
     """
     opened = [(text, _picture(image)) for text, image in queries]
     try:

@@ -1,4 +1,4 @@
-"""Load a processor, also where torchvision is absent."""
+"""Loads a processor, also without torchvision."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ QWEN_PROCESSORS = {"qwen2_vl": Qwen2VLProcessor, "qwen2_5_vl": Qwen2_5_VLProcess
 
 
 def load_processor(auto: Any, source: str | Path, options: dict[str, Any]) -> Any:
-    """The model's processor, padding on the left so that the last prompt token is the last column.
+    """The model's processor, padding on the left so that the last prompt token is in the last column.
 
-    A few processors need torchvision although they have PIL image processors; without torchvision these are
-    put together here.
+    A few processors require torchvision although they have PIL image processors. Without torchvision these are
+    assembled here.
 
     Raises:
-      ReLopeError: the processor cannot do without torchvision.
+      ReLopeError: the processor requires torchvision.
     """
     processor = None
     if importlib.util.find_spec("torchvision") is None:
@@ -52,19 +52,19 @@ def _without_torchvision(source: str | Path, options: dict[str, Any]) -> Any:
 
 
 class _ImagesOnly:
-    """Mixed into a Qwen processor: it may go without its video processor, whose class needs torchvision."""
+    """Mixin for a Qwen processor without its video processor, whose class requires torchvision."""
 
     def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
         if argument_name == "video_processor" and argument is None:
             return None
-        processor: Any = super()  # the class that this is mixed into
+        processor: Any = super()  # the processor class
         return processor.check_argument_for_proper_class(argument_name, argument)
 
 
 def _compose_qwen_vl(processor_class: Any, source: str | Path, options: dict[str, Any]) -> Any:
     tokenizer = AutoTokenizer.from_pretrained(source, **options)
     image_processor = Qwen2VLImageProcessorPil.from_pretrained(source, **options)
-    # The template with image placeholders belongs to the processor; the tokenizer's own is for text.
+    # The template with image placeholders belongs to the processor; the tokenizer's template is for text only.
     saved, _ = processor_class.get_processor_dict(source, **options)
     template = saved.get("chat_template") or tokenizer.chat_template
     images_only = type(f"ImagesOnly{processor_class.__name__}", (_ImagesOnly, processor_class), {})
@@ -72,8 +72,8 @@ def _compose_qwen_vl(processor_class: Any, source: str | Path, options: dict[str
 
 
 class PixtralProcessorPil(ProcessorMixin):
-    """Pixtral's processor, whose module imports torchvision, over its PIL image processor: an image becomes
-    rows of image tokens, each row closed by a break token and the last one by an end token."""
+    """Pixtral's processor (whose module imports torchvision) with its PIL image processor. An image becomes rows of
+    image tokens; each row ends with a break token, the last one with an end token."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""A model's chat template: how a user's question becomes a prompt, and what a question must not say in it."""
+"""A model's chat template: how a user's question becomes a prompt, and what a question must not contain."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 from extract.backbone.controls import Controls
 from extract.imaging.images import LeftOut
 
-# Trained on bare questions, without a chat template; without an image its processor damages the question.
+# Trained on bare questions, without a chat template. Without an image its processor damages the question.
 PALIGEMMA = "paligemma"
 
 Piece = dict[str, str]  # {"type": "image"}, or {"type": "text", "text": ...}
 IMAGE, TEXT = "image", "text"
-QUESTION = "x7Qk2"  # a question that no template has words of
-SHORTEST = 4  # characters of a mark that is looked for in questions; "A:" stands in too many
+QUESTION = "x7Qk2"  # a question that shares no text with any template
+SHORTEST = 4  # characters of a marker that is looked for in questions; "A:" is too common
 
 
 class Template:
@@ -32,7 +32,7 @@ class Template:
         self._counted = functools.lru_cache(maxsize=1000)(self._count)
 
     def render(self, content: Sequence[Piece]) -> str:
-        """A user turn, with the model's placeholders for its images."""
+        """A user turn with the model's placeholders for its images."""
         if self._bare:
             if not any(piece["type"] == IMAGE for piece in content):
                 raise ValueError(f"{self._name} cannot take a question without an image")
@@ -42,11 +42,11 @@ class Template:
         return self._processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
 
     def prompt(self, content: Sequence[Piece]) -> str:
-        """The same of a question that cannot be taken for a part of the template.
+        """Like `render`, for a question that cannot be mistaken for a part of the template.
 
         Raises:
-          LeftOut: it holds a placeholder or another control token, or words by which the template begins an answer; or
-            the prompt has not one placeholder for every image.
+          LeftOut: the question contains a placeholder, another control token, or the words with which the template
+            begins an answer; or the prompt does not have one placeholder per image.
         """
         for text in (piece["text"] for piece in content if piece["type"] == TEXT):
             if found := self._controls.in_text(text):
@@ -63,22 +63,22 @@ class Template:
 
     @functools.cached_property
     def _per_image(self) -> int:
-        """Placeholders that an image adds to a prompt; 0 where it is marked otherwise, which the processor checks."""
+        """Placeholders per image in a prompt; 0 if images are marked differently, which the processor checks."""
         one, two = (self._counted((IMAGE,) * n + (TEXT,))[0] for n in (1, 2))
         return two - one if two > one else one
 
     @functools.cached_property
     def _mark(self) -> str:
-        """What the template writes between question and answer, such as "ASSISTANT:"; "" when that is nothing."""
+        """What the template writes between question and answer, such as "ASSISTANT:"; may be ""."""
         if self._bare:
             return ""
         _, question, rest = self.render([{"type": TEXT, "text": QUESTION}]).rpartition(QUESTION)
         return rest.strip() if question and len(rest.strip()) >= SHORTEST else ""
 
     def _count(self, kinds: tuple[str, ...]) -> tuple[int, int]:
-        """Placeholders and other control tokens that the template itself writes; none where it refuses such a turn."""
+        """Placeholders and other control tokens written by the template itself; zero if it refuses such a turn."""
         content = [{"type": kind} if kind == IMAGE else {"type": TEXT, "text": QUESTION} for kind in kinds]
         try:
             return self._controls.count(self.render(content))
-        except Exception:  # a template may raise what it likes, when it takes one image at most for example
+        except Exception:  # templates raise many kinds, for example for several images
             return 0, 0

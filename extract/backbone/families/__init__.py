@@ -1,4 +1,4 @@
-"""The registry of model families. A new one is one file here and one entry below."""
+"""The registry of model families. To add one, add a file here and an entry below."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FAMILIES: dict[str, Family] = {
 
 
 def family_of(layer: torch.nn.Module) -> Family:
-    """The family of a decoder layer; raises ReLopeError that lists the supported ones."""
+    """The family of a decoder layer; raises ReLopeError, which lists the supported ones, if there is none."""
     name = type(layer).__name__
     if name not in FAMILIES:
         supported = ", ".join(f"{f.name} ({f.layer_class})" for f in FAMILIES.values())

@@ -26,16 +26,16 @@ QK_NORMS = {"q_norm": "self_attn.q_norm", "k_norm": "self_attn.k_norm"}
 
 @dataclasses.dataclass(frozen=True)
 class DecoderLayer:
-    """Decoder layer l of a loaded model, with what its arithmetic depends on."""
+    """Decoder layer l of a loaded model, and what its arithmetic depends on."""
 
     module: Any  # a torch.nn.Module with the attributes of its class in transformers
-    config: Any  # the text decoder's
-    rotary: Any  # its rotary embedding, likewise
+    config: Any  # of the text decoder
+    rotary: Any  # the text decoder's rotary embedding
     number: int  # l, 1-based
 
     @property
     def kind(self) -> str:
-        """Which of the config's kinds of layers it is: "full_attention" or "sliding_attention"."""
+        """The layer's type in the config: "full_attention" or "sliding_attention"."""
         kinds = getattr(self.config, "layer_types", None)
         return kinds[self.number - 1] if kinds else "full_attention"
 
@@ -45,18 +45,18 @@ class DecoderLayer:
         return kinds[self.kind] if isinstance(kinds, dict) else kinds
 
     def rope(self, name: str) -> Any:
-        """`inv_freq` or `attention_scaling`; a model whose kinds of layers rotate differently has one per kind."""
+        """`inv_freq` or `attention_scaling`; one per layer type in models whose layer types rotate differently."""
         of_kind = f"{self.kind}_{name}"
         return getattr(self.rotary, of_kind if hasattr(self.rotary, of_kind) else name)
 
     @property
     def window(self) -> int | None:
-        """Window of a sliding layer, in a model that says which layers slide."""
+        """Window of a sliding layer, for models whose config lists the sliding layers."""
         return self.config.sliding_window if self.kind == "sliding_attention" else None
 
 
 def decoder_spec(family: str, layer: DecoderLayer) -> BlockSpec:
-    """The spec of a Llama-like layer; families replace what differs."""
+    """The spec of a Llama-like layer. Families override what differs."""
     config, attention = layer.config, layer.module.self_attn
     return BlockSpec(
         family=family,
@@ -76,18 +76,18 @@ def decoder_spec(family: str, layer: DecoderLayer) -> BlockSpec:
 
 
 def one_axis(layer: DecoderLayer) -> torch.Tensor:
-    """RoPE frequencies `[1, half]` of a model with one position id a token."""
+    """RoPE frequencies `[1, half]` of a model with one position id per token."""
     require_fixed_rope(layer.rope_type)
     return layer.rope("inv_freq")[None]
 
 
 def as_given(layer: DecoderLayer, position_ids: torch.Tensor) -> torch.Tensor:
-    """Position ids as the rotary embedding got them, `[axes, batch, n]`."""
+    """Position ids as passed to the rotary embedding, `[axes, batch, n]`."""
     return position_ids if position_ids.ndim == 3 else position_ids[None]
 
 
 def require_fixed_rope(rope_type: str) -> None:
-    """Refuse a RoPE whose frequencies change with the length of the prompts of a batch."""
+    """Refuse a RoPE whose frequencies depend on the prompt lengths in the batch."""
     if "dynamic" in rope_type or rope_type == "longrope":
         raise ReLopeError(f"RoPE of type '{rope_type}' changes with the prompt's length and is not supported here")
 
@@ -100,16 +100,16 @@ def square_grid(inputs: dict[str, Any], row: int, n_tokens: int) -> tuple[int, i
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """One decoder-layer class of transformers.
+    """One decoder-layer class in transformers.
 
     Attributes:
-      layer_class: name of the class; a layer of any other class is refused.
+      layer_class: name of the class; layers of other classes are refused.
       spec: the block's spec. `biases`, `qk_norm` and `output_norms` follow from the weights found.
       modules: `{projection: module}`; projections that share a module are its consecutive rows, in this order.
-      norms: `{our norm: module}`; `q_norm`, `k_norm`, `attention_output_norm`, `mlp_output_norm` where there are any.
+      norms: `{our norm: module}`; with `q_norm`, `k_norm`, `attention_output_norm`, `mlp_output_norm` if there are any.
       gain_offset: the gain is this plus the stored weight (1 where a family writes 1 + w).
       frequencies: RoPE frequencies `[axes, half]`, see `relope_jax.block.layers`.
-      positions: `[axes, batch, n]` to store, from the position ids of a prefill that just passed the rotary embedding.
+      positions: `[axes, batch, n]` to store, from the position ids that the rotary embedding got during a prefill.
       image_grid: (height, width) of the image tokens of one row of the processor's output.
     """
 

@@ -1,4 +1,4 @@
-"""Gemma 3, and Gemma 2 (PaliGemma 2): gains 1 + w, four norms a layer, sliding and global layers."""
+"""Gemma 3, and Gemma 2 (PaliGemma 2): gains 1 + w, four norms per layer, sliding and global layers."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ NORMS = {
 
 
 def gemma2_spec(layer: DecoderLayer) -> BlockSpec:
-    """Gemma 2 caps its attention scores. PaliGemma's prompts see each other whole, also in its sliding layers."""
+    """Gemma 2 caps its attention scores. PaliGemma's prompt tokens all attend to each other, also in sliding layers."""
     softcap = layer.config.attn_logit_softcapping
-    if softcap is not None and layer.config._attn_implementation == "sdpa":  # which older transformers allow
-        raise ReLopeError("sdpa attention leaves out Gemma 2's soft cap: set --config.model.attention=eager")
+    if softcap is not None and layer.config._attn_implementation == "sdpa":  # allowed by older transformers
+        raise ReLopeError("sdpa attention omits Gemma 2's soft cap: set --config.model.attention=eager")
     return dataclasses.replace(decoder_spec("gemma2", layer), softcap=softcap, window=None)
 
 
 def gemma3_spec(layer: DecoderLayer) -> BlockSpec:
-    """Gemma 3's sliding layers have a window and RoPE frequencies of their own."""
+    """Gemma 3's sliding layers have their own window and RoPE frequencies."""
     if layer.config.use_bidirectional_attention:
         raise ReLopeError("Gemma 3 with bidirectional text attention is an embedding model, which is not supported")
     return decoder_spec("gemma3", layer)

@@ -1,4 +1,4 @@
-"""How many pixels of an image a model is shown: `model.min_pixels` and `model.max_pixels` in each processor's terms."""
+"""Limits the pixels of an image: `model.min_pixels` and `model.max_pixels` in each processor's terms."""
 
 from __future__ import annotations
 
@@ -14,26 +14,24 @@ Limit = Callable[[Any, ModelSpec], None]
 
 
 def limit_images(processor: Any, spec: ModelSpec) -> None:
-    """Set the limits of `spec` in a loaded processor; 0 leaves the model's own.
+    """Set the limits from `spec` in a loaded processor; 0 keeps the model's own.
 
     Raises:
-      ReLopeError: the model's image size is fixed, has no such limit, or cannot go as low.
+      ReLopeError: the model's image size is fixed, lacks such a limit, or cannot be that small.
     """
     if not (spec.min_pixels or spec.max_pixels):
         return
     images = getattr(processor, "image_processor", None)
     name = re.sub("(Pil|Fast)$", "", type(images).__name__)
     if name not in LIMITS:
-        raise ReLopeError(
-            f"{spec.name} has no image size to set, its {name} fixes it: leave min_pixels and max_pixels at 0"
-        )
+        raise ReLopeError(f"{spec.name} has a fixed image size ({name}): leave min_pixels and max_pixels at 0")
     LIMITS[name](processor, spec)
 
 
 def by_area(processor: Any, spec: ModelSpec) -> None:
     """Qwen-VL: images keep their size, in multiples of a merged patch, between two areas.
 
-    transformers 5 calls these areas, which are in pixels, shortest_edge and longest_edge.
+    transformers 5 calls these areas, in pixels, shortest_edge and longest_edge.
     """
     images = processor.image_processor
     _require_least(spec, images.patch_size * images.merge_size, "merged patch")
@@ -53,17 +51,17 @@ def by_longest_edge(processor: Any, spec: ModelSpec) -> None:
 def by_tiles(processor: Any, spec: ModelSpec) -> None:
     """Idefics3 and SmolVLM: every image is scaled to one longest edge and cut into tiles; one tile means no cutting.
 
-    The small copy of the whole image that follows the tiles is not counted.
+    The downscaled copy of the whole image after the tiles is not counted.
     """
     _refuse_least(spec)
     images = processor.image_processor
     unit = images.max_image_size["longest_edge"]
     _require_least(spec, unit, "tile")
-    images.size = {"longest_edge": min(_edge(spec, unit), images.size["longest_edge"])}  # more would only blow it up
+    images.size = {"longest_edge": min(_edge(spec, unit), images.size["longest_edge"])}  # more would only upscale
 
 
 def by_crops(processor: Any, spec: ModelSpec) -> None:
-    """Phi-4-multimodal: an image fills at most so many square crops; its thumbnail is not counted."""
+    """Phi-4-multimodal: an image fills at most this many square crops; its thumbnail is not counted."""
     _refuse_least(spec)
     images = processor.image_processor
     side = images.size["height"]
@@ -81,7 +79,7 @@ LIMITS: dict[str, Limit] = {  # by the name of the image processor, without its 
 
 
 def _edge(spec: ModelSpec, unit: int) -> int:
-    """Side of the largest square of at most `max_pixels`, a multiple of `unit`."""
+    """Side of the largest square with at most `max_pixels`, a multiple of `unit`."""
     return math.isqrt(spec.max_pixels) // unit * unit
 
 

@@ -9,7 +9,7 @@ from relope_jax.block.spec import BlockSpec
 
 
 def spec(layer: DecoderLayer) -> BlockSpec:
-    """Llama's arithmetic; where the model has a window, every layer slides."""
+    """Llama's arithmetic. If the model has a window, every layer is a sliding layer."""
     return dataclasses.replace(decoder_spec("mistral", layer), window=layer.config.sliding_window)
 
 

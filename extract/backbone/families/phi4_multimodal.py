@@ -23,7 +23,7 @@ MODULES = {
 
 
 def spec(layer: DecoderLayer) -> BlockSpec:
-    """Llama's arithmetic; only the leading dimensions of a head are rotated."""
+    """Llama's arithmetic, with only the leading dimensions of a head rotated."""
     return dataclasses.replace(
         decoder_spec("phi4_multimodal", layer),
         rope_dim=2 * layer.rotary.inv_freq.shape[0],
@@ -33,7 +33,7 @@ def spec(layer: DecoderLayer) -> BlockSpec:
 
 
 def frequencies(layer: DecoderLayer) -> torch.Tensor:
-    """longrope has two sets of frequencies, for batches of short and with long prompts: one axis each."""
+    """longrope has two sets of frequencies, for batches of short prompts and with long ones: one axis for each."""
     if not _is_longrope(layer):
         return one_axis(layer)
     longer = layer.config.rope_parameters["original_max_position_embeddings"] + 1
@@ -42,9 +42,9 @@ def frequencies(layer: DecoderLayer) -> torch.Tensor:
 
 
 def positions(layer: DecoderLayer, position_ids: torch.Tensor) -> torch.Tensor:
-    """The position on the axis whose frequencies this prefill used, 0 on the other.
+    """The position on the axis whose frequencies this prefill used, and 0 on the other axis.
 
-    transformers chooses by the longest prompt of the batch, so the prompt's own length does not decide it.
+    transformers chooses by the longest prompt in the batch, so a prompt's own length does not decide.
     """
     ids = as_given(layer, position_ids)
     if not _is_longrope(layer):
@@ -55,7 +55,7 @@ def positions(layer: DecoderLayer, position_ids: torch.Tensor) -> torch.Tensor:
 
 
 def no_grid(inputs: dict[str, Any], row: int, n_tokens: int) -> tuple[int, int]:
-    """Crops, separators and a thumbnail follow each other: no one grid."""
+    """Crops, separators and a thumbnail follow each other, so there is no single grid."""
     return 0, 0
 
 

@@ -27,20 +27,20 @@ def spec(family: str, layer: DecoderLayer) -> BlockSpec:
 
 
 def by_axis(layer: DecoderLayer, axis_of: torch.Tensor) -> torch.Tensor:
-    """`[3, half]`: every frequency in the row of its axis, zero elsewhere."""
+    """`[3, half]`: each frequency in the row of its axis, zeros elsewhere."""
     require_fixed_rope(layer.rope_type)
     inv_freq = layer.rotary.inv_freq
     return torch.stack([torch.where(axis_of.to(inv_freq.device) == axis, inv_freq, 0.0) for axis in range(3)])
 
 
 def sections(layer: DecoderLayer) -> torch.Tensor:
-    """Qwen2-VL and Qwen2.5-VL: the first frequencies follow time, then height, then width."""
+    """Qwen2-VL and Qwen2.5-VL: first the frequencies for time, then height, then width."""
     lengths = torch.tensor(layer.config.rope_parameters["mrope_section"])
     return by_axis(layer, torch.arange(3).repeat_interleave(lengths))
 
 
 def interleaved(layer: DecoderLayer) -> torch.Tensor:
-    """Qwen3-VL: time, height, width, time, ... as long as height and width have frequencies left, then time."""
+    """Qwen3-VL: time, height, width, time, ... while height and width have frequencies left, then time."""
     axis_of = torch.zeros(layer.rotary.inv_freq.shape[0], dtype=torch.long)
     for axis in (1, 2):
         axis_of[axis : 3 * layer.rotary.mrope_section[axis] : 3] = axis
@@ -48,7 +48,7 @@ def interleaved(layer: DecoderLayer) -> torch.Tensor:
 
 
 def image_grid(inputs: dict[str, Any], row: int, n_tokens: int) -> tuple[int, int]:
-    """Merged patch grid of the row's image."""
+    """The grid of merged patches of the row's image."""
     _, height, width = inputs["image_grid_thw"][row].tolist()
     return height // MERGE, width // MERGE
 

@@ -157,7 +157,7 @@ def test_unknown_device_is_one_line():
 
 def test_decoder_without_layers_is_refused(llava, monkeypatch):
     monkeypatch.setattr(LlavaForConditionalGeneration, "get_decoder", lambda self: self.lm_head)
-    with pytest.raises(ReLopeError, match=r"its decoder Linear keeps no list of layers .* supported layers: Llama"):
+    with pytest.raises(ReLopeError, match=r"its decoder Linear has no list of layers .* supported layers: Llama"):
         load_backbone(ModelSpec(name=str(llava), device="cpu"))
 
 

@@ -100,7 +100,7 @@ def test_measured_image_tokens_are_those_of_the_prompt(folders, family):
 @pytest.mark.parametrize("field", ["min_pixels", "max_pixels"])
 def test_fixed_size_is_one_line(folders, family, field):
     with pytest.raises(
-        ReLopeError, match=r"has no image size to set, its \w+ImageProcessor fixes it: leave min_pixels and"
+        ReLopeError, match=r"has a fixed image size \(\w+ImageProcessor\): leave min_pixels and"
     ) as error:
         load(folders(family), family, **{field: 100_000})
     assert "\n" not in str(error.value)
