@@ -1,4 +1,4 @@
-"""The persistent cache of responses: nothing is asked, or paid for, twice."""
+"""The persistent cache of responses, so that nothing is requested or paid for twice."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from extract.answers.request import Response
 from relope_jax.errors import ReLopeError, first_line
 from relope_jax.io.paths import local_path
 
-BUSY_SECONDS = 60  # how long a write waits for another process that shares the file
-CLAIM_SECONDS = 30.0  # after which a claim that was not renewed expires
-POLL_SECONDS = 0.2  # between two lookups of what another process is asking
+BUSY_SECONDS = 60  # maximum wait of a write for another process that uses the file
+CLAIM_SECONDS = 30.0  # a claim that is not renewed expires after this time
+POLL_SECONDS = 0.2  # between lookups of responses that another process is requesting
 LARGEST_ENTRY = 64 << 20  # bytes
-# The only things that a cache file may hold, word for word: no foreign view, trigger or default is ever run.
+# The only tables that a cache file may hold, with exactly this SQL: no foreign view, trigger or default ever runs.
 TABLES = {
     "responses": "CREATE TABLE responses (key TEXT PRIMARY KEY, response TEXT NOT NULL)",
     "claims": "CREATE TABLE claims (key TEXT PRIMARY KEY, owner TEXT NOT NULL, expires REAL NOT NULL)",
 }
-# An expired claim is taken over, and so is one that no process of ours can have made.
+# An expired claim is taken over, and so is one with an expiry that no process of ours could have set.
 _CLAIM = (
     "INSERT INTO claims VALUES (?1, ?2, ?3 + ?4) ON CONFLICT (key) DO UPDATE "
     "SET owner = excluded.owner, expires = excluded.expires WHERE claims.expires NOT BETWEEN ?3 AND ?3 + 2 * ?4"
@@ -34,14 +34,14 @@ _CLAIM = (
 
 
 class Cache:
-    """Responses by key in one SQLite file, each committed on arrival; processes and threads may share it.
+    """Responses by key in one SQLite file, each committed on arrival. Processes and threads may share the file.
 
-    A process claims a key (`take`) before it asks, so that no other process asks for it at the same time. Claims are
-    renewed in the background as long as the process lives; those of a killed one end at once for processes of the
+    A process claims a key (`take`) before it sends the request, so that no other process sends it at the same time.
+    Claims are renewed in the background while the process lives. After a kill they end at once for processes on the
     same machine, and after `CLAIM_SECONDS` for others.
 
     Raises:
-      ReLopeError: the file cannot be used, or holds anything but a cache.
+      ReLopeError: the file cannot be used, or is not a cache.
     """
 
     def __init__(self, path: str | Path):
@@ -55,9 +55,9 @@ class Cache:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if self.path.exists() and not self.path.is_file():
                 raise OSError("it is not a file")
-            # Without isolation every statement is its own transaction: kill -9 loses no answer that has arrived.
+            # Without isolation every statement is its own transaction, so kill -9 loses no response that has arrived.
             self._rows = sqlite3.connect(self.path, timeout=BUSY_SECONDS, check_same_thread=False, isolation_level=None)
-        self._rows.text_factory = bytes  # an entry that is no text is no reason to fail
+        self._rows.text_factory = bytes  # an entry that is not text must not raise
         self._rows.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST_ENTRY)
         try:
             with self._one_line_errors():
@@ -73,36 +73,36 @@ class Cache:
         self.close()
 
     def close(self) -> None:
-        """Give back all claims and close the file."""
+        """Release all claims and close the file."""
         self._closed.set()
         if self._renewing:
             self._renewing.join()
-            with contextlib.suppress(ReLopeError), self._transaction():  # else they run out by themselves
+            with contextlib.suppress(ReLopeError), self._transaction():  # otherwise they expire by themselves
                 self._rows.execute("DELETE FROM claims WHERE owner = ?", (self._owner,))
         self._rows.close()
 
     def get(self, key: str) -> Response | None:
-        """The response under `key`; None when there is none, or something that is no response: it is asked again."""
+        """The response for `key`; None when there is none or the entry is invalid, so the request is sent again."""
         with self._lock, self._one_line_errors():
             return self._read(key)
 
     def take(self, keys: Collection[str]) -> tuple[dict[str, Response], set[str]]:
-        """What is answered of `keys`, and which of the others are now the caller's to ask.
+        """The cached responses for `keys`, and the other keys that the caller has now claimed.
 
-        The caller must call `put` or `release` for each key it gets. Keys in neither result are being asked by another
-        process: look again after `POLL_SECONDS`.
+        The caller must call `put` or `release` for each claimed key. Keys in neither result are claimed by another
+        process: try again after `POLL_SECONDS`.
         """
         known = self._known(keys)
         mine = self._claim([key for key in keys if key not in known])
-        since = self._known(mine)  # answered between the look and the claim
+        since = self._known(mine)  # answered between the lookup and the claim
         self.release(since)
         return known | since, mine - since.keys()
 
     def put(self, key: str, response: Response) -> Response:
-        """Keep a response and end the claim on its key; it is on disk when this returns.
+        """Store a response and release the claim on its key. The response is on disk when this returns.
 
         Returns:
-          What the cache holds: an answer that was there first stays.
+          What the cache holds: an earlier response is not replaced.
         """
         with self._transaction(durable=True):
             self._rows.execute("INSERT OR IGNORE INTO responses VALUES (?, ?)", (key, response.dump()))
@@ -113,7 +113,7 @@ class Cache:
             return response
 
     def release(self, keys: Iterable[str]) -> None:
-        """End the claims of this process on `keys`."""
+        """Release this process's claims on `keys`."""
         if names := [(key, self._owner) for key in keys]:
             with self._transaction():
                 self._rows.executemany("DELETE FROM claims WHERE key = ? AND owner = ?", names)
@@ -150,7 +150,7 @@ class Cache:
             return None
 
     def _make_tables(self) -> None:
-        """Refuse a file that holds anything else, before it is changed; then make what is missing."""
+        """Refuse a file with other content before changing it, then create missing tables."""
         self._rows.execute("PRAGMA trusted_schema = OFF")
         self._rows.execute("PRAGMA cell_size_check = ON")
         found = self._rows.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL LIMIT 9").fetchall()
@@ -163,7 +163,7 @@ class Cache:
 
     @contextlib.contextmanager
     def _transaction(self, *, durable: bool = False) -> Iterator[None]:
-        """Changes that others see together; `durable` ones also outlast a loss of power, which claims need not."""
+        """Changes that become visible together. `durable` ones survive a power loss, which claims need not."""
         with self._lock, self._one_line_errors():
             self._rows.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._rows.execute("BEGIN IMMEDIATE")
@@ -182,12 +182,12 @@ class Cache:
         except (sqlite3.Error, OSError, ValueError, RuntimeError) as error:  # RuntimeError: no such user's home
             raise ReLopeError(
                 f"cannot use the answer cache {self.path}: {first_line(error)}; "
-                "name another file on a local disk with --config.answers.cache=..."
+                "choose another file on a local disk with --config.answers.cache=..."
             ) from error
 
 
 def _is_gone(owner: object) -> bool:
-    """Whether the owner of a claim was a process of this machine that has ended."""
+    """Whether the owner of a claim was a process on this machine that has ended."""
     parts = re.fullmatch(rb"(.+):([1-9][0-9]{0,8}):[0-9a-f]{16}", owner) if isinstance(owner, bytes) else None
     if parts is None or parts[1] != socket.gethostname().encode():
         return False

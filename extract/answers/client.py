@@ -1,4 +1,4 @@
-"""The HTTP client of a server: what leaves this machine is listed here, and what comes back is bounded."""
+"""The HTTP client of a server. It lists everything that leaves this machine and limits what comes back."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from extract.spec import AnswerSpec
 from relope_jax.errors import ReLopeError
 from relope_jax.io.limits import Limit
 
-AZURE_VERSION = "api-version"  # the query parameter by which Azure's addresses are known
-NO_KEY = "none"  # the client insists on a key; servers without keys ignore it
+AZURE_VERSION = "api-version"  # the query parameter that identifies Azure's addresses
+NO_KEY = "none"  # the client requires a key; servers without keys ignore it
 OPENAI = "api.openai.com"  # and its regions, such as eu.api.openai.com
 LARGEST_REPLY = Limit("RELOPE_MAX_REPLY_MB", 16)  # one reply; in memory it takes up to 20 times as much
-# All headers that a server is sent; OpenAI's own also get what the client reads from OPENAI_* variables.
+# All headers that a server gets. OpenAI's own servers also get what the client reads from OPENAI_* variables.
 SENT = {
     "host", "accept", "accept-encoding", "connection", "user-agent", "content-type", "content-length",
     "authorization", "api-key", "x-stainless-raw-response",  # the last says how the client reads the reply
 }  # fmt: skip
-# A server on this machine is never asked through a proxy.
+# A server on this machine is never reached through a proxy.
 LOOPBACK = {f"all://{host}": None for host in ("localhost", "127.0.0.1", "[::1]")}
 
 
 def make_client(spec: AnswerSpec, key: str) -> openai.OpenAI:
-    """The client of a server. The query of its address goes with every request. Redirects are not followed: they would
-    turn a question into a GET, and might carry the key to another host."""
+    """The client of a server. The query of its address is added to every request. Redirects are not followed: they
+    would turn a question into a GET and could send the key to another host."""
     url = urllib.parse.urlsplit(spec.base_url)
     hooks: dict[str, list[Callable[..., Any]]] = {"response": [functools.partial(_bound, timeout=spec.timeout)]}
     if not _is_openai(url):
-        # Azure wants the key in a header of its own; others behind such an address want the usual one: both are sent.
+        # Azure expects the key in its own header, other servers with such an address in the usual one: send both.
         own = {"api-key": key} if key and is_azure(spec.base_url) else {}
         hooks["request"] = [functools.partial(_send_only, own={"authorization": f"Bearer {key or NO_KEY}"} | own)]
     return openai.OpenAI(
@@ -51,7 +51,7 @@ def make_client(spec: AnswerSpec, key: str) -> openai.OpenAI:
 
 
 def read_key(spec: AnswerSpec) -> str:
-    """The key from the environment, "" when there is none; raises ReLopeError when it cannot be one."""
+    """The key from the environment, or ""; raises ReLopeError when the value cannot be a key."""
     key = os.environ.get(spec.key_env, "").strip() if spec.key_env else ""
     if not (key.isascii() and key.isprintable()):
         raise ReLopeError(
@@ -61,7 +61,7 @@ def read_key(spec: AnswerSpec) -> str:
 
 
 def is_azure(base_url: str) -> bool:
-    """Whether an address is one of Azure's, or of a server that takes its place."""
+    """Whether an address is Azure's, or that of a server that imitates Azure."""
     return AZURE_VERSION in urllib.parse.parse_qs(urllib.parse.urlsplit(base_url).query)
 
 
@@ -71,19 +71,19 @@ def _is_openai(url: urllib.parse.SplitResult) -> bool:
 
 
 def _send_only(request: Any, own: dict[str, str]) -> None:
-    """Before a request: take every header away that is not listed or not `own`."""
+    """Before a request is sent, remove every header that is neither listed nor in `own`."""
     for name in set(request.headers) - SENT | {"authorization", "api-key"}:
         request.headers.pop(name, None)
     request.headers.update(own)
 
 
 def _bound(response: Any, timeout: float) -> None:
-    """Before a body is read, of an answer or of an error: bound its size and its time."""
+    """Before a body is read, of an answer or an error, limit its size and its time."""
     response.iter_bytes = functools.partial(_bounded, response.iter_bytes, timeout)
 
 
 def _bounded(read: Callable[..., Iterable[bytes]], timeout: float, *args: Any, **options: Any) -> Iterator[bytes]:
-    """A body's pieces. Some servers keep a dead request open with a space now and then."""
+    """The chunks of a body. Some servers keep a dead request open by sending a space now and then."""
     size, largest, end = 0, LARGEST_REPLY.bytes, time.monotonic() + timeout
     for piece in read(*args, **options):
         size += len(piece)

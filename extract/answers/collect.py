@@ -1,4 +1,4 @@
-"""Gets every request answered: from the cache where possible, else by a server, many at a time."""
+"""Gets an answer to every request: from the cache if possible, else from a server, with many requests in parallel."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from extract.spec import AnswerSpec
 from extract.text import shortened
 from relope_jax.errors import ReLopeError
 
-ALL_REFUSED = 100  # refusals without a single answer after which asking on is pointless
-ENOUGH = 0.5  # share of the answers below which there is no table
+ALL_REFUSED = 100  # refusals without a single answer after which further requests are pointless
+ENOUGH = 0.5  # share of the answers below which no table is written
 ADVICE = "see that the server works, raise answers.retries or answers.timeout, or lower answers.concurrency"
-# Questions whose every try failed, in a row, beyond twice those that are asked at a time. They are asked in a random
-# order, so a row of that length means that nearly all fail, wherever the bad ones stand.
+# Consecutive questions that failed at every try, in excess of twice the concurrency. Questions are asked in random
+# order, so a run of that length means that nearly all fail, wherever the bad ones are in the dataset.
 FEW = 30
 
 Questions = Callable[[Container[str] | None], Iterable[Question]]  # of these samples, or of all
@@ -31,7 +31,7 @@ Outcome = tuple[Request, "concurrent.futures.Future[tuple[Response, bool]]"]
 
 @dataclasses.dataclass
 class Totals:
-    """Sums over answers; `uncounted` of them came without token counts."""
+    """Sums over answers; `uncounted` is the number of answers without token counts."""
 
     answers: int = 0
     prompt_tokens: int = 0
@@ -54,8 +54,8 @@ class Collected:
 
     Attributes:
       left_out: sample_id and reason of every missing answer, and which answer (empty for all).
-      failed: how many of these failed at every try.
-      totals, paid: sums over all answers, and over those that did not come from the cache.
+      failed: how many of the missing answers failed at every try.
+      totals, paid: sums over all answers, and over those that were not in the cache.
     """
 
     spec: AnswerSpec
@@ -66,7 +66,7 @@ class Collected:
     paid: Totals = dataclasses.field(default_factory=Totals)
 
     def add(self, request: Request, response: Response, *, fresh: bool) -> None:
-        """Take an answer in; `fresh` when it did not come from the cache."""
+        """Record an answer; `fresh` when it was not in the cache."""
         self.responses[request.identity] = response
         cost = cost_of(response, self.spec)
         self.totals.add(response, cost)
@@ -74,10 +74,10 @@ class Collected:
             self.paid.add(response, cost)
 
     def leave_out(self, sample_id: str, reason: object, which: str = "") -> None:
-        """Note a question without an answer; `which` of its answers when others may be there.
+        """Record a question without an answer; `which` answer, when other answers to the question may exist.
 
         Raises:
-          ReLopeError: there were only such, and enough of them to see that no other will do better.
+          ReLopeError: no question was answered so far, and so many failed that the rest will fail too.
         """
         self.left_out.append({"sample_id": sample_id, "answer": which, "reason": shortened(reason)})
         self.failed += isinstance(reason, NoAnswer)
@@ -85,7 +85,7 @@ class Collected:
             self.require_enough(len(self.left_out))
 
     def require_enough(self, wanted: int) -> None:
-        """Raise ReLopeError when less than half of the `wanted` answers arrived: too few for a table."""
+        """Raise ReLopeError when less than half of the `wanted` answers arrived, which is too few for a table."""
         if len(self.responses) >= max(wanted * ENOUGH, 1):
             return
         first = self.left_out[0] if self.left_out else {"sample_id": "-", "reason": "the store has none"}
@@ -97,19 +97,19 @@ class Collected:
 
 
 def cost_of(response: Response, spec: AnswerSpec) -> float | None:
-    """Dollars; None when the server counted no tokens."""
+    """Cost in dollars; None when the server did not count tokens."""
     if response.prompt_tokens is None or response.completion_tokens is None:
         return None
     return (response.prompt_tokens * spec.price_in + response.completion_tokens * spec.price_out) / 1e6
 
 
 def collect(questions: Questions, endpoint: Endpoint, cache: Cache, collected: Collected, bar: tqdm) -> None:
-    """Answer every request of `collected.spec`, at most `spec.concurrency` at a time; each is cached on arrival.
+    """Answer every request of `collected.spec`, at most `spec.concurrency` at a time. Each is cached on arrival.
 
-    A question that failed at every try is set aside. When all others are done, each of those gets one more try.
+    A question that failed at every try is set aside and gets one more try after all others are done.
 
     Args:
-      questions: in an order in which bad ones do not stand together.
+      questions: in an order that does not cluster bad ones.
 
     Raises:
       ReLopeError: the server cannot be used, or nearly every question fails.
@@ -129,17 +129,17 @@ def collect(questions: Questions, endpoint: Endpoint, cache: Cache, collected: C
             aside, samples = set(failed), {sample_id for sample_id, _, _ in failed}
             again = (r for question in questions(samples) for r in requests_for(question, spec) if r.identity in aside)
             outcomes = _outcomes(pool, again, lambda request: _answer(request, endpoint, cache, 0), spec)
-            _take_in(outcomes, failed, collected, bar)  # where nearly all fail again, the rest has been tried enough
+            _take_in(outcomes, failed, collected, bar)  # if nearly all fail again, the rest needs no further try
         for (sample_id, style, index), reason in failed.items():
             collected.leave_out(sample_id, reason, f"{style} {index}")
             bar.update()
     finally:
         endpoint.stop()
-        pool.shutdown(cancel_futures=True)  # answers under way still reach the cache: they are paid for
+        pool.shutdown(cancel_futures=True)  # answers in flight still reach the cache: they are paid for
 
 
 def _answer(request: Request, endpoint: Endpoint, cache: Cache, retries: int) -> tuple[Response, bool]:
-    """The response, and whether it is fresh; waits for one that another process is asking for."""
+    """The response, and whether it is fresh. Waits for a response that another process is requesting."""
     key = request.key(endpoint.source)
     while True:
         known, mine = cache.take([key])
@@ -160,10 +160,10 @@ def _outcomes(
     answer: Callable[[Request], tuple[Response, bool]],
     spec: AnswerSpec,
 ) -> Iterator[Outcome]:
-    """Every request with what became of it, as they are done."""
+    """Every request with its outcome, in the order of completion."""
     waiting: dict[concurrent.futures.Future, Request] = {}
     for request in requests:
-        if len(waiting) >= 2 * spec.concurrency:  # a bound on the images held in memory
+        if len(waiting) >= 2 * spec.concurrency:  # limits the images held in memory
             yield from _done(waiting)
         waiting[pool.submit(answer, request)] = request
     while waiting:
@@ -179,8 +179,8 @@ def _take_in(outcomes: Iterator[Outcome], failed: dict[Key, NoAnswer], collected
     """Sort outcomes into answers, questions left out, and those whose every try failed.
 
     Returns:
-      0; or, when it stopped early because nearly every question fails, how many did in a row. Answers from the cache
-      interrupt such a row. A row of rate limits is over sooner, since asking on makes those worse.
+      0, or, after an early stop because nearly every question fails, the number of consecutive failures. Answers from
+      the cache end such a run. Rate limits stop earlier, because further requests make them worse.
     """
     row, limited = set[str](), set[str]()
     for request, future in outcomes:
@@ -188,7 +188,7 @@ def _take_in(outcomes: Iterator[Outcome], failed: dict[Key, NoAnswer], collected
         try:
             response, fresh = future.result()
         except NoAnswer as reason:
-            failed.setdefault(request.identity, reason)  # of the first round, which made more tries
+            failed.setdefault(request.identity, reason)  # keep the reason of the first round, which made more tries
             row.add(sample_id)
             limited |= {sample_id} if isinstance(reason, RateLimited) else set()
             if len(row) > 2 * collected.spec.concurrency + FEW or len(limited) > collected.spec.concurrency:

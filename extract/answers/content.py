@@ -24,7 +24,7 @@ Captions = Mapping[str, tuple[str, ...]]
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """A sample as it is asked: the prompt, before any style, its images as data URLs, and the small model's answer when
+    """A sample as it is asked: the prompt before any style, its images as data URLs, and the small model's answer when
     the question is about that."""
 
     sample_id: str
@@ -34,7 +34,7 @@ class Question:
 
 
 def question_content(dataset: Dataset, sample: Sample, variant: Variant, captions: Captions) -> Question:
-    """A sample's prompt and images under a variant; raises LeftOut when an image is missing or cannot be read."""
+    """A sample's prompt and images under a variant; raises LeftOut when an image is missing or unreadable."""
     if sample.missing:
         raise LeftOut(sample.missing)
     text = dataset.prompt(sample)
@@ -46,7 +46,7 @@ def question_content(dataset: Dataset, sample: Sample, variant: Variant, caption
 
 
 def message(text: str, urls: Sequence[str], detail: str = "") -> dict[str, Any]:
-    """The user's chat message, with `<image k>` in the text as the place of image k; plain text without an image."""
+    """The user's chat message with `<image k>` in the text as the place of image k; plain text without images."""
     if not urls:
         return {"role": "user", "content": text}
     pieces, order = place_images(text, len(urls))
@@ -66,7 +66,7 @@ def decode(url: str) -> Image.Image:
 
 
 def _file_url(path: Path) -> str:
-    picture = read_image(path)  # first: a torn file is left out here rather than refused by the server
+    picture = read_image(path)  # first, so that a truncated file is left out here, not refused by the server
     return _data_url(*encoded(read_bytes(path, limits.IMAGE), picture))
 
 

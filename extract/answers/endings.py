@@ -1,4 +1,4 @@
-"""How answers ended: which endings are failures, and the one line about answers that are not whole."""
+"""How answers ended: which finish reasons are failures, and the message about incomplete answers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 FAILED, CUT_OFF, FILTERED, TOOL_CALL, PLAIN = "failed", "cut_off", "filtered", "tool_call", ""
 
-# Every server has words of its own, so these look for the meaning. The first that matches decides.
+# Every server has its own words, so these look for the meaning. The first match decides.
 _MEANINGS = {
     FAILED: "error|abort|cancel|fail|timed?_?out|interrupt|overload|rate_limit|insufficient|unavailable|exception",
     FILTERED: "filter|safety|recitation|sensitive|prohibit|block|refus|policy|moderat|guardrail|spii",
@@ -22,19 +22,19 @@ _SAID = {
     TOOL_CALL: "call a tool",
     PLAIN: "are empty",
 }
-_NO_ANSWER = {CUT_OFF, FILTERED}  # whatever their text holds
+_NO_ANSWER = {CUT_OFF, FILTERED}  # regardless of their text
 
 Endings = Counter[tuple[str, bool]]  # (kind, empty) -> answers
 
 
 def kind_of(finish_reason: str) -> str:
-    """FAILED, CUT_OFF, FILTERED, TOOL_CALL, or PLAIN for a normal end and for words that say nothing."""
+    """FAILED, CUT_OFF, FILTERED, TOOL_CALL, or PLAIN for a normal end and for unknown words."""
     word = re.sub("[^a-z]+", "_", finish_reason.lower())
     return next((kind for kind, pattern in _PATTERNS.items() if pattern.search(word)), PLAIN)
 
 
 def is_answer(finish_reason: str, text: str) -> bool:
-    """Whether a response is an answer, which can be graded: not cut off, not filtered and not empty."""
+    """Whether a response is an answer that can be graded: not cut off, not filtered and not empty."""
     return kind_of(finish_reason) not in _NO_ANSWER and bool(text.strip())
 
 
@@ -44,17 +44,17 @@ def count_endings(answers: Iterable[tuple[str, str]]) -> Endings:
 
 
 def ending_totals(endings: Endings) -> dict[str, int]:
-    """The counts as a sidecar has them; "empty" is over all kinds."""
+    """The counts as written to a sidecar; "empty" counts over all kinds."""
     totals = {name: _total(endings, kind) for name, kind in
               (("cut_off", CUT_OFF), ("filtered", FILTERED), ("tool_calls", TOOL_CALL))}  # fmt: skip
     return totals | {"empty": sum(n for (_, empty), n in endings.items() if empty)}
 
 
 def incomplete_line(endings: Endings, limit: str, advice: str) -> str:
-    """One line that counts the answers that are cut off, filtered, tool calls or empty; "" when all are whole.
+    """One line that counts the answers that are cut off, filtered, tool calls or empty; "" when all are complete.
 
     Args:
-      limit: the bound on tokens, such as "answers.max_tokens=512".
+      limit: the limit on tokens, such as "answers.max_tokens=512".
       advice: how to raise it.
     """
     parts, answers = [], endings.total()

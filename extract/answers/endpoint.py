@@ -1,4 +1,4 @@
-"""One OpenAI-compatible server: requests with retries, and clear messages for failures that a retry does not fix."""
+"""One OpenAI-compatible server: requests with retries, and clear messages for failures that retries cannot fix."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from extract.spec import AnswerSpec
 from extract.text import shortened
 from relope_jax.errors import ReLopeError, first_line, nearest
 
-FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds of back-off, doubled after every failure
-LONGEST_RETRY_AFTER = 600.0  # seconds; a server that wants a longer pause is left alone
+FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds of backoff, doubled after every failure
+LONGEST_RETRY_AFTER = 600.0  # seconds; if a server asks for a longer wait, the run stops
 TOO_MANY = 429
 MAY_PASS = {408, 409, 425, TOO_MANY}  # and every 5xx
-# Content filter, too long, too large, an image of a kind that it does not take, law: another question may do.
+# Content filter, too long, too large, an image of a kind that it does not take, law: another question may succeed.
 QUESTION_REFUSED = {400, 413, 414, 415, 422, 431, 451}
-MOST_NOTES = 10  # kinds of failures that are printed while asking
+MOST_NOTES = 10  # kinds of failures printed while requests run
 
 
 class Stopped(Exception):
-    """Asking was stopped by another thread's failure."""
+    """Requests were stopped because another thread failed."""
 
 
 class Endpoint:
@@ -48,7 +48,7 @@ class Endpoint:
         self._client.close()
 
     def stop(self) -> None:
-        """Let no further try begin; waiting threads wake up and raise Stopped."""
+        """Start no further tries. Waiting threads wake up and raise Stopped."""
         self._stopped.set()
 
     def wait(self, seconds: float) -> None:
@@ -57,7 +57,7 @@ class Endpoint:
             raise Stopped
 
     def ask(self, request: Request, retries: int) -> Response:
-        """One answer, with `retries` further tries after a failure that may pass.
+        """One answer, with up to `retries` further tries after transient failures.
 
         Raises:
           LeftOut: the server does not answer this question; NoAnswer when every try failed.
@@ -77,17 +77,17 @@ class Endpoint:
         raise self._giving_up(failure, retries + 1)
 
     def models(self) -> list[str]:
-        """What the server offers; empty when it does not say."""
+        """The models that the server offers; empty when it does not list them."""
         try:
             names = [model.id for model in self._client.models.list().data]
-        except Exception:  # the names are only for messages, and the client checks no types
+        except Exception:  # only for messages, and the client does not check types
             return []
         return sorted(shortened(name, 100) for name in names if isinstance(name, str))
 
     def _ask_once(self, request: Request) -> Response:
-        # Servers know fields that the client does not: only these two are the client's own.
+        # Servers accept fields that the client does not know; only these two are the client's own.
         fields = {name: value for name, value in request.body.items() if name not in ("model", "messages")}
-        create = self._client.chat.completions.with_streaming_response.create  # the client checks no types
+        create = self._client.chat.completions.with_streaming_response.create  # the client does not check types
         try:
             with create(model=request.body["model"], messages=request.body["messages"], extra_body=fields) as reply:
                 return read_reply(reply.read(), reply.headers)
@@ -95,7 +95,7 @@ class Endpoint:
             raise
         except openai.APIError as error:
             raise failure_of(error, self.spec.timeout) from error
-        except Exception as error:  # whatever the client stumbles over in a reply concerns this question alone
+        except Exception as error:  # an error in reading a reply concerns only this question
             raise Failure(f"the reply cannot be read: {type(error).__name__}: {first_line(error)}") from error
 
     def _raise_unless_it_may_pass(self, failure: Failure) -> None:
@@ -104,7 +104,7 @@ class Endpoint:
             return  # no connection, no answer in time, or a reply that holds no answer
         if status in QUESTION_REFUSED:
             raise LeftOut(f"refused ({status}): {why}") from failure
-        if status == 403 and self._key:  # moderation, or a key without the right: the next questions will show
+        if status == 403 and self._key:  # moderation, or a key without permission: the next questions will show which
             raise NoAnswer(f"refused ({status}): {why}") from failure
         if status in (401, 403):
             raise ReLopeError(self._about_the_key(status)) from failure
@@ -121,7 +121,7 @@ class Endpoint:
 
     def _giving_up(self, failure: Failure, tries: int) -> Exception:
         why = self._why(failure)
-        if not failure.unreachable:  # a question that is too large for a rate limit fails alone: others will show
+        if not failure.unreachable:  # one question too large for a rate limit may fail alone
             kind = RateLimited if failure.status == TOO_MANY else NoAnswer
             return kind(f"no answer after {tries} {'tries' if tries > 1 else 'try'}: {why}")
         return ReLopeError(
@@ -147,7 +147,7 @@ class Endpoint:
         return f"{self.source} answers with status 404 ({why}): {advice}"
 
     def _pause(self, failure: Failure, failures: int) -> float:
-        """Seconds until the next try: exponential, at least what the server asks for, spread so that threads part."""
+        """Seconds until the next try: exponential, at least what the server asks for, with jitter."""
         wanted = failure.wait or 0.0
         if wanted > LONGEST_RETRY_AFTER:
             raise ReLopeError(
@@ -164,5 +164,5 @@ class Endpoint:
             tqdm.write(f"{self.source}: {why}; trying again, up to {self.spec.retries} times")
 
     def _why(self, failure: Failure) -> str:
-        """One short line in the server's words, never with the key."""
+        """One short line in the server's words, with the key removed."""
         return shortened(failure.why.replace(self._key, "***") if self._key else failure.why)

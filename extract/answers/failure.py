@@ -1,4 +1,4 @@
-"""Why a request got no answer: one shape for what the network, a status or the reply itself says."""
+"""Why a request got no answer: one type for network errors, HTTP statuses and errors inside a reply."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from extract.imaging.images import LeftOut
 from relope_jax.errors import first_line
 
 QUOTA = "insufficient_quota"
-# Words in an error's "code" or "type", and the status that other servers send with the same error.
+# Words in an error's "code" or "type", and the HTTP status that other servers send for the same error.
 _STATUS_OF = {
     "rate_limit_exceeded": 429, "rate_limit_error": 429, "too_many_requests": 429, QUOTA: 429,
     "invalid_api_key": 401, "authentication_error": 401, "permission_error": 403, "permission_denied": 403,
@@ -39,17 +39,17 @@ class NoAnswer(LeftOut):
 
 
 class RateLimited(NoAnswer):
-    """A question at which the server refused every try because of its rate limits."""
+    """A question for which the server refused every try because of rate limits."""
 
 
 class Failure(Exception):
     """One request without an answer.
 
     Attributes:
-      why: the server's or the network's words, of any length; they may hold the key, so they are not cut here.
-      status: of HTTP, or the one that an error inside a reply names; None when nothing names one.
+      why: the words of the server or network, of any length. They may contain the key, so they are not shortened here.
+      status: the HTTP status, or the status given in an error inside a reply; None when there is neither.
       quota: whether the account's quota is used up.
-      wait: seconds that the server asks to wait; None when it does not say.
+      wait: seconds that the server asks to wait; None when it gives no time.
       unreachable: whether no connection could be made.
     """
 
@@ -67,7 +67,7 @@ class Failure(Exception):
 
 
 def failure_of(error: openai.APIError, timeout: float) -> Failure:
-    """What an exception of the client says; `timeout` is that of the request, in seconds."""
+    """The Failure for an exception of the client; `timeout` is the request's, in seconds."""
     if isinstance(error, openai.APITimeoutError):
         return Failure(f"no answer within {timeout:g} seconds")
     if isinstance(error, openai.APIStatusError):
@@ -78,20 +78,20 @@ def failure_of(error: openai.APIError, timeout: float) -> Failure:
         why = words or f"status {error.status_code} {response.reason_phrase}".strip()
         return Failure(why, error.status_code, quota=QUOTA in _words_of(error.body), wait=wait)
     cause = error.__cause__
-    # By name: the client's HTTP package has had two names.
+    # By name, because the client's HTTP package has had two names.
     unreachable = type(cause).__name__ in ("ConnectError", "ProxyError", "UnsupportedProtocol")
     return Failure(first_line(cause or error), unreachable=unreachable)
 
 
 def failure_in(error: Any, headers: Mapping[str, str], problem: str) -> Failure:
-    """What an error inside a reply of status 200 says; `problem` stands before its words."""
+    """The Failure for an error inside a reply of status 200; `problem` precedes the error's words."""
     why = f"{problem}: {words}" if (words := said(error)) else problem
     return Failure(why, _status(error), quota=QUOTA in _words_of(error), wait=retry_after(headers))
 
 
 def said(body: Any, depth: int = 0) -> str:
-    """The words in a server's error, "" when there are none: OpenAI's, vLLM's, FastAPI's and Google's shapes, HTML
-    pages and plain text."""
+    """The words in a server's error, or "": handles the shapes of OpenAI, vLLM, FastAPI and Google, HTML pages and
+    plain text."""
     if depth > _DEEPEST or isinstance(body, bool) or body in (None, 0, "", [], {}):
         return ""
     if isinstance(body, str):
@@ -108,14 +108,14 @@ def said(body: Any, depth: int = 0) -> str:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that `Retry-After` asks to wait, a number or a date; at least 0, None when it says nothing."""
+    """Seconds that `Retry-After` asks to wait, from a number or a date; at least 0, None when it is invalid."""
     value = headers.get("retry-after", "")
     try:
         seconds = float(value)
     except ValueError:
         try:
             date = email.utils.parsedate_to_datetime(value)
-            # A date without a zone is in UTC, as HTTP's dates are.
+            # A date without a time zone is UTC, as in HTTP.
             seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - time.time()
         except (TypeError, ValueError, OverflowError):
             return None
@@ -123,7 +123,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _plain(text: str) -> str:
-    """Text without markup: a page's title where it has one."""
+    """Text without markup: the title if the text is a page with one."""
     if not _PAGE.search(text[:2000]):
         return text
     page = text[:_LONGEST_PAGE]
@@ -139,13 +139,13 @@ def _json(body: dict[str, Any]) -> str:
 
 
 def _words_of(error: Any) -> list[str]:
-    """The names that an error gives itself, in lower case."""
+    """The names that an error gives for itself, in lower case."""
     values = [error.get(name) for name in ("code", "type", "status")] if isinstance(error, dict) else []
     return [value.lower() for value in values if isinstance(value, str)]
 
 
 def _status(error: Any) -> int | None:
-    """The HTTP status that an error object names, by number or by word."""
+    """The HTTP status named in an error object, by number or by word."""
     if not isinstance(error, dict):
         return None
     for value in (error.get(name) for name in ("status", "status_code", "code")):

@@ -1,4 +1,4 @@
-"""Every question of a store asked, graded and published."""
+"""Asks every question of a store, grades the answers and publishes them."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ from relope_jax.states.view import ReadableStore
 def answer(
     plan: Extraction, spec: AnswerSpec, store: ReadableStore, limit_setting: str = "answers.max_tokens"
 ) -> Answers:
-    """Ask the questions of `store` as `spec` says, grade the answers and publish them.
+    """Ask the questions of `store` as set in `spec`, grade the answers and publish them.
 
     Args:
-      limit_setting: where `spec.max_tokens` was set, for the message about answers that are cut off.
+      limit_setting: the setting of `spec.max_tokens`, for the message about answers that are cut off.
 
     Raises:
-      ReLopeError: store, server or settings cannot be used; whatever was answered by then is in the cache.
+      ReLopeError: the store, server or settings cannot be used. Answers received so far stay in the cache.
     """
     place, dataset = open_place(store.path), get_dataset(plan.dataset.name)
     variant = parse_variant(plan.dataset.variant)
@@ -58,8 +58,8 @@ def answer(
     captions = _captions(store, plan.dataset, samples) if variant.needs_captions else {}
     collected = Collected(spec)
     total = len(samples) * len(styles_of(spec)) * max(spec.samples, 1)
-    # At random, another order in every process: bad questions do not stand together, and processes that share a cache
-    # meet rarely.
+    # In random order, different in every process: bad questions do not cluster, and processes that share a cache rarely
+    # request the same answer.
     order = samples if small else random.sample(samples, len(samples))
     shown = _answers_of(store) if spec.ask == CONFIDENCE else None
     questions = functools.partial(_questions, dataset, order, variant, captions, shown, collected)
@@ -76,7 +76,7 @@ def answer(
 
 
 def require_model(spec: AnswerSpec) -> None:
-    """Raise ReLopeError, with the models that the server offers, when none is named."""
+    """Raise ReLopeError with the models that the server offers, when no model is set."""
     if spec.model or not spec.base_url:
         return
     with Endpoint(spec) as endpoint:
@@ -85,7 +85,7 @@ def require_model(spec: AnswerSpec) -> None:
 
 
 def samples_of(store: ReadableStore, dataset: Dataset, spec: DatasetSpec, splits: tuple[str, ...]) -> list[Sample]:
-    """The dataset's samples that the store holds in these splits, in the store's order."""
+    """The dataset's samples that are in the store and in these splits, in the store's order."""
     chosen = store.samples.filter(pc.is_in(store.samples["split"], pa.array(splits)))
     wanted = chosen["sample_id"].to_pylist()
     samples = {sample.sample_id: sample for sample in dataset.load(spec)}
@@ -95,14 +95,14 @@ def samples_of(store: ReadableStore, dataset: Dataset, spec: DatasetSpec, splits
 
 
 def reader(spec: AnswerSpec, dataset: Dataset, store: ReadableStore) -> Read:
-    """How a response becomes a final answer and a label. The response "" is not graded."""
+    """The function that turns a response into a final answer and a label. The response "" is not graded."""
     if spec.ask != CONFIDENCE:
 
         def read(sample: Sample, style: str, response: str) -> tuple[str, int]:
             if not response:
                 return "", 0
             answer = answer_text(style, response)
-            if not (final := dataset.final_answer(sample, answer)):  # what it announces settles nothing: read all
+            if not (final := dataset.final_answer(sample, answer)):  # no answer in the announced part: use everything
                 answer, final = response, dataset.final_answer(sample, response)
             return final, int(dataset.grade(sample, answer))
 
@@ -112,12 +112,12 @@ def reader(spec: AnswerSpec, dataset: Dataset, store: ReadableStore) -> Read:
 
 
 def _answers_of(store: ReadableStore) -> dict[str, str]:
-    """The small model's greedy answers, which "confidence" asks about."""
+    """The small model's greedy answers, which the style "confidence" asks about."""
     return dict(zip(store.column("sample_id"), store.column("response"), strict=True))
 
 
 def _captions(store: ReadableStore, spec: DatasetSpec, samples: list[Sample]) -> dict[str, tuple[str, ...]]:
-    """What the small model read in place of the images: the captions of the file, else its own of a single image."""
+    """Text that replaced the images: the captions in the file, else the small model's own captions of single images."""
     own = dict(zip(store.column("sample_id"), store.column("caption"), strict=True))
     captions = {sample.sample_id: (own[sample.sample_id],) for sample in samples if len(sample.images) == 1}
     return captions | (load_captions(spec.captions) if spec.captions else {})
@@ -132,10 +132,10 @@ def _questions(
     collected: Collected,
     only: Container[str] | None,
 ) -> Iterator[Question]:
-    """The questions of all samples or `only` of some, one after another: their images together would fill the memory.
+    """The questions of all samples or of those in `only`, one at a time because their images would fill the memory.
 
     Args:
-      answers: of every sample, to be shown with its question; None shows none.
+      answers: the answer to show with each sample's question; None shows none.
     """
     for sample in samples:
         if only is not None and sample.sample_id not in only:

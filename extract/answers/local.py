@@ -1,4 +1,4 @@
-"""The small model's own answers, in process and in batches."""
+"""The small model's own answers, generated in this process in batches."""
 
 from __future__ import annotations
 
@@ -21,32 +21,31 @@ from relope_jax.errors import ReLopeError
 
 
 class InProcess:
-    """The small model of `spec`, loaded when the cache lacks an answer."""
+    """The small model of `spec`, loaded when an answer is not in the cache."""
 
     def __init__(self, spec: ModelSpec):
         self.spec = spec
         self.source = f"in process: {answering_model(spec)}"
         self._backbone: Any = None
-        self._last: Any = None  # the last prompts that were drawn from, their inputs and their prefill
+        self._last: Any = None  # the last sampled prompts, their inputs and their prefill
 
     def collect(self, questions: Questions, cache: Cache, collected: Collected, bar: tqdm) -> None:
         """Answer every request of `collected.spec`, `concurrency` questions per batch."""
         every = iter(questions(None))
         while batch := list(itertools.islice(every, collected.spec.concurrency)):
-            # Request i of every question: one style and one index.
+            # Request i of every question has the same style and index.
             for requests in zip(*(requests_for(question, collected.spec) for question in batch), strict=True):
                 self._answer(requests, cache, collected)
                 bar.update(len(requests))
 
     def _answer(self, requests: Sequence[Request], cache: Cache, collected: Collected) -> None:
-        """Answer one batch: what the cache holds, then what is ours to ask; waits for what another process is
-        asking."""
+        """Answer one batch: from the cache, then the keys we claimed; waits for keys claimed by another process."""
         waiting = {request.key(self.source): request for request in requests}
         while waiting:
             known, mine = cache.take(waiting)
             for key, response in known.items():
                 collected.add(waiting.pop(key), response, fresh=False)
-            asked = {key: request for key, request in waiting.items() if key in mine}  # in their order
+            asked = {key: request for key, request in waiting.items() if key in mine}  # in the original order
             try:
                 for request, response in self._generate(list(asked.values()), collected):
                     held = cache.put(request.key(self.source), response)
@@ -58,8 +57,8 @@ class InProcess:
                 time.sleep(POLL_SECONDS)
 
     def _generate(self, requests: Sequence[Request], collected: Collected) -> Iterator[tuple[Request, Response]]:
-        """Responses of one batch; requests that the processor or the model fails on are found, named and left out."""
-        from extract.backbone.narrowing import narrowed  # torch and transformers load only when needed
+        """Responses of one batch. Requests on which the processor or model fails are isolated and left out by name."""
+        from extract.backbone.narrowing import narrowed  # imported here: torch and transformers load only when needed
 
         for asked, responses, why in narrowed(requests, self._responses) if requests else ():
             if responses is None:
@@ -76,12 +75,12 @@ class InProcess:
             return build_inputs(self._backbone, queries)
 
     def _prefilled(self, requests: Sequence[Request]) -> tuple[Any, Any]:
-        """Inputs of prompts that are drawn from several times, one draw after the other, and their one prefill."""
+        """The inputs of prompts that are sampled several times in sequence, and their shared prefill."""
         from extract.backbone.shared_prefill import SharedPrefill
 
         asked = [(request.question.sample_id, request.text) for request in requests]
         if self._last is None or self._last[0] != asked:
-            self._last = None  # its memory is needed
+            self._last = None  # frees its memory
             self._last = asked, self._inputs(requests), SharedPrefill()
         return self._last[1:]
 
@@ -95,7 +94,7 @@ class InProcess:
         fields, sampling, shared = requests[0].fields, None, None
         if "top_p" in fields:
             inputs, shared = self._prefilled(requests)
-            # Of the request alone: a batch that is put together otherwise, as after a restart, draws the same.
+            # Seeded by the request alone: a different batch, as after a restart, draws the same.
             seeds = tuple(stable_seed(r.fields["seed"], r.style, r.question.sample_id) for r in requests)
             sampling = Sampling(seeds, fields["temperature"], fields["top_p"])
         else:

@@ -1,4 +1,4 @@
-"""From a server's raw reply to a checked response. Nothing in a reply is trusted: every type is checked."""
+"""Turns a server's raw reply into a checked response. Nothing in a reply is trusted: every type is checked."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from extract.text import clean_text, shortened
 from relope_jax.errors import ReLopeError
 from relope_jax.io.files import parse_json
 
-TEXT_CHUNKS = ("text", "output_text")  # of a content that is a list; thoughts and other kinds are no answer
+TEXT_CHUNKS = ("text", "output_text")  # in a content list; reasoning and other kinds are not answers
 
 
 def read_reply(data: bytes, headers: Mapping[str, str]) -> Response:
-    """The response that the body of a successful reply holds.
+    """The response in the body of a successful reply.
 
     Raises:
-      Failure: it holds no answer, or an error; its status is the one that the error names.
+      Failure: it holds no answer, or an error, whose status is then set.
     """
     reply = _parse(data)
     choices = reply.get("choices")
@@ -27,7 +27,7 @@ def read_reply(data: bytes, headers: Mapping[str, str]) -> Response:
     for holder in (reply, choice):
         if isinstance(holder, dict) and _is_error(holder.get("error")):
             raise failure_in(holder["error"], headers, "the reply holds an error")
-    if not isinstance(choice, dict):  # some servers' error is the whole body
+    if not isinstance(choice, dict):  # some servers send the error as the body
         raise failure_in(reply, headers, "the reply holds no answer")
     if not isinstance(choice.get("message"), dict):
         raise Failure("the reply holds no answer: its choice has no message")
@@ -48,9 +48,9 @@ def read_reply(data: bytes, headers: Mapping[str, str]) -> Response:
 
 
 def log_probabilities(values: Sequence[Any]) -> list[float] | None:
-    """Natural logarithms of probabilities, one per token; None unless every one of them is a number that can be one.
+    """Natural logarithms of probabilities, one per token; None unless each is a number in range.
 
-    They are optional: a flaw in them costs the log-probabilities, never the answer.
+    They are optional: an invalid one discards the log-probabilities, never the answer.
     """
     numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
     if not values or len(numbers) < len(values):
@@ -59,8 +59,8 @@ def log_probabilities(values: Sequence[Any]) -> list[float] | None:
 
 
 def _parse(data: bytes) -> dict[str, Any]:
-    """The reply's JSON object; raises Failure, with the beginning of what came instead."""
-    text = data.decode("utf-8-sig", errors="replace")  # bytes that are no text must not cost the answer
+    """The reply's JSON object; raises Failure with the beginning of the reply otherwise."""
+    text = data.decode("utf-8-sig", errors="replace")  # invalid bytes must not discard the answer
     if not text.strip():
         raise Failure("the reply is empty")
     try:
@@ -78,14 +78,14 @@ def _parse(data: bytes) -> dict[str, Any]:
 
 
 def _is_error(error: Any) -> bool:
-    """Whether the field says anything: servers also send null, "", objects of nulls and code 0 when all went well."""
+    """Whether the field holds an error: servers also send null, "", objects of nulls and code 0 on success."""
     if isinstance(error, dict):
         return any(error.values()) and error.get("code") not in (0, "0")
     return bool(error)
 
 
 def _answer(message: dict[str, Any]) -> str:
-    """The text of a message; "" when it has none. Raises Failure when its content has a type that no text has."""
+    """The text of a message, or "". Raises Failure when the content has a type that is not text."""
     content, refusal = message.get("content"), message.get("refusal")
     if isinstance(content, list):
         refusal = refusal or "".join(_text(chunk.get("refusal")) for chunk in content if isinstance(chunk, dict))
@@ -96,7 +96,7 @@ def _answer(message: dict[str, Any]) -> str:
 
 
 def _chunk(chunk: Any) -> str:
-    """The text of one chunk of a content; "" for a chunk of another kind."""
+    """The text of one chunk of a content list; "" for chunks of other kinds."""
     if isinstance(chunk, str):
         return chunk
     if not isinstance(chunk, dict) or (chunk.get("type") or "text") not in TEXT_CHUNKS or chunk.get("thought"):
@@ -116,8 +116,8 @@ def _token_logprobs(logprobs: Any) -> list[float] | None:
 
 
 def _counts(usage: Any, text: str, n_logprobs: int) -> tuple[int | None, int | None]:
-    """Numbers of prompt and answer tokens; None where the server counts none, and for both when they cannot be: a
-    total below their sum, or fewer answer tokens than the answer shows."""
+    """Numbers of prompt and answer tokens. None where the server does not count, and for both when they are impossible:
+    a total below their sum, or fewer answer tokens than the answer contains."""
     if not isinstance(usage, dict):
         return None, None
     prompt, completion = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
@@ -127,7 +127,7 @@ def _counts(usage: Any, text: str, n_logprobs: int) -> tuple[int | None, int | N
 
 
 def _count(value: Any) -> int | None:
-    """A whole number of tokens, which JSON may write as 2.0; None for anything else."""
+    """A whole number of tokens (JSON may write 2.0); None for anything else."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return int(value) if is_number and 0 <= value <= LARGEST_COUNT and value == int(value) else None
 

@@ -1,4 +1,4 @@
-"""What is asked and what comes back, the same for a server and for a model in process."""
+"""Requests and responses, the same for a server and for the small model in this process."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from relope_jax.io.files import parse_json
 KEY_VERSION = 3  # raise it when the meaning of a cached response changes
 LARGEST_COUNT = 2**31 - 1  # of tokens, as the table stores them
 LARGEST_FLOAT = 3.4e38  # of float32, as the table stores log-probabilities
-ROUNDING = 1e-2  # a log-probability may be that much above 0
-LONGEST_NAME = 100  # characters of a name that a server gives: of a model, a fingerprint, an ending
+ROUNDING = 1e-2  # how far a log-probability may exceed 0
+LONGEST_NAME = 100  # characters of a server's name for a model, a fingerprint or an ending
 
 Key = tuple[str, str, int]  # sample_id, style, index
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """One answer to ask for: a question under a style, and its index.
+    """A request for one answer: a question under a style, and the answer's index.
 
     Attributes:
       index: 0 for the greedy answer; numbers the sampled answers of one style.
-      fields: of the request's body, all but the messages.
+      fields: the fields of the request's body, except the messages.
     """
 
     question: Question
@@ -49,14 +49,14 @@ class Request:
 
     @property
     def body(self) -> dict[str, Any]:
-        """What a server is sent."""
+        """The body of the request to a server."""
         return {"messages": [message(self.text, self.question.urls, self.detail)], **self.fields}
 
     def key(self, source: str) -> str:
-        """SHA-256 of the whole request to `source`: the cache's key.
+        """SHA-256 of the whole request to `source`: the key in the cache.
 
-        The sample's id, the style and the index are part of it: two samples with the same prompt and images have
-        answers of their own. Servers are not deterministic, so that holds for greedy answers too.
+        The sample's id, the style and the index are part of it, so two samples with the same prompt and images have
+        separate answers. Servers are not deterministic, so this also applies to greedy answers.
         """
         whole = json.dumps([KEY_VERSION, source, self.body, *self.identity], sort_keys=True)
         return hashlib.sha256(whole.encode()).hexdigest()
@@ -64,16 +64,16 @@ class Request:
 
 @dataclasses.dataclass(frozen=True)
 class Response:
-    """One answer as it came; one that could be neither stored nor graded cannot be made.
+    """One answer as received. One that could not be stored or graded cannot be constructed.
 
     Attributes:
       token_logprobs: natural logarithms, one per token; None when the server gives none.
-      prompt_tokens, completion_tokens: None when the server does not count.
+      prompt_tokens, completion_tokens: None when the server does not count them.
       finish_reason: "stop", "length", "content_filter", ...
-      model, fingerprint: what the server says it answered with.
+      model, fingerprint: as reported by the server.
 
     Raises:
-      ValueError: a field has another type, a text is not clean, a number is out of range, the counts contradict the
+      ValueError: a field has the wrong type, a text is not clean, a number is out of range, the counts contradict the
         answer, or the answer ended with a failure.
     """
 
@@ -118,20 +118,20 @@ def is_log_probability(number: float) -> bool:
 
 
 def counts_fit(completion_tokens: int | None, text: str, n_logprobs: int) -> bool:
-    """Whether a number of answer tokens is possible: not 0 for a text, and at most one less than there are
-    log-probabilities, since servers differ in whether they count the end token."""
+    """Whether a number of answer tokens is possible: not 0 for a text, and at least the number of log-probabilities
+    minus one, because servers differ in whether they count the end token."""
     return completion_tokens is None or (completion_tokens >= max(bool(text), n_logprobs - 1))
 
 
 def styles_of(spec: AnswerSpec) -> tuple[str, ...]:
-    """The styles that are asked: a greedy answer needs one, sampled answers take both."""
+    """The styles to ask: a greedy answer needs one, sampled answers need both."""
     if spec.ask == CONFIDENCE:
         return (CONFIDENCE,)
     return (DIRECT, STEPS) if spec.samples else (DIRECT,)
 
 
 def requests_for(question: Question, spec: AnswerSpec) -> Iterator[Request]:
-    """Every request that `spec` makes of one question."""
+    """Every request that `spec` makes for one question."""
     for style in styles_of(spec):
         for index in range(max(spec.samples, 1)):
             yield Request(question, style, index, _fields(spec, index), spec.image_detail)
@@ -150,10 +150,10 @@ def _fields(spec: AnswerSpec, index: int) -> dict[str, Any]:
 
 
 def token_limit(spec: AnswerSpec, setting: str) -> tuple[str, str]:
-    """What bounds the length of an answer, and how to raise it, for messages.
+    """What limits the length of an answer, and how to raise the limit, for messages.
 
     Args:
-      setting: where `spec.max_tokens` was set; empty when it is fixed.
+      setting: the setting of `spec.max_tokens`; empty when it is fixed.
     """
     extra = spec.extra_fields or {}
     for name in ("max_completion_tokens", "max_tokens"):

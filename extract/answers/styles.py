@@ -1,4 +1,4 @@
-"""The prompts under which a question is asked, and where each one's answer ends up in the response."""
+"""The prompt styles for a question, and how each style's answer is found in the response."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ __all__ = ["CONFIDENCE", "DIRECT", "STEPS", "STYLES", "answer_text", "stated_per
 
 
 def styled(style: str, prompt: str, answer: str = "") -> str:
-    """A dataset's prompt under a style; `answer` is what "confidence" asks about."""
+    """A dataset's prompt in a style; `answer` is the one that "confidence" asks about."""
     fields = {"prompt": prompt, "answer": answer}
-    return _FIELD.sub(lambda field: fields[field[1]], STYLES[style])  # in one pass: a prompt may hold braces too
+    return _FIELD.sub(lambda field: fields[field[1]], STYLES[style])  # in one pass, because a prompt may contain braces
 
 
 def answer_text(style: str, response: str) -> str:
-    """The part of a response that is graded: under "steps" what it announces as its answer, else all of it."""
+    """The part of a response that is graded: under "steps" the answer it announces, else all of it."""
     return answer_of_steps(response) if style == STEPS else response.strip()

@@ -1,4 +1,4 @@
-"""From collected answers to a table in STORE/answers/ and its sidecar, which is replaced last."""
+"""Writes collected answers to a table in STORE/answers/ and to its sidecar, which is replaced last."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ from relope_jax.states.answer_files import ANSWER_SCHEMA, FOLDER, is_table_of, s
 from relope_jax.states.answers import Answers, read_sidecar
 from relope_jax.states.manifest import MANIFEST
 
-# How the asking went, not what was asked: another value gives the same answers.
+# How requests are sent, not what is asked: other values give the same answers.
 HOW = ("name", "key_env", "concurrency", "retries", "timeout", "cache", "price_in", "price_out")
 
-# Sample, style and response -> final answer and label; the response is "" when it is no answer.
+# Sample, style and response -> final answer and label. The response is "" when it is not an answer.
 Read = Callable[[Sample, str, str], tuple[str, int]]
 
 
 def settings_of(spec: AnswerSpec, source: str, variant: str) -> dict[str, Any]:
-    """What shapes the answers. Two tables with equal settings hold answers to the same requests."""
+    """The settings that shape the answers. Tables with equal settings hold answers to the same requests."""
     asked = {name: getattr(spec, name) for name in spec.__dataclass_fields__ if name not in HOW}
     if spec.ask == "question":
-        del asked["ask"]  # as in tables from before there was anything else to ask
+        del asked["ask"]  # left out when it has the default
     settings = {"source": source, "variant": variant, "styles": {name: STYLES[name] for name in styles_of(spec)}}
-    return json.loads(json.dumps(asked | settings))  # as a sidecar gives them back
+    return json.loads(json.dumps(asked | settings))  # as read back from a sidecar
 
 
 def refuse_other_settings(place: Place, name: str, settings: dict[str, Any]) -> None:
-    """Raise ReLopeError when answers of that name were asked for with other settings."""
+    """Raise ReLopeError when answers with that name were requested with other settings."""
     if not place.exists(sidecar_name(name)):
         return
     try:
         record = read_sidecar(place, name)
     except (FileNotFoundError, ValueError):
-        return  # a damaged sidecar is written again
+        return  # a damaged sidecar is rewritten
     if different := [f"{k}: {settings[k]!r} != {record.get(k)!r}" for k in settings if settings[k] != record.get(k)]:
         raise ReLopeError(
             f"the answers '{name}' of {place.url} were asked for with other settings ({'; '.join(different)}): "
@@ -57,12 +57,12 @@ def refuse_other_settings(place: Place, name: str, settings: dict[str, Any]) -> 
 
 
 def table_names(place: Place, name: str) -> list[str]:
-    """Paths of all tables of the answers `name`, the sidecar's and what a killed process left."""
+    """Paths of all tables of the answers `name`: the sidecar's and those left by killed processes."""
     return [path for path in place.names(f"{FOLDER}/") if is_table_of(name, path)]
 
 
 def require_writable(place: Place, name: str) -> None:
-    """Raise ReLopeError when the store does not take answers, so that none is paid for in vain."""
+    """Raise ReLopeError when the store cannot take answers, before any is paid for."""
     probe = f"{FOLDER}/.{name}.{secrets.token_hex(4)}.tmp"
     try:
         with explaining(place.url):
@@ -80,13 +80,13 @@ def write_answers(
     collected: Collected,
     old_tables: list[str],
 ) -> Answers:
-    """Read, grade and publish. A finished table that has answers which these lack stays as it is.
+    """Read, grade and publish. A finished table with answers that these lack is kept.
 
     Args:
-      old_tables: of these answers from before; they are removed at the end.
+      old_tables: earlier tables of these answers, removed at the end.
 
     Raises:
-      ReLopeError: no answer could be graded, or the store does not take the table.
+      ReLopeError: no answer could be graded, or the store cannot take the table.
     """
     spec, totals = collected.spec, collected.totals
     rows = [row for sample in samples for row in _rows(read, sample, collected)]
@@ -122,21 +122,21 @@ def write_answers(
 
 
 def _publish(place: Place, name: str, data: bytes, record: dict[str, Any], old_tables: list[str]) -> None:
-    """Write the table under a name of its own, then the sidecar that names it: whenever a kill comes, a sidecar and
-    its table are there. Only then remove old tables."""
+    """Write the table under a new name, then the sidecar that refers to it, then remove old tables: at every moment a
+    sidecar and its table exist."""
     with explaining(place.url):
         place.write(table_name(name, record["sha256"]), data)
         place.write(sidecar_name(name), to_json(record).encode())
-        named = table_name(name, read_sidecar(place, name)["sha256"])  # another process may have replaced it since
+        named = table_name(name, read_sidecar(place, name)["sha256"])  # another process may have replaced it
         for old in set(old_tables) - {named}:
             place.delete(old)
 
 
 def _better(place: Place, name: str, settings: dict[str, Any], rows: list[dict[str, Any]]) -> Answers | None:
-    """The finished answers, when they have some that `rows` lack, as after a lost cache; else None."""
+    """The finished answers if they include some that `rows` lack, for example after a lost cache; else None."""
     try:
         finished = Answers.load(place.url, name)
-    except ReLopeError:  # there are none, or they are damaged or another store's
+    except ReLopeError:  # missing, damaged or from another store
         return None
     if any(finished.settings.get(field) != value for field, value in settings.items()):
         return None
@@ -144,12 +144,12 @@ def _better(place: Place, name: str, settings: dict[str, Any], rows: list[dict[s
     lost = {tuple(row.values()) for row in finished.table.select(["sample_id", "style", "index"]).to_pylist()} - there
     if not lost:
         return None
-    print(f"the answers '{name}' stay as they were: they have {len(lost)} that this run could not get")
+    print(f"the answers '{name}' are kept: they include {len(lost)} that this run could not get")
     return finished
 
 
 def _rows(read: Read, sample: Sample, collected: Collected) -> list[dict[str, Any]]:
-    """The table's rows of one sample, by style and index; an answer that cannot be graded is left out and named."""
+    """The table's rows of one sample, by style and index. An answer that cannot be graded is left out and reported."""
     rows = []
     for style in styles_of(collected.spec):
         for index in range(max(collected.spec.samples, 1)):
@@ -160,7 +160,7 @@ def _rows(read: Read, sample: Sample, collected: Collected) -> list[dict[str, An
                 whole = is_answer(response.finish_reason, response.text)
                 final_answer, label = read(sample, style, response.text if whole else "")
                 graded = {"final_answer": clean_text(final_answer), "label": int(bool(label))}
-            except Exception as error:  # whatever it is: the other answers are paid for
+            except Exception as error:  # any error: the other answers are paid for
                 reason = f"cannot be graded: {type(error).__name__}: {shortened(first_line(error))}"
                 collected.leave_out(sample.sample_id, reason, f"{style} {index}")
                 continue
@@ -173,7 +173,7 @@ def _rows(read: Read, sample: Sample, collected: Collected) -> list[dict[str, An
 
 
 def _columns(response: Response, spec: AnswerSpec) -> dict[str, Any]:
-    """What a row takes from the response."""
+    """The columns of a row that come from the response."""
     return {
         "response": response.text, "token_logprobs": response.token_logprobs, "prompt_tokens": response.prompt_tokens,
         "completion_tokens": response.completion_tokens, "cost": cost_of(response, spec),
