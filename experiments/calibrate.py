@@ -50,7 +50,7 @@ def prices_of(run: Run, given: Mapping[str, float]) -> CostSpec:
 @exit_on_error
 def main(argv: list[str]) -> None:
     if len(argv) != 2:
-        raise ReLopeError("usage: python -m experiments.calibrate RUN_FOLDER --target_accuracy=0.9 [--method=relope]")
+        raise ReLopeError("usage: relope calibrate RUN_FOLDER --target_accuracy=0.9 [--method=relope]")
     run = Run(argv[1])
     goals = {"target_accuracy": _ACCURACY.value, "budget": _BUDGET.value, "deferral": _DEFERRAL.value}
     request = Request(_METHOD.value, _SEED.value, _CONFIDENCE.value, **goals)

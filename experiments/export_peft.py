@@ -23,7 +23,7 @@ _SEED = flags.DEFINE_integer("seed", 0, "which of the run's seeds")
 @exit_on_error
 def main(argv: list[str]) -> None:
     if len(argv) != 2 or not _OUT.value:
-        raise ReLopeError("usage: python -m experiments.export_peft RUN_FOLDER --out=FOLDER [--seed=0]")
+        raise ReLopeError("usage: relope export-peft RUN_FOLDER --out=FOLDER [--seed=0]")
     logging.set_verbosity(logging.WARNING)  # orbax logs every file it touches
     run, out = Run(argv[1]), local_path(_OUT.value)
     require_free(out)

@@ -85,7 +85,7 @@ if __name__ == "__main__":
     @exit_on_error
     def main(argv: list[str]) -> None:
         if len(argv) != 2:
-            raise ReLopeError("usage: python -m extract.inspect STORE")
+            raise ReLopeError("usage: relope inspect STORE")
         logging.set_verbosity(logging.WARNING)  # jax reports every backend that it does not find
         print("\n".join(describe(Store(argv[1]))))
 

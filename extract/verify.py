@@ -64,7 +64,7 @@ if __name__ == "__main__":
     @exit_on_error
     def main(argv: list[str]) -> None:
         if len(argv) != 2:
-            raise ReLopeError("usage: python -m extract.verify STORE [--drop_damaged]")
+            raise ReLopeError("usage: relope verify STORE [--drop_damaged]")
         logging.set_verbosity(logging.WARNING)  # jax reports every backend that it does not find
         verify(argv[1], drop_damaged=_DROP.value)
 

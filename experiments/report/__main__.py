@@ -21,7 +21,7 @@ def main(argv: list[str]) -> None:
     folders = [argument for argument in argv[1:] if not argument.startswith("--store=")]
     stores = [argument.partition("=")[2] for argument in argv[1:] if argument.startswith("--store=")]
     if len(folders) != 1 or len(stores) > 1 or folders[0].startswith("-"):
-        raise ReLopeError("usage: python -m experiments.report RUN_FOLDER [--store=PATH_OR_URL]")
+        raise ReLopeError("usage: relope report RUN_FOLDER [--store=PATH_OR_URL]")
     run = Run(folders[0], store="".join(stores))
     say(write_report(run, run.store))
     say(terminal_table(run))

@@ -1,4 +1,4 @@
-"""Shards of one store as actors of a Ray cluster: started, watched, and started again when they are lost."""
+"""Runs the shards of one store as actors on a Ray cluster: starts them, watches them, and restarts lost ones."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from relope_jax.states.manifest import MANIFEST, PART
 from relope_jax.states.writer import Shard, part_name
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-POLL = 5.0  # seconds between two checks of what is published
-PATIENCE = 90.0  # seconds to wait for the lock of a killed worker; on a bucket it outlives its holder by 60 s
-LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # 0 makes a machine a cluster of its own, at 127.0.0.1
-OBJECT_STORE = 100_000_000  # bytes; nothing but settings is sent, and Ray would take a third of the memory
+POLL = 5.0  # seconds between checks of the published parts
+PATIENCE = 90.0  # seconds to wait for the lock of a killed worker; a lock on a bucket outlives its holder by 60 s
+LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # 0 makes the machine a cluster on 127.0.0.1 only
+OBJECT_STORE = 100_000_000  # bytes; only settings are sent, and Ray's default is a third of the memory
 
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """Where shards run.
+    """Where the shards run.
 
     Attributes:
-      address: of a running Ray cluster: "auto" for the one this machine belongs to, or "ray://host:10001"; empty
-        starts one on this machine for the time of the command.
-      gpus_per_shard: may be a fraction, for shards that share a GPU; None is 1 where the cluster has GPUs, else 0.
-      cpus_per_shard: also the threads that PyTorch uses, unless OMP_NUM_THREADS says otherwise.
-      retries: how often a shard is restarted after it lost its process or node.
+      address: of a running Ray cluster: "auto" for the one this machine belongs to, or "ray://host:10001". Empty starts
+        one on this machine for the duration of the command.
+      gpus_per_shard: may be a fraction, for shards that share a GPU; None means 1 if the cluster has GPUs, else 0.
+      cpus_per_shard: also the number of PyTorch threads, unless OMP_NUM_THREADS is set.
+      retries: how often a shard is restarted after its process or node was lost.
     """
 
     address: str = ""
@@ -54,7 +54,7 @@ class Cluster:
 @dataclasses.dataclass(frozen=True)
 class Task:
     """What every worker gets: the plan, the driver's working directory, and the name of a file that the driver wrote to
-    the store's place and that the worker must see there."""
+    the store's place and that the worker must be able to see there."""
 
     plan: Extraction
     folder: str
@@ -62,19 +62,19 @@ class Task:
 
 
 class ShardWorker:
-    """The actor that makes one shard."""
+    """The actor that extracts one shard."""
 
     def where(self) -> str:
         return f"node {socket.gethostname()}, process {os.getpid()}"
 
     def make(self, task: Task, shard: Shard) -> str:
-        """Make the shard; returns the message of an error that a retry would not fix, or ""."""
-        if os.path.isdir(task.folder):  # where it is not, relative paths fail with a line of their own
+        """Extract the shard; returns the message of an error that a retry would not fix, or ""."""
+        if os.path.isdir(task.folder):  # elsewhere, relative paths fail with their own message
             os.chdir(task.folder)
         try:
             if not open_place(task.plan.store).exists(task.token):
                 raise ReLopeError(
-                    f"{socket.gethostname()} does not see what the driver writes to {task.plan.store}: name a folder "
+                    f"{socket.gethostname()} does not see what the driver writes to {task.plan.store}: use a folder "
                     "that all nodes share, or a bucket, with --config.store=..."
                 )
             extract_shard(task.plan, shard)
@@ -84,14 +84,14 @@ class ShardWorker:
 
 
 def extract_shard(plan: Extraction, shard: Shard) -> None:
-    """Make one shard; waits for the lock of the previous worker, which may not have exited yet."""
-    from extract.job.extraction import extract_store  # torch loads in the workers only
+    """Extract one shard. Waits for the lock of the previous worker, which may not have exited yet."""
+    from extract.job.extraction import extract_store  # imported here: only the workers load torch
 
     first_refused = None
     while True:
         try:
             with open_place(plan.store).lock(shard.lock):
-                pass  # free, which is better known before the model is loaded
+                pass  # wait for the lock before the model is loaded
             extract_store(plan, shard)
             return
         except Locked:
@@ -102,16 +102,16 @@ def extract_shard(plan: Extraction, shard: Shard) -> None:
 
 
 class Progress:
-    """Counts what is published. Every shard publishes its parts in order, so one lookup per shard is enough."""
+    """Counts published samples. Each shard publishes its parts in order, so one lookup per shard is enough."""
 
     def __init__(self, place: Place, n_samples: int, part_size: int, count: int):
         self._place, self.n_samples, self._part_size = place, n_samples, part_size
         self.n_parts = -(-n_samples // part_size)
-        self._next = list(range(count))  # of every shard, the first part that is not published yet
+        self._next = list(range(count))  # for each shard, the first part that is not published yet
         self.done = 0  # samples
 
     def update(self) -> int:
-        """How many samples have been published since the last call."""
+        """The number of samples published since the last call."""
         before = self.done
         for shard, index in enumerate(self._next):
             while index < self.n_parts and self._place.exists(f"{part_name(index)}/{PART}"):
@@ -121,17 +121,17 @@ class Progress:
         return self.done - before
 
     def unfinished(self) -> list[Shard]:
-        """Shards with parts to make; the first one when there is none, to write the manifest."""
+        """Shards with unpublished parts; if there are none, the first shard, which then writes the manifest."""
         count = len(self._next)
         return [Shard(i, count) for i, index in enumerate(self._next) if index < self.n_parts] or [Shard(0, count)]
 
 
 class Workers:
-    """The running shards, one actor each; Ray queues those that do not fit yet."""
+    """The running shards, one actor each. Ray queues those that do not fit yet."""
 
     def __init__(self, ray: ModuleType, task: Task, resources: dict[str, float], retries: int):
         self._ray, self._task, self._retries = ray, task, retries
-        # Ray puts a node's own PYTHONPATH behind; bars are drawn by the driver.
+        # Ray puts a node's own PYTHONPATH after this one. Progress bars are drawn by the driver.
         variables = {"PYTHONPATH": f"{CHECKOUT}:${{PYTHONPATH}}", "TQDM_DISABLE": "1"}
         self._actor = ray.remote(ShardWorker).options(**resources, runtime_env={"env_vars": variables})
         self._whereabouts: dict[Any, Shard] = {}  # by pending result
@@ -144,10 +144,10 @@ class Workers:
         self._results[worker.make.remote(self._task, shard)] = (shard, worker)
 
     def wait(self, seconds: float) -> bool:
-        """Wait for at most `seconds` until something happens; returns whether shards are still running.
+        """Wait at most `seconds` for an event; returns whether shards are still running.
 
         Raises:
-          ReLopeError: a shard failed in a way that a retry would not fix, or was lost too often.
+          ReLopeError: a shard failed in a way that a retry would not fix, or was lost too many times.
         """
         ready, _ = self._ray.wait([*self._whereabouts, *self._results], timeout=seconds)
         for answer in ready:
@@ -159,15 +159,15 @@ class Workers:
 
     def _print_whereabouts(self, answer: Any) -> None:
         shard = self._whereabouts.pop(answer)
-        with contextlib.suppress(self._ray.exceptions.RayActorError):  # its result will say so
+        with contextlib.suppress(self._ray.exceptions.RayActorError):  # the pending result raises it
             _say(f"shard {shard} on {self._ray.get(answer)}")
 
     def _end(self, answer: Any) -> None:
-        shard, worker = self._results.pop(answer)  # without its handle the actor ends and makes room for another
+        shard, worker = self._results.pop(answer)  # dropping the handle ends the actor, which frees its resources
         try:
             error = self._ray.get(answer)
         except self._ray.exceptions.RayActorError as loss:
-            self._ray.kill(worker)  # it may still run on a node that Ray cannot reach for a moment
+            self._ray.kill(worker)  # it may still run on a temporarily unreachable node
             self._start_again(shard, loss)
             return
         if error:
@@ -188,16 +188,16 @@ def _say(line: str) -> None:
 
 
 def extract_on_cluster(plan: Extraction, n_shards: int, cluster: Cluster) -> None:
-    """Make the store of `plan` in `n_shards` shards, or continue an interrupted extraction.
+    """Extract the store of `plan` in `n_shards` shards, or continue an interrupted extraction.
 
     Raises:
-      ReLopeError: there is no Ray or no such cluster, or a shard failed or was lost too often.
+      ReLopeError: Ray or the cluster is missing, a shard failed, or a shard was lost too many times.
     """
     place = open_place(plan.store)
     if place.exists(MANIFEST):
         return
     ray = import_ray(cluster.address)
-    available = len(get_dataset(plan.dataset.name).load(plan.dataset))  # unpacks images once, before all shards do
+    available = len(get_dataset(plan.dataset.name).load(plan.dataset))  # unpacks images once, before the shards start
     n_samples = min(plan.dataset.max_questions or available, available)
     progress = Progress(place, n_samples, plan.extract.part_size, n_shards)
     with connected(ray, cluster.address), token_in(place) as token:
@@ -206,11 +206,11 @@ def extract_on_cluster(plan: Extraction, n_shards: int, cluster: Cluster) -> Non
 
 
 def run_shards(workers: Workers, progress: Progress, place: Place) -> None:
-    """Run all unfinished shards, with one progress bar."""
+    """Run all unfinished shards with one progress bar."""
     progress.update()
     with tqdm(total=progress.n_samples, initial=progress.done, desc="extracting", unit="prompt", smoothing=0.05) as bar:
-        # On a network file system, two shards that end at the same time may not see each other's last part yet, and
-        # each leaves the manifest to the other. The second round covers that.
+        # On a network file system, two shards that end at the same time may not see each other's last part, so each
+        # leaves the manifest to the other. The second round covers this case.
         for _ in range(2):
             for shard in progress.unfinished():
                 workers.start(shard)
@@ -222,8 +222,8 @@ def run_shards(workers: Workers, progress: Progress, place: Place) -> None:
 
 
 def import_ray(address: str) -> ModuleType:
-    """Ray, which is an optional dependency. Without an address it serves this machine alone: anyone who reaches a port
-    of Ray can run code, so all ports are bound to the loopback interface."""
+    """Ray, an optional dependency. Without an address it serves this machine only: anyone who can reach a port of Ray
+    can run code, so all ports are bound to the loopback interface."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if not address:
         os.environ[LOOPBACK] = "0"  # Ray reads it at import
@@ -236,13 +236,13 @@ def import_ray(address: str) -> ModuleType:
 
 @contextlib.contextmanager
 def connected(ray: ModuleType, address: str) -> Iterator[None]:
-    """A connection to the cluster; workers that still run at the end are stopped."""
+    """A connection to the cluster. Workers that are still running at the end are stopped."""
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if not address:
         options |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE}
     try:
         ray.init(address=address or "local", **options)
-    except (OSError, RuntimeError, ValueError, ImportError) as error:  # no cluster, another version, no client
+    except (OSError, RuntimeError, ValueError, ImportError) as error:  # no cluster, a different version, no client
         raise ReLopeError(f"cannot use a Ray cluster at '{address or 'local'}': {first_line(error)}") from error
     try:
         if not address and any(not node["NodeManagerAddress"].startswith("127.") for node in ray.nodes()):
@@ -254,7 +254,7 @@ def connected(ray: ModuleType, address: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def token_in(place: Place) -> Iterator[str]:
-    """The name of a file in the store's place, by which workers check that they and the driver see the same place."""
+    """The name of a file in the store's place, which lets workers check that they and the driver see the same place."""
     token = f".cluster-{secrets.token_hex(4)}"
     place.write(token, b"")
     try:
@@ -267,14 +267,14 @@ def resources(ray: ModuleType, cluster: Cluster) -> dict[str, float]:
     """The resources that an actor requests.
 
     Raises:
-      ReLopeError: this machine alone is the cluster, and has too few of them.
+      ReLopeError: the cluster is this machine alone and has too few of them.
     """
     gpus, cpus = cluster.gpus_per_shard, cluster.cpus_per_shard
     if gpus is None:
         gpus = 1 if ray.cluster_resources().get("GPU") else 0
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if not any(node.get("GPU", 0) >= gpus and node.get("CPU", 0) >= cpus for node in nodes):
-        lack = f"no node has the {gpus:g} GPUs and {cpus:g} CPUs that a shard asks for"
+        lack = f"no node has the {gpus:g} GPUs and {cpus:g} CPUs that a shard requests"
         if not cluster.address:
             raise ReLopeError(f"{lack}: lower --gpus_per_shard or --cpus_per_shard")
         _say(f"{lack}: waiting for one")  # the cluster may grow

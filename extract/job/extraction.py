@@ -1,4 +1,4 @@
-"""The extraction: questions -> greedy answers, grades, hidden states -> store. Resumable part by part."""
+"""The extraction: questions -> greedy answers, grades, hidden states -> store. It resumes part by part."""
 
 from __future__ import annotations
 
@@ -39,26 +39,26 @@ from relope_jax.errors import ReLopeError
 from relope_jax.states.manifest import Identity
 from relope_jax.states.writer import Shard, StoreWriter
 
-# torchvision decides which image processors transformers takes; pillow decodes and blurs.
+# torchvision decides which image processors transformers uses; pillow decodes and blurs.
 PACKAGES = ("torch", "transformers", "pillow", "torchvision", "peft")
 
 
 def extract_store(plan: Extraction, shard: Shard | None = None) -> bool:
-    """Make the store of `plan`, or one shard of it, or continue an interrupted extraction.
+    """Extract the store of `plan`, or one shard of it, or continue an interrupted extraction.
 
     The process that publishes the last part writes the manifest, which joins the parts of all shards into one store.
 
     Returns:
-      Whether the store is finished; other shards may still be running.
+      Whether the store is finished. Other shards may still be running.
 
     Raises:
       ReLopeError: model or data are not available, every sample failed, a state is not finite, the disk is full, or the
-        place holds a store of other settings.
+        place holds a store with other settings.
     """
     dataset, samples, splits = chosen_samples(plan.dataset)
     variant = parse_variant(plan.dataset.variant)
     backbone = load_backbone(plan.model)
-    # First: an unsupported layer is refused at once.
+    # First, so that an unsupported layer fails at once.
     blocks = {layer: dump_block(backbone, layer) for layer in plan.extract.all_layers}
     size = plan.extract.part_size
     parts = [samples[start : start + size] for start in range(0, len(samples), size)]
@@ -77,14 +77,14 @@ def extract_store(plan: Extraction, shard: Shard | None = None) -> bool:
             return False
         failed = [entry for part in writer.parts(len(parts)) for entry in part.failed]
         if len(failed) == len(samples):
-            writer.discard_parts()  # so that the same command tries again once the images are there
+            writer.discard_parts()  # so that the same command retries once the images are there
             raise ReLopeError(f"every sample of {plan.dataset.name} failed; the first: {failed[0]['reason']}")
         writer.finish(len(parts), blocks)
     return True
 
 
 def chosen_samples(spec: DatasetSpec) -> tuple[Dataset, list[Sample], dict[str, str]]:
-    """The dataset, its samples that a store of `spec` is made of, and the split of every group."""
+    """The dataset, the samples of it that make up a store of `spec`, and the split of every group."""
     dataset = get_dataset(spec.name)
     samples = draw(dataset.load(spec), spec)
     splits = group_split(samples, spec)
@@ -94,10 +94,10 @@ def chosen_samples(spec: DatasetSpec) -> tuple[Dataset, list[Sample], dict[str, 
 
 
 def extract_parts(extractor: PartExtractor, writer: StoreWriter, parts: list[list[Sample]]) -> None:
-    """Extract and publish every part of the writer's shard that is not published yet.
+    """Extract and publish every unpublished part of the writer's shard.
 
-    Parts of failures alone wait until the model has worked on some sample, so that a model that fails on every sample
-    leaves nothing behind that a restart would skip.
+    Parts with only failures are not published until the model has worked on some sample, so that a model that fails on
+    every sample leaves nothing that a restart would skip.
 
     Raises:
       ReLopeError: the model fails on every sample, or the accelerator was lost.
@@ -111,7 +111,7 @@ def extract_parts(extractor: PartExtractor, writer: StoreWriter, parts: list[lis
     extractor = dataclasses.replace(extractor, probes=spread([s for part in waiting.values() for s in part]))
     title = "extracting" if writer.shard.count == 1 else f"extracting shard {writer.shard}"
     bar = tqdm(total=total, initial=done, desc=title, unit="prompt", smoothing=0.05)
-    with bar, ThreadPoolExecutor(max_workers=1) as background:  # the model need not wait for the disk
+    with bar, ThreadPoolExecutor(max_workers=1) as background:  # so that the model does not wait for the disk
         writing: Future[None] | None = None
         held: list[Callable[[], None]] = []
         for index, part in waiting.items():
@@ -126,7 +126,7 @@ def extract_parts(extractor: PartExtractor, writer: StoreWriter, parts: list[lis
         if held:
             if not any(part.n_samples for part in writer.parts(len(parts))):
                 raise every_sample_failed(extractor.health.reasons[0], len(extractor.health.reasons))
-            _call_all(held)  # a few last samples of a store that the model worked on before
+            _call_all(held)  # the model worked in an earlier run
 
 
 def _made(
@@ -136,7 +136,7 @@ def _made(
     samples: list[Sample],
     advance: Callable[[int], None],
 ) -> Callable[[], None]:
-    """Extract a part; what publishes it."""
+    """Extract a part; returns the function that publishes it."""
     suspects = Suspects.load(writer.place, index)
     try:
         part = extractor.extract(samples, advance, suspects)
@@ -158,7 +158,7 @@ def _call_all(calls: list[Callable[[], None]]) -> None:
 def make_identity(
     plan: Extraction, backbone: Backbone, dataset: Dataset, samples: list[Sample], splits: dict[str, str]
 ) -> Identity:
-    """What shapes the states and their labels; a store with another identity is never continued."""
+    """Everything that shapes the states and their labels. A store with another identity is never continued."""
     return Identity(
         model=model_title(plan.model),
         source=model_source(plan.model),
@@ -192,24 +192,24 @@ def make_identity(
 
 
 def _dataset_commit(spec: DatasetSpec, dataset: Dataset) -> dict[str, str]:
-    """The commit of a data set that was read from the hub; nothing for files, which have a digest."""
+    """The commit of a dataset read from the hub; empty for files, which have a digest."""
     if spec.path or not dataset.published:
         return {}
     return {"commit": dataset_commit(dataset.published.hub, spec.revision)}
 
 
 def questions_digest(dataset: Dataset, samples: list[Sample]) -> str:
-    """Of every prompt with its right answers."""
+    """Digest of every prompt with its right answers."""
     return _digest(*((s.sample_id, dataset.prompt(s), s.answer, s.choices, s.accepted) for s in samples))
 
 
 def _content(image: Path) -> str:
-    """Digest of an image; of one that is not there not even the path counts."""
+    """Digest of an image; a constant for a missing image, whatever its path."""
     return image_digest(image) if image.is_file() else "absent"
 
 
 def _digest(*parts: Any) -> str:
-    """SHA-256 of the parts, one after another."""
+    """SHA-256 of the concatenated parts."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(json.dumps(part).encode() + b"\n")

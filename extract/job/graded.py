@@ -1,4 +1,4 @@
-"""Grades of whole answers. An answer that was cut off is no answer: it is not read, and its label is 0."""
+"""Grades complete answers. An answer that was cut off is not graded: its final answer is empty and its label 0."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def graded(dataset: Dataset, sample: Sample, response: str, finish_reason: str) 
 
 
 def incomplete_answers(store: Store) -> str:
-    """One line that counts a store's answers that are cut off or empty, and says how to raise the bound; "" when all
-    are whole."""
+    """One line that counts a store's answers that are cut off or empty and says how to raise the limit; "" when there
+    are none."""
     reasons, responses = (store.samples[name].to_pylist() for name in ("finish_reason", "response"))
     endings = count_endings((reason or "", response or "") for reason, response in zip(reasons, responses, strict=True))
     which = "" if not store.identity.labels_from else " of the store that the labels come from"
-    advice = f"such an answer counts as wrong; raise the bound{which} with --config.extract.max_new_tokens=..."
+    advice = f"such an answer counts as wrong; raise the limit{which} with --config.extract.max_new_tokens=..."
     return incomplete_line(endings, f"extract.max_new_tokens={store.identity.max_new_tokens}", advice)

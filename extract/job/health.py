@@ -1,4 +1,4 @@
-"""Whether a model works at all: failures of single samples are expected, failures of every sample end the run."""
+"""Detects a model that does not work at all: single failures are expected, failures of every sample end the run."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from typing import TypeVar
 
 from relope_jax.errors import ReLopeError
 
-PATIENCE = 8  # failures before anything worked after which other samples are tried
-PROBES = 16  # of these
+PATIENCE = 8  # initial failures in a row, after which samples from elsewhere are tried
+PROBES = 16  # number of those samples
 
 Item = TypeVar("Item")
 
 
 @dataclasses.dataclass
 class Health:
-    """What is known of the model in this run.
+    """What this run knows about the model.
 
     Attributes:
-      worked: it gave the states of at least one sample.
-      reasons: why it failed, as long as nothing worked.
+      worked: whether it produced the states of at least one sample.
+      reasons: reasons of its failures until a sample works.
     """
 
     worked: bool = False
     reasons: list[str] = dataclasses.field(default_factory=list)
 
     def failed(self, reason: str, probed: Callable[[], tuple[int, bool]]) -> None:
-        """Note that a sample failed.
+        """Record that a sample failed.
 
         Args:
-          probed: tries samples from elsewhere; how many it tried, and whether one of them worked.
+          probed: tries samples from elsewhere; returns how many, and whether one of them worked.
 
         Raises:
-          ReLopeError: nothing worked so far, and none of the probes does.
+          ReLopeError: no sample has worked so far, and no probe works either.
         """
         if self.worked:
             return
@@ -46,11 +46,11 @@ class Health:
 
 
 def every_sample_failed(reason: str, n: int) -> ReLopeError:
-    """The error of a run whose every sample failed; none of them is published."""
+    """The error for a run in which every sample failed; nothing is published."""
     return ReLopeError(f"every sample failed ({n} were tried), the first: {reason}")
 
 
 def spread(items: Sequence[Item], n: int = PROBES) -> tuple[Item, ...]:
-    """Up to n items, evenly from everywhere in `items`."""
+    """Up to n items, evenly spread over `items`."""
     n = min(n, len(items))
     return tuple(items[(2 * i + 1) * len(items) // (2 * n)] for i in range(n))

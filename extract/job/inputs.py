@@ -1,4 +1,4 @@
-"""Makes what baselines read besides the hidden states, before a run trains: only what is missing."""
+"""Makes the missing inputs of baselines (everything except hidden states) before a run trains."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from relope_jax.states.answers import Answers, answer_names
 from relope_jax.states.layout import SPLITS
 from relope_jax.states.view import ReadableStore
 
-UNTRAINED = ("validation", "test")  # whose sampled and stated answers are read: nothing is learned from them
+UNTRAINED = ("validation", "test")  # splits with sampled and stated answers, which are not used for training
 CONFIDENCE_TOKENS = 8  # enough for "100%" after a few words
 
 
 @dataclasses.dataclass(frozen=True)
 class InputPlan:
-    """How a run makes its baselines' inputs: of which store, and from which models."""
+    """How a run makes its baselines' inputs: for which store and with which models."""
 
     target: Extraction
     answers: AnswerSpec
@@ -34,12 +34,12 @@ class InputPlan:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Answers that a run can make.
+    """A table of answers that a run can make.
 
     Attributes:
-      plan: whose `model` is asked when `spec` names no server.
-      checked: settings that answers which are there already must have; who served them may differ.
-      limit_setting: where `spec.max_tokens` was set; empty when it is fixed.
+      plan: its `model` answers when `spec` has no server.
+      checked: settings that existing answers must match; the server may differ.
+      limit_setting: the setting of `spec.max_tokens`; empty when it is fixed.
     """
 
     spec: AnswerSpec
@@ -49,17 +49,17 @@ class Table:
 
 
 def make_inputs(plan: InputPlan, store: ReadableStore, needs: tuple[str, ...]) -> None:
-    """Make the inputs of `needs` that `plan` describes; the large model's answers whenever it names one.
-    Of several stores, only the one that is tested on is asked about: the plan describes no other.
+    """Make the inputs in `needs` that `plan` describes, and the large model's answers whenever it sets a large model.
+    Of several stores, only the one used for testing gets new answers, because the plan describes no other.
 
     Raises:
-      ReLopeError: they cannot be made, or others are there under the same name.
+      ReLopeError: they cannot be made, or others exist under the same name.
     """
     target = store.pieces[-1].store
     for table in tables(plan, needs):
         if not is_finished(target, table):
             require_alone(f"{target.path} has no complete answers '{table.spec.name}'")
-            from extract.answers.job import answer  # its dependencies load only when needed
+            from extract.answers.job import answer  # imported here: its dependencies load only when needed
 
             print(f"asking {table.spec.model or table.plan.model.name} for the answers '{table.spec.name}'")
             answer(table.plan, table.spec, target, table.limit_setting)
@@ -67,12 +67,12 @@ def make_inputs(plan: InputPlan, store: ReadableStore, needs: tuple[str, ...]) -
         from extract.job.embeddings import embed_store
 
         inputs = plan.inputs
-        if jax.process_count() == 1:  # several processes only read them, and report what is missing
+        if jax.process_count() == 1:  # several processes only read them and report missing ones
             embed_store(store, inputs.encoder, inputs.batch, inputs.encoder_revision)
 
 
 def tables(plan: InputPlan, needs: tuple[str, ...]) -> list[Table]:
-    """The tables of answers that these needs ask for and that the plan describes."""
+    """The tables of answers that `needs` requires and `plan` describes."""
     target, inputs, large = plan.target, plan.inputs, plan.large
     whole = dataclasses.replace(plan.answers, ask="question", samples=0, splits=SPLITS)
     small = dataclasses.replace(
@@ -94,10 +94,10 @@ def tables(plan: InputPlan, needs: tuple[str, ...]) -> list[Table]:
 
 
 def is_finished(store: ReadableStore, table: Table) -> bool:
-    """Whether the store has these answers to all questions of their splits.
+    """Whether the store has these answers for all questions of their splits.
 
     Raises:
-      ReLopeError: it has others under that name.
+      ReLopeError: it has other answers under that name.
     """
     spec = table.spec
     if spec.name not in answer_names(store.path):
@@ -110,6 +110,6 @@ def is_finished(store: ReadableStore, table: Table) -> bool:
 
 
 def require_alone(problem: str) -> None:
-    """Raise ReLopeError when several processes train together: none of them may make what all need."""
+    """Raise ReLopeError when several processes train together, because one process must make what all of them need."""
     if jax.process_count() > 1:
         raise ReLopeError(f"{problem}: make them with `python -m experiments.run` in one process first")

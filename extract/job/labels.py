@@ -1,4 +1,4 @@
-"""Answers and labels of a finished store, for variants that leave them as they are."""
+"""Reuses the answers and labels of a finished store, for variants that do not change them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from relope_jax.errors import ReLopeError
 from relope_jax.states.manifest import Identity, difference
 from relope_jax.states.store import Store
 
-# What shapes an answer or its label. The variant, what is captured and how the work is cut may differ: layers,
+# What shapes an answer or its label. The variant, the captured states and the batching may differ: layers,
 # state_dtype, token_budget, part_size, device_map (the same sums on other devices), splits.
 SAME = ("model", "source", "commit", "adapter", "min_pixels", "max_pixels", "image_reading", "model_dtype", "attention",
         "device", "prompt_hash", "questions", "graders", "max_new_tokens")  # fmt: skip
@@ -19,24 +19,24 @@ COLUMNS = ["response", "finish_reason", "final_answer", "label", "token_logprobs
 
 
 class Labels:
-    """What the small model answered in another store, by sample.
+    """The small model's answers in another store, by sample.
 
     Raises:
-      ReLopeError: there is no such store, or its answers or labels would be others if they were made now.
+      ReLopeError: there is no such store, or its answers or labels would differ if made with the current settings.
     """
 
     def __init__(self, url: str, identity: Identity):
         store = Store(url)
         if different := differing(identity, store.identity):
             graders = any(line.startswith("graders:") for line in different)
-            hint = ": grade it again with `python -m extract.regrade` and its --config" if graders else ""
-            raise ReLopeError(f"extract.labels_from={url} has labels of something else ({'; '.join(different)}){hint}")
+            hint = ": regrade it with `python -m extract.regrade` and its --config" if graders else ""
+            raise ReLopeError(f"extract.labels_from={url} has labels for other settings ({'; '.join(different)}){hint}")
         self._url, self.digest = url, store.digest
         rows = store.samples.select(["sample_id", "question", "answer", "contents", *COLUMNS]).to_pylist()
         self._rows = {row["sample_id"]: row for row in rows}
 
     def columns(self, sample: Sample) -> dict[str, Any]:
-        """The columns about the answer; raises LeftOut when that store has no such question, or other images of it."""
+        """The columns about the answer; raises LeftOut if that store lacks the question or has other images for it."""
         row = self._rows.get(sample.sample_id)
         if row is None or (row["question"], row["answer"]) != (sample.question, sample.answer):
             raise LeftOut(f"{self._url} has no label of this question")
@@ -49,10 +49,10 @@ class Labels:
 
 
 def differing(mine: Identity, theirs: Identity) -> list[str]:
-    """What shapes an answer or its label and is not the same in both, a line each; peft does with an adapter only."""
+    """A line for each difference that shapes an answer or its label; the peft version counts only with an adapter."""
     here, there = ({name: getattr(identity, name) for name in SAME} for identity in (mine, theirs))
     if not mine.commit and not theirs.commit:
-        del here["model"]  # `source` is a folder's digest, wherever the folder is
+        del here["model"]  # `source` has the folder's digest, independent of its path
     here["dataset.name"], there["dataset.name"] = mine.dataset["name"], theirs.dataset.get("name")
     packages = [package for package in mine.versions if package != "peft" or mine.adapter or theirs.adapter]
     here |= {f"versions.{package}": mine.versions[package] for package in packages}

@@ -1,4 +1,4 @@
-"""From a plan to its store: open it, or extract it first."""
+"""Opens the store of a plan, or extracts it first."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from relope_jax.io.place import open_place
 from relope_jax.states.manifest import MANIFEST, Identity, difference
 from relope_jax.states.store import Store
 
-DETAIL = re.compile(r"[:/\\\d]")  # begins what differs from sample to sample: a path, a number, or what follows a colon
+DETAIL = re.compile(r"[:/\\\d]")  # starts the part that differs between samples
 
 
 def open_or_extract(plan: Extraction) -> Store:
-    """The store of `plan`, extracted first (or finished) when it is not there yet.
+    """The store of `plan`, extracted first (or completed) if it is missing or unfinished.
 
     Raises:
-      ReLopeError: the store was made with another layer, model, dataset or dtype than the config's.
+      ReLopeError: the store was made with another layer, model, dataset or dtype than the config sets.
     """
     if not open_place(plan.store).exists(MANIFEST):
-        from extract.job.extraction import extract_store  # torch and transformers load only when needed
+        from extract.job.extraction import extract_store  # imported here: torch and transformers load only when needed
 
         extract_store(plan)
         store = Store(plan.store, plan.extract.layer)
@@ -38,7 +38,7 @@ def open_or_extract(plan: Extraction) -> Store:
     if different := mismatches(plan, store.identity):
         raise ReLopeError(
             f"the store {plan.store} was made with other settings ({'; '.join(different)}): "
-            "delete it, set the config's fields to the store's, or name another with --config.store=... "
+            "delete it, set the config's fields to the store's, or choose another with --config.store=... "
             "(a study's: --config.stores=...)"
         )
     report_incomplete(store)
@@ -47,7 +47,7 @@ def open_or_extract(plan: Extraction) -> Store:
 
 
 def report_graders(store: Store) -> None:
-    """Print a line when a store's labels come from another version of the graders; its states are still valid."""
+    """Print a line when a store's labels come from another version of the graders. Its states are still valid."""
     if not store.identity.labels_from and store.identity.graders != grading.VERSION:
         print(
             f"the labels of {store.path} were graded by another version of the graders and are used as they are; "
@@ -74,13 +74,13 @@ def report_incomplete(store: Store) -> None:
 
 
 def kinds(failed: list[dict[str, str]]) -> str:
-    """`"3 unreadable image, 2 out of memory"`: reasons without what differs from sample to sample."""
+    """`"3 unreadable image, 2 out of memory"`: counts of reasons without the part that differs between samples."""
     counts = collections.Counter(DETAIL.split(entry["reason"], maxsplit=1)[0].strip() for entry in failed)
     return ", ".join(f"{n} {kind}" for kind, n in counts.most_common())
 
 
 def mismatches(plan: Extraction, identity: Identity) -> list[str]:
-    """How a finished store differs from the plan, one line per field; how it was cut into parts does not matter."""
+    """How a finished store differs from the plan, one line per field. Its division into parts does not matter."""
     wanted = {
         "model.dtype": (plan.model.dtype, identity.model_dtype),
         "the model's files or revision": (model_source(plan.model), identity.source),
@@ -94,10 +94,10 @@ def mismatches(plan: Extraction, identity: Identity) -> list[str]:
         "extract.state_dtype": (plan.extract.state_dtype, identity.state_dtype),
         "extract.max_new_tokens": (plan.extract.max_new_tokens, identity.max_new_tokens),
     }
-    if identity.commit or not is_local(plan.model):  # else its files count, whatever their folder is called
+    if identity.commit or not is_local(plan.model):  # a local model is compared by its files, not by its folder's name
         wanted = {"model.name": (model_title(plan.model), identity.model)} | wanted
     source = dataset_source(plan.dataset)
-    if source.get("sha256") and identity.dataset.get("sha256"):  # of the tables, wherever they are
+    if source.get("sha256") and identity.dataset.get("sha256"):  # of the tables, independent of their path
         del source["path"]
     for field, value in source.items():
         wanted[f"dataset.{field}"] = (value, identity.dataset.get(field))
@@ -109,7 +109,7 @@ def mismatches(plan: Extraction, identity: Identity) -> list[str]:
 
 
 def closing_line(store: Store) -> str:
-    """The last line that a finished extraction prints."""
+    """The last line printed by a finished extraction."""
     tokens = sum(part.n_tokens for part in store.manifest.parts)
     accuracy = store.column("label").mean()
     return f"{store.path}: {len(store.samples)} prompts, {tokens} tokens, small-model accuracy {accuracy:.3f}"

@@ -1,4 +1,4 @@
-"""One part of a store: its samples in batches within the token budget, answered, graded and captured."""
+"""Extracts one part of a store: its samples in batches within the token budget, answered, graded and captured."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ Measured = tuple[Sample, int]  # a sample and the tokens of its prompt and answe
 
 @dataclasses.dataclass
 class Part:
-    """What a part holds, gathered batch by batch.
+    """The content of a part, collected batch by batch.
 
     Attributes:
-      token_budget: what batches are formed with now.
-      states: of every layer, a piece a batch.
-      embeddings: `[batch, d]`, a piece a batch; none when nothing is generated.
+      token_budget: the current budget for batches.
+      states: for every layer, one piece per batch.
+      embeddings: `[batch, d]`, one piece per batch; none when nothing is generated.
       failed: id and reason of every sample that is left out.
-      broken: reasons of those among them that the model, its processor or the grader failed on.
+      broken: the reasons of those on which the model, its processor or the grader failed.
     """
 
     token_budget: int
@@ -65,7 +65,7 @@ class Part:
             self.broken.append(str(reason))
 
     def absorb(self, piece: Part) -> None:
-        """Add a batch, all of it."""
+        """Add a whole batch."""
         for layer, pieces in piece.states.items():
             self.states[layer] += pieces
         self.rows += piece.rows
@@ -74,7 +74,7 @@ class Part:
         self.broken += piece.broken
 
     def write(self, writer: StoreWriter, index: int, samples: list[Sample]) -> None:
-        """Write it as part `index`, its rows in the order of `samples`."""
+        """Write it as part `index`, with rows in the order of `samples`."""
         place = {sample.sample_id: i for i, sample in enumerate(samples)}
         order = np.argsort([place[row["sample_id"]] for row in self.rows])
         writer.write_part(
@@ -89,12 +89,12 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class PartExtractor:
-    """Everything that stays the same from part to part.
+    """Everything that is the same for all parts.
 
     Attributes:
-      splits: split of every group.
-      labels: answers and labels of another store to take over; None answers and grades the questions.
-      probes: samples from everywhere in the work, which are tried before the model counts as failing on every sample.
+      splits: the split of every group.
+      labels: answers and labels to reuse from another store; None generates and grades answers.
+      probes: samples from all of the work, tried before the model counts as failing on every sample.
       health: whether the model has worked on any sample yet.
     """
 
@@ -108,22 +108,22 @@ class PartExtractor:
     health: Health = dataclasses.field(default_factory=Health)
 
     def extract(self, samples: list[Sample], advance: Callable[[int], None], suspects: Suspects | None = None) -> Part:
-        """The part of these samples; calls `advance` with the number of prompts done.
+        """The part with these samples. Calls `advance` with the number of prompts done.
 
-        A batch that fails is halved until the samples that it fails on are alone; these are left out, with the reason.
+        A failing batch is halved until the samples that fail are isolated. These are left out with a reason.
 
         Args:
-          suspects: samples that the accelerator was lost with before.
+          suspects: samples with which the accelerator was lost before.
 
         Raises:
-          AcceleratorLost: its `items` are the samples that were in work.
+          AcceleratorLost: its `items` are the samples being processed.
           ReLopeError: the model fails on every sample.
         """
         suspects = suspects or Suspects()
         part = self._empty()
         waiting = self._measured(samples, part, suspects)
         advance(len(part.failed))
-        while waiting:  # the longest first, so that memory runs out early if it does
+        while waiting:  # longest first, so that memory runs out early if at all
             longest = waiting[0][1]
             n = max(1, part.token_budget // longest)
             batch = suspects.cut([sample for sample, _ in waiting[:n]])
@@ -139,7 +139,7 @@ class PartExtractor:
         return part
 
     def _settle(self, batch: list[Sample], part: Part) -> tuple[int, bool]:
-        """Put a batch into the part, or leave samples of it out; how many are settled, and whether memory sufficed."""
+        """Add a batch to the part, or leave out samples of it; returns the samples handled, and if memory sufficed."""
         settled = 0
         try:
             for piece, made, reason in narrowed(batch, self._attempt):
@@ -157,19 +157,19 @@ class PartExtractor:
         return settled, False
 
     def _absorb(self, part: Part, piece: Part) -> None:
-        """Add what a batch gave; some of its samples may be left out."""
+        """Add the result of a batch; some of its samples may be left out."""
         part.absorb(piece)
         self.health.worked |= bool(piece.rows)
         for reason in piece.broken:
             self.health.failed(reason, self._probed)
 
     def _broken(self, part: Part, sample: Sample, reason: str) -> None:
-        """Leave out a sample that the model fails on, unless it fails on every sample."""
+        """Leave out a sample on which the model fails, unless it fails on every sample."""
         part.leave_out(sample, reason, broken=True)
         self.health.failed(reason, self._probed)
 
     def _probed(self) -> tuple[int, bool]:
-        """How many other samples were tried one by one until one worked, and whether one did."""
+        """The number of other samples tried one by one until one worked, and whether one did."""
         for n, sample in enumerate(self.probes, start=1):
             try:
                 self._length(sample)
@@ -180,7 +180,7 @@ class PartExtractor:
         return len(self.probes), False
 
     def _measured(self, samples: list[Sample], part: Part, suspects: Suspects) -> list[Measured]:
-        """Usable samples with their lengths, answer included, the longest first; suspects last."""
+        """Usable samples with their lengths including the answer, longest first, suspects last."""
         measured = []
         for sample in samples:
             try:
@@ -207,7 +207,7 @@ class PartExtractor:
         return Part(self.spec.token_budget, {layer: [] for layer in self.spec.all_layers})
 
     def _attempt(self, batch: Sequence[Sample]) -> Part:
-        """A batch as a part of its own; raises whatever the processor, the model or the grader raises."""
+        """A batch as a separate part; raises whatever the processor, the model or the grader raises."""
         part, queries = self._empty(), []
         for sample in batch:
             try:
@@ -219,7 +219,7 @@ class PartExtractor:
         return part
 
     def _run(self, queries: list[Query], inputs: Any, part: Part) -> None:
-        """One `generate`, whose prefill gives the states and whose tokens the answers; or the prefill alone."""
+        """One `generate`, whose prefill gives the states and whose tokens give the answers; or only the prefill."""
         with step("the model fails on it"):
             states, generated = self._passed(inputs)
             spans = image_spans(self.backbone, inputs, [query.n_shown for query in queries])
@@ -260,16 +260,16 @@ class PartExtractor:
         return {
             "sample_id": sample.sample_id, "group": sample.group, "split": self.splits[sample.group],
             "question": sample.question, "prompt": query.text, "answer": sample.answer,
-            "images": [os.path.abspath(path) for path in sample.images],  # reports are written from anywhere
+            "images": [os.path.abspath(path) for path in sample.images],  # reports may run in any directory
             "contents": contents(sample),
             "caption": "\n".join(self.queries.captions(sample)),
         } | span._asdict()  # fmt: skip
 
     def _answered(self, sample: Sample, answer: Answer | None) -> dict[str, Any]:
-        """Columns about the answer: graded, or another store's."""
+        """Columns about the answer: graded, or from another store."""
         if self.labels:
             return self.labels.columns(sample)
-        assert answer is not None  # generated exactly where there are no labels
+        assert answer is not None  # generated exactly when there are no labels
         with step("its answer cannot be graded"):
             final_answer, label = graded(self.dataset, sample, answer.text, answer.finish_reason)
             return {
@@ -280,7 +280,7 @@ class PartExtractor:
 
 
 def _finite(states: dict[int, TokenStates], generated: Generated | None) -> np.ndarray:
-    """Whether everything that is stored of a prompt is finite, `[batch]`."""
+    """Whether everything stored for each prompt is finite, `[batch]`."""
     finite = np.all([caught.finite() for caught in states.values()], axis=0)
     if generated:
         finite &= np.isfinite(generated.output_embedding).all(axis=1)

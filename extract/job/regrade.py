@@ -1,4 +1,4 @@
-"""New labels and final answers for a store, from its own responses."""
+"""Recomputes the labels and final answers of a store from its own responses."""
 
 from __future__ import annotations
 
@@ -29,32 +29,32 @@ Read = Callable[[str, str, str], tuple[str, int]]  # (sample id, response, finis
 
 
 def regrade(plan: Extraction) -> str:
-    """Grade the store of `plan` again; a line about what changed.
+    """Regrade the store of `plan`; returns a line about the changes.
 
     Raises:
-      ReLopeError: there is no such store, it was made of other questions, its labels are another store's, or a process
-        is writing it or a shard of it.
+      ReLopeError: there is no such store, it has other questions, its labels come from another store, or a process is
+        writing it or a shard of it.
     """
     place = open_place(plan.store)
     if not is_regrading(place):
-        Store(plan.store)  # says what is wrong before a lock is written there
+        Store(plan.store)  # raises before a lock is written there
     with explaining(place.url), only_writer(place):
         if is_regrading(place):
-            _publish(place)  # what a killed process had prepared
+            _publish(place)  # what a killed process prepared
         store = Store(plan.store)
         if store.identity.labels_from:
-            raise ReLopeError(f"the labels of {store.path} come from another store: grade that one again")
+            raise ReLopeError(f"the labels of {store.path} come from another store: regrade that one")
         if store.identity.graders == grading.VERSION:
-            _clear(place)  # a process that was killed at its very end may have left something
+            _clear(place)  # left by a process that was killed at the very end
             return f"{store.path}: its labels are those of the current graders"
         changed = _prepare(place, store, _grader(plan, store))
         _publish(place)
     n = sum(part.n_samples for part in store.manifest.parts)
-    return f"{store.path}: {n} responses graded again, {changed} labels changed"
+    return f"{store.path}: {n} responses regraded, {changed} labels changed"
 
 
 def _grader(plan: Extraction, store: Store) -> Read:
-    """Reads and grades a response to one of the store's questions."""
+    """The function that grades a response to one of the store's questions."""
     if different := mismatches(plan, store.identity):
         raise ReLopeError(
             f"{store.path} was made with other settings ({'; '.join(different)}): pass the config it was made with"
@@ -73,7 +73,7 @@ def _grader(plan: Extraction, store: Store) -> Read:
 
 
 def _prepare(place: Place, store: Store, read: Read) -> int:
-    """Write the new tables and the new manifest below `REGRADING`; how many labels changed."""
+    """Write the new tables and manifest below `REGRADING`; returns the number of changed labels."""
     _clear(place)
     parts, changed = [], 0
     for part in store.manifest.parts:
@@ -90,7 +90,7 @@ def _prepare(place: Place, store: Store, read: Read) -> int:
 
 
 def _graded(table: pa.Table, read: Read) -> pa.Table:
-    """The table with new final answers and labels; all other columns stay."""
+    """The table with new final answers and labels; all other columns are unchanged."""
     rows = table.to_pylist()
     for row in rows:
         try:
@@ -108,7 +108,7 @@ def _bytes(table: pa.Table) -> bytes:
 
 
 def _publish(place: Place) -> None:
-    """Move what is prepared into place. Every step may be repeated; until the last one the store has no manifest."""
+    """Move the prepared files into place. Every step may be repeated; until the last one the store has no manifest."""
     data = place.read(f"{REGRADING}/{MANIFEST}", limits.JSON)
     manifest = Manifest.parse(data, f"{place.url}/{REGRADING}/{MANIFEST}")
     if not all(_is_prepared(place, part) for part in manifest.parts):
@@ -117,14 +117,14 @@ def _publish(place: Place) -> None:
     for index, part in enumerate(manifest.parts):
         place.write(f"{part_name(index)}/{SAMPLES}", place.read(f"{REGRADING}/{part.name}.parquet", limits.TABLE))
         place.write(f"{part_name(index)}/{PART}", part.to_json().encode())
-    # Only now: an extraction that is started in between finds other graders, and does not finish half of the labels.
+    # Only now, because an extraction started earlier would see other graders and redo only some of the labels.
     place.write(IDENTITY, to_json(manifest.identity.record()).encode())
     place.write(MANIFEST, data)
     _clear(place)
 
 
 def _is_prepared(place: Place, part: Part) -> bool:
-    """Whether the new table of a part is there and whole."""
+    """Whether the new table of a part exists and is complete."""
     try:
         return place.sha256(f"{REGRADING}/{part.name}.parquet") == part.files[SAMPLES]
     except FileNotFoundError:
@@ -132,6 +132,6 @@ def _is_prepared(place: Place, part: Part) -> bool:
 
 
 def _clear(place: Place) -> None:
-    """Delete what is prepared; its manifest first, so that a killed process leaves nothing that looks complete."""
+    """Delete the prepared files, the manifest first, so that a kill leaves nothing that looks complete."""
     place.delete(f"{REGRADING}/{MANIFEST}")
     place.delete(f"{REGRADING}/")

@@ -1,4 +1,4 @@
-"""Group splits: all samples of a group (an image) fall on the same side."""
+"""Group splits: all samples of a group (an image) are in the same split."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from relope_jax.errors import ReLopeError
 
 
 def draw(samples: Sequence[Sample], spec: DatasetSpec) -> list[Sample]:
-    """`spec.max_questions` samples at random (all when 0), in the dataset's order and with their final groups.
+    """`spec.max_questions` random samples (all when 0), in the dataset's order and with their final groups.
 
     Raises:
-      ReLopeError: no sample is of `spec.modality`.
+      ReLopeError: no sample has `spec.modality`.
     """
     if spec.modality:
         samples = [sample for sample in samples if bool(sample.images or sample.missing) == (spec.modality == "image")]
         if not samples:
             kind = "with" if spec.modality == "image" else "without"
-            raise ReLopeError(f"{spec.name} has no question {kind} an image: leave out --config.dataset.modality")
+            raise ReLopeError(f"{spec.name} has no question {kind} an image: omit --config.dataset.modality")
     if not spec.max_questions or spec.max_questions >= len(samples):
         return regroup(samples)
     chosen = random.Random(f"draw-{spec.seed}").sample(range(len(samples)), spec.max_questions)
@@ -29,7 +29,7 @@ def draw(samples: Sequence[Sample], spec: DatasetSpec) -> list[Sample]:
 
 
 def group_split(samples: Sequence[Sample], spec: DatasetSpec) -> dict[str, str]:
-    """`{group: split}`; the test and validation shares count groups, and at least one group each.
+    """`{group: split}`. The test and validation shares count groups and get at least one group each.
 
     Raises:
       ReLopeError: shares that leave nothing to train on, or fewer than three groups.

@@ -1,4 +1,4 @@
-"""What images and prompts cost in tokens, printed before an extraction begins."""
+"""Prints how many tokens images and prompts take, before an extraction begins."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from extract.job.health import spread
 from extract.queries.queries import Queries
 from extract.sample import Sample
 
-LOOKED_AT = 1000  # samples, from everywhere in the data
-SECONDS = 3.0  # after which no further sample is measured; sizes already measured are not measured again
+LOOKED_AT = 1000  # samples, spread over the data
+SECONDS = 3.0  # limit for measuring samples; each image size is measured only once
 
 
 def describe_tokens(queries: Queries, samples: Sequence[Sample], n_positions: float) -> str:
-    """One line: tokens of an image and of a prompt, and the model's positions. No image is decoded.
+    """One line with tokens per image and per prompt and the model's maximum length. No image is decoded.
 
-    Samples that cannot be used are passed over here; the extraction lists them.
+    Samples that cannot be used are skipped here; the extraction lists them.
     """
     images: dict[Size, int] = {}
     prompts, end = [], time.monotonic() + SECONDS
@@ -26,7 +26,7 @@ def describe_tokens(queries: Queries, samples: Sequence[Sample], n_positions: fl
         try:
             prompts.append(queries.length(sample))
             images |= queries.image_tokens(sample)
-        except Exception:  # of any kind: it is one sample's, and the extraction lists it
+        except Exception:  # any error of one sample; the extraction lists it
             continue
         if time.monotonic() > end:
             break
@@ -37,8 +37,8 @@ def describe_tokens(queries: Queries, samples: Sequence[Sample], n_positions: fl
 
 
 def _by_turns(samples: Sequence[Sample]) -> Sequence[Sample]:
-    """The samples in an order whose every beginning is spread over all of them."""
-    step = 7919  # a prime above LOOKED_AT, so that every sample comes up once
+    """The samples in an order in which every prefix is spread over all of them."""
+    step = 7919  # a prime above LOOKED_AT, so that every sample occurs once
     return [samples[i * step % len(samples)] for i in range(len(samples))]
 
 

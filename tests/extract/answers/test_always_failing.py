@@ -129,7 +129,7 @@ def test_a_finished_table_is_never_made_worse(plan, server, tmp_path, capsys):
     again = ask(plan, server, cache=str(tmp_path / "another.sqlite"))  # the old one is lost
     assert again.table == first.table
     assert again.settings == first.settings
-    assert "stay as they were: they have 1 that this run could not get" in capsys.readouterr().out
+    assert "are kept: they include 1 that this run could not get" in capsys.readouterr().out
     changed = dataclasses.replace(plan)
     server.control()
     assert ask(changed, server, cache=str(tmp_path / "another.sqlite")).table == first.table

@@ -73,7 +73,7 @@ def test_regrading_leaves_what_was_cut_off_alone(plan, tmp_path, monkeypatch):
     copied = dataclasses.replace(plan, store=Path(shutil.copytree(plan.store, tmp_path / "store")))
     monkeypatch.setattr(extraction, "get_dataset", lambda name: RIGHT)
     monkeypatch.setattr(grading, "VERSION", 1)
-    assert regrade(copied).endswith("graded again, 0 labels changed")
+    assert regrade(copied).endswith("regraded, 0 labels changed")
 
 
 def test_labels_from_takes_it_over(plan, tmp_path, monkeypatch):
@@ -92,7 +92,7 @@ def test_the_share_of_answers_that_were_cut_off_is_said(plan, capsys):
     store = open_or_extract(plan)
     cut = (store.column("finish_reason") == LENGTH).sum()
     line = f"{cut} of 24 answers were cut off at extract.max_new_tokens=3"
-    advice = "raise the bound with --config.extract.max_new_tokens=..."
+    advice = "raise the limit with --config.extract.max_new_tokens=..."
     for said in (capsys.readouterr().out, "\n".join(describe(store))):
         (found,) = [text for text in said.splitlines() if line in text]
         assert advice in found

@@ -159,7 +159,7 @@ def test_several_processes_share_a_cache(tmp_path):
 def test_unusable_cache_gives_one_line(tmp_path):
     path = tmp_path / "answers.sqlite"
     path.write_bytes(b"no database, but long enough to be taken for one" * 100)
-    with pytest.raises(ReLopeError, match=r"cannot use the answer cache .*not a database; name another file"):
+    with pytest.raises(ReLopeError, match=r"cannot use the answer cache .*not a database; choose another file"):
         Cache(path)
     with pytest.raises(ReLopeError, match="cannot use the answer cache"):
         Cache(path / "below")

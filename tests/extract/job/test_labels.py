@@ -108,7 +108,7 @@ def test_a_model_folder_may_be_called_otherwise(clean):
 def test_labels_made_otherwise_are_refused_with_both_values(plan, clean, tmp_path, changes, line):
     with pytest.raises(ReLopeError) as error:
         open_or_extract(variant(plan, tmp_path, **changes))
-    assert str(error.value) == f"extract.labels_from={plan.store} has labels of something else ({line})"
+    assert str(error.value) == f"extract.labels_from={plan.store} has labels for other settings ({line})"
     assert not (tmp_path / "variant").exists()
 
 
@@ -144,5 +144,5 @@ def test_other_right_answers_are_refused(plan, clean, tmp_path):
     path = Path(moved.dataset.path)
     rows = [json.loads(line) | {"answer": "y"} for line in path.read_text().splitlines()]
     path.write_text("\n".join(map(json.dumps, rows)))
-    with pytest.raises(ReLopeError, match=r"labels of something else \(questions: config '\w{12}', store '\w{12}'\)"):
+    with pytest.raises(ReLopeError, match=r"labels for other settings \(questions: config '\w{12}', store '\w{12}'\)"):
         open_or_extract(variant(moved, tmp_path))

@@ -136,7 +136,7 @@ def test_labels_of_another_store_stay(plan, clean):
     other = dataclasses.replace(
         other, dataset=dataclasses.replace(other.dataset, path=str(plan.store.parent / "other.jsonl"))
     )
-    with pytest.raises(ReLopeError, match="labels of something else \\(questions: config "):
+    with pytest.raises(ReLopeError, match="labels for other settings \\(questions: config "):
         open_or_extract(other)
 
 

@@ -59,7 +59,7 @@ def test_regrading_changes_labels_and_nothing_else(plan, capsys):
     line = regrade_store(plan)
     assert (
         line
-        == f"{plan.store}: 24 responses graded again, {24 - Store(plan.store).column('label').sum()} labels changed"
+        == f"{plan.store}: 24 responses regraded, {24 - Store(plan.store).column('label').sum()} labels changed"
     )
     capsys.readouterr()
     store = open_or_extract(plan)
@@ -174,7 +174,7 @@ def test_labels_of_another_store_are_graded_there(plan, tmp_path, capsys, monkey
     capsys.readouterr()
     open_or_extract(variant)
     assert "graded by another version" not in capsys.readouterr().out
-    with pytest.raises(ReLopeError, match="come from another store: grade that one again"):
+    with pytest.raises(ReLopeError, match="come from another store: regrade that one"):
         regrade_store(variant)
     regrade_store(plan)
     with pytest.raises(ReLopeError, match=r"extract.labels_from: config '\w{12}', store '\w{12}'"):
