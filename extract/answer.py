@@ -1,8 +1,8 @@
 """Ask a store's questions: python -m extract.answer --config=quickstart.py --config.answers.name=large
 --config.answers.base_url=http://localhost:8000/v1 --config.answers.model=Qwen/Qwen2.5-VL-72B-Instruct
 
-Writes a table and its sidecar NAME.json into STORE/answers/. Whatever was answered once is in the cache: the same
-command continues where it stopped. Without a base_url the config's small model answers in process.
+Writes a table and its sidecar NAME.json to STORE/answers/. Every answer is cached, so the same command continues an
+interrupted run. Without a base_url, the config's small model answers in this process.
 See docs/guide/answers.md.
 """
 
@@ -27,5 +27,5 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    config_flag = define_config_flag()  # only here: flags are global, and other commands define this one too
+    config_flag = define_config_flag()  # only here: flags are global, and other commands define it too
     app.run(main, flags_parser=parse_flags)

@@ -1,9 +1,9 @@
-"""Make a token-state store on a Ray cluster: python -m extract.cluster --config=quickstart.py --shards=8
+"""Write a store of hidden states on a Ray cluster: python -m extract.cluster --config=quickstart.py --shards=8
 
-Every shard is an actor of its own, on a GPU where the cluster has GPUs; an actor whose process or node is lost is
-restarted and continues after its last published part. Nothing is uploaded: all nodes need the same checkout and
-Python packages, and must see the driver's working directory (relative paths mean that) or read and write buckets
-(--config.store=s3://...). See docs/guide/scaling.md.
+Every shard is an actor, on a GPU if the cluster has GPUs. An actor whose process or node is lost is restarted and
+continues after its last published part. Nothing is uploaded: all nodes need the same checkout and Python packages, and
+they must see the driver's working directory (relative paths refer to it) or use buckets (--config.store=s3://...). See
+docs/guide/scaling.md.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from relope_jax.states.store import Store
 
 if __name__ == "__main__":
     _CONFIG = define_config_flag()
-    _SHARDS = flags.DEFINE_integer("shards", None, "how many shards to cut the work into", 1, required=True)
+    _SHARDS = flags.DEFINE_integer("shards", None, "number of shards", 1, required=True)
     _ADDRESS = flags.DEFINE_string("address", "", "a running cluster: auto or ray://host:10001; empty starts one here")
-    _GPUS = flags.DEFINE_float("gpus_per_shard", None, "default: 1 where the cluster has GPUs, else 0", 0)
+    _GPUS = flags.DEFINE_float("gpus_per_shard", None, "default: 1 if the cluster has GPUs, else 0", 0)
     _CPUS = flags.DEFINE_float("cpus_per_shard", 1, "also PyTorch's threads", 0)
     _RETRIES = flags.DEFINE_integer("retries", 3, "how often a lost shard is restarted", 0)
 
@@ -29,7 +29,7 @@ if __name__ == "__main__":
     def main(_: list[str]) -> None:
         plan = plan_from_config(_CONFIG.value)
         extract_on_cluster(plan, _SHARDS.value, Cluster(_ADDRESS.value, _GPUS.value, _CPUS.value, _RETRIES.value))
-        Store(plan.store)  # an unfinished one is an error here; the next line would extract it in this process
+        Store(plan.store)  # raises if unfinished; the next line would extract it in this process
         print(closing_line(open_or_extract(plan)))
 
     app.run(main, flags_parser=parse_flags)

@@ -1,7 +1,7 @@
 """Embed a store's texts with a sentence encoder: python -m extract.embed --config=quickstart.py
 
-Writes STORE/embeddings/question.safetensors and question_answer.safetensors (the prompt's text, and that with the small
-model's answer). `experiments.run` does the same when a method needs them. --config.inputs.encoder names another one.
+Writes STORE/embeddings/question.safetensors (the prompt's text) and question_answer.safetensors (the prompt's text with
+the small model's answer). `experiments.run` does this when a method needs it. --config.inputs.encoder sets the encoder.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Settings of what baselines read besides the hidden states. No torch here."""
+"""Settings for the inputs of baselines other than hidden states. No torch here."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from relope_jax.io.paths import expand_fields
 
 @dataclasses.dataclass(frozen=True)
 class LargeSpec(ModelSpec):
-    """The large model: `ModelSpec`'s fields for one in process, or a name on a server.
+    """The large model: `ModelSpec`'s fields for a model in this process, or a name on a server.
 
-    `config.answers` sets how it is asked (max_tokens, concurrency, key_env, prices, cache, ...).
+    `config.answers` sets how requests are sent (max_tokens, concurrency, key_env, prices, cache, ...).
 
     Attributes:
-      name: empty: no large model is asked, and the store's answers "large" are read when there are any.
-      base_url: an OpenAI-compatible server that knows `name`; empty runs the model in process.
+      name: empty means that no large model is called; existing answers "large" in the store are still used.
+      base_url: an OpenAI-compatible server that serves `name`; empty runs the model in this process.
     """
 
     name: str = ""
@@ -26,30 +26,30 @@ class LargeSpec(ModelSpec):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.base_url and not self.name:
-            raise ReLopeError("large.base_url is set: name the model on that server with --config.large.name=...")
+            raise ReLopeError("large.base_url is set: name a model on that server with --config.large.name=...")
         if self.base_url:
             require_server_url("large.base_url", self.base_url)
 
     def paths(self) -> tuple[str, ...]:
-        """A model's name on a server is not a path, whatever it begins with."""
+        """No paths for a model on a server, whatever its name looks like."""
         return () if self.base_url else super().paths()
 
     @property
     def model(self) -> ModelSpec:
-        """The model in process."""
+        """The model to run in this process."""
         return ModelSpec(**{field.name: getattr(self, field.name) for field in dataclasses.fields(ModelSpec)})
 
 
 @dataclasses.dataclass(frozen=True)
 class InputSpec:
-    """What a run makes for its baselines: text embeddings, sampled answers, stated confidence.
+    """The inputs that a run makes for its baselines: text embeddings, sampled answers, stated confidence.
 
     Attributes:
-      encoder: sentence encoder, a folder or a hub name; empty takes all-MiniLM-L6-v2 from its PyPI package.
+      encoder: sentence encoder, a folder or a hub name; empty means all-MiniLM-L6-v2 from its PyPI package.
       encoder_revision: branch, tag or commit of an encoder on the hub.
-      samples: k, sampled answers of the small model under each of the two prompts.
-      temperature, top_p, max_tokens: of these.
-      batch: prompts, or texts, at a time.
+      samples: k, the number of sampled answers of the small model under each of the two prompts.
+      temperature, top_p, max_tokens: of the sampled answers.
+      batch: prompts, or texts, per batch.
     """
 
     encoder: str = ""

@@ -1,4 +1,4 @@
-"""Say what is in a store: python -m extract.inspect stores/NAME (a folder, or an s3:// or gs:// URL)."""
+"""Show what is in a store: python -m extract.inspect stores/NAME (a folder, or an s3:// or gs:// URL)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from extract.job.open import kinds
 from relope_jax.errors import ReLopeError, exit_on_error, one_line
 from relope_jax.states.store import SPLITS, Store
 
-BARS, BAR = 10, 40  # bars of the histogram, at most, and characters of the longest
-HIDDEN = ("prompt_template", "sha256")  # of the dataset: too long to be read
+BARS, BAR = 10, 40  # maximum number of bars in the histogram, and characters of the longest
+HIDDEN = ("prompt_template", "sha256")  # fields of the dataset that are too long to show
 
 
 def describe(store: Store) -> Iterator[str]:
-    """The lines about a store: where it comes from, its splits, how right the model is, and how long prompts are."""
+    """The lines about a store: its source, its splits, the model's accuracy, and the prompt lengths."""
     return map(one_line, _lines(store))
 
 
@@ -86,7 +86,7 @@ if __name__ == "__main__":
     def main(argv: list[str]) -> None:
         if len(argv) != 2:
             raise ReLopeError("usage: relope inspect STORE")
-        logging.set_verbosity(logging.WARNING)  # jax reports every backend that it does not find
+        logging.set_verbosity(logging.WARNING)  # hides jax's list of missing backends
         print("\n".join(describe(Store(argv[1]))))
 
     app.run(main)

@@ -1,4 +1,4 @@
-"""What a store is made of, and what it is called."""
+"""What a store is made from, and its name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from relope_jax.io.paths import expand, folder_name
 
 @dataclasses.dataclass(frozen=True)
 class Extraction:
-    """Everything one store is made of."""
+    """Everything that a store is made from."""
 
     model: ModelSpec
     dataset: DatasetSpec
@@ -25,7 +25,7 @@ class Extraction:
 
 
 def plan_from_config(config: ConfigDict) -> Extraction:
-    """The extraction that `config` describes; an empty `config.store` is named by what is in it."""
+    """The extraction described by `config`. If `config.store` is empty, the store is named after its contents."""
     model, dataset, extract = ModelSpec(**config.model), DatasetSpec(**config.dataset), ExtractSpec(**config.extract)
     return plan_extraction(model, dataset, extract, config.stores, config.store)
 
@@ -33,9 +33,9 @@ def plan_from_config(config: ConfigDict) -> Extraction:
 def plan_extraction(
     model: ModelSpec, dataset: DatasetSpec, extract: ExtractSpec, stores: str, store: str = ""
 ) -> Extraction:
-    """The extraction into `store`; an empty one is a folder of `stores`, named by what is in it."""
+    """The extraction into `store`, or, if that is empty, into a folder of `stores` named after its contents."""
     named = f"{_slug(f'{_called(model.name)} {_called(model.adapter)}')}-{dataset.name}"
-    file = Path(dataset.path).stem if dataset.name == "jsonl" else ""  # several of them share the name
+    file = Path(dataset.path).stem if dataset.name == "jsonl" else ""  # all "jsonl" datasets share that name
     for part in (file, dataset.modality, dataset.variant, dataset.only_split):
         named += f"-{_slug(part)}" if part else ""
     named += f"-l{'-'.join(map(str, extract.all_layers))}"
@@ -44,7 +44,7 @@ def plan_extraction(
 
 
 def _called(name: str) -> str:
-    """A hub name; of a local folder its own name, and a mark that distinguishes it from others of that name."""
+    """A hub name, or a local folder's name with a suffix that distinguishes it from others of the same name."""
     if not name or name in TOY_MODELS or not os.path.isdir(name):
         return name
     return f"{folder_name(name)}-{hashlib.sha256(os.path.realpath(name).encode()).hexdigest()[:6]}"

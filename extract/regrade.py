@@ -1,7 +1,7 @@
-"""Grade a store's responses again, with the current graders: python -m extract.regrade --config=quickstart.py
+"""Regrade a store's responses with the current graders: python -m extract.regrade --config=quickstart.py
 
-Nothing is generated: the responses are in the store, the reference answers in the config's dataset. Labels, final
-answers and checksums are replaced in place; the states stay. If it is killed, the same command finishes the work.
+Nothing is generated: the responses are in the store and the reference answers in the config's dataset. Labels, final
+answers and checksums are replaced in place; the states do not change. After a kill, the same command finishes the work.
 """
 
 from __future__ import annotations
@@ -20,5 +20,5 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    config_flag = define_config_flag()  # only here: flags are global, and other commands define this one too
+    config_flag = define_config_flag()  # only here: flags are global, and other commands define it too
     app.run(main, flags_parser=parse_flags)

@@ -1,7 +1,7 @@
-"""Make a token-state store: python -m extract.run --config=quickstart.py [--shard=0/4]
+"""Write a store of hidden states: python -m extract.run --config=quickstart.py [--shard=0/4]
 
-With --shard=i/N this process makes every N-th part, under any scheduler that runs the N processes. All write to the
-same store, and the last one to finish completes it. See docs/guide/scaling.md.
+With --shard=i/N this process extracts every N-th part, under any scheduler that runs the N processes. All of them write
+to the same store, and the last one to finish completes it. See docs/guide/scaling.md.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ def main(_: list[str]) -> None:
 
     plan, shard = plan_from_config(_CONFIG.value), Shard.parse(_SHARD.value)
     if not open_place(plan.store).exists(MANIFEST) and not extract_store(plan, shard):
-        print(f"shard {shard} of {plan.store} is done; other shards are not yet")
+        print(f"shard {shard} of {plan.store} is done; other shards are not finished yet")
         return
     print(closing_line(open_or_extract(plan)))
 
 
 if __name__ == "__main__":  # only here: flags are global, and other commands define these too
     _CONFIG = define_config_flag()
-    _SHARD = flags.DEFINE_string("shard", "0/1", "which share of the parts to make: i/N with i from 0 to N-1")
+    _SHARD = flags.DEFINE_string("shard", "0/1", "which share of the parts to extract: i/N with i from 0 to N-1")
     app.run(main, flags_parser=parse_flags)

@@ -8,14 +8,14 @@ from pathlib import Path
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """One labelled query. Samples of one `group` share an image and stay on one side of a split.
+    """One labelled query. Samples of one `group` share an image and stay in the same split.
 
     Attributes:
-      question: may say where image k belongs with `<image k>` (k from 1); images without a place come first.
+      question: may contain `<image k>` (k from 1) as the place of image k; images without a place come first.
       answer: the reference; with `choices` a letter (A, B, ...) or the text of a choice.
-      accepted: further right answers of an open question.
-      images: files; empty for a question about no image.
-      missing: what it lacks, such as its image, as the reason for leaving it out; empty when it can be asked.
+      accepted: further right answers to an open question.
+      images: files; empty for a question without an image.
+      missing: what the sample lacks, such as its image, as the reason to leave it out; empty when it can be asked.
     """
 
     sample_id: str

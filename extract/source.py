@@ -1,4 +1,4 @@
-"""What identifies a model and a dataset: digests of their files, cheap enough for every run. No torch here."""
+"""Identifies a model and a dataset by digests of their files, cheaply enough for every run. No torch here."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ READ = {
     ".model",
     ".txt",
     ".py",
-}  # kinds of files that a model or an adapter is made of
+}  # file types of a model or an adapter
 
 
 def model_source(spec: ModelSpec) -> str:
-    """Digest of the toy or of a local folder's weights and configuration; the revision asked for on the hub."""
+    """Digest of a toy, or of a local folder's weights and configuration; for a hub model, the requested revision."""
     if spec.name in TOY_MODELS:
         return toy_digest(spec.name)
     folder = Path(spec.name)
@@ -33,12 +33,12 @@ def model_source(spec: ModelSpec) -> str:
 
 
 def model_title(spec: ModelSpec) -> str:
-    """The model's name in a store: a local folder's own name, however its path is spelled, or the name on the hub."""
+    """The model's name in a store: the name of a local folder, however its path is written, or the name on the hub."""
     return folder_name(spec.name) if is_local(spec) else spec.name
 
 
 def answering_model(spec: ModelSpec) -> str:
-    """Everything that determines a model's answers in process, in one line: their cache key."""
+    """One line with everything that determines a model's answers in this process: their cache key."""
     limits = [f"{name}={value}" for name in ("min_pixels", "max_pixels") if (value := getattr(spec, name))]
     parts = (model_title(spec), model_source(spec), adapter_source(spec), spec.dtype, spec.attention, *limits)
     return " ".join(filter(None, parts))
@@ -50,7 +50,7 @@ def is_local(spec: ModelSpec) -> bool:
 
 
 def adapter_source(spec: ModelSpec) -> str:
-    """Digest of a local adapter's files; its subfolder's name on the hub; empty without one."""
+    """Digest of a local adapter's files, or the name of its subfolder on the hub; empty without an adapter."""
     if not spec.adapter:
         return ""
     folder = adapter_folder(spec.adapter, spec.name)
@@ -58,21 +58,21 @@ def adapter_source(spec: ModelSpec) -> str:
 
 
 def adapter_folder(adapter: str, model: str) -> Path | None:
-    """The local folder that `adapter` names, by itself or below the model's folder; None when neither holds one."""
+    """The local folder of `adapter`, by itself or below the model's folder; None when neither exists."""
     folders = (Path(adapter), Path(model) / adapter)
     return next((folder for folder in folders if (folder / "adapter_config.json").is_file()), None)
 
 
 def dataset_source(spec: DatasetSpec) -> dict[str, Any]:
-    """The dataset's settings, its prompt template, and the digest of its tables where they are still there.
+    """The dataset's settings, its prompt template, and the digest of its tables if they still exist.
 
-    Only the last part of a path is kept, for readers: the digest counts, wherever the tables are and however their
-    path is spelled. Images in files next to a table are not read here: there may be gigabytes of them.
+    Only the last part of a path is kept, for readers: the digest identifies the tables, independent of their path.
+    Images in files next to a table are not read here: there may be gigabytes of them.
     """
     dataset = get_dataset(spec.name)
     source = dataclasses.asdict(spec) | {"prompt_template": dataset.prompt_template}
-    del source["image_cache"], source["outside"]  # where images are; what they hold counts
-    source["path"] = folder_name(spec.path) if spec.path else ""  # the digest below says what is there
+    del source["image_cache"], source["outside"]  # locations of images; only their content counts
+    source["path"] = folder_name(spec.path) if spec.path else ""  # the digest below identifies the content
     captions = Path(spec.captions)
     source["captions"] = sha256(captions) if captions.is_file() else captions.name
     tables = [Path(spec.path)] if Path(spec.path).is_file() else []

@@ -24,15 +24,15 @@ class ModelSpec:
       name: hub name, local folder, or one of the toys in `TOY_MODELS` (built from pretrained parts in PyPI packages).
       revision: branch, tag or commit on the hub.
       dtype: "float32", "bfloat16" or "float16".
-      device: "cpu", "cuda", ..., or "auto" (an accelerator when there is one).
+      device: "cpu", "cuda", ..., or "auto" (an accelerator if there is one).
       device_map: "auto", "balanced", ... spreads a large model over all accelerators (needs the accelerate package);
         empty keeps it on `device`.
-      attention: transformers attention implementation.
-      trust_remote_code: run code from the model's repository; leave it off unless you read that code.
-      adapter: PEFT adapter to load and switch on: a local folder, or a subfolder of the model such as
+      attention: attention implementation in transformers.
+      trust_remote_code: run code from the model's repository; leave it off unless you have read that code.
+      adapter: PEFT adapter to load and activate: a local folder, or a subfolder of the model such as
         Phi-4-multimodal's "vision-lora"; needs the peft package.
-      min_pixels, max_pixels: smallest and largest area at which an image is shown, in pixels (width x height); 0 is
-        the model's own. Larger images are scaled down; docs/guide/models.md says what each family makes of it.
+      min_pixels, max_pixels: smallest and largest area of an image as shown to the model, in pixels (width x height); 0
+        keeps the model's own. Larger images are scaled down; docs/guide/models.md describes this for each family.
     """
 
     name: str = TOY_MLLM
@@ -55,7 +55,7 @@ class ModelSpec:
         expand_fields(self, *self.paths())
 
     def paths(self) -> tuple[str, ...]:
-        """Fields that may name a folder of this machine."""
+        """Fields that may be a folder on this machine."""
         return ("name", "adapter")
 
 
@@ -67,17 +67,17 @@ class DatasetSpec:
       name: a registered dataset: a benchmark ("mmmu", "aokvqa", "scienceqa", "chartqa", "mathvision"), a task of the
         suite ("easy_vqa", "vega_charts", "digit_sums", "us_places", "vega_plots") or "jsonl".
       path: the "jsonl" file; a benchmark's folder or table (docs/guide/datasets.md); empty reads the hub.
-      benchmark_split: the published split of a benchmark to read from a folder or the hub; empty: its default one.
+      benchmark_split: the published split of a benchmark to read from a folder or the hub; empty: its default split.
       revision: branch, tag or commit of a benchmark on the hub.
       outside: whether images may be outside the data's own folder; leave it off for data from others.
-      image_cache: folder where images that are embedded in a benchmark's tables are unpacked, once.
-      variant: what is done to every query: "noise:25", "jpeg:20", "blur:2", "caption", "question_only"; empty: nothing.
+      image_cache: folder to which images embedded in a benchmark's tables are unpacked once.
+      variant: a change to every query: "noise:25", "jpeg:20", "blur:2", "caption", "question_only"; empty: none.
       captions: JSONL file for the variant "caption"; empty lets the small model describe the images itself.
-      modality: "text" takes only questions without an image, "image" only those with one; empty takes both.
-      max_questions: draw so many at random; 0 takes all.
+      modality: "text" keeps only questions without an image, "image" only those with one; empty keeps both.
+      max_questions: number of questions to sample at random; 0 keeps all.
       validation, test: shares of the groups (images); the rest is for training.
-      seed: of the draw and of the split.
-      only_split: extract the prompts of this split alone, for a store that routers trained on another are tested on.
+      seed: of the sampling and of the split.
+      only_split: extract only the prompts of this split, for a store used to test routers trained on another one.
     """
 
     name: str = "easy_vqa"
@@ -106,18 +106,18 @@ class DatasetSpec:
 
 @dataclasses.dataclass(frozen=True)
 class ExtractSpec:
-    """What is captured and how.
+    """What is captured, and how.
 
     Attributes:
       layer: l, 1-based, the layer that routers read: Z^(l-1) of every prompt token and z_n^(l) are stored.
       layers: further layers to store in the same pass, for a sweep over l.
       state_dtype: "bfloat16" or "float32" for Z^(l-1); z_n^(l) is always float32.
-      max_new_tokens: bound on the greedy answer.
-      token_budget: padded tokens per batch, answer included: what bounds the accelerator's memory. It is halved for the
-        rest of a part when memory runs out all the same.
-      part_size: prompts a part; a restart recomputes at most one part.
+      max_new_tokens: maximum length of the greedy answer.
+      token_budget: padded tokens per batch including the answers, which limits the accelerator's memory. It is halved
+        for the rest of a part if memory still runs out.
+      part_size: prompts per part; a restart recomputes at most one part.
       labels_from: a finished store of the same questions whose answers and labels are reused, so that nothing is
-        generated; for variants that leave the label as it is.
+        generated; for variants that do not change the label.
     """
 
     layer: int = 24
@@ -144,26 +144,27 @@ class ExtractSpec:
 
 @dataclasses.dataclass(frozen=True)
 class AnswerSpec:
-    """Answers to a store's questions: which model answers, how it is asked, and what it costs.
+    """Answers to a store's questions: which model answers, with which requests, and at what cost.
 
     Attributes:
-      name: what the answers are called; they are written to STORE/answers/, with a sidecar NAME.json.
-      model: the model's name on the server; unused in process.
-      base_url: an OpenAI-compatible server, such as http://localhost:8000/v1; empty asks the config's small model in
-        process. A query is sent with every request; with Azure's ?api-version=... the key also goes into its header.
+      name: name of the answers; they are written to STORE/answers/ with a sidecar NAME.json.
+      model: the model's name on the server; unused in this process.
+      base_url: an OpenAI-compatible server, such as http://localhost:8000/v1; empty uses the config's small model in
+        this process. A query is sent with every request; with Azure's ?api-version=... the key also goes into its
+        header.
       key_env: NAME of the environment variable that holds the key; empty sends no key.
-      splits: whose questions are asked.
+      splits: the splits whose questions are asked.
       ask: "question", or "confidence": how likely it is that the small model's answer in the store is right.
       samples: 0 for one greedy answer; k for k sampled answers under each of the two prompts.
       temperature, top_p: of the sampled answers; the greedy one has temperature 0.
-      max_tokens: bound on an answer.
+      max_tokens: maximum length of an answer.
       seed: of the first sampled answer; answer i has seed + i.
-      logprobs: ask for the token log-probabilities.
-      image_detail: "low", "high" or "auto" for servers that know it; empty leaves it out.
-      extra: JSON object of further fields of a server's requests, such as '{"top_k": 20}'; null removes a field.
-      concurrency: requests at a time; in process, prompts per batch.
-      retries: further tries after a failure that may pass.
-      timeout: seconds a request may take.
+      logprobs: request token log-probabilities.
+      image_detail: "low", "high" or "auto" for servers that support it; empty omits it.
+      extra: JSON object of further fields for a server's requests, such as '{"top_k": 20}'; null removes a field.
+      concurrency: parallel requests; in this process, prompts per batch.
+      retries: further tries after a transient failure.
+      timeout: maximum seconds per request.
       price_in, price_out: dollars per million tokens of prompts and of answers.
       cache: SQLite file of all responses ever received; several runs may share it.
     """
@@ -215,7 +216,7 @@ class AnswerSpec:
 
     @property
     def extra_fields(self) -> dict[str, Any] | None:
-        """`extra` as an object; None when it is not one."""
+        """`extra` as an object; None when it is not a JSON object."""
         try:
             fields = json.loads(self.extra or "{}", parse_constant=_no_number)
         except (ValueError, RecursionError):
@@ -227,7 +228,7 @@ def _no_number(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-# A base_url is written to files, so no part of its query may be a key: neither by its name nor by its looks.
+# A base_url is written to files, so no part of its query may be a key, judged by name or by appearance.
 _SECRET_NAME = re.compile(
     "key|token|secret|pass|pwd|auth|cred|bearer|jwt|cookie|session|signature|(?<![a-z])(?:code|sig|sign|sas)(?![a-z])"
 )
@@ -235,8 +236,8 @@ _SECRET_VALUE = re.compile(r"(?i:sk|pk|ghp|hf|xai|gsk)[-_]\w.*|eyJ.*|[\w+/=-]{32
 
 
 def require_server_url(field: str, text: str) -> None:
-    """Raise ReLopeError unless `text` is the address of a server: scheme, host, maybe a port, a path and a query that
-    holds no key. The message never repeats it."""
+    """Raise ReLopeError unless `text` is the address of a server: scheme, host, optional port, path and a query without
+    a key. The message never repeats the address."""
     try:
         url = urllib.parse.urlsplit(text)
         plain = not (set("@#\\") & set(text)) and text.isprintable() and " " not in text
@@ -249,16 +250,16 @@ def require_server_url(field: str, text: str) -> None:
             "DEPLOYMENT?api-version=2024-10-21, without credentials"
         )
     if url.path.rstrip("/").endswith("/chat/completions"):
-        raise ReLopeError(f"{field} ends in /chat/completions, which is added to it: leave that out")
+        raise ReLopeError(f"{field} ends in /chat/completions, which is added automatically: remove it")
     if _holds_a_key(url.query):
         raise ReLopeError(
             f"{field} has what looks like a key in its query, and would be written to files: put the key into the "
-            "environment variable that answers.key_env names, and leave it out of the address, without credentials"
+            "environment variable that answers.key_env names, and remove it from the address, without credentials"
         )
 
 
 def _holds_a_key(query: str) -> bool:
-    """Whether a parameter of a query is a key by its name, or by its name's or its value's looks."""
+    """Whether a parameter of a query is a key, judged by its name or by the appearance of its name or value."""
     for part in filter(None, re.split("[&;]", query)):
         name, _, value = (urllib.parse.unquote_plus(piece) for piece in part.partition("="))
         if _SECRET_NAME.search(name.lower()) or _SECRET_VALUE.fullmatch(name) or _SECRET_VALUE.fullmatch(value):

@@ -1,4 +1,4 @@
-"""Text from outside: user files, benchmark fields, replies of servers. No torch here."""
+"""Text from outside: user files, benchmark fields, server replies. No torch here."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import re
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 REPLACEMENT = "\ufffd"
-# What a terminal obeys: colours, cursor moves, titles, links; with ESC or as one C1 character.
+# Terminal escape sequences: colours, cursor moves, titles, links; with ESC or as one C1 character.
 _ESCAPE = re.compile(
     "(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]"
     "|(?:\x1b[\\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x90-\x9f\n]*(?:\x07|\x1b\\\\|\x9c)"
     "|\x1b[ -/]*[0-~]"
 )
 _LINE_END = re.compile("[\x0b\x0c\x85]")
-# All controls but tab and line ends, and what turns the direction of the text around it.
+# All control characters except tab and line ends, and characters that change the direction of the text around them.
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 LFS_POINTER = b"version https://git-lfs"
-SHORT = 300  # characters of foreign text that a message repeats
+SHORT = 300  # maximum characters of foreign text in a message
 
 
 def is_lfs_pointer(data: bytes) -> bool:
-    """Whether a file that starts with `data` is what Git leaves where it did not fetch a large file."""
+    """Whether a file that starts with `data` is a Git LFS pointer, left where a large file was not fetched."""
     return data.startswith(LFS_POINTER)
 
 
 def has_surrogate(text: str) -> bool:
-    """Whether a text holds half of a surrogate pair, which JSON allows and neither UTF-8 nor a tokenizer does."""
+    """Whether a text contains a lone surrogate, which JSON allows but neither UTF-8 nor a tokenizer does."""
     return _SURROGATE.search(text) is not None
 
 
@@ -35,7 +35,7 @@ def without_surrogates(text: str) -> str:
 
 
 def clean_text(text: str) -> str:
-    """The text of a model or a server as it is stored, graded and shown.
+    """The text of a model or server in the form in which it is stored, graded and shown.
 
     Lone surrogates become U+FFFD; vertical tabs, form feeds and U+0085 become line ends. Terminal escape sequences, NUL
     and all other control characters but tab, LF and CR are dropped, and so are bidirectional embeddings, overrides and

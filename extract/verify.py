@@ -19,14 +19,14 @@ REPLAYED = 64  # samples, spread over the store
 
 
 def find_damages(store: Store) -> list[Damage]:
-    """Everything whose checksum does not match, with a progress bar."""
+    """Everything with a wrong checksum, with a progress bar."""
     units = len(store.manifest.blocks) + len(store.manifest.parts)
     with tqdm(total=units, desc="checking", unit="part", leave=False) as bar:
         return list(store.damages(bar.update))
 
 
 def replay_layers(url: str) -> list[str]:
-    """One line per layer of the store: how closely its frozen block reproduces what PyTorch computed.
+    """One line per layer of the store: how closely its frozen block reproduces PyTorch's results.
 
     Raises:
       ReLopeError: a block does not belong to the states.
@@ -59,13 +59,13 @@ def verify(url: str, *, drop_damaged: bool = False) -> None:
 
 
 if __name__ == "__main__":
-    _DROP = flags.DEFINE_bool("drop_damaged", False, "remove what is damaged, so that the extraction makes it again")
+    _DROP = flags.DEFINE_bool("drop_damaged", False, "remove damaged files, so that the extraction makes them again")
 
     @exit_on_error
     def main(argv: list[str]) -> None:
         if len(argv) != 2:
             raise ReLopeError("usage: relope verify STORE [--drop_damaged]")
-        logging.set_verbosity(logging.WARNING)  # jax reports every backend that it does not find
+        logging.set_verbosity(logging.WARNING)  # hides jax's list of missing backends
         verify(argv[1], drop_damaged=_DROP.value)
 
     app.run(main)

@@ -1,4 +1,4 @@
-"""From samples to what the model is asked; what cannot be used is listed and left out, never replaced."""
+"""Turns samples into queries for the model. Unusable samples are listed and left out, never replaced."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REFUSED = "the model's processor refuses it"
 
 @dataclasses.dataclass(frozen=True)
 class Query:
-    """A sample as the model is asked: the user turn's text and the decoded RGB images, after the variant."""
+    """A sample as shown to the model: the user turn's text and the decoded RGB images, after the variant."""
 
     sample: Sample
     text: str
@@ -36,15 +36,15 @@ class Query:
 
     @property
     def n_shown(self) -> int:
-        """Images in the prompt; one that the text places twice counts twice."""
+        """Number of images in the prompt. An image placed twice in the text counts twice."""
         return len(place_images(self.text, len(self.images))[1])
 
 
 class Queries:
-    """Makes the queries of one dataset in one variant for one model.
+    """Makes the queries of one dataset, in one variant, for one model.
 
     Args:
-      captions: for the variant that puts them in place of the images; None for the others.
+      captions: for the variant that replaces images by captions; None for other variants.
     """
 
     def __init__(self, backbone: Backbone, dataset: Dataset, variant: Variant, captions: Captions | None = None):
@@ -54,11 +54,11 @@ class Queries:
         self._captions = captions
 
     def length(self, sample: Sample) -> int:
-        """Tokens of the prompt, images not decoded.
+        """Tokens of the prompt, without decoding images.
 
         Raises:
-          LeftOut: the sample cannot be asked; the message says why.
-          StepFailed: the model's processor refuses it.
+          LeftOut: the sample cannot be asked; the message gives the reason.
+          StepFailed: the model's processor rejects it.
         """
         if sample.missing:
             raise LeftOut(sample.missing)
@@ -72,7 +72,7 @@ class Queries:
             return self._length(text, sizes)
 
     def image_tokens(self, sample: Sample) -> dict[Size, int]:
-        """Image tokens by size, of the images that the model is shown; raises what `length` does."""
+        """Image tokens by size, for the images shown to the model; raises like `length`."""
         sizes = [image_size(path) for path in sample.images] if self._shows_images else []
         with step(REFUSED):
             return {size: self._length.image_tokens(size).count for size in sizes}
@@ -82,7 +82,7 @@ class Queries:
         return Query(sample, *self._varied(sample, tuple(read_image(path) for path in sample.images)))
 
     def captions(self, sample: Sample) -> tuple[str, ...]:
-        """What stands in place of the sample's images; empty in the other variants. Raises LeftOut."""
+        """The captions that replace the sample's images; empty in other variants. Raises LeftOut."""
         return self._captions.of(sample) if self._captions else ()
 
     def _varied(self, sample: Sample, images: tuple[Image.Image, ...]) -> tuple[str, tuple[Image.Image, ...]]:
@@ -90,13 +90,13 @@ class Queries:
         return self._variant.apply(self._dataset.prompt(sample), images, key=sample.sample_id, captions=captions)
 
     def inputs(self, batch: Sequence[Query]) -> Any:
-        """Left-padded model inputs; raises StepFailed when the processor refuses one of the queries."""
+        """Left-padded model inputs; raises StepFailed when the processor rejects a query."""
         with step(REFUSED):
             return build_inputs(self._backbone, [(query.text, query.images) for query in batch])
 
 
 def _refuse_broken_text(sample: Sample) -> None:
-    """Raise LeftOut for text that can neither be tokenized nor stored."""
+    """Raise LeftOut for text that cannot be tokenized or stored."""
     texts = (sample.sample_id, sample.group, sample.question, sample.answer, *sample.choices, *sample.accepted)
     if any(map(has_surrogate, texts)):
         raise LeftOut("its text is broken Unicode: it contains half of a surrogate pair")

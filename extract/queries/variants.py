@@ -1,4 +1,4 @@
-"""Variants of a query for the robustness and modality studies; the label's reference stays. No torch here."""
+"""Variants of a query for the robustness and modality studies. The reference answer never changes. No torch here."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from extract.imaging.places import PLACE
 from extract.text import shortened
 from relope_jax.errors import ReLopeError, nearest
 
-CAPTION_TEMPLATE = "[Image: {caption}]"  # what stands in place of an image
+CAPTION_TEMPLATE = "[Image: {caption}]"  # replaces an image
 _PLACES = re.compile(r"(?: *<image \d+>)+(?:([,.;:?!)])| *)")  # several in a row, with the spaces around them
 
 Images = tuple[Image.Image, ...]
@@ -42,14 +42,14 @@ KINDS = ("", *STRENGTHS, "caption", "question_only")
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """What is done to every query before the model sees it; `str()` gives the text that `parse_variant` reads.
+    """A change to every query before the model sees it. `str()` gives the text that `parse_variant` reads.
 
     Attributes:
-      kind: one of `KINDS`; "" leaves a query as it is.
+      kind: one of `KINDS`; "" leaves the query unchanged.
       strength: in the unit and range of `STRENGTHS`; 0 for the other kinds.
 
     Raises:
-      ReLopeError: an unknown kind, or a strength out of its range.
+      ReLopeError: an unknown kind, or a strength outside its range.
     """
 
     kind: str = ""
@@ -66,7 +66,7 @@ class Variant:
 
     @property
     def changes_images(self) -> bool:
-        """The model still sees every image, each of them changed."""
+        """Whether the model still sees every image, but changed."""
         return self.kind in STRENGTHS
 
     @property
@@ -76,14 +76,14 @@ class Variant:
     def apply(
         self, text: str, images: Images, *, key: str, captions: tuple[str, ...] | None = None
     ) -> tuple[str, Images]:
-        """The query that the model is asked instead of `(text, images)`.
+        """The query that replaces `(text, images)`.
 
         Args:
-          key: the sample's id; the noise of its images follows from it alone, in whatever batch they are.
-          captions: one an image, for the variant "caption".
+          key: the sample's id. The noise in its images depends on it only, not on the batch.
+          captions: one per image, for the variant "caption".
 
         Returns:
-          The text, and the images: RGB where they are changed, sizes kept; none for "caption" and "question_only".
+          The text, and the images: RGB if changed, with unchanged sizes; none for "caption" and "question_only".
 
         Raises:
           ReLopeError: captions are needed and there is not one for every image.
@@ -111,10 +111,10 @@ class Variant:
 
 
 def parse_variant(text: str) -> Variant:
-    """The variant that "", "noise:25", "jpeg:20", "blur:2", "caption" or "question_only" names.
+    """The variant described by "", "noise:25", "jpeg:20", "blur:2", "caption" or "question_only".
 
     Raises:
-      ReLopeError: anything else; the message lists what exists, with units and ranges.
+      ReLopeError: any other text; the message lists the variants, with units and ranges.
     """
     kind, colon, strength = text.partition(":")
     if (kind in STRENGTHS) != bool(colon):
@@ -133,23 +133,23 @@ def _unknown(text: str) -> ReLopeError:
 
 
 def _add_noise(image: Image.Image, sigma: float, key: str) -> Image.Image:
-    """Gaussian noise, rounded and clipped to 0..255. A key has one noise, which every strength scales."""
+    """Gaussian noise, rounded and clipped to 0..255. Each key has one noise field, scaled by the strength."""
     seed = np.frombuffer(hashlib.sha256(key.encode()).digest(), dtype="<u4")
-    # RandomState: its stream is the one that NumPy has promised never to change.
+    # RandomState, because NumPy guarantees that its stream never changes.
     noise = np.random.RandomState(seed).standard_normal((image.height, image.width, 3))
     noisy = np.rint(np.asarray(image) + sigma * noise).clip(0, 255)
     return Image.fromarray(noisy.astype(np.uint8))
 
 
 def _through_jpeg(image: Image.Image, quality: int) -> Image.Image:
-    """What is left of an image after saving it as JPEG."""
+    """The image after it was saved as JPEG."""
     file = io.BytesIO()
     image.save(file, "JPEG", quality=quality)
     return decode_image(file.getvalue())
 
 
 def _without_places(text: str) -> str:
-    """The text without `<image k>`, and without the spaces or the line that a marker leaves empty."""
+    """The text without `<image k>` and without the spaces or the line that this leaves empty."""
     lines = []
     for line in text.split("\n"):
         rest = _PLACES.sub(lambda match: match[1] or " ", line)
@@ -161,7 +161,7 @@ def _without_places(text: str) -> str:
 
 
 def _with_captions(text: str, captions: tuple[str, ...]) -> str:
-    """Every caption at its image's markers; those of images without a place come first, one line each."""
+    """Replaces the markers of each image by its caption. Captions of images without a place come first, one a line."""
     stand_ins = [CAPTION_TEMPLATE.format(caption=caption.strip()) for caption in captions]
     placed = set()
 
@@ -178,7 +178,7 @@ def load_captions(path: str | Path) -> dict[str, tuple[str, ...]]:
     """Captions by sample id from a JSONL file: `{"id": ..., "captions": [...]}`, or `"caption": "..."` for one image.
 
     Raises:
-      ReLopeError: no such file, or a line (the message has its number) that is of another form or repeats an id.
+      ReLopeError: no such file, or a line (given by number) that has another form or repeats an id.
     """
     captions: dict[str, tuple[str, ...]] = {}
     for where, fields in json_lines(Path(path)):

@@ -1,4 +1,4 @@
-"""The toy MLLMs, and what identifies one. No torch here."""
+"""The toy MLLMs and their identities. No torch here."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 from relope_jax.errors import ReLopeError
 from relope_jax.io.files import sha256
 
-# Recorded in every store of a toy MLLM. Raise it when the model or the processor that `build.py` assembles gives other
-# outputs; tests/extract/test_versions.py fails then.
+# Recorded in every store of a toy MLLM. Raise it when the model or processor assembled by `build.py` gives different
+# outputs; tests/extract/test_versions.py then fails.
 VERSION = 1
 WEIGHTS = Path(__file__).with_name("weights")
 
 
 def toy_digest(name: str) -> str:
-    """Identity of a toy MLLM: its trained weights, and the version of how it is assembled.
+    """Identity of a toy MLLM: its trained weights and the version of its assembly.
 
     Raises:
       ReLopeError: it is not trained.

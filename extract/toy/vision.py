@@ -34,7 +34,7 @@ class EfficientNetLiteModel(PreTrainedModel):
 
     config_class = EfficientNetLiteConfig
     main_input_name = "pixel_values"
-    # The tower has no attention, so whichever implementation the language model uses suits it.
+    # The tower has no attention, so it supports every implementation that the language model may use.
     _supports_sdpa = _supports_flash_attn = _supports_flex_attn = _supports_attention_backend = True
 
     def __init__(self, config: EfficientNetLiteConfig):
@@ -43,7 +43,7 @@ class EfficientNetLiteModel(PreTrainedModel):
         self.post_init()
 
     def _init_weights(self, module: torch.nn.Module) -> None:
-        """Weights always come from a checkpoint; EfficientNet has already initialised itself."""
+        """Does nothing: weights come from a checkpoint, or from EfficientNet's own initialisation."""
 
     def forward(self, pixel_values: torch.Tensor, **_: Any) -> BaseModelOutput:
         pixels = pixel_values.to(self.dtype).contiguous(memory_format=torch.channels_last)  # 1.7x on CPU

@@ -1,4 +1,4 @@
-"""What was trained by us in a toy MLLM, and where it goes: every key of a weights file maps by exactly one rule.
+"""The trained tensors of a toy MLLM and their places in it. Each key of a weights file maps by exactly one rule.
 
 projector.*                the whole projector
 vision.*                   tensors of the vision tower that replace ImageNet's
@@ -23,7 +23,7 @@ State = dict[str, torch.Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """The trained tensors of a toy MLLM, by the names they have in their modules."""
+    """The trained tensors of a toy MLLM, by their names in their modules."""
 
     projector: State
     vision: State
@@ -39,13 +39,13 @@ class Trained:
         return Trained(**groups)
 
     def save(self, path: Path) -> None:
-        """Write the weights as bfloat16."""
+        """Write the weights in bfloat16."""
         groups = {"projector": self.projector, "vision": self.vision, "lora": self.lora}
         flat = {f"{kind}.{name}": tensor for kind, state in groups.items() for name, tensor in state.items()}
         save_file({name: tensor.to(torch.bfloat16).contiguous() for name, tensor in flat.items()}, path)
 
     def apply(self, model: Any) -> None:
-        """Put the weights into an assembled model; raises KeyError or RuntimeError for a tensor without a place."""
+        """Load the weights into an assembled model; raises KeyError or RuntimeError for a tensor without a place."""
         model.model.multi_modal_projector.load_state_dict(self.projector)
         tower = model.model.vision_tower.net.state_dict()
         for name, tensor in self.vision.items():

@@ -1,7 +1,7 @@
-"""The first stage of training: each image token becomes the word for what its cell of the image shows.
+"""The first stage of training: each image token is aligned with the word for the content of its image cell.
 
-As LLaVA's feature alignment, but without the language model's forward pass: a projected token is compared with the
-embeddings of all words of the tasks. Images without words (easy-VQA's) are kept where the start had them.
+Like LLaVA's feature alignment, but without the language model's forward pass: a projected token is compared with the
+embeddings of all words in the tasks. Images without words (easy-VQA's) are trained to keep their initial projections.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PROJECTOR_RATE, VISION_RATE = 1e-3, 3e-4
 
 
 def align(model: Any, processor: Any, shares: dict[str, float], steps: int, train_vision: bool, seed: int) -> None:
-    """AdamW on the projector, and on the vision tower where that is trained too; both must require gradients."""
+    """AdamW on the projector, and on the vision tower if it is trained too. Both must require gradients."""
     groups: list[dict[str, Any]] = [
         {"params": list(model.model.multi_modal_projector.parameters()), "lr": PROJECTOR_RATE}
     ]
@@ -55,20 +55,20 @@ def align(model: Any, processor: Any, shares: dict[str, float], steps: int, trai
 
 
 class Vocabulary:
-    """Words as they come up, each by the last token of its text, as answers have it, and their embeddings."""
+    """The words seen so far and their embeddings; a word is the last token of its text, as in answers."""
 
     def __init__(self, model: Any, tokenizer: Any):
         self._table, self._tokenizer = model.get_input_embeddings().weight.detach(), tokenizer
         self._ids: dict[str, int] = {}
 
     def loss(self, tokens: torch.Tensor, batch: list[Example]) -> torch.Tensor:
-        """Cross-entropy of "this token is the embedding of this word" among all words so far, `tokens` [n, cells, d].
+        """Cross-entropy of "this token is the embedding of this word" among all words so far; `tokens` [n, cells, d].
 
-        The logit of a word is minus the squared distance, in units in which two words are ten apart.
+        A word's logit is minus the squared distance, in units in which two words are ten apart.
         """
         for example in batch:
             for word in example.words:
-                self._ids.setdefault(word, self._tokenizer.encode(word)[-1])  # of "North Dakota" the second says more
+                self._ids.setdefault(word, self._tokenizer.encode(word)[-1])  # "North Dakota": the second word
         ids = list(dict.fromkeys(self._ids.values()))
         known = self._table[ids]
         apart = (known - known.mean(dim=0)).pow(2).sum(dim=1).mean() * 2

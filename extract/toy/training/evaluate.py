@@ -1,4 +1,4 @@
-"""How often a toy MLLM is right on each task, and how often a guesser that never sees an image would be."""
+"""Accuracy of a toy MLLM on each task, and accuracy of a guesser that never sees an image."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from extract.sample import Sample
 from extract.spec import DatasetSpec
 from extract.toy.training.examples import examples
 
-QUESTIONS = 300  # a task
+QUESTIONS = 300  # per task
 BATCH = 30
 GUESSED_FROM = 3000  # training examples
 
 
 def accuracies(model: Any, processor: Any, tasks: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Greedy accuracy and the blind baseline's, on the first questions of a fixed draw of every task."""
+    """Greedy and blind-baseline accuracy, on the first questions of each task in a fixed random order."""
     result = {}
     for task in tasks:
         dataset = get_dataset(task)
@@ -54,7 +54,7 @@ def responses(model: Any, processor: Any, queries: Sequence[tuple[str, Sample]])
 
 
 def blind_accuracy(task: str, questions: Sequence[tuple[str, str]]) -> float:
-    """Of always giving the answer that was most frequent for the very same prompt, else for all of the task's."""
+    """Accuracy of always giving the most frequent answer to exactly this prompt, else of the whole task."""
     answers: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     draw = examples({task: 1.0}, random.Random(0))
     for _ in range(GUESSED_FROM):

@@ -1,4 +1,4 @@
-"""What the toy MLLMs are trained on: questions about material that no registered dataset asks about."""
+"""Training data of the toy MLLMs: questions about material that no registered dataset uses."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ TASKS: dict[str, Task] = {task.name: task for task in (CHARTS, DIGITS, PLACES, P
 ANSWER_KIND = {
     **dict.fromkeys(("yes", "no"), "yes/no"),
     **dict.fromkeys(("circle", "rectangle", "triangle"), "shape"),
-}  # every other answer is a colour
+}  # all other answers are colours
 KIND_SHARE = {"yes/no": 0.5, "colour": 0.3, "shape": 0.2}
 
 
 class Example(NamedTuple):
-    """One training example; no image for questions that are text only. `words`: of the scene's cells."""
+    """One training example. Text-only questions have no image. `words`: those of the scene's cells."""
 
     image: Image.Image | None
     prompt: str
@@ -37,7 +37,7 @@ class Example(NamedTuple):
 
 
 def examples(shares: dict[str, float], rng: random.Random) -> Iterator[Example]:
-    """Examples without end, from the tasks in `shares`."""
+    """An endless sequence of examples from the tasks in `shares`."""
     draws = {name: _draws(name, rng) for name in shares}
     names, weights = list(shares), list(shares.values())
     while True:
@@ -58,7 +58,7 @@ def _draws(name: str, rng: random.Random) -> Callable[[], Example]:
 
 
 def _easy_vqa(rng: random.Random) -> Callable[[], Example]:
-    """The package's training questions; fewer yes/no questions than the three in four of the data."""
+    """The package's training questions, with a smaller share of yes/no questions than the data's three in four."""
     kinds = collections.defaultdict(list)
     for row in zip(*easy_vqa.get_train_questions(), strict=True):
         kinds[ANSWER_KIND.get(row[1], "colour")].append(row)

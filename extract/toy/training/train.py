@@ -1,10 +1,10 @@
-"""Train what is ours in a toy MLLM: its projector, and for the suite's pair a LoRA and the large one's vision tower.
+"""Train our part of a toy MLLM: its projector; for the suite's pair also a LoRA and the large one's vision tower.
 
     python -m extract.toy.training.train --model=toy-small
 
-writes extract/toy/weights/<model>.safetensors (bfloat16) and .json: the recipe, and the accuracy measured on questions
-about images that no toy was trained on. Vision tower and language model are frozen where the recipe does not name them.
---measure only measures the weights that are there, as when a task asks other questions.
+writes extract/toy/weights/<model>.safetensors (bfloat16) and .json: the recipe, and the accuracy on questions about
+images that no toy was trained on. Vision tower and language model are frozen unless the recipe trains them.
+--measure only measures the existing weights, for example after a task's questions changed.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ from relope_jax.errors import exit_on_error
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the trained weights.
+    """Everything that determines the trained weights.
 
     Attributes:
       shares: of the tasks among the examples.
-      align_steps: of the first stage (align.py); 0 leaves it out.
-      start: the toy MLLM whose weights are trained further; empty starts with a random projector.
-      lora_rank: of a LoRA on the attention of every layer of the language model; 0 keeps the language model frozen.
-      train_vision: train the vision tower too (its batch statistics stay ImageNet's).
+      align_steps: steps of the first stage (align.py); 0 skips it.
+      start: the toy MLLM whose weights are trained further; empty starts from a random projector.
+      lora_rank: rank of a LoRA on the attention of every language-model layer; 0 freezes the language model.
+      train_vision: also train the vision tower (its batch statistics remain ImageNet's).
     """
 
     shares: dict[str, float]
@@ -79,7 +79,7 @@ RECIPES = {
 
 
 def batches(recipe: Recipe) -> Iterator[list[Example]]:
-    """Batches without end, each of prompts of about the same length: padding would cost as much as the prompts."""
+    """Endless batches, each of prompts with similar lengths, because padding costs as much as the prompts."""
     rng = random.Random(recipe.seed)
     draw = examples(recipe.shares, rng)
     while True:
@@ -103,7 +103,7 @@ def prompt_ids(processor: Any, batch: list[Example]) -> dict[str, torch.Tensor]:
 
 
 def answer_loss(model: Any, processor: Any, batch: list[Example], train_vision: bool) -> torch.Tensor:
-    """Mean cross-entropy of the answers' tokens and their ends of turn."""
+    """Mean cross-entropy of the answers' tokens, including their end of turn."""
     inputs = prompt_ids(processor, batch)
     ids = inputs["input_ids"]
     embeds = model.get_input_embeddings()(ids).clone()
@@ -126,7 +126,7 @@ def answer_loss(model: Any, processor: Any, batch: list[Example], train_vision: 
 
 
 def trainable(model: Any, recipe: Recipe) -> list[dict[str, Any]]:
-    """AdamW's groups of parameters, switched on; everything else is frozen."""
+    """AdamW's parameter groups with gradients enabled; everything else is frozen."""
     model.requires_grad_(False)
     projector = model.model.multi_modal_projector
     if not recipe.start:
@@ -149,7 +149,7 @@ def trainable(model: Any, recipe: Recipe) -> list[dict[str, Any]]:
 
 
 def train(model: Any, processor: Any, recipe: Recipe, start: Trained | None) -> Trained:
-    """AdamW with warm-up and cosine decay; returns what was trained, together with what was there at the start."""
+    """AdamW with warm-up and cosine decay; returns the newly trained tensors merged with those of the start."""
     torch.manual_seed(recipe.seed)
     groups = trainable(model, recipe)
     if recipe.align_steps:
@@ -179,7 +179,7 @@ def train(model: Any, processor: Any, recipe: Recipe, start: Trained | None) -> 
 
 
 def trained(model: Any, recipe: Recipe, start: Trained | None) -> Trained:
-    """The tensors to ship. A LoRA that the start already had is joined to the new one: their ranks add up."""
+    """The tensors to ship. A LoRA that the start already had is concatenated with the new one: their ranks add up."""
     lora = dict(start.lora) if start else {}
     for name, tensor in model.model.language_model.state_dict().items():
         if ".lora_" in name:
@@ -208,7 +208,7 @@ def main(_: list[str]) -> None:
         "command": f"python -m extract.toy.training.train --model={name}",
         "recipe": dataclasses.asdict(recipe),
         "training_seconds": seconds,
-        "accuracy": accuracies(*assemble(Trained.load(name)), tuple(recipe.shares)),  # of what is shipped, rounded
+        "accuracy": accuracies(*assemble(Trained.load(name)), tuple(recipe.shares)),  # of the rounded weights
     }
     path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(record, indent=2))
@@ -216,5 +216,5 @@ def main(_: list[str]) -> None:
 
 if __name__ == "__main__":
     flags.DEFINE_enum("model", "toy-mllm", TOY_MODELS, "which toy MLLM to train")
-    flags.DEFINE_bool("measure", False, "train nothing, measure the weights that are there")
+    flags.DEFINE_bool("measure", False, "do not train, only measure the existing weights")
     app.run(main)

@@ -127,5 +127,5 @@ def test_other_addresses_are_refused(url):
 
 @pytest.mark.parametrize("query", ["", "?api-version=2024-10-21"])
 def test_the_whole_address_of_chat_completions_is_refused(query):
-    with pytest.raises(ReLopeError, match="ends in /chat/completions, which is added to it"):
+    with pytest.raises(ReLopeError, match="ends in /chat/completions, which is added automatically"):
         AnswerSpec(base_url=f"https://name.openai.azure.com/openai/deployments/gpt-4o/chat/completions{query}")

@@ -63,7 +63,7 @@ def test_several_processes_make_nothing(tmp_path, monkeypatch):
 
 
 def test_settings_that_make_no_sense_are_one_line():
-    with pytest.raises(ReLopeError, match=r"large.base_url is set: name the model .*--config.large.name"):
+    with pytest.raises(ReLopeError, match=r"large.base_url is set: name a model .*--config.large.name"):
         LargeSpec(base_url="http://localhost:8000/v1")
     with pytest.raises(ReLopeError, match=r"inputs.samples is 0; it must be at least 1"):
         InputSpec(samples=0)

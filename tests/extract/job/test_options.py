@@ -103,7 +103,7 @@ def test_captions_stand_in_place_of_images(plan, clean, tmp_path):
     assert set(store.column("image_tokens")) == {0}
     assert store.column("caption").tolist() == [f"a picture called {sample_id}" for sample_id in ids[1:]]
     assert [entry["sample_id"] for entry in store.manifest.failed] == ids[:1]
-    assert "0 captions of its 1 images" in store.manifest.failed[0]["reason"]
+    assert "0 captions for its 1 images" in store.manifest.failed[0]["reason"]
     captions, prompts = store.column("caption"), store.samples["prompt"].to_pylist()
     assert all(caption in prompt for caption, prompt in zip(captions, prompts, strict=True))
     own = open_or_extract(changed(plan, "own", variant="caption"))
@@ -112,7 +112,7 @@ def test_captions_stand_in_place_of_images(plan, clean, tmp_path):
     with Image.open(own.samples["images"][3].as_py()[0]) as image:
         assert own.column("caption")[3] == caption_images(backbone, [image.convert("RGB")])[0]
     (tmp_path / "captions.jsonl").write_text(json.dumps({"id": "elsewhere", "caption": "x"}))
-    with pytest.raises(ReLopeError, match="captions of none of the samples"):
+    with pytest.raises(ReLopeError, match="captions for none of the samples"):
         open_or_extract(changed(plan, "none", variant="caption", captions=str(tmp_path / "captions.jsonl")))
 
 

@@ -57,10 +57,7 @@ def test_regrading_changes_labels_and_nothing_else(plan, capsys):
     before = open_or_extract(plan)
     old, states = before.samples, before.states()
     line = regrade_store(plan)
-    assert (
-        line
-        == f"{plan.store}: 24 responses regraded, {24 - Store(plan.store).column('label').sum()} labels changed"
-    )
+    assert line == f"{plan.store}: 24 responses regraded, {24 - Store(plan.store).column('label').sum()} labels changed"
     capsys.readouterr()
     store = open_or_extract(plan)
     assert "graded by another version" not in capsys.readouterr().out
