@@ -1,5 +1,5 @@
-"""Routing metrics against loops of scikit-learn: AUC of a batch with DeLong's 95% intervals, where scikit-learn counts
-AUC alone, and the bootstrap. The floor of AUC is numpy's sort of the scores, without which there are no ranks."""
+"""Routing metrics against loops over scikit-learn: AUC of a batch with DeLong's 95% intervals (scikit-learn computes
+AUC only), and the bootstrap. The floor of AUC is numpy's sort of the scores, which ranks require."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from relope_jax.errors import ReLopeError
 from relope_jax.metrics.auc import auc_with_interval
 from relope_jax.metrics.bootstrap import bootstrap, draw
 
-SHAPES = ((96, 1209), (8, 10**5), (1, 10**6))  # routers and samples; 1209 are the quickstart's test split
+SHAPES = ((96, 1209), (8, 10**5), (1, 10**6))  # routers and samples; the quickstart's test split has 1209
 BOOTSTRAP = (8, 1209)
 RESAMPLES = 2000
-LOOP = 50  # resamples that scikit-learn is timed on
+LOOP = 50  # number of resamples timed with scikit-learn
 ROUNDS = 5
-AGREEMENT = 1e-12  # before anything is timed
+AGREEMENT = 1e-12  # required before timing
 
 
 def run() -> Iterator[Record]:
-    """Records of every shape and of the bootstrap."""
+    """Records for every shape and for the bootstrap."""
     for shape in SHAPES:
         yield from run_auc(*shape)
     yield from run_bootstrap(*BOOTSTRAP)
@@ -46,7 +46,7 @@ def run_auc(m: int, n: int) -> Iterator[Record]:
 
 
 def run_bootstrap(m: int, n: int) -> Iterator[Record]:
-    """All resamples of ours against a few of scikit-learn's, on the rows that ours drew."""
+    """All of our resamples against a few of scikit-learn's, on the rows that ours drew."""
     scores, labels = make_scores(m, n)
     with jax.enable_x64(True):
         drawn = np.asarray(draw(0, jnp.arange(LOOP), n))
@@ -76,15 +76,15 @@ def make_scores(m: int, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def loop(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """AUC the usual way."""
+    """AUC with one scikit-learn call per router."""
     return np.array([roc_auc_score(labels, row) for row in scores])
 
 
 def require_agreement(ours: np.ndarray, theirs: np.ndarray) -> None:
-    """Both must compute the same AUCs.
+    """Check that both compute the same AUCs.
 
     Raises:
-      ReLopeError: they do not.
+      ReLopeError: they differ.
     """
     error = float(np.abs(ours - theirs).max())
     if not error < AGREEMENT:

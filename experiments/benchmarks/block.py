@@ -1,4 +1,4 @@
-"""The frozen block with LoRA, forward and backward, on the same cached states and the same loss: torch + PEFT over
+"""The frozen block with LoRA, forward and backward, on the same cached states and with the same loss: torch + PEFT over
 the full block, torch + PEFT for the last token only, and the absorbed block."""
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from relope_jax.block.spec import Block, BlockSpec
 from relope_jax.errors import ReLopeError
 
 SCALE = 2.0  # alpha / r
-STEPS = 4  # of ours in one dispatch
-AGREEMENT = 1e-3  # relative; before anything is timed, torch and JAX must compute the same gradients
+STEPS = 4  # our steps per dispatch
+AGREEMENT = 1e-3  # relative; torch and JAX must compute the same gradients before timing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Shape:
 
     @property
     def gigabytes(self) -> float:
-        """Memory that all programs need together: three copies of the layer, and PEFT's activations."""
+        """Memory of all programs together: three copies of the layer, and PEFT's activations."""
         d, m = self.spec.hidden_size, self.spec.intermediate_size
         return (4 * 3 * (3 * d * m + 4 * d * d) + 4 * self.batch * self.n * (6 * m + 20 * d)) / 1e9
 
@@ -63,7 +63,7 @@ SHAPES = (
 
 
 def run() -> Iterator[Record]:
-    """Records of every shape that fits into memory."""
+    """Records for every shape that fits into memory."""
     if jax.default_backend() != "cpu":
         raise ReLopeError("this benchmark compares with torch on the CPU: set JAX_PLATFORMS=cpu")
     keep_memory()
@@ -130,7 +130,7 @@ def absorbed_programs(
     @jax.jit
     def steps(params: dict, weights: dict, hidden: Array, cache: KeyCache | None, labels: Array) -> dict:
         def step(_: dict, labels: Array) -> tuple[dict, None]:
-            # In training all of this is new in every step; without the barrier some work would leave the loop.
+            # In training all of this changes every step. Without the barrier some work would leave the loop.
             fresh = jax.lax.optimization_barrier((params, weights, hidden, cache, labels))
             return jax.grad(loss)(*fresh), None
 
@@ -149,7 +149,7 @@ def absorbed_programs(
 
 
 def require_agreement(ours: dict, matrices: dict[str, tuple]) -> None:
-    """Stop unless torch, whose gradients are in `matrices`, computed the same ones."""
+    """Raise ReLopeError unless torch, whose gradients are in `matrices`, computed the same ones."""
     for name, pair in matrices.items():
         for mine, matrix in zip(ours[name], pair, strict=True):
             theirs = matrix.grad.numpy()

@@ -1,5 +1,5 @@
-"""Extraction: captured prefill against a bare forward to layer l, the whole extraction against `generate` alone, and
-the memory that it takes."""
+"""Extraction: captured prefill against a bare forward pass to layer l, the whole extraction against `generate` alone,
+and peak memory."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ from relope_jax.states.ragged import TokenStates
 from relope_jax.states.writer import StoreWriter
 
 ROUNDS = 5
-AGREEMENT = 1e-3  # relative; before anything is timed, both must have computed the same states
+AGREEMENT = 1e-3  # relative; both must compute the same states before timing
 TOY_LAYER, TOY_PROMPTS = 24, 64
 D896 = RandomModel("d896", 896, 14, 2, 4864, n_layers=6, layer=4, words=240, prompts=8)  # layers of Qwen2-0.5B
 GROWING = RandomModel("memory", 512, 8, 2, 256, n_layers=2, layer=2, words=960, prompts=48)
-TIMES, PART_SIZE = 4, 16  # of the memory measurement: how many times the prompts, and prompts a part
+TIMES, PART_SIZE = 4, 16  # memory measurement: factor for the prompts, prompts per part
 
 
 def run() -> Iterator[Record]:
-    """Records of the toy MLLM on the quickstart's questions, and of a random model with longer prompts."""
+    """Records for the toy MLLM on the quickstart's questions, and for a random model with longer prompts."""
     toy = load_backbone(ModelSpec())
     yield from run_toy(toy, DatasetSpec(max_questions=TOY_PROMPTS))
     yield run_random(D896, toy.tokenizer)
@@ -67,7 +67,7 @@ def run_random(model: RandomModel, tokenizer: Any) -> Record:
 
 
 def run_prefill(name: str, backbone: Backbone, layer: int, inputs: Any) -> Record:
-    """Captured prefill, states on the host as the store takes them, against the bare layers."""
+    """Captured prefill, with the states on the host as the store needs them, against the bare layers."""
     require_agreement(backbone, layer, inputs)
     programs = {
         "captured": Program(lambda: captured_prefill(backbone, layer, inputs)),
@@ -81,7 +81,7 @@ def run_prefill(name: str, backbone: Backbone, layer: int, inputs: Any) -> Recor
 
 @torch.inference_mode()
 def captured_prefill(backbone: Backbone, layer: int, inputs: Any, dtype: torch.dtype = torch.bfloat16) -> TokenStates:
-    """What `extract.backbone.prefill` does, and an extraction that has its labels already."""
+    """What `extract.backbone.prefill` does, and also an extraction that reuses labels."""
     with Capture(backbone, [layer], inputs["attention_mask"], stop_after=True, dtype=dtype) as capture:
         backbone.model(**inputs)
     return capture.states(layer)
@@ -103,7 +103,7 @@ def bare_forward(backbone: Backbone, layer: int, inputs: Any, **options: Any) ->
 
 @torch.inference_mode()
 def require_agreement(backbone: Backbone, layer: int, inputs: Any) -> None:
-    """Stop unless the bare forward computes the states that are captured."""
+    """Raise ReLopeError unless the bare forward pass computes the captured states."""
     captured = captured_prefill(backbone, layer, inputs, torch.float32)
     bare = bare_forward(backbone, layer, inputs, output_hidden_states=True)
     hidden = bare.hidden_states[layer - 1][inputs["attention_mask"].bool()]
@@ -116,8 +116,7 @@ def require_agreement(backbone: Backbone, layer: int, inputs: Any) -> None:
 
 
 def run_extraction(name: str, backbone: Backbone, layer: int, samples: list[Sample], dataset: DatasetSpec) -> Record:
-    """Everything from images to the store on the disk, two parts, against transformers' `generate` alone on the same
-    batches."""
+    """From images to the store on disk, in two parts, against transformers' `generate` alone on the same batches."""
     half = len(samples) // 2
     spec = ExtractSpec(layer=layer, part_size=half)
     queries = _Recording(backbone, get_dataset(dataset.name), parse_variant(dataset.variant))
@@ -143,7 +142,7 @@ def run_extraction(name: str, backbone: Backbone, layer: int, samples: list[Samp
 
 
 class _Recording(Queries):
-    """Keeps the batches that it made inputs of."""
+    """Keeps the batches for which it made inputs."""
 
     def __init__(self, *args: Any):
         super().__init__(*args)
@@ -155,12 +154,12 @@ class _Recording(Queries):
 
 
 def _silent() -> contextlib.AbstractContextManager:
-    """Without the extraction's progress bar."""
+    """Hides the extraction's progress bar."""
     return contextlib.redirect_stderr(io.StringIO())
 
 
 def run_memory(model: RandomModel, tokenizer: Any) -> Record:
-    """Peak memory of a process that extracts `TIMES` as many prompts, against that of one that does not."""
+    """Peak memory of a process that extracts `TIMES` times as many prompts, against one that extracts them once."""
     with tempfile.TemporaryDirectory(prefix=".bench-", dir=".") as folder:
         model.save(Path(folder) / "model", tokenizer)
         less, more = (
@@ -171,7 +170,7 @@ def run_memory(model: RandomModel, tokenizer: Any) -> Record:
 
 
 def _write_questions(model: RandomModel, folder: Path, count: int) -> Path:
-    """A JSONL file of so many questions; every one has its own image, or they could not be split."""
+    """A JSONL file with `count` questions, each with its own image (otherwise they could not be split)."""
     lines = []
     for i, text in enumerate(model.questions(count)):
         Image.new("RGB", (IMAGE_SIZE, IMAGE_SIZE), (i % 256, i // 256, 0)).save(folder / f"{i}.png")
@@ -182,7 +181,7 @@ def _write_questions(model: RandomModel, folder: Path, count: int) -> Path:
 
 
 def extract_questions(folder: str, data: str, layer: str) -> None:
-    """A whole extraction from what `run_memory` prepared."""
+    """A whole extraction of what `run_memory` prepared."""
     plan = Extraction(
         model=ModelSpec(name=f"{folder}/model"),
         dataset=DatasetSpec(name="jsonl", path=data),

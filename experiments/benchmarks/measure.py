@@ -1,4 +1,4 @@
-"""What all benchmarks share: the machine's ceilings, fair timing, and the record of one result."""
+"""Shared by all benchmarks: the machine's ceilings, fair timing, and the record of one result."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tqdm import tqdm
 
 from relope_jax.errors import ReLopeError
 
-ROOT = Path(__file__).resolve().parents[2]  # of our packages; the current directory may be another
+ROOT = Path(__file__).resolve().parents[2]  # of our packages; the current directory may differ
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
 PRODUCT, COPY = "product", "copy"
 SIZE, BLOCK = 2048, 2**28  # rows of the product, bytes of the copy
-PAUSE = 0.05  # seconds before each measurement, for the threads of the program before to go to sleep
-LONG_ENOUGH = 0.3  # seconds a round takes at least; faster programs are repeated within it
+PAUSE = 0.05  # seconds before each measurement, until the previous program's threads sleep
+LONG_ENOUGH = 0.3  # minimum seconds per round; faster programs are repeated
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Record:
 
     Attributes:
       value: the measurement, in `unit`.
-      baseline: the competitor's measurement, and `ratio` how many times faster than it `value` is, be they times or
-        rates; of memory, how many times `baseline` is needed.
-      floor: what the hardware allows, a time or a rate, and `fraction_of_floor` how near `value` comes, 1 at best.
+      baseline: the competitor's measurement. `ratio` is how many times faster `value` is, for times and for rates; for
+        memory, how many times `baseline` is needed.
+      floor: the hardware's limit, a time or a rate. `fraction_of_floor` is how close `value` comes, 1 at best.
     """
 
     name: str
@@ -50,12 +50,12 @@ class Record:
 
     @staticmethod
     def of_time(name: str, value: float, baseline: float, floor: float | None = None, unit: str = "ms") -> Record:
-        """A time, compared with a competitor's and, where there is one, the floor."""
+        """A time, compared with a competitor's and, if given, with the floor."""
         return Record(name, value, unit, baseline, baseline / value, floor, floor / value if floor else None)
 
     @staticmethod
     def of_rate(name: str, value: float, unit: str, baseline: float, floor: float | None = None) -> Record:
-        """A rate, compared with a competitor's and, where there is one, what the hardware allows."""
+        """A rate, compared with a competitor's and, if given, with the hardware's limit."""
         return Record(name, value, unit, baseline, value / baseline, floor, value / floor if floor else None)
 
     @staticmethod
@@ -70,7 +70,7 @@ class Record:
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """Something to time: `call` does `steps` steps and returns what must be waited for."""
+    """A program to time: `call` does `steps` steps and returns the value to wait for."""
 
     call: Callable[[], Any]
     steps: int = 1
@@ -78,7 +78,7 @@ class Program:
 
 @dataclasses.dataclass(frozen=True)
 class Ceilings:
-    """What this machine did in this run: float32 matrix product and memory copy (read plus write)."""
+    """What this machine achieved in this run: float32 matrix product and memory copy (read plus write)."""
 
     flops_per_second: float
     bytes_per_second: float
@@ -91,8 +91,8 @@ class Ceilings:
 
 
 def keep_memory() -> None:
-    """Let the C library keep freed memory. It gives large blocks back after every call and the kernel clears them
-    again, which would take a third of the time of torch's full block."""
+    """Make the C library keep freed memory. Otherwise it returns large blocks after every call and the kernel clears
+    them again, which takes a third of the time of torch's full block."""
     with contextlib.suppress(OSError, AttributeError):  # another C library
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(M_MMAP_MAX, 0)
@@ -100,15 +100,15 @@ def keep_memory() -> None:
 
 
 def measure(programs: dict[str, Program], rounds: int) -> tuple[dict[str, float], Ceilings]:
-    """Median seconds per step of every program, and the machine's ceilings. All take turns, so that a noisy minute
-    hits all of them, the ceilings included."""
+    """Median seconds per step of every program, and the machine's ceilings. All are interleaved, so that a noisy minute
+    affects all of them, including the ceilings."""
     seconds = _timings(programs | _ceiling_programs(), rounds)
     median = {name: float(np.median(times)) for name, times in seconds.items()}
     return median, Ceilings(2 * SIZE**3 / median.pop(PRODUCT), 2 * BLOCK / median.pop(COPY))
 
 
 def _ceiling_programs() -> dict[str, Program]:
-    """A square product, and a copy too large for any cache; in place, or fresh pages would be timed."""
+    """A square matrix product, and a copy too large for any cache; in place, because fresh pages would be timed too."""
     matrix = jnp.ones((SIZE, SIZE), jnp.float32)
     block = [jnp.ones(BLOCK // 4, jnp.float32)]
     product = jax.jit(lambda x: jnp.matmul(x, x, precision="highest"))
@@ -137,7 +137,7 @@ def _timings(programs: dict[str, Program], rounds: int) -> dict[str, list[float]
 
 
 def peak_memory(function: Callable[..., Any], *args: str) -> float:
-    """The most MB that a process of its own held at any time while it called `function`."""
+    """Peak memory in MB of a separate process that calls `function`."""
     module, name = function.__module__, function.__name__
     code = (
         f"import sys; sys.path.insert(0, '{ROOT}'); from {module} import {name}; from {__name__} import high_water; "
@@ -148,7 +148,7 @@ def peak_memory(function: Callable[..., Any], *args: str) -> float:
 
 
 def high_water() -> float:
-    """Peak resident MB of this process; getrusage would count its parent's, too."""
+    """Peak resident MB of this process. getrusage would include its parent's."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     found = re.search(r"VmHWM:\s+(\d+) kB", status)
     if found is None:

@@ -1,4 +1,4 @@
-"""A LLaVA of any size with random weights, and questions of any length, for benchmarks: real code, no real answers."""
+"""A LLaVA of any size with random weights, and questions of any length, for benchmarks: real code, random answers."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ IMAGE_SIZE = 28  # pixels; 4 image tokens
 
 @dataclasses.dataclass(frozen=True)
 class RandomModel:
-    """A Llama decoder behind a small CLIP tower, and questions of words/2 to 3 words/2 words.
+    """A Llama decoder with a small CLIP tower, and questions of words/2 to 3 words/2 words.
 
     Attributes:
-      layer: l, 1-based, that is captured.
-      words: each about one token.
-      prompts: how many questions.
+      layer: l, 1-based, the layer to capture.
+      words: mean number of words in a question; a word is about one token.
+      prompts: number of questions.
     """
 
     name: str
@@ -44,7 +44,7 @@ class RandomModel:
     prompts: int
 
     def save(self, folder: Path, tokenizer: Any) -> Path:
-        """Save the model with the toy's tokenizer, as a hub's model is."""
+        """Save the model with the toy's tokenizer, in the format of a hub model."""
         torch.manual_seed(0)
         config = LlavaConfig(
             vision_config=CLIPVisionConfig(
@@ -74,7 +74,7 @@ class RandomModel:
         return folder
 
     def questions(self, count: int) -> list[str]:
-        """Random words; the first questions are the same whatever the count."""
+        """Random words. The first questions do not depend on the count."""
         rng = np.random.default_rng(0)
         lengths = (rng.integers(self.words // 2, self.words + self.words // 2 + 1) for _ in range(count))
         return [" ".join(rng.choice(WORDS, n)) for n in lengths]

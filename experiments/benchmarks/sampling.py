@@ -1,4 +1,4 @@
-"""Several answers drawn to every prompt, as MoT reads them, against transformers' `num_return_sequences`."""
+"""Several sampled answers per prompt, as MoT uses them, against transformers' `num_return_sequences`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run() -> Iterator[Record]:
 
 
 def run_sampling(name: str, backbone: Backbone, spec: DatasetSpec) -> Record:
-    """All draws in one process; transformers copies the prompts, and so reads each of them once a draw."""
+    """All samples in one process. transformers copies the prompts and so prefills each of them once per sample."""
     dataset = get_dataset(spec.name)
     samples = draw(dataset.load(spec), spec)
     queries = [(styled(STEPS, dataset.prompt(sample)), read_image(sample.images[0])) for sample in samples]
@@ -43,7 +43,7 @@ def run_sampling(name: str, backbone: Backbone, spec: DatasetSpec) -> Record:
 
 
 def shared_draws(backbone: Backbone, inputs: Any) -> list[Any]:
-    """What a run does for its sampled answers, log-probabilities and output embeddings included."""
+    """What a run does for its sampled answers, including log-probabilities and output embeddings."""
     shared, rows = SharedPrefill(), len(inputs["input_ids"])
     seeds = [tuple(range(i * rows, (i + 1) * rows)) for i in range(DRAWS)]
     return [generate(backbone, inputs, TOKENS, sampling=Sampling(each), shared=shared) for each in seeds]
@@ -51,6 +51,6 @@ def shared_draws(backbone: Backbone, inputs: Any) -> list[Any]:
 
 @torch.inference_mode()
 def copied_draws(backbone: Backbone, inputs: Any) -> torch.Tensor:
-    """The tokens alone."""
+    """Only the tokens."""
     options = {"do_sample": True, "num_beams": 1, "temperature": 1.0, "top_p": 1.0, "top_k": 0}
     return backbone.model.generate(**inputs, max_new_tokens=TOKENS, num_return_sequences=DRAWS, **options)

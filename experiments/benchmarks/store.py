@@ -1,5 +1,5 @@
-"""The token-state store: random ragged batches against TensorStore's own sequential read of the same bytes, writing
-against the disk, and the memory that reading takes."""
+"""The store of hidden states: random ragged batches against TensorStore's own sequential read of the same bytes,
+writing against the disk, and the memory for reading."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Shape:
     name: str
     d: int
     n: int
-    prompts: int  # a part
+    prompts: int  # per part
     parts: int = 4
 
 
@@ -45,11 +45,11 @@ SHAPES = (
     Shape("d896", 896, 256, prompts=256),  # 0.47 GB
     Shape("d3584", 3584, 400, prompts=64),  # 0.73 GB
 )
-GROWING = Shape("memory", 896, 64, prompts=1024)  # read with one part, and with all of them
+GROWING = Shape("memory", 896, 64, prompts=1024)  # read with one part and with all parts
 
 
 def run() -> Iterator[Record]:
-    """Records of every shape; the stores lie on the disk of the current directory, and in the page cache."""
+    """Records for every shape. The stores are on the disk of the current directory and in the page cache."""
     for shape in SHAPES:
         with tempfile.TemporaryDirectory(prefix=".bench-", dir=".") as folder:
             yield from run_shape(shape, Path(folder))
@@ -58,7 +58,7 @@ def run() -> Iterator[Record]:
 
 
 def run_shape(shape: Shape, folder: Path) -> Iterator[Record]:
-    """Reads of a whole store and writes of one part, in turns."""
+    """Reads of a whole store and writes of one part, interleaved."""
     store = Store(write_store(shape, folder / "store"))
     with StoreWriter(folder / "written", identity(shape.d)) as writer:
         part = make_part(shape, np.random.default_rng(0))
@@ -75,8 +75,8 @@ def run_shape(shape: Shape, folder: Path) -> Iterator[Record]:
 
 
 def read_programs(store: Store, shape: Shape) -> dict[str, Callable[[], None]]:
-    """Every byte of the store's states: in random batches through `Store.states`, and by TensorStore alone, one after
-    the other: every array with one `read`, or in pieces of `PIECE` bytes into memory that is there already."""
+    """Reads every byte of the store's states: in random batches through `Store.states`, and sequentially by TensorStore
+    alone, either each array with one `read` or in pieces of `PIECE` bytes into preallocated memory."""
     rng = np.random.default_rng(0)
     arrays = [open_array(store.place.kvstore(name)).result() for name in array_names(shape.parts)]
     ready = np.ones(PIECE, np.uint8)
@@ -102,7 +102,7 @@ def read_programs(store: Store, shape: Shape) -> dict[str, Callable[[], None]]:
 
 
 def write_programs(writer: StoreWriter, part: TokenStates, plain: Path) -> dict[str, Callable[[], None]]:
-    """One part through the writer, and the same bytes as one plain file; both are on the disk at the end."""
+    """Writes one part with the writer, and the same bytes as one plain file; both are flushed to disk."""
     rows = sample_rows(0, part)
     arrays = part.hidden, part.positions, part.last_hidden
 
@@ -139,7 +139,7 @@ def read_in_batches(path: str) -> None:
 
 
 def write_store(shape: Shape, path: Path) -> Path:
-    """A store written as an extraction does it."""
+    """A store written like an extraction writes it."""
     rng = np.random.default_rng(0)
     with StoreWriter(path, identity(shape.d)) as writer:
         for index in range(shape.parts):
@@ -150,7 +150,7 @@ def write_store(shape: Shape, path: Path) -> Path:
 
 
 def make_part(shape: Shape, rng: np.random.Generator) -> TokenStates:
-    """Random states; what is in them does not matter, since nothing is compressed."""
+    """Random states. Their values do not matter because nothing is compressed."""
     lengths = rng.integers(shape.n // 2, shape.n + shape.n // 2 + 1, shape.prompts)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     hidden = np.empty((offsets[-1], shape.d), ml_dtypes.bfloat16)
@@ -172,19 +172,19 @@ def stored_bytes(states: TokenStates) -> int:
 
 
 def array_names(parts: int) -> list[str]:
-    """Folders of all arrays that `Store.states` reads."""
+    """Folders of all arrays read by `Store.states`."""
     names = "positions", f"layer-{LAYER}/hidden", f"layer-{LAYER}/last_hidden"
     return [f"{part_name(index)}/{name}" for index in range(parts) for name in names]
 
 
 def tiny_block() -> Block:
-    """A store has a frozen block; nobody computes with this one."""
+    """The frozen block that a store needs; it is not used here."""
     spec = BlockSpec("llama", LAYER, 8, 1, 1, 8, 8, 1e-6, "silu", 1.0, rope_dim=8)
     return Block(spec, {name: np.zeros(shape, np.float32) for name, shape in weight_shapes(spec).items()})
 
 
 def identity(d: int, layer: int = LAYER) -> Identity:
-    """Of a store that is only for measuring."""
+    """The identity of a store that is only for benchmarks."""
     return Identity(
         model="random", source="", commit="", adapter="", layers=[layer], hidden_size=d, model_dtype="float32",
         state_dtype="bfloat16", attention="", device="cpu", device_map="", prompt_hash="", graders=0, dataset={},

@@ -1,4 +1,4 @@
-"""The competitors in torch: a transformers decoder layer with PEFT's LoRA, whole and for the last token only."""
+"""The torch baselines: a transformers decoder layer with PEFT's LoRA, for all tokens and for the last token only."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def make_layer(spec: BlockSpec) -> Layer:
 
 
 def dump(layer: Layer) -> Block:
-    """The layer as the block that JAX computes."""
+    """The layer as a block for JAX."""
     return dump_layer(LLAMA, DecoderLayer(layer.layer, layer.config, layer.rotary, 1))
 
 
@@ -66,13 +66,13 @@ def lora_matrices(layer: Layer) -> dict[str, tuple[torch.nn.Parameter, torch.nn.
 
 
 def full_block(layer: Layer, hidden: torch.Tensor) -> torch.Tensor:
-    """z_n^(l) the way PEFT trains: every token through the whole layer."""
+    """z_n^(l) as PEFT trains it: every token goes through the whole layer."""
     cos_sin = layer.rotary(hidden, torch.arange(hidden.shape[1])[None])
     return layer.layer(hidden, position_embeddings=cos_sin, attention_mask=None)[:, -1]
 
 
 def last_token_block(layer: Layer, hidden: torch.Tensor) -> torch.Tensor:
-    """z_n^(l) the careful way: keys and values of all tokens, everything else for the last one."""
+    """z_n^(l) with less work: keys and values of all tokens, everything else for the last one."""
     block, attention, dim = layer.layer, layer.layer.self_attn, layer.config.head_dim
     batch, n, _ = hidden.shape
     normed = block.input_layernorm(hidden)
@@ -94,7 +94,7 @@ def step(
     head: torch.Tensor,
     labels: torch.Tensor,
 ) -> Callable[[], torch.Tensor]:
-    """Forward and backward: BCE of a fixed linear head on z; leaves the LoRA gradients in the layer."""
+    """Forward and backward pass: BCE of a fixed linear head on z. Leaves the LoRA gradients in the layer."""
     dtype = next(layer.parameters()).dtype
 
     def run() -> torch.Tensor:

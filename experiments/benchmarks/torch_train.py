@@ -1,10 +1,10 @@
-"""The competitors in torch that train on the same cached states: the three routers as plain modules, ReLope with a
-transformers decoder layer that PEFT adapts.
+"""The torch baselines that train on the same cached states: the three routers as plain modules, ReLope with a
+transformers decoder layer adapted by PEFT.
 
-They are given what a careful user would give them: states in memory as float32, standardised beforehand where the
-router reads nothing else; batches of like length, so that hardly a token is padding; no mask where there is none, and
-none for a causal block, whose prompts are padded behind; fused AdamW (the fastest on this CPU), no gradient below the
-LoRA, nothing that waits for a value before the epoch ends. Not compiled (torch.compile). Initial values are torch's.
+They are optimised as a careful user would: states in memory as float32, standardised in advance if the router reads
+nothing else; batches of similar lengths, so that there is almost no padding; no mask without padding, and none for a
+causal block, whose prompts are padded on the right; fused AdamW (the fastest on this CPU); no gradient below the LoRA;
+no synchronisation before the epoch ends. Not compiled (torch.compile). Initial values are torch's.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from relope_jax.states.ragged import TokenStates
 from relope_jax.states.statistics import Moments, TokenStatistics
 from relope_jax.training.spec import TrainSpec
 
-SCORED = 128  # prompts a batch of an evaluation, as ours
+SCORED = 128  # prompts per evaluation batch, as in ours
 
 
 class Batch(NamedTuple):
-    """Prompts padded on the right; `mask` is None where no token is padding. The Probe reads no tokens."""
+    """Prompts padded on the right. `mask` is None if there is no padding. The Probe reads no tokens."""
 
     last_hidden: torch.Tensor
     labels: torch.Tensor
@@ -43,7 +43,7 @@ class Batch(NamedTuple):
 
 
 class CachedStates:
-    """States of all prompts in memory, flat; a batch is gathered from them."""
+    """States of all prompts in memory, flat. Batches are gathered from them."""
 
     def __init__(self, states: TokenStates, labels: np.ndarray):
         self.hidden = torch.from_numpy(states.hidden.astype(np.float32))
@@ -53,7 +53,7 @@ class CachedStates:
         self.labels = torch.from_numpy(labels.astype(np.float32))
 
     def standardized(self, statistics: TokenStatistics) -> CachedStates:
-        """The same states, standardised once and for all."""
+        """The same states, standardised in advance."""
         copy = object.__new__(CachedStates)
         vars(copy).update(vars(self))
         copy.hidden = Standardize(statistics.hidden)(self.hidden)
@@ -75,7 +75,7 @@ class CachedStates:
         return batch._replace(hidden=hidden, positions=self.positions[tokens], mask=mask)
 
     def epoch(self, rows: torch.Tensor, size: int, tokens: bool) -> Iterator[Batch]:
-        """Shuffled batches of like length."""
+        """Shuffled batches of similar lengths."""
         shuffled = rows[torch.randperm(len(rows))]
         batches = shuffled[self.lengths[shuffled].argsort(stable=True)].split(size)
         for i in torch.randperm(len(batches)):
@@ -133,7 +133,7 @@ class AttentionProbe(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """What ReLope has behind the block: (logit, mean, log_var) of z."""
+    """ReLope's part after the block: (logit, mean, log_var) of z."""
 
     def __init__(self, spec: ReLopeSpec, d: int, statistics: TokenStatistics):
         super().__init__()
@@ -149,7 +149,7 @@ class Bottleneck(nn.Module):
 
 
 class ReLope(nn.Module):
-    """`read(layer, batch)` is z_n^(l) of an adapted layer."""
+    """`read(layer, batch)` computes z_n^(l) of an adapted layer."""
 
     reads_tokens = True
 
@@ -176,14 +176,14 @@ def adapted_layer(block: Block, spec: LoRASpec) -> torch_block.Layer:
 
 
 def full_block(layer: torch_block.Layer, batch: Batch) -> torch.Tensor:
-    """The way PEFT trains: every token through the whole layer."""
+    """As PEFT trains: every token goes through the whole layer."""
     cos_sin = layer.rotary(batch.hidden, batch.positions)
     z = layer.layer(batch.hidden, position_embeddings=cos_sin, attention_mask=None)
     return z[torch.arange(len(z)), batch.lengths - 1]
 
 
 def last_token_block(layer: torch_block.Layer, batch: Batch) -> torch.Tensor:
-    """The careful way: keys and values of all tokens, everything else for the last one."""
+    """With less work: keys and values of all tokens, everything else for the last one."""
     block, attention, dim = layer.layer, layer.layer.self_attn, layer.config.head_dim
     size, n, _ = batch.hidden.shape
     every, last = torch.arange(size), batch.lengths - 1
@@ -203,7 +203,7 @@ def last_token_block(layer: torch_block.Layer, batch: Batch) -> torch.Tensor:
 def by_our_names(
     model: nn.Module, read: Callable[[nn.Parameter], torch.Tensor] = torch.Tensor.detach
 ) -> dict[str, np.ndarray]:
-    """What `read` gives of every trained parameter, under the names of ours and in their layout."""
+    """The result of `read` for every trained parameter, under our names and in our layout."""
     values = {
         name.removeprefix("head.").replace("weight", "kernel"): read(parameter).numpy().T
         for name, parameter in model.named_parameters()
@@ -216,7 +216,7 @@ def by_our_names(
 
 
 def objective(output: tuple[torch.Tensor, ...], labels: torch.Tensor, beta: float) -> torch.Tensor:
-    """BCE, with ReLope's output also beta times the mean KL."""
+    """BCE; for ReLope's output plus beta times the mean KL."""
     logit, *posterior = output
     loss = nn.functional.binary_cross_entropy_with_logits(logit, labels)
     if posterior:
@@ -226,11 +226,11 @@ def objective(output: tuple[torch.Tensor, ...], labels: torch.Tensor, beta: floa
 
 
 class Trainer:
-    """A model with AdamW after clipping, as ours."""
+    """A model with AdamW after gradient clipping, like ours."""
 
     def __init__(self, model: nn.Module, spec: ProbeSpec, train: TrainSpec):
         self.model, self.train = model, train
-        self.beta = spec.beta if isinstance(spec, ReLopeSpec) else 0.0  # its schedule costs nothing
+        self.beta = spec.beta if isinstance(spec, ReLopeSpec) else 0.0  # the cost of its schedule is negligible
         self.trained = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
             self.trained, lr=spec.learning_rate, weight_decay=train.weight_decay, fused=True
@@ -252,7 +252,7 @@ class Trainer:
 
     @torch.inference_mode()
     def auc(self, states: CachedStates, rows: torch.Tensor) -> float:
-        """Evaluation; keeping the best parameters is left out."""
+        """Evaluation, without keeping the best parameters."""
         self.model.eval()
         rows = rows[states.lengths[rows].argsort()]
         batches = (states.batch(some, self.model.reads_tokens) for some in rows.split(SCORED))

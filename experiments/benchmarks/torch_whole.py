@@ -1,8 +1,8 @@
-"""The competitor without cached states: transformers and PEFT run the small model on prompts and images in every step.
+"""The baseline without cached states: transformers and PEFT run the small model on prompts and images in every step.
 
-It is given what a careful user would give it: images preprocessed and prompts tokenised beforehand, a batch of equal
-lengths, no gradient below layer l (nothing there is trained) and none recorded above it, logits of the last position
-only. Users of PEFT run the whole model; `until_layer` leaves out the layers above l and the logits, too.
+It is optimised as a careful user would: images preprocessed and prompts tokenised in advance, batches of equal lengths,
+no gradient below layer l (nothing there is trained) and none recorded above it, logits of the last position only. Users
+of PEFT run the whole model; `until_layer` also omits the layers above l and the logits.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from relope_jax.block.spec import LoRASpec
 
 
 def adapt(backbone: Backbone, modules: dict[str, str], spec: LoRASpec) -> None:
-    """Put a LoRA (B = 0) on the named modules, in place."""
+    """Add a LoRA (B = 0) to the named modules, in place."""
     config = peft.LoraConfig(r=spec.rank, lora_alpha=spec.alpha, target_modules=list(modules.values()))
     peft.get_peft_model(backbone.model, config, autocast_adapter_dtype=False)
 
 
 class WholeModel(nn.Module):
-    """ReLope on a small model whose layer l is adapted; only LoRA and head are its parameters."""
+    """ReLope on a small model with an adapted layer l. Only the LoRA and the head are its parameters."""
 
     def __init__(self, backbone: Backbone, layer: int, head: Bottleneck, until_layer: bool):
         super().__init__()

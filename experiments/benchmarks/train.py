@@ -1,9 +1,9 @@
-"""Training on the quickstart's store, against torch: ReLope with PEFT on the whole small model and on the cached
-states, the probes as plain modules; and ensembles against the same members one by one.
+"""Training on the quickstart's store, against torch: ReLope with PEFT on the whole small model and on cached states,
+the probes as plain modules, and ensembles against the same members trained one by one.
 
-Every comparison comes twice: as seconds of a whole training of so many epochs as the quickstart has (epochs of ours
-with what comes before the first, compilation above all; of the competitors without), and as milliseconds of a
-training step of all members. Epochs include the evaluation on the validation split.
+Every comparison is made twice: as seconds of a whole training with the quickstart's number of epochs (ours includes the
+time before the first epoch, mainly compilation; the baselines' does not), and as milliseconds of a training step of all
+members. Epochs include the evaluation on the validation split.
 """
 
 from __future__ import annotations
@@ -48,17 +48,17 @@ from relope_jax.training.members import Member
 from relope_jax.training.spec import TrainSpec
 
 ROUNDS = 3
-AGREEMENT = 1e-3  # relative; before anything is timed, both must compute the same
+AGREEMENT = 1e-3  # relative; both must compute the same values before timing
 RESIDENT = EngineSpec(states="resident")
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """What is trained.
+    """A training job.
 
     Attributes:
-      epochs: of the whole trainings that are reported.
-      measured: epochs of ours that are run for it; the first is not counted as an epoch.
+      epochs: number of epochs in the reported whole trainings.
+      measured: number of our epochs run to measure this; the first does not count.
     """
 
     data: RouterData
@@ -79,7 +79,7 @@ class Case:
 
 
 class Timing(NamedTuple):
-    """Seconds: before the first epoch, in a new process (`start`) and later (`restart`); of an epoch with its
+    """Seconds before the first epoch, in a new process (`start`) and later (`restart`); of an epoch with its
     evaluation; of a step."""
 
     start: float
@@ -91,12 +91,12 @@ class Timing(NamedTuple):
         return self.start + epochs * self.epoch
 
     def one_by_one(self, epochs: int, members: int) -> float:
-        """The same training with so many seeds, one after the other in one process."""
+        """The same training with `members` seeds, one after the other in one process."""
         return self.whole(epochs) + (members - 1) * (self.restart + epochs * self.epoch)
 
 
 def run() -> Iterator[Record]:
-    """Records of the quickstart's store, made first when it is missing."""
+    """Records for the quickstart's store, which is extracted first if it is missing."""
     if jax.default_backend() != "cpu":
         raise ReLopeError("this benchmark compares with torch on the CPU: set JAX_PLATFORMS=cpu")
     keep_memory()
@@ -107,7 +107,7 @@ def run() -> Iterator[Record]:
 
 
 def run_case(case: Case, backbone: Backbone, dataset: DatasetSpec) -> Iterator[Record]:
-    """All records; puts a LoRA into the backbone's model."""
+    """All records. Adds a LoRA to the backbone's model."""
     whole, ceilings = time_whole_model(case, backbone, dataset)
     yield from ceilings.records("train")
     yield from run_relope(case, whole, ceilings)
@@ -116,7 +116,7 @@ def run_case(case: Case, backbone: Backbone, dataset: DatasetSpec) -> Iterator[R
 
 
 def time_whole_model(case: Case, backbone: Backbone, dataset: DatasetSpec) -> tuple[dict[str, Timing], Ceilings]:
-    """Training and evaluation without cached states, from a few steps on a batch of median length."""
+    """Training and evaluation without cached states, extrapolated from a few steps on a batch of median length."""
     rows = median_rows(case)
     inputs = model_inputs(backbone, dataset, [case.data.sample_ids[row] for row in rows])
     labels = torch.from_numpy(case.data.labels[rows].astype(np.float32))
@@ -132,7 +132,7 @@ def time_whole_model(case: Case, backbone: Backbone, dataset: DatasetSpec) -> tu
         programs[name] = Program(functools.partial(whole_step, trainer, inputs, labels))
         programs[f"score_{name}"] = Program(functools.partial(whole_score, model, inputs))
     seconds, ceilings = measure(programs, ROUNDS)
-    scored = len(case.data.rows["validation"]) / len(rows)  # batches of an evaluation
+    scored = len(case.data.rows["validation"]) / len(rows)  # batches per evaluation
     return {
         name: Timing(0, 0, case.steps * seconds[name] + scored * seconds[f"score_{name}"], seconds[name])
         for name in ("whole_model", "until_layer_l")
@@ -151,14 +151,14 @@ def whole_score(model: torch_whole.WholeModel, inputs: Any) -> None:
 
 
 def median_rows(case: Case) -> np.ndarray:
-    """A training batch from the middle of all prompts, by length."""
+    """A training batch of prompts with median length."""
     rows = case.data.rows["train"]
     begin = max(0, len(rows) - case.train.batch_size) // 2
     return rows[np.argsort(case.data.states.lengths[rows], kind="stable")][begin : begin + case.train.batch_size]
 
 
 def model_inputs(backbone: Backbone, spec: DatasetSpec, sample_ids: list[str]) -> Any:
-    """Tokens and preprocessed images of the named samples."""
+    """Tokens and preprocessed images of the samples with these ids."""
     dataset = get_dataset(spec.name)
     samples = {sample.sample_id: sample for sample in draw(dataset.load(spec), spec)}
     chosen = [samples[name] for name in sample_ids]
@@ -166,7 +166,7 @@ def model_inputs(backbone: Backbone, spec: DatasetSpec, sample_ids: list[str]) -
 
 
 def run_relope(case: Case, rivals: dict[str, Timing], ceilings: Ceilings) -> Iterator[Record]:
-    """One ReLope router against torch's, and many against as many single ones."""
+    """One ReLope router against torch's, and many against the same number of single ones."""
     data, spec = case.data, case.specs["relope"]
     states = torch_train.CachedStates(data.states, data.labels)
     programs = {"single": time_ours(case, "relope", 1), "together": time_ours(case, "relope", case.members)}
@@ -190,7 +190,7 @@ def run_relope(case: Case, rivals: dict[str, Timing], ceilings: Ceilings) -> Ite
 
 
 def torch_relope(data: RouterData, spec: ReLopeSpec, read: Callable) -> torch_train.ReLope:
-    """Torch's router with a LoRA that is not zero; `read` is one of its two ways to compute z_n^(l)."""
+    """Torch's router with a nonzero LoRA; `read` is one of its two ways to compute z_n^(l)."""
     layer = torch_train.adapted_layer(data.block, spec.lora)
     head = torch_train.Bottleneck(spec, data.block.spec.hidden_size, data.statistics)
     return torch_train.ReLope(layer, head, read)
@@ -204,7 +204,7 @@ def run_probe(case: Case, name: str, rival: type[torch.nn.Module]) -> Iterator[R
     require_agreement(case, name, model, states)
     sizes = {"single": 1, "seeds": case.seeds, "together": case.members}
     programs = {size: time_ours(case, name, count) for size, count in sizes.items()}
-    for threads in {1, all_cores()}:  # a step is small enough for one core to be faster
+    for threads in {1, all_cores()}:  # for such small steps one core may be faster
         programs[f"torch_{threads}"] = time_torch(case, spec, model, states, threads)
     timings = take_turns(programs)
     best = min((timings[key] for key in timings if key.startswith("torch")), key=lambda timing: timing.epoch)
@@ -222,14 +222,14 @@ def compare_ensemble(name: str, case: Case, together: Timing, single: Timing) ->
 def compare(
     name: str, case: Case, ours: Timing, theirs: Timing, members: int = 1, floor: float | None = None
 ) -> Iterator[Record]:
-    """Ours against `members` runs of theirs, one after the other."""
+    """Ours against `members` consecutive runs of theirs."""
     baseline = theirs.one_by_one(case.epochs, members)
     yield Record.of_time(name, ours.whole(case.epochs), baseline, unit="s")
     yield Record.of_time(f"{name}/step", 1e3 * ours.step, members * 1e3 * theirs.step, floor)
 
 
 def time_ours(case: Case, method: str, members: int) -> Callable[[], Timing]:
-    """A training of so many members, timed between the records of its epochs; patience never ends it."""
+    """A training with `members` members, timed between the log records of its epochs. Patience never ends it."""
     train = dataclasses.replace(case.train, epochs=case.measured, patience=case.measured)
     ensemble = [Member(case.specs[method], train, seed) for seed in range(members)]
     feed = case.feed
@@ -253,7 +253,7 @@ def time_ours(case: Case, method: str, members: int) -> Callable[[], Timing]:
 def time_torch(
     case: Case, spec: ProbeSpec, model: torch.nn.Module, states: torch_train.CachedStates, threads: int
 ) -> Callable[[], Timing]:
-    """An epoch of torch's."""
+    """The time of an epoch in torch."""
     trainer = torch_train.Trainer(model, spec, case.train)
     train, validation = (torch.from_numpy(case.data.rows[split]) for split in ("train", "validation"))
 
@@ -276,7 +276,7 @@ def all_cores() -> int:
 
 
 def take_turns(programs: dict[str, Callable[[], Timing]]) -> dict[str, Timing]:
-    """Medians of all rounds, but for what is before the first epoch, which the first round alone compiles."""
+    """Medians over all rounds, except for the time before the first epoch, because only the first round compiles."""
     timings: dict[str, list[Timing]] = {name: [] for name in programs}
     for _ in tqdm(range(ROUNDS), desc="training", leave=False):
         for name, program in programs.items():
@@ -294,7 +294,7 @@ def take_turns(programs: dict[str, Callable[[], Timing]]) -> dict[str, Timing]:
 
 
 def require_agreement(case: Case, name: str, model: torch.nn.Module, states: torch_train.CachedStates) -> None:
-    """Stop unless ours and torch's compute the same logits, loss and gradients at torch's parameters, on one batch of
+    """Raise ReLopeError unless both compute the same logits, loss and gradients at torch's parameters, on one batch of
     prompts of different lengths, without dropout and noise."""
     rows, spec = case.data.rows["train"][: case.train.batch_size], case.specs[name]
     batch = states.batch(torch.from_numpy(rows), model.reads_tokens)

@@ -1,4 +1,4 @@
-"""A router's threshold for a goal: chosen on the validation split of a finished run, checked on its test split."""
+"""A router's threshold for a goal: chosen on the validation split of a finished run and checked on its test split."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from relope_jax.run import Run
 
 
 def calibrate(run: Run, request: Request, splits: dict[str, Queries]) -> Chosen:
-    """The threshold that defers least (for an accuracy) or most (within a budget or a share) and keeps the promise.
+    """The threshold that defers least (for an accuracy) or most (for a budget or a share) and satisfies the goal.
 
     Raises:
-      ReLopeError: the goal cannot be reached, or not shown to be reached with so few labels.
+      ReLopeError: the goal cannot be reached, or these few labels cannot show that it is reached.
     """
     validation = splits["validation"]
     among = chosen_among(run, request.method)
@@ -48,15 +48,15 @@ def calibrate(run: Run, request: Request, splits: dict[str, Queries]) -> Chosen:
     else:
         starts = starts_of(splits["train"], validation.large is not None, request.target_accuracy)
         threshold = choose_from(test, starts)
-        test = dataclasses.replace(test, level=test.level / len(starts))  # of each start
-    if threshold is None or (request.deferral is not None and math.isinf(threshold)):  # to defer nothing is no routing
+        test = dataclasses.replace(test, level=test.level / len(starts))  # per start
+    if threshold is None or (request.deferral is not None and math.isinf(threshold)):  # deferring none is not routing
         raise ReLopeError(refusal(request, test, starts))
     dearest = None if request.budget is None else dearest_of(used)
     return Chosen(goal, threshold, validation, splits["test"], test.level, among, largest, dearest)
 
 
 def goal_of(request: Request, used: list[Queries]) -> Goal:
-    """The goal as a ratio that shall be exceeded."""
+    """The goal as a ratio that must be exceeded."""
     if request.target_accuracy is not None:
         return (kept_accuracy if used[-1].large is None else system_accuracy)(request.target_accuracy)
     if request.deferral is not None:
@@ -64,18 +64,18 @@ def goal_of(request: Request, used: list[Queries]) -> Goal:
     assert request.budget is not None
     dearest = dearest_of(used)
     if dearest == 0:
-        raise ReLopeError("every query is free at these prices, so that any budget holds: set prices with --price_...")
+        raise ReLopeError("every query is free at these prices, so any budget holds: set prices with --price_...")
     return saving(request.budget / 1000, dearest)
 
 
 def dearest_of(used: list[Queries]) -> float:
-    """Dollars of the dearest query, kept or deferred, of those whose cost is known."""
+    """Dollars of the most expensive query, kept or deferred, among those with a known cost."""
     costs = [queries.costs for queries in used if queries.costs]
     return max(float(max(cost.keep.max(), cost.defer.max())) for cost in costs)
 
 
 def chosen_among(run: Run, method: str) -> int:
-    """How many routers the validation split chose this one from: the level is shared by all of them."""
+    """The number of routers from which the validation split chose this one. They share the level."""
     router = get_method(method)
     return int(run.setting("train", "epochs")) if isinstance(router, TrainedMethod) else router.chosen_among
 
@@ -84,7 +84,7 @@ def splits_of(run: Run, request: Request, prices: CostSpec, reading: Reading) ->
     """The run's queries with the scores of one method and seed, by split.
 
     Raises:
-      ReLopeError: the run has no such scores, or lacks what the goal needs.
+      ReLopeError: the run has no such scores, or lacks data that the goal needs.
     """
     samples, scores = run.samples, scores_of(run, request.method, request.seed)
     names = samples["sample_id"].to_pylist()
@@ -118,7 +118,7 @@ def scores_of(run: Run, method: str, seed: int) -> dict[str, float]:
 
 
 def large_labels(rows: pa.Table, split: str, request: Request) -> np.ndarray | None:
-    """Whether the large model is right, if that is known of the split."""
+    """Whether the large model is right, if this is known for the split."""
     unknown = rows["large_label"].null_count
     if unknown == 0:
         return rows["large_label"].to_numpy().astype(np.int64)
@@ -131,6 +131,6 @@ def large_labels(rows: pa.Table, split: str, request: Request) -> np.ndarray | N
 
 
 def costs_of(rows: pa.Table, prices: CostSpec, reading: Reading) -> QueryCosts | None:
-    """What every query costs, if all of its tokens were counted."""
+    """The cost of every query, if all of its tokens were counted."""
     tokens = read_tokens(rows)
     return query_costs(prices, tokens, reading) if tokens and not tokens.uncounted(reading.kind) else None

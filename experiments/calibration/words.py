@@ -1,4 +1,4 @@
-"""What a calibration says: its promise and what that rests on, and why there may be none."""
+"""The texts of a calibration: its promise and the assumptions behind it, or why there is none."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from relope_jax.metrics.routing.thresholds import Goal, GoalTest, Queries
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What the user asked for: one of the goals, on new queries with this confidence."""
+    """What the user asked for: one of the goals, on new queries, with this confidence."""
 
     method: str
     seed: int
     confidence: float
     target_accuracy: float | None = None
-    budget: float | None = None  # dollars for 1000 queries
+    budget: float | None = None  # dollars per 1000 queries
     deferral: float | None = None
 
     def __post_init__(self) -> None:
@@ -34,7 +34,7 @@ class Request:
         if self.budget is not None:
             require_range("--budget", self.budget, 0)
             if math.isinf(self.budget):
-                raise ReLopeError("--budget is inf; give dollars for 1000 queries")
+                raise ReLopeError("--budget is inf; give dollars per 1000 queries")
         if not 0.5 <= self.confidence < 1:
             raise ReLopeError(f"--confidence is {self.confidence:g}; it must be at least 0.5 and below 1")
         if self.method == "oracle":
@@ -43,10 +43,10 @@ class Request:
 
 @dataclasses.dataclass(frozen=True)
 class Chosen:
-    """A threshold and what holds there; `test`'s split took no part in choosing it.
+    """A threshold and the data behind it; the split of `test` was not used to choose it.
 
-    `level`: of the test that chose it. `chosen_among`: how many routers share the level. `largest`: questions of a
-    group. `dearest`: dollars of a query, for a budget.
+    `level`: of the test that chose it. `chosen_among`: number of routers that share the level. `largest`: most
+    questions in a group. `dearest`: dollars of the most expensive query, for a budget.
     """
 
     goal: Goal
@@ -84,15 +84,15 @@ def refusal(request: Request, test: GoalTest, starts: list[float]) -> str:
 
 
 def refusal_of_share(request: Request, test: GoalTest) -> str:
-    """Why no query can be deferred. Of scores that differ one query has the lowest, however many more come; of tied
-    ones a share has it."""
+    """Why no query can be deferred. If all scores differ, only one query has the lowest, however many more are
+    labelled; if they are tied, a share of the queries has it."""
     lowest = np.unique(test.queries.scores)[0]
     tied = float(np.mean(test.queries.scores == lowest))
     if np.sum(test.queries.scores == lowest) == 1:
         return too_few(request, test.queries, [test.needed(-np.inf, lost=1)])
     if tied >= 1 - test.goal.ratio:
         return (
-            f"impossible: {tied:.1%} of the validation questions have the lowest score, so that a threshold defers at "
+            f"impossible: {tied:.1%} of the validation questions have the lowest score, so a threshold defers at "
             "least as many or none"
         )
     return too_few(request, test.queries, [test.needed(float(np.nextafter(lowest, np.inf)))])
@@ -106,7 +106,7 @@ def too_few(request: Request, queries: Queries, needed: list[int | None]) -> str
 
 
 def impossible(request: Request, queries: Queries, best: float) -> str:
-    """What the goal is beyond."""
+    """Why the goal is out of reach."""
     if request.budget is not None:
         assert queries.costs is not None
         return (
@@ -118,7 +118,7 @@ def impossible(request: Request, queries: Queries, best: float) -> str:
 
 
 def record(request: Request, chosen: Chosen, prices: CostSpec) -> dict[str, Any]:
-    """The calibration as JSON; a threshold beyond all scores is null."""
+    """The calibration as JSON. A threshold beyond all scores is null."""
     finite = math.isfinite(chosen.threshold)
     return {
         "request": dataclasses.asdict(request),
@@ -138,8 +138,8 @@ def constant(threshold: float) -> str:
 
 
 def assumptions(chosen: Chosen) -> list[str]:
-    """What the promise rests on."""
-    lines = ["new queries come from where the validation questions come from"]
+    """The assumptions behind the promise."""
+    lines = ["new queries come from the same distribution as the validation questions"]
     if chosen.largest > 1:
         lines.append(
             f"questions of one group (one image) depend on each other, groups do not; no group has more than "
@@ -147,8 +147,8 @@ def assumptions(chosen: Chosen) -> list[str]:
         )
     if chosen.dearest is not None:
         lines.append(
-            f"no new query costs more than ${chosen.dearest:.4g}, as the dearest of the training and validation "
-            "questions does"
+            f"no new query costs more than ${chosen.dearest:.4g}, the maximum over the training and validation "
+            "questions"
         )
     if chosen.chosen_among > 1:
         lines.append(
@@ -156,13 +156,13 @@ def assumptions(chosen: Chosen) -> list[str]:
             "which is accounted for; settings that you chose by the same split are not"
         )
     lines.append(
-        "this is the one promise made with these validation questions; see docs/guide/calibrate.md for several promises"
+        "this is the only promise made with these validation questions; for several, see docs/guide/calibrate.md"
     )
     return lines
 
 
 def facts(queries: Queries, threshold: float) -> dict[str, Any]:
-    """What deferring below a threshold did on these queries; None where it is not known."""
+    """The effect of deferring below a threshold on these queries; None where it is unknown."""
     deferred = queries.scores < threshold
     known: dict[str, Any] = {
         "questions": len(queries),
@@ -178,7 +178,7 @@ def facts(queries: Queries, threshold: float) -> dict[str, Any]:
 
 
 def text(written: dict[str, Any]) -> str:
-    """What is printed."""
+    """The printed text."""
     threshold = written["threshold"]
     rule = written["rule"] if threshold is None else f"threshold {threshold:.6g}: {written['rule']}"
     return "\n".join([
@@ -191,7 +191,7 @@ def text(written: dict[str, Any]) -> str:
 
 
 def sentence(known: dict[str, Any]) -> str:
-    """Facts of one split in words."""
+    """The facts about one split in words."""
     parts = [f"{known['questions']} questions", f"{known['deferred']:.1%} deferred"]
     if known["kept_accuracy"] is not None:
         parts.append(f"kept answers right on {known['kept_accuracy']:.1%}")

@@ -1,4 +1,4 @@
-"""Every field with its default; the other configs change a few. The fields are explained where they are defined:
+"""Every field with its default; the other configs change a few. The fields are documented where they are defined:
 extract/spec.py (model, dataset, extract, answers), extract/input_spec.py (large, inputs), relope_jax/training/spec.py
 (train), relope_jax/machine/engine.py (engine), relope_jax/metrics/routing/cost.py (costs) and relope_jax/models/spec.py
 (relope, attention_probe, probe, post_hoc_embed)."""
@@ -21,8 +21,8 @@ def get_config() -> ConfigDict:
         {
             "name": "base",  # the run is written to runs/<name>
             "runs": "runs",
-            "store": "",  # folder or URL of the token-state store; empty: <stores>/<model>-<dataset>-l<layer>
-            "stores": "stores",  # folder or URL for stores that are named by what is in them
+            "store": "",  # folder or URL of the store; empty: <stores>/<model>-<dataset>-l<layer>
+            "stores": "stores",  # folder or URL for stores named after their contents
             "train_on": (),  # datasets ("name" or "name=path") to train on instead of config.dataset
             "methods": ("relope", "attention_probe", "probe"),
             "seeds": (0, 1, 2),

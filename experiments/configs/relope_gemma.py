@@ -2,7 +2,7 @@
 
     python -m experiments.run --config=relope_gemma.py
 
-Needs the model (about 25 GB, bfloat16; gated: log in to the hub once) in the local cache or in a folder named with
+Needs the model (about 25 GB, bfloat16; gated: log in to the hub once) in the local cache or in a folder set with
 `--config.model.name=`, and an accelerator that holds it, or several with `--config.model.device_map=auto`.
 """
 

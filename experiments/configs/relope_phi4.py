@@ -2,7 +2,7 @@
 
     python -m experiments.run --config=relope_phi4.py
 
-Needs the model (about 12 GB, bfloat16) in the local cache or in a folder named with `--config.model.name=`, torchvision
+Needs the model (about 12 GB, bfloat16) in the local cache or in a folder set with `--config.model.name=`, torchvision
 for its processor and peft for its vision adapter.
 """
 
@@ -16,9 +16,9 @@ def get_config() -> ConfigDict:
     config = relope_qwen.get_config()
     config.name = "relope_phi4"
     config.model.name = "microsoft/Phi-4-multimodal-instruct"
-    config.model.revision = "refs/pr/70"  # for transformers' own classes; main runs code from the repository
+    config.model.revision = "refs/pr/70"  # uses transformers' own classes; main runs code from the repository
     config.model.adapter = "vision-lora"
-    # With sdpa its vision tower attends causally or not depending on the other images of a batch.
+    # With sdpa, whether its vision tower attends causally depends on the other images in the batch.
     config.model.attention = "eager"
     config.extract.layer = 24
     return config

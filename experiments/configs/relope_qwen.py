@@ -2,9 +2,9 @@
 
     python -m experiments.run --config=relope_qwen.py
 
-on easy-VQA; on a benchmark with `--config.dataset.name=chartqa` and the like (docs/guide/datasets.md), on your own
-labelled questions with `--config.dataset.name=jsonl --config.dataset.path=data.jsonl`. Needs the model (about 17 GB,
-bfloat16) in the local cache or in a folder named with `--config.model.name=`, and an accelerator that holds it.
+on easy-VQA. On a benchmark, add for example `--config.dataset.name=chartqa` (docs/guide/datasets.md); on your own
+labelled questions, `--config.dataset.name=jsonl --config.dataset.path=data.jsonl`. Needs the model (about 17 GB,
+bfloat16) in the local cache or in a folder set with `--config.model.name=`, and an accelerator that holds it.
 """
 
 from ml_collections import ConfigDict

@@ -158,7 +158,7 @@ def test_share_and_budget(tmp_path):
 
 
 def test_a_budget_assumes_that_no_query_is_dearer(tmp_path):
-    """The bets hold for costs up to the dearest of the training and validation splits, kept or deferred."""
+    """The bets hold for costs up to the maximum over the training and validation splits, kept or deferred."""
     write_run(tmp_path / "run")
     table = pq.read_table(tmp_path / "run" / "samples.parquet").to_pydict()
     for split, tokens in (("train", 3000), ("test", 9000)):
@@ -166,7 +166,7 @@ def test_a_budget_assumes_that_no_query_is_dearer(tmp_path):
     pq.write_table(pa.table(table).cast(SCHEMA), tmp_path / "run" / "samples.parquet")
     result, said = calibrated(tmp_path / "run", budget=1.0)
     dearest = (3000 * 4.0 + 100 * 1.0 + 100 * 0.1) / 1e6  # the training question's, deferred after a prefill
-    line = f"no new query costs more than ${dearest:.4g}, as the dearest of the training and validation questions does"
+    line = f"no new query costs more than ${dearest:.4g}, the maximum over the training and validation questions"
     assert line in result["assumptions"]
     assert f"  assuming that {line}\n" in said
     for goal in ({"target_accuracy": 0.88}, {"deferral": 0.3}):
@@ -176,7 +176,7 @@ def test_a_budget_assumes_that_no_query_is_dearer(tmp_path):
 @pytest.mark.parametrize("goal", [{"target_accuracy": 0.88}, {"deferral": 0.3}, {"budget": 1.0}])
 def test_every_promise_is_for_one_look(tmp_path, goal):
     write_run(tmp_path / "run")
-    assert "assuming that this is the one promise made with these validation" in calibrated(tmp_path / "run", **goal)[1]
+    assert "assuming that this is the only promise made" in calibrated(tmp_path / "run", **goal)[1]
 
 
 @pytest.mark.parametrize("free", [["small_in", "small_out"], ["large_in", "large_out"]])
