@@ -1,6 +1,6 @@
-"""Tests; they mirror the tree."""
+"""Tests. Their folders mirror the source tree."""
 
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]  # of the checkout
-SHARED = ROOT.parent / "shared"  # real benchmark material; tests that need it skip where it is absent
+SHARED = ROOT.parent / "shared"  # real benchmark material; tests that need it are skipped if it is absent

@@ -1,4 +1,4 @@
-"""Strict JAX and checked shapes for all tests, and the two things many of them need: small states and the toy MLLM."""
+"""Strict JAX and shape checks for all tests, and two shared fixtures: small states and the toy MLLM."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 
-# One compilation cache per test run, for both workers and all child processes. It is made before JAX is imported.
+# One compilation cache per test run, for both workers and all child processes. It must exist before JAX is imported.
 if "RELOPE_TEST_PROGRAMS" not in os.environ:
     os.environ["RELOPE_TEST_PROGRAMS"] = tempfile.mkdtemp(prefix="relope-programs-")
     OWNER = os.getpid()
@@ -32,8 +32,8 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_default_matmul_precision", "highest")
 
-# The longest files, the longest first. Whole files are dealt to the workers in this order: one of these, begun last,
-# would run alone.
+# The slowest files, slowest first. Workers get whole files in this order: a slow file that starts last would run alone
+# at the end.
 LONGEST = (
     "test_resume.py",
     "test_feeds.py",
@@ -71,7 +71,7 @@ def toy():
 
 @pytest.fixture
 def router_data() -> RouterData:
-    """Synthetic states whose label shows in z_n and in one token of Z^(l-1)."""
+    """Synthetic states whose label is visible in z_n and in one token of Z^(l-1)."""
     rng = np.random.default_rng(0)
     n = 240
     labels = rng.integers(0, 2, n)

@@ -1,4 +1,4 @@
-"""Which module of ours imports which: read from the source, imports inside functions included."""
+"""Which of our modules imports which: read from the source, including imports inside functions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def modules() -> dict[str, Path]:
 
 @functools.cache
 def imported(module: str) -> frozenset[str]:
-    """The modules of ours that this one imports."""
+    """The modules of ours that `module` imports."""
     found = set()
     for node in ast.walk(ast.parse(modules()[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -32,17 +32,17 @@ def imported(module: str) -> frozenset[str]:
 
 
 def owner_of(module: str, name: str) -> str:
-    """What `from module import name` loads: the submodule `name`, or the module that defines it."""
+    """The module that `from module import name` loads: the submodule `name`, or the one that defines it."""
     return f"{module}.{name}" if f"{module}.{name}" in modules() else module
 
 
 def room(module: str) -> str:
-    """The subpackage or file right below the package."""
+    """The subpackage or file directly below the package."""
     return module.split(".")[1] if "." in module else module
 
 
 def circles(graph: dict[str, frozenset[str]]) -> set[str]:
-    """Nodes that lie on a circle, or between two of them: what is left when leaves and roots are taken away."""
+    """Nodes on a cycle, or between two cycles: those left after repeatedly removing leaves and roots."""
     left = set(graph)
     while True:
         imported_by = {target for node in left for target in graph[node]}

@@ -1,4 +1,4 @@
-"""The annotations of the library are checked while tests run."""
+"""The library's annotations are checked while tests run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests import contracts
         (np.zeros((2, 4)), np.zeros(5, int)),  # n is 4, then 5
         (np.zeros(4), np.zeros(4, int)),  # an axis is missing
         (np.zeros((2, 4)), np.zeros(4)),  # labels are integers
-        ([[0.0, 1.0]], np.array([0, 1])),  # no array
+        ([[0.0, 1.0]], np.array([0, 1])),  # not an array
     ],
 )
 def test_a_wrong_array_fails_at_the_call(scores, labels):
@@ -27,7 +27,7 @@ def test_a_wrong_array_fails_at_the_call(scores, labels):
 
 
 def test_a_result_is_checked():
-    """`fan_out` is 3 for the weight; an adapter whose product broadcasts to it would pass unseen."""
+    """`fan_out` is 3 for the weight. An adapter whose product broadcasts to it would otherwise pass unnoticed."""
     x, weight = jnp.ones((2, 4)), jnp.ones((3, 4))
     adapter = jnp.ones((1, 4)), jnp.ones((1, 1))
     with pytest.raises(jaxtyping.TypeCheckError, match=r"relope_jax\.block\.lora\.adapted"):

@@ -1,4 +1,4 @@
-"""Walls of the house: who may import whom."""
+"""The structure of the code: which module may import which."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def imports(path: Path) -> set[str]:
     return names
 
 
-# The rooms of every package, lowest floor first: a room imports from its own floor's line and from those above it here.
+# The rooms of every package, lowest first: a room imports from its own line and from the lines above it here.
 FLOORS = {
     "relope_jax": (
         "machine_errors precision", "errors", "io", "config", "block", "states", "models", "metrics", "machine", "data",
@@ -86,17 +86,17 @@ def test_the_library_loads_without_torch():
     import subprocess
 
     code = (
-        "import sys; from relope_jax import *; "  # the names are loaded on first use: all of them
+        "import sys; from relope_jax import *; "  # names are loaded on first use; this loads all of them
         "sys.exit('jax' not in sys.modules or 'torch' in sys.modules or 'transformers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
-NO_TEXT = {"Image", "ts", "KvStore", "os"}  # whose `open` opens no text file
+NO_TEXT = {"Image", "ts", "KvStore", "os"}  # `open` of these does not open a text file
 
 
 def opens_text_unnamed(call: ast.Call) -> bool:
-    """Whether a call reads or writes text in the encoding of the locale."""
+    """Whether a call reads or writes text in the locale's encoding."""
     keywords = {keyword.arg: keyword.value for keyword in call.keywords}
     if "encoding" in keywords:
         return False
@@ -120,7 +120,7 @@ def _is_text(mode: ast.expr | None, positional: list[ast.expr]) -> bool:
 
 @pytest.mark.parametrize("package", ["relope_jax", "extract", "experiments"])
 def test_text_files_name_their_encoding(package):
-    """C41: otherwise the locale decides how a file is read."""
+    """C41: otherwise the locale would decide how a file is read."""
     unnamed = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for path in sorted((ROOT / package).rglob("*.py"))
@@ -146,7 +146,7 @@ def test_unnamed_encodings_are_found(code, unnamed):
 
 
 def test_no_figure_needs_a_backend():
-    """C40: pyplot would load one, and matplotlib is imported in one place, without the one that MPLBACKEND names."""
+    """C40: pyplot would load one. matplotlib is imported in one place, without the backend that MPLBACKEND names."""
     for path in (ROOT / "experiments").rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"import .*pyplot|matplotlib\.use\(", text), path

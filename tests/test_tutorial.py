@@ -1,6 +1,6 @@
 """The tutorial notebook runs from its first cell to its last.
 
-python -m tests.test_tutorial     # execute it and write its outputs again, after a cell was changed
+python -m tests.test_tutorial     # execute it and rewrite its outputs after a cell was changed
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ QUESTIONS = "--config.dataset.max_questions=600"
 
 
 def execute(folder: Path, questions: int) -> nbformat.NotebookNode:
-    """Execute the notebook as if `folder` were the checkout; a cell that fails raises CellExecutionError."""
+    """Execute the notebook as if `folder` were the checkout. A failing cell raises CellExecutionError."""
     notebook = nbformat.read(TUTORIAL, as_version=4)
     (training,) = (cell for cell in notebook.cells if QUESTIONS in cell.source)
     source = training.source
@@ -29,7 +29,7 @@ def execute(folder: Path, questions: int) -> nbformat.NotebookNode:
     guide = folder / "docs" / "guide"
     guide.mkdir(parents=True)
     (ROOT / "models").mkdir(exist_ok=True)
-    (folder / "models").symlink_to(ROOT / "models")  # toys are assembled once for all tests
+    (folder / "models").symlink_to(ROOT / "models")  # the toys are assembled once for all tests
     resources = {"metadata": {"path": str(guide)}}
     NotebookClient(notebook, timeout=600, record_timing=False, resources=resources).execute()
     training.source = source
@@ -40,7 +40,7 @@ def execute(folder: Path, questions: int) -> nbformat.NotebookNode:
 
 
 def joined(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
-    """Pieces of one stream as one output: `%%bash` cuts anywhere."""
+    """Chunks of one stream as one output, because `%%bash` splits anywhere."""
     result: list[nbformat.NotebookNode] = []
     for output in outputs:
         if result and output.get("name", "") == result[-1].get("name", "-"):
@@ -51,7 +51,7 @@ def joined(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Of a kernel that finds the command `relope` as pip makes it, in `folder`; it need not be installed."""
+    """The environment of a kernel that finds the command `relope` in `folder`, made as pip makes it."""
     script = folder / "bin" / "relope"
     script.parent.mkdir()
     script.write_text(f"#!{sys.executable}\nfrom experiments.cli import script\nscript()\n", encoding="utf-8")
@@ -67,7 +67,7 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 
 def printed(notebook: nbformat.NotebookNode) -> str:
-    """All text that the cells printed."""
+    """All text printed by the cells."""
     outputs = (output for cell in notebook.cells for output in cell.get("outputs", ()))
     return "".join(output.text for output in outputs if output.output_type == "stream")
 
@@ -78,7 +78,7 @@ def pictures(notebook: nbformat.NotebookNode) -> int:
 
 
 def check(notebook: nbformat.NotebookNode) -> None:
-    """What a reader should see: the ten answers, the table, both pictures and ten decisions."""
+    """Check what a reader should see: the ten answers, the table, both pictures and ten decisions."""
     text = printed(notebook)
     assert "error:" not in text
     assert "stores/tutorial-ten: 10 prompts" in text
@@ -104,7 +104,7 @@ def test_the_committed_outputs_are_whole_and_small():
 
 
 def rewrite() -> None:
-    """Execute the notebook as it is and write its outputs into it."""
+    """Execute the notebook and write its outputs into it."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ.update(environment(Path(folder)))
         notebook = execute(Path(folder), questions=600)

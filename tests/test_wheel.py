@@ -1,4 +1,4 @@
-"""The wheel: built offline, installed into an empty folder, and used where there is no checkout."""
+"""The wheel: built offline, installed into an empty folder, and used without a checkout."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def wheel(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def site(wheel, tmp_path_factory) -> Path:
-    """A folder into which the wheel alone is installed."""
+    """A folder into which only the wheel is installed."""
     folder = tmp_path_factory.mktemp("site")
     install = ["install", "--quiet", "--no-deps", "--no-index", "--target", str(folder), str(wheel)]
     subprocess.run([*PIP, *install], check=True, capture_output=True)
@@ -49,7 +49,7 @@ def site(wheel, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def without_torch(tmp_path_factory) -> Path:
-    """A folder on the path that hides what only the extra `extract` installs."""
+    """A folder on the path that hides the packages installed only by the extra `extract`."""
     folder = tmp_path_factory.mktemp("hiding")
     for name in ("torch", "transformers", "accelerate", "openai", "easy_vqa", "efficientnet_lite_pytorch"):
         (folder / f"{name}.py").write_text(f"raise ModuleNotFoundError('hidden', name='{name}')", encoding="utf-8")
@@ -57,7 +57,7 @@ def without_torch(tmp_path_factory) -> Path:
 
 
 def relope(path: list[Path], folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run the installed console script in an empty `folder`, with `path` and not the checkout to import from."""
+    """Run the installed console script in an empty `folder`, importing from `path` and not from the checkout."""
     folder.mkdir()
     environment = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
     environment |= {"PYTHONPATH": os.pathsep.join(map(str, path)), "PYTHONSAFEPATH": "1"}
@@ -66,7 +66,7 @@ def relope(path: list[Path], folder: Path, *arguments: str | Path) -> subprocess
 
 
 def tracked(*folders: str) -> set[str]:
-    """The files of the checkout that belong into the wheel."""
+    """The files of the checkout that belong in the wheel."""
     paths = (path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file())
     return {path.relative_to(ROOT).as_posix() for path in paths if "__pycache__" not in path.parts}
 
@@ -92,7 +92,7 @@ def test_its_metadata_names_the_licence_the_extras_and_what_an_analysis_needs(wh
 
 
 def test_versions_are_declared_in_one_place():
-    """requirements*.txt install the project; only what metadata cannot express has versions there."""
+    """requirements*.txt install the project; only versions that metadata cannot express are in them."""
     for name in ("requirements.txt", "requirements-dev.txt"):
         lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
         assert all(line.startswith(("#", "--editable .[")) for line in lines), name
@@ -130,7 +130,7 @@ def test_a_threshold_is_chosen_where_torch_is_not_installed(site, without_torch,
 
 
 def test_a_packaged_config_is_found_and_what_is_missing_is_named(site, without_torch, tmp_path):
-    """An extraction without the extra `extract` is refused in one line, after the config was read."""
+    """An extraction without the extra `extract` is refused in one line after the config was read."""
     done = relope([site, without_torch], tmp_path / "empty", "run", "--config=quickstart.py")
     assert done.returncode == 1
     assert re.fullmatch(r"error: `relope run` needs the Python package \w+, which is .*\n", done.stderr), done.stderr

@@ -1,4 +1,4 @@
-"""Every registered method through the real pipeline: a tiny LLaVA, another tiny one as the large model."""
+"""Every registered method through the real pipeline, with two tiny LLaVAs as the small and the large model."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
-    """90 questions whose reference is what the small model answers in two of three cases, else what the large does."""
+    """90 questions. The reference is the small model's answer in two of three cases, else the large model's."""
     folder = tmp_path_factory.mktemp("baselines")
     tokenizer = AutoTokenizer.from_pretrained(build.ensure_built(TOY_MLLM))
     tiny_models.save_llava(folder / "small", copy.deepcopy(tokenizer))
     tiny_models.save_llava(folder / "large", copy.deepcopy(tokenizer), rope_theta=100.0)
     for name in ("small", "large"):
-        end_often(folder / name)  # an answer that is cut off is none
+        end_often(folder / name)  # a truncated answer would not count
     rng = np.random.default_rng(0)
     for i in range(N):
         Image.fromarray(rng.integers(0, 255, (28, 28, 3), dtype=np.uint8)).save(folder / f"{i}.png")
@@ -77,7 +77,7 @@ def config(tmp_path_factory):
 
 @pytest.fixture(scope="module", autouse=True)
 def _no_report():
-    """Reports have tests of their own."""
+    """Reports have their own tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline.write, "write_report", lambda run, store: run.path)
         patch.setattr(pipeline.write, "terminal_table", lambda run: "")
@@ -97,7 +97,7 @@ def test_every_method_scores_every_sample(finished, config):
         seeds = 2 if name in ("probe", "post_hoc_embed", "random") else 1
         mine = table.filter(pc.equal(table["method"], name))
         assert len(mine) == N * seeds
-        learned = name not in ("mot_vote", "mot_verify", "verbalised")  # those ask nothing about training samples
+        learned = name not in ("mot_vote", "mot_verify", "verbalised")  # these request no answers for training samples
         scores = mine["score"].to_numpy()
         np.testing.assert_array_equal(np.isfinite(scores), learned | (mine["split"].to_numpy() != "train"))
         scores = scores[np.isfinite(scores)]
@@ -122,7 +122,7 @@ def test_samples_hold_what_store_and_answers_hold(finished, config):
     asked = {row["sample_id"]: row for row in large.table.to_pylist()}
     stated = Answers.load(config.store, "confidence").table.to_pylist()
     asked_about = store.column("split") != "train"
-    assert [row["label"] for row in stated] == store.column("label")[asked_about].tolist()  # of the answer it is about
+    assert [row["label"] for row in stated] == store.column("label")[asked_about].tolist()  # of the same answer
     assert {row["style"] for row in stated} == {"confidence"}
     drawn = Answers.load(config.store, "samples").table.to_pylist()
     assert len(drawn) == asked_about.sum() * 2 * 2
@@ -153,7 +153,7 @@ def test_second_run_asks_and_embeds_nothing(finished, config, monkeypatch):
 
 
 def test_post_hoc_embed_reads_the_output_embedding(finished, config):
-    """Its restored router gives the recorded scores from output embeddings, and refuses hidden states."""
+    """Its restored router reproduces the recorded scores from output embeddings and refuses hidden states."""
     store, table = Store(config.store), finished.scores
     mine = pc.and_(pc.equal(table["method"], "post_hoc_embed"), pc.equal(table["seed"], 1))
     router = finished.restore("post_hoc_embed", seed=1)
@@ -171,7 +171,7 @@ def test_post_hoc_embed_reads_the_output_embedding(finished, config):
 
 
 def test_a_run_without_large_model_leaves_its_columns_empty(finished, config, tmp_path):
-    """The same states in a store that nobody asked a large model about."""
+    """The same states in a store without a large model's answers."""
     cheap = copy.deepcopy(config)
     cheap.large.name, cheap.name, cheap.methods = "", "cheap", ("chow_sum",)
     cheap.store = str(tmp_path / "store")
@@ -204,7 +204,7 @@ def test_answers_made_with_other_settings_are_refused(finished, config):
 
 
 def test_a_damaged_table_is_told_before_anything_is_trained(finished, config, tmp_path):
-    """Even where no method reads it: its tokens are counted at the end."""
+    """Even if no method reads it, because its tokens are counted at the end."""
     folder = tmp_path / "store"
     shutil.copytree(config.store, folder)
     (path,) = (folder / "answers").glob("confidence-*.parquet")

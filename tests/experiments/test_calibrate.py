@@ -29,8 +29,8 @@ SIZES = {"train": 600, "validation": 1500, "test": 1500}
 def write_run(
     folder, large=0.95, grouped=False, epochs=1, validation=1500, drop=(), drop_from="validation", asked_all=True
 ):
-    """Scores say how probable it is that the small model is right, in the training split only if `asked_all`; the large
-    one is right on the share `large`."""
+    """Scores are the probability that the small model is right; the training split has scores only if `asked_all`. The
+    large model is right on the share `large`."""
     rng = np.random.default_rng(0)
     sizes = SIZES | {"validation": validation}
     n = sum(sizes.values())
@@ -51,11 +51,11 @@ def write_run(
         **{COUNTS[name]: [None] * n for name in ("sampled_prompt", "sampled", "confidence_prompt", "confidence")},
     }
     for name in drop:
-        rows[name][rows["split"].index(drop_from)] = None  # of one query
+        rows[name][rows["split"].index(drop_from)] = None  # for one query
     folder.mkdir()
     pq.write_table(pa.table(rows).cast(SCHEMA), folder / "samples.parquet")
     score[: 0 if asked_all else sizes["train"]] = np.nan
-    shuffled = rng.permutation(n)  # scores need not be in the order of samples
+    shuffled = rng.permutation(n)  # scores may be in another order than samples
     scores = {"sample_id": np.array(ids)[shuffled], "method": ["probe"] * n, "seed": [0] * n, "score": score[shuffled]}
     scores |= {"split": np.array(rows["split"])[shuffled], "label": label[shuffled]}
     pq.write_table(pa.table(scores), folder / "scores.parquet")
@@ -66,7 +66,7 @@ def write_run(
 
 
 def calibrated(folder, *, prices=None, depth=1.0, **request):
-    """What the command writes and prints, or why not."""
+    """The command's files and output, or its refusal."""
     run, asked = Run(folder), Request(**{"method": "probe", "seed": 0, "confidence": 0.95} | request)
     prices = prices or CostSpec()
     chosen = calibrate(run, asked, splits_of(run, asked, prices, Reading("prefill", depth=depth)))
@@ -81,7 +81,7 @@ def command(folder, *flags):
 
 
 def test_accuracy_of_both_models(tmp_path):
-    """The threshold is the lowest that the definition allows, and the test split is told apart."""
+    """The threshold is the lowest one that the definition allows, and the test split is reported separately."""
     splits = write_run(tmp_path / "run")
     done = command(tmp_path / "run", "--target-accuracy=0.9")
     assert done.returncode == 0, done.stderr
@@ -124,14 +124,14 @@ def test_accuracy_of_kept_answers_without_a_large_model(tmp_path):
 
 
 def test_a_router_without_training_scores(tmp_path):
-    """As MoT, whose answers are sampled for the other splits only."""
+    """Like MoT, which has sampled answers for the other splits only."""
     write_run(tmp_path / "run", large=False, asked_all=False)
     result, _ = calibrated(tmp_path / "run", target_accuracy=0.8)
     assert 0.8 < result["test"]["kept_accuracy"] < 0.95
 
 
 def test_a_large_model_that_misses_the_target(tmp_path):
-    """It is right on 60 %, the small one on 70 %; deferring the lowest third makes both right on 73 %."""
+    """It is right on 60%, the small one on 70%; deferring the lowest third makes both together right on 73%."""
     write_run(tmp_path / "run", large=0.6, validation=6000)
     result, _ = calibrated(tmp_path / "run", target_accuracy=0.66)
     assert result["rule"] == "defer no query"
@@ -165,7 +165,7 @@ def test_a_budget_assumes_that_no_query_is_dearer(tmp_path):
         table["large_answer_tokens"][table["split"].index(split)] = tokens
     pq.write_table(pa.table(table).cast(SCHEMA), tmp_path / "run" / "samples.parquet")
     result, said = calibrated(tmp_path / "run", budget=1.0)
-    dearest = (3000 * 4.0 + 100 * 1.0 + 100 * 0.1) / 1e6  # the training question's, deferred after a prefill
+    dearest = (3000 * 4.0 + 100 * 1.0 + 100 * 0.1) / 1e6  # of the training question, deferred after a prefill
     line = f"no new query costs more than ${dearest:.4g}, the maximum over the training and validation questions"
     assert line in result["assumptions"]
     assert f"  assuming that {line}\n" in said
@@ -181,7 +181,7 @@ def test_every_promise_is_for_one_look(tmp_path, goal):
 
 @pytest.mark.parametrize("free", [["small_in", "small_out"], ["large_in", "large_out"]])
 def test_a_budget_where_one_model_is_free(tmp_path, free):
-    """The other one's queries are what the budget limits."""
+    """Then the budget limits the queries of the other model."""
     write_run(tmp_path / "run")
     prices = CostSpec(**dict.fromkeys(free, 0.0))
     result, _ = calibrated(tmp_path / "run", budget=0.05, prices=prices)
@@ -216,7 +216,7 @@ def test_thresholds_beyond_all_scores_are_null(tmp_path):
 
 
 def test_what_the_split_was_used_for_costs_confidence(tmp_path):
-    """A router chosen among 40 epochs keeps fewer queries; that, and questions in pairs, is said."""
+    """A router chosen among 40 epochs keeps fewer queries. The output states this, and that questions come in pairs."""
     kept = {}
     for name, settings in (("plain", {}), ("epochs", {"epochs": 40}), ("pairs", {"grouped": True})):
         write_run(tmp_path / name, **settings)
@@ -255,7 +255,7 @@ def test_refusals(tmp_path, request_, settings, message):
 
 
 def test_needed_labels_of_a_share(tmp_path):
-    """To defer the one lowest score at all, n queries must satisfy P(Binomial(n, share) <= 1) <= 5 %."""
+    """To defer at least the one lowest score, n queries must satisfy P(Binomial(n, share) <= 1) <= 5%."""
     write_run(tmp_path / "run", validation=100)
     with pytest.raises(ReLopeError) as error:
         calibrated(tmp_path / "run", deferral=0.015)
@@ -281,7 +281,7 @@ def test_a_share_among_tied_scores(tmp_path, deferral, message):
 
 
 def test_gaps_in_what_is_known_of_the_large_model(tmp_path):
-    """One in another split does no harm; one in the validation split is refused rather than filled."""
+    """A missing answer in another split is harmless; one in the validation split is refused, not filled in."""
     write_run(tmp_path / "run", drop=["large_label"], drop_from="train")
     assert calibrated(tmp_path / "run", target_accuracy=0.88)[0]["threshold"] is not None
     table = pq.read_table(tmp_path / "run" / "samples.parquet").to_pydict()

@@ -1,4 +1,4 @@
-"""The console script: every command under one name, with the behaviour of `python -m`."""
+"""The console script: every command under one name, behaving like `python -m`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import pytest
 from experiments.cli import COMMANDS
 from tests import ROOT
 
-ONLY_IN_A_CHECKOUT = {"extract.toy.training.train", "extract.toy.build"}  # they write into the package
+ONLY_IN_A_CHECKOUT = {"extract.toy.training.train", "extract.toy.build"}  # these write into the package
 HEAVY = {"jax", "torch", "transformers", "matplotlib", "numpy", "absl"}
 
-# A command of our kind without JAX: flags, errors of all sorts, and a class that only `__main__` defines.
+# A command like ours without JAX: flags, errors of all kinds, and a class defined only in `__main__`.
 COMMAND = '''"""Do it: python -m mine.job FOLDER"""
 import os, pickle, signal, sys
 from absl import app, flags
@@ -53,7 +53,7 @@ if __name__ == "__main__":
 
 
 def relope(*arguments: str, code: str = "", folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    """Run `relope ARGUMENTS`, after `code` has changed `cli`."""
+    """Run `relope ARGUMENTS` after `code` has modified `cli`."""
     code = f"import sys; from experiments import cli\n{code}\ncli.main(sys.argv)"
     return python("-c", code, *arguments, folder=folder)
 
@@ -113,7 +113,7 @@ def test_a_command_that_is_not_there_is_one_line(arguments, message):
     [["a", "b"], ["--help"], ["--do=refuse"], ["--do=exit"], ["--do=interrupt"], ["--do=nonsense"], ["--nonsense"]],
 )
 def test_a_command_behaves_as_with_python_m(tmp_path, arguments, package):
-    """Output, messages and exit status; the program's name apart."""
+    """Same output, messages and exit status, except for the program's name."""
     (tmp_path / "mine").mkdir()
     file = tmp_path / "mine" / "job" / "__main__.py" if package else tmp_path / "mine" / "job.py"
     file.parent.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""The command line's config: found by path or name, every override checked, one line per mistake."""
+"""The command line's config: found by path or name, with every override checked and one line per mistake."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_good_overrides(argument):
         ("--config.methods=probe,relope", "--config.methods=('probe', 'relope')"),
         ("--config.methods=('probe',)", "--config.methods=('probe',)"),
         ("--config.seeds=(4, 5)", "--config.seeds=(4, 5)"),
-        ("--config.extract.layers=12,18", "--config.extract.layers=12,18"),  # a tuple of numbers already
+        ("--config.extract.layers=12,18", "--config.extract.layers=12,18"),  # already a tuple of numbers
         ("--config.train=3", "--config.train=3"),  # a group without a name
         ("--config.zzzz=3", "--config.zzzz=3"),
     ],
@@ -83,7 +83,7 @@ def test_bad_overrides_are_one_line(argument, message):
     assert "\n" not in str(caught.value)
 
 
-WRONG = [  # each in a process of its own, which takes seconds
+WRONG = [  # each in a separate process, which takes seconds
     (["--config=zzzzz.py"], "no config 'zzzzz.py'; there are: base.py"),
     (["--config", "quickstart", "--config.methods=('probe', 'relop')"], "did you mean 'relope'"),
     (["--config=quickstart", "--config.train.epoch=3"], "did you mean 'train.epochs'"),
@@ -117,7 +117,7 @@ def require_one_line(arguments, message, tmp_path):
 
 
 def test_model_that_cannot_be_had_is_one_line(tmp_path):
-    """The headline command on a machine without the 7B model, without cache and without network."""
+    """The main command on a machine without the 7B model, its cache or a network."""
     offline = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
     command = [sys.executable, "-m", "experiments.run", "--config=relope_qwen.py", f"--config.store={tmp_path / 's'}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=offline)

@@ -1,4 +1,4 @@
-"""The whole line with the real toy MLLM on a reduced number of questions."""
+"""The whole pipeline with the real toy MLLM on fewer questions."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def small_config(folder):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, toy):
-    """One run of the pipeline, through its own model loading."""
+    """One run of the pipeline, including its own model loading."""
     folder = tmp_path_factory.mktemp("line")
     return pipeline.run(plan_run(small_config(folder))), folder
 
@@ -124,7 +124,7 @@ def test_restored_routers_score_store_and_new_prompts_alike(finished, toy):
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # PEFT's own
 def test_exported_lora_gives_the_same_states_in_peft(finished, toy, tmp_path, capsys):
-    """Both sides compute in float32 and sum in different orders; see tests/extract/backbone/test_block_parity.py."""
+    """Both sides compute in float32 with different summation orders: tests/extract/backbone/test_block_parity.py."""
     run, folder = finished
     out = tmp_path / "adapter"
     command = ["export_peft", str(run.path), f"--out={out}", "--seed=0"]
@@ -142,7 +142,7 @@ def test_exported_lora_gives_the_same_states_in_peft(finished, toy, tmp_path, ca
     z = np.asarray(last_token_block(block.spec, block.weights, lora.adapters(), batch))
     largest = np.abs(adapted.last_hidden).max()
     assert np.abs(z - adapted.last_hidden).max() < 1e-5 * largest
-    assert np.abs(plain.last_hidden - adapted.last_hidden).max() > 1e-3 * largest  # training moved the block
+    assert np.abs(plain.last_hidden - adapted.last_hidden).max() > 1e-3 * largest  # training changed the block
 
     with pytest.raises(SystemExit):
         export_peft.main(flags.FLAGS(command))
@@ -177,7 +177,7 @@ def test_second_run_changes_nothing_and_other_configs_are_refused(finished, caps
 
 
 def test_damaged_block_is_caught_by_the_replay(finished, tmp_path):
-    """Neither a changed block nor one damaged prompt in ten may pass."""
+    """A changed block must be caught, and so must one damaged prompt in ten."""
     from relope_jax.block.spec import Block
     from relope_jax.models.replay import replay_block
 
@@ -194,8 +194,8 @@ def test_damaged_block_is_caught_by_the_replay(finished, tmp_path):
 
 
 def test_interrupted_run_goes_on_to_the_same_results(finished, monkeypatch):
-    """Killed in the fourth epoch of the second method: the first is kept, epochs without a snapshot come
-    again, the torn log line is dropped, the results are the same."""
+    """Killed in the fourth epoch of the second method: the first method is kept, epochs without a snapshot are
+    repeated, the torn log line is dropped, and the results are the same."""
     run, folder = finished
     config = small_config(folder)
     config.name, config.engine.checkpoint_seconds = "interrupted", 0.0
@@ -251,7 +251,7 @@ def test_non_finite_loss_keeps_its_samples(finished):
 
 @pytest.mark.slow
 def test_two_processes_make_the_same_run(finished):
-    """The command as two hosts would give it; gradients are summed in another order, which allows 5e-3 of AUC."""
+    """The command as given on two hosts. Gradients are summed in a different order, which allows 5e-3 of AUC."""
     run, folder = finished
     with socket.socket() as free:
         free.bind(("localhost", 0))

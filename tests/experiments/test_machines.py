@@ -1,4 +1,4 @@
-"""Commands on other people's machines: home folders, notebooks, locales, forbidden disks, other working directories."""
+"""Commands on unusual machines: home folders, notebooks, locales, read-only disks, other working directories."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_tilde_in_any_field_of_a_config_is_the_home_folder(home, read, field):
 
 
 def test_every_text_field_that_may_be_a_path_is_tried_above(home):
-    """A new field of a spec that holds a path must expand it."""
+    """A new spec field that holds a path must expand it."""
     for spec in (ModelSpec, DatasetSpec, ExtractSpec, AnswerSpec, InputSpec):
         names = [field.name for field in dataclasses.fields(spec) if field.type == "str"]
         paths = {"name", "adapter", "path", "image_cache", "captions", "labels_from", "cache", "encoder"}
@@ -124,7 +124,7 @@ BACKENDS = ["module://matplotlib_inline.backend_inline", "TkAgg", "nonsense", ""
 
 @pytest.mark.slow
 def test_a_notebooks_backend_draws_every_figure(tmp_path):
-    """C40: what `!python -m experiments.report` passes on; every figure of a report and a sweep is drawn."""
+    """C40: the MPLBACKEND of `!python -m experiments.report`; every figure of a report and a sweep is drawn."""
     made_run(tmp_path / "run", ("relope", "probe"))
     code = (
         "import os, sys; from pathlib import Path; from experiments.report.write import write_report\n"
@@ -148,7 +148,7 @@ def test_any_backend_that_a_notebook_names_works():
 
 
 def test_a_report_is_written_in_the_c_locale(tmp_path):
-    """C41: report, tables and terminal in a locale of ASCII, from a working directory that is read-only to nobody."""
+    """C41: report, tables and terminal output in an ASCII locale, from another working directory."""
     made_run(tmp_path / "run", ("relope", "probe"))
     code = (
         "import sys; from experiments.report import write as report\n"
@@ -170,7 +170,7 @@ def command(arguments: list[str], env: dict[str, str], **options) -> subprocess.
 
 @pytest.fixture
 def stored(tmp_path, monkeypatch) -> Store:
-    """A store at here/stores/s, from the working directory `here`."""
+    """A store at here/stores/s, with `here` as the working directory."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     write_store("stores/s")
@@ -178,7 +178,7 @@ def stored(tmp_path, monkeypatch) -> Store:
 
 
 def finished_run(store: Store) -> Run:
-    """runs/r: a run whose config.json says where its store is, as the pipeline writes it."""
+    """runs/r: a run whose config.json gives the store's path, as written by the pipeline."""
     run = made_run(Path("runs/r"), ("relope", "probe"))
     record = run.record
     record["config"]["extract"] = {"layer": 2}
@@ -289,9 +289,9 @@ def test_a_run_and_a_sweep_folder_that_cannot_be_are_one_line(stored, tmp_path):
 
 
 def test_a_threshold_is_printed_before_it_is_written(tmp_path, monkeypatch, capsys):
-    """C44: the run folder belongs to somebody else; what was computed is not lost."""
+    """C44: the run folder belongs to another user; the computed threshold is not lost."""
     write_run(tmp_path / "run")
-    (tmp_path / "run" / "calibration-probe-0.json").mkdir()  # root may write anywhere, but not over a folder
+    (tmp_path / "run" / "calibration-probe-0.json").mkdir()  # root may write anywhere, except over a folder
     done = command(
         ["-m", "experiments.calibrate", str(tmp_path / "run"), "--method=probe", "--deferral=0.3"], {}, cwd=ROOT
     )

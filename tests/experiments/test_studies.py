@@ -1,4 +1,4 @@
-"""The paper's tables and figures through the real pipeline, with tiny models whose answers decide the references."""
+"""The paper's tables and figures through the real pipeline, with tiny models whose answers serve as references."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NAMES = ("first", "second")
 
 
 def write_questions(path: Path, answers: dict[str, str]) -> None:
-    """Every other question of the first file has no image."""
+    """Every other question in the first file has no image."""
     lines = []
     for i in range(N):
         row = {"id": f"{path.stem}-{i:02d}", "question": f"what is {i} in {path.stem}?"}
@@ -45,12 +45,12 @@ def write_questions(path: Path, answers: dict[str, str]) -> None:
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
-    """A study of two files of questions; stores and runs go below a folder of their own."""
+    """A study of two files of questions, with stores and runs in a separate folder."""
     folder = tmp_path_factory.mktemp("studies")
     tokenizer = AutoTokenizer.from_pretrained(build.ensure_built(TOY_MLLM))
     for name, theta in (("small", 1e4), ("large", 100.0)):
         tiny_models.save_llava(folder / name, copy.deepcopy(tokenizer), rope_theta=theta)
-        end_often(folder / name)  # an answer that is cut off is none
+        end_often(folder / name)  # a truncated answer would not count
     rng = np.random.default_rng(0)
     for i in range(N):
         Image.fromarray(rng.integers(0, 255, (28, 28, 3), dtype=np.uint8)).save(folder / f"{i}.png")
@@ -74,7 +74,7 @@ def config(tmp_path_factory):
 
 
 def graded_by_answers(config, folder: Path, name: str) -> dict[str, str]:
-    """References: of two in three questions the small model's own answer, else the large one's."""
+    """References: the small model's own answer for two of three questions, else the large model's."""
     responses = {}
     for model in ("small", "large"):
         job = main_run(Backbone("", config), Chosen(f"jsonl={folder / name}.jsonl"))
@@ -87,7 +87,7 @@ def graded_by_answers(config, folder: Path, name: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def finished(config):
-    """All but Table 1: without their images the questions have other answers, all of them wrong."""
+    """All studies except Table 1: without images the questions have other answers, all of them wrong."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(execute, "get_studies", lambda name: [s for s in STUDIES.values() if s.name != "table1"])
         return execute.run(config)
@@ -127,7 +127,7 @@ def test_table4_trains_on_the_others_only(finished):
     run = Run(finished / "runs" / "all-but-first")
     found = {row["split"]: set() for row in run.samples.to_pylist()}
     for row in run.samples.to_pylist():
-        store, _, sample_id = row["sample_id"].rpartition("/")  # only ids of stores trained on follow a store's name
+        store, _, sample_id = row["sample_id"].rpartition("/")  # ids of training stores have a prefix
         found[row["split"]].add((bool(store), sample_id.rpartition("-")[0]))
     assert found == {"train": {(True, "second")}, "validation": {(True, "second")}, "test": {(False, "first")}}
 

@@ -157,7 +157,7 @@ def test_cells_that_share_a_program_train_together():
 
 
 def made_up_rows(cells):
-    """What `table_rows` makes of finished cells, with invented numbers."""
+    """The rows that `table_rows` makes of finished cells, with made-up numbers."""
     rng = np.random.default_rng(0)
     found = {}
     for i in range(len(cells)):
@@ -244,10 +244,10 @@ GRID = ("relope.beta=0.1,1.0", "seed=0:2")
 
 
 def write_store(path):
-    """Two layers of states whose label shows in z_n and in the last token."""
+    """Two layers of states whose label is visible in z_n and in the last token."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, N)
-    layers = {layer: make_states(rng, np.full(N, 5), D) for layer in LAYERS}  # one length: little is compiled
+    layers = {layer: make_states(rng, np.full(N, 5), D) for layer in LAYERS}  # a single length, to compile less
     for states in layers.values():
         states.last_hidden[:, :4] += (2.0 * labels - 1.0)[:, None]
         states.hidden[states.offsets[1:] - 1, :4] += (2.0 * labels - 1.0)[:, None]
@@ -281,7 +281,7 @@ def read_table(folder):
 
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory):
-    """Every plan's store is the small one, whose z_n no block computed."""
+    """Every plan gets this small store, whose z_n was not computed by a block."""
     path = write_store(tmp_path_factory.mktemp("stores") / "store")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sweep, "open_or_extract", lambda plan: Store(path, plan.extract.layer))
@@ -298,14 +298,14 @@ def finished(stores, tmp_path_factory):
 
 @pytest.fixture
 def copied(finished, tmp_path):
-    """A copy of the finished sweep, to go on with."""
+    """A copy of the finished sweep, to continue from."""
     shutil.copytree(finished, tmp_path / finished.name)
     return tmp_path / finished.name
 
 
 @pytest.fixture
 def fitted_members(monkeypatch):
-    """How many members every call of `fit` trains."""
+    """The number of members in every call of `fit`."""
     calls, fit = [], sweep.fit
 
     def counted(method, members, *args):
@@ -338,7 +338,7 @@ def test_folder_of_a_sweep(finished):
 
 
 def test_cell_of_an_ensemble_is_what_it_would_be_alone(finished, stores):
-    """AUC to 1e-3, scores to 1e-4: sums run in another order."""
+    """AUC to 1e-3, scores to 1e-4, because sums have another order."""
     store = Store(stores, 24)
     data = load_router_data(store)
     feed = open_feed(data)
@@ -378,7 +378,7 @@ def test_restart_trains_nothing(copied, monkeypatch, capsys):
 
 
 def test_longer_grid_trains_the_new_cells_and_another_one_has_its_own_table(copied, fitted_members, capsys):
-    grid = ("probe.dropout=0.1,0.2", "seed=0:3")  # 0.1 is the default: the sweep before trained two of its cells
+    grid = ("probe.dropout=0.1,0.2", "seed=0:3")  # 0.1 is the default: the previous sweep trained two of these cells
     sweep.run(plan_sweep(small_config("probe"), grid), str(copied.parent), most=2)
     assert fitted_members == [("probe", [2, 0]), ("probe", [1, 2])]
     assert "2 cells are finished; 4 to train in 2 ensembles" in capsys.readouterr().out
@@ -389,7 +389,7 @@ def test_longer_grid_trains_the_new_cells_and_another_one_has_its_own_table(copi
 
 
 def test_interrupted_sweep_goes_on_where_it_stopped(stores, finished, tmp_path, monkeypatch):
-    """Killed after the second epoch of the second ensemble: the first is kept, the second goes on from its snapshot."""
+    """Killed after the second epoch of the second ensemble: the first is kept, the second resumes from its snapshot."""
     calls, real = [], sweep.fit
 
     def killed(method, members, data, feed, log, *args):
@@ -449,7 +449,7 @@ def test_mistakes_stop_with_one_line(stores, tmp_path, monkeypatch):
 
 
 def test_command():
-    """The flags, as a user types them."""
+    """The flags as a user types them."""
     command = [sys.executable, "-m", "experiments.sweep", "--config=quickstart.py", "--members=4"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""A run that is trained on other datasets than it is tested on."""
+"""A run trained on other datasets than the one it is tested on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.relope_jax.states.test_joined import shared, write
 
 @pytest.fixture
 def plan(tmp_path, monkeypatch):
-    """The stores are there already, one for every dataset."""
+    """The stores exist already, one for every dataset."""
     config = base.get_config()
     config.store, config.stores = str(tmp_path / "target"), str(tmp_path)
     config.train_on = ("jsonl=one.jsonl", "chartqa=second")

@@ -1,6 +1,6 @@
 """Makes files hostile: JSON with odd values and names, tables with odd columns, damaged bytes, links and pipes.
 
-Every choice comes from the `random.Random` that hypothesis hands over, so that a failure can be repeated and shrunk.
+Every choice comes from the `random.Random` provided by hypothesis, so that a failure can be repeated and shrunk.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-DEEP = "@deep@"  # stands for lists inside lists, which json.dumps cannot write
+DEEP = "@deep@"  # replaced by nested lists, which json.dumps cannot write
 
 
 def hostile_names(outside: Path) -> list[str]:
-    """Names that lead out of a folder, or are none."""
+    """Names that lead out of a folder, or are not names."""
     up = f"../../../{outside.name}"
     return [
         "..", ".", "", "/", "//", "../x", up, f"{up}/private.txt", f"{up}/folder/", f"{outside}",
@@ -33,7 +33,7 @@ def hostile_names(outside: Path) -> list[str]:
 
 
 def hostile_value(rng: random.Random, outside: Path) -> Any:
-    """A value that no field has."""
+    """A value that is valid for no field."""
     numbers = [-1, 0, 1, 2**31, 2**53, 2**63 - 1, 2**63, 10**30, 1e308, -0.5, float("nan"), float("inf"), True]
     others = [
         None,
@@ -53,7 +53,7 @@ def hostile_value(rng: random.Random, outside: Path) -> Any:
 
 
 def mutate_json(value: Any, rng: random.Random, outside: Path) -> Any:
-    """`value` with one to three of its parts replaced, removed, doubled or wrapped; `value` itself is changed."""
+    """`value` with one to three of its parts replaced, removed, duplicated or wrapped; changes `value` in place."""
     holder = {"root": value}
     for _ in range(rng.randint(1, 3)):
         owner, key = rng.choice(_places(holder))
@@ -81,13 +81,13 @@ def _places(value: Any) -> list[tuple[Any, Any]]:
 
 
 def json_bytes(value: Any) -> bytes:
-    """JSON, with what it has no words for."""
+    """JSON, including what JSON cannot express."""
     deep = "[" * 20_000 + "]" * 20_000
     return json.dumps(value).replace(json.dumps(DEEP), deep).encode("utf-8", "surrogatepass")
 
 
 def mutate_bytes(data: bytes, rng: random.Random) -> bytes:
-    """Bytes changed, cut, doubled, zeroed or put in."""
+    """Bytes changed, cut, duplicated, zeroed or inserted."""
     data, act = bytearray(data), rng.randrange(6)
     at = rng.randrange(len(data) + 1)
     if act == 0:
@@ -108,7 +108,7 @@ def mutate_bytes(data: bytes, rng: random.Random) -> bytes:
 
 
 def mutate_table(table: pa.Table, rng: random.Random, outside: Path) -> pa.Table:
-    """A column dropped, renamed, doubled or filled with something else; or other rows."""
+    """A column dropped, renamed, duplicated or overwritten; or other rows."""
     names, act = table.column_names, rng.randrange(8)
     if not names:
         return table
@@ -142,7 +142,7 @@ def hostile_text(rng: random.Random, outside: Path) -> str:
 
 
 def mutate_tensors(data: bytes, rng: random.Random, outside: Path) -> bytes:
-    """A safetensors file with another header: its length is right, what it says is not."""
+    """A safetensors file with another header: its length is right, its content is not."""
     size = struct.unpack("<Q", data[:8])[0]
     header = mutate_json(json.loads(data[8 : 8 + size]), rng, outside)
     text = json_bytes(header)
@@ -151,7 +151,7 @@ def mutate_tensors(data: bytes, rng: random.Random, outside: Path) -> bytes:
 
 
 def mutate_file(path: Path, rng: random.Random, outside: Path) -> None:
-    """Make one file hostile in a way that suits its kind."""
+    """Make one file hostile in a way that suits its type."""
     act = rng.randrange(10)
     if act == 0:
         replace(path, rng, outside)
@@ -173,7 +173,7 @@ def mutate_file(path: Path, rng: random.Random, outside: Path) -> None:
 
 
 def replace(path: Path, rng: random.Random, outside: Path) -> None:
-    """Put something that is no file, or leads out, in the place of a file or of its folder."""
+    """Replace a file or its folder by something that is not a file, or that leads out."""
     if rng.random() < 0.3:
         path = path.parent
         shutil.rmtree(path)
@@ -193,7 +193,7 @@ def replace(path: Path, rng: random.Random, outside: Path) -> None:
 
 
 def empty(path: Path) -> None:
-    """Let nothing be at `path`, whatever is there."""
+    """Remove whatever is at `path`."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -201,6 +201,6 @@ def empty(path: Path) -> None:
 
 
 def fresh_copy(whole: Path, path: Path) -> None:
-    """A copy of the folder `whole` in the place of whatever is at `path`."""
+    """Replace whatever is at `path` by a copy of the folder `whole`."""
     empty(path)
     shutil.copytree(whole, path)

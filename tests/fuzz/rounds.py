@@ -1,6 +1,6 @@
-"""How often something hostile is made up: a short round, always the same, in every test run; a long one, `make fuzz`.
+"""How many hostile inputs are generated: a short, fixed round in every test run, and a long one with `make fuzz`.
 
-The environment variable FUZZ_SECONDS bounds the long round of each test; it is 120 by default.
+The environment variable FUZZ_SECONDS limits the long round of each test; the default is 120.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ROUNDS = [pytest.param(SHORT, id="short"), pytest.param(LONG, id="long", marks=p
 
 
 def repeated(attempt: Callable[[random.Random], None], examples: int) -> None:
-    """Call `attempt` so often, with choices that hypothesis makes and repeats when one fails."""
+    """Call `attempt` `examples` times, with choices that hypothesis generates and shrinks after a failure."""
     end = time.monotonic() + float(os.environ.get("FUZZ_SECONDS", "120"))
 
     @settings(

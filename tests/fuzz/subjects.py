@@ -1,4 +1,4 @@
-"""A small store, run, adapter and data set to make hostile, and everything that people do with one."""
+"""A small store, run, adapter and dataset to make hostile, and everything that users do with them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def make_store(path: Path) -> None:
 
 
 def seal(path: Path) -> None:
-    """Make a changed store's checksums right again, where there is something to make right: whoever means harm does."""
+    """Recompute a changed store's checksums where possible, as an attacker would."""
     manifest = _read(path / "manifest.json")
     if not isinstance(manifest, dict) or not isinstance(manifest.get("parts"), list):
         return
@@ -60,7 +60,7 @@ def seal(path: Path) -> None:
 def _checksums(folder: Path) -> dict[str, str]:
     try:
         return tree_checksums(folder)
-    except OSError:  # a pipe, or a link to nothing
+    except OSError:  # a pipe, or a broken link
         return {}
 
 
@@ -83,7 +83,7 @@ def _write_sealed(path: Path, record: dict) -> None:
 
 
 def use_store(path: Path) -> list[str]:
-    """Read a store in every way there is, each of which may be refused, and drop what is damaged; what was refused."""
+    """Read a store in every possible way, each of which may be refused, and drop damaged parts; gives the refusals."""
     opened = refusable(lambda: Store(path))
     refused = [] if opened.done else [opened.line]
     if opened.done:
@@ -120,7 +120,7 @@ def _use_answers(path: Path, name: str) -> None:
 
 
 class Outcome(NamedTuple):
-    """What came of an act: its result, or the line by which it was refused."""
+    """The result of an action, or the line with which it was refused."""
 
     result: Any
     line: str
@@ -131,7 +131,7 @@ class Outcome(NamedTuple):
 
 
 def refusable(act: Callable[[], object]) -> Outcome:
-    """Do it; a ReLopeError of one short line is as good. Any other error is a bug."""
+    """Run it. A ReLopeError with one short line is as good as success. Any other error is a bug."""
     try:
         return Outcome(act(), "")
     except ReLopeError as error:

@@ -1,4 +1,4 @@
-"""PEFT adapters from strangers: whatever was changed in one, reading it costs a line at most."""
+"""PEFT adapters from strangers: whatever was changed, reading one costs at most one error line."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_changed_adapter_costs_a_line(whole, block, tmp_path, examples):
             if file.is_file():
                 mutate_file(file, rng, outside)
         if not leads_inside(tmp_path / "inside", path):
-            return  # the user names the folder, a link too
+            return  # the user gives the folder, which may be a link
         with watched(outside):
             refusable(lambda: load_peft(path, block))
 

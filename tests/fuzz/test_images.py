@@ -1,4 +1,4 @@
-"""Images from strangers: whatever is in the file, it is a picture or it is left out."""
+"""Images from strangers: whatever the file contains, it is read as a picture or left out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "ICO", "PPM", "TGA", "PCX", "DDS", "SGI", "ICNS"]
 FORMATS += ["AVIF"] if features.check("avif") else []
 FORMATS += ["JPEG2000"] if features.check("jpg_2000") else []
-# What Pillow reads with another program, or that stands for another file.
+# Formats that Pillow reads with another program, or that refer to another file.
 ODD = [
     b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n",
     b"\xd7\xcd\xc6\x9a" + bytes(200),  # WMF
@@ -42,7 +42,7 @@ def whole() -> dict[str, bytes]:
 
 
 def leavable(read: Callable[[], Result]) -> Result | None:
-    """What is read; None when it is left out, for a reason of one short line. Any other error is a bug."""
+    """The result; None when it is left out with a one-line reason. Any other error is a bug."""
     try:
         return read()
     except LeftOut as error:

@@ -1,4 +1,4 @@
-"""Replies of servers: each is an answer that can be stored and graded, or a failure in words."""
+"""Server replies: each is an answer that can be stored and graded, or a failure with a message."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_changed_reply_is_an_answer_or_a_failure(tmp_path, examples):
 
 
 def require_storable(response: Response) -> None:
-    """Whether the cache gives the answer back, the table takes it, and a terminal may show it."""
+    """Check that the cache returns the answer, the table accepts it, and a terminal may show it."""
     assert Response.parse(response.dump()) == response
     assert not [c for c in response.text if unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t\r"]
     response.text.encode()

@@ -1,4 +1,4 @@
-"""Runs from strangers: whatever was changed in one, reading it costs a line at most."""
+"""Runs from strangers: whatever was changed, reading one costs at most one error line."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from tests.fuzz.subjects import refusable
 from tests.fuzz.watch import make_canary, watched
 from tests.relope_jax.training.small import SPECS, write_small_store
 
-REPORTED = 0.05  # share of the runs that are also reported: a report draws for seconds
+REPORTED = 0.05  # share of the runs with a report, which takes seconds
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def whole(tmp_path_factory) -> Path:
     record["config"] |= {"train": {"epochs": 1}, "extract": {"layer": 2}, "model": {"name": "m"}}
     record["store"] = {"path": str(folder / "store"), "manifest_sha256": store.digest, "digests": [store.digest]}
     (run.path / CONFIG).write_text(json.dumps(record))
-    # Also compiles. The made-up scores are of test prompts alone, so that no threshold can be chosen.
+    # Also compiles. Only test prompts have (made-up) scores, so no threshold can be chosen.
     assert all("has no train questions" in line for line in use_run(run.path, few(store)))
     return folder
 
@@ -65,7 +65,7 @@ def few(store: Store) -> TokenStates:
 
 
 def use_run(path: Path, states: TokenStates) -> list[str]:
-    """Read a run in every way there is, each of which may be refused; what was refused."""
+    """Read a run in every possible way, each of which may be refused; returns the refusals."""
     opened = refusable(lambda: Run(path))
     if not opened.done:
         return [opened.line]
@@ -106,7 +106,7 @@ def test_a_changed_run_costs_a_line(whole, tmp_path, examples):
             if file.is_file():
                 mutate_file(file, rng, outside)
         if not leads_inside(tmp_path / "inside", path):
-            return  # the user names the folder, a link too
+            return  # the user gives the folder, which may be a link
         with watched(outside):
             use_run(path, states)
 

@@ -1,4 +1,4 @@
-"""Stores from strangers: whatever was changed in one, reading it costs a line at most."""
+"""Stores from strangers: whatever was changed, reading one costs at most one error line."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_changed_store_costs_a_line(whole, tmp_path, examples):
         if rng.random() < 0.7:
             seal(path)
         if not leads_inside(tmp_path / "inside", path):
-            return  # the user names the folder, a link too
+            return  # the user gives the folder, which may be a link
         with watched(outside):
             use_store(path)
 

@@ -1,4 +1,4 @@
-"""Data sets from strangers: whatever is in a table, loading it costs a line at most and opens no file outside."""
+"""Datasets from strangers: loading any table costs at most one error line and opens no file outside."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_changed_table_costs_a_line(name, tmp_path, examples, capsys):
         else:
             mutate_file(rng.choice(sorted(file for file in folder.rglob("*") if file.is_file())), rng, outside)
         if not leads_inside(tmp_path / "inside", path):
-            return  # the user names the table, a link too
+            return  # the user gives the table, which may be a link
         with watched(outside):
             refusable(lambda: load(name, path))
 

@@ -1,4 +1,4 @@
-"""Watches one reading of a hostile file: its time, its memory, and whether anything outside its folder is touched."""
+"""Monitors the reading of a hostile file: its time, its memory, and whether anything outside its folder is touched."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pathlib import Path
 
 from PIL import Image
 
-SECONDS = 20.0  # one reading may take; real ones take milliseconds, a first one compiles
-HANG = 120.0  # seconds after which the test process prints where it hangs, and ends
-MEMORY = 3 * 2**30  # bytes that one reading may add at its peak; the limits of relope_jax/io/limits.py allow no more
+SECONDS = 20.0  # limit for one reading; real ones take milliseconds, the first one compiles
+HANG = 120.0  # seconds after which the test process prints its stack and exits
+MEMORY = 3 * 2**30  # bytes that one reading may add at its peak; the limits in relope_jax/io/limits.py allow no more
 
 _canary = ""
 _opened: list[str] = []
@@ -24,13 +24,13 @@ _hooked = False
 
 
 def _note(event: str, args: tuple) -> None:
-    """An audit hook: Python has no way to remove one, so it only acts while something is watched."""
+    """An audit hook. Python cannot remove one, so it only acts while something is monitored."""
     if _canary and event == "open" and isinstance(args[0], str) and os.path.realpath(args[0]).startswith(_canary):
         _opened.append(args[0])
 
 
 def make_canary(folder: Path) -> Path:
-    """A tree of files that nobody but its owner may read, change or delete."""
+    """A tree of files that must not be read, changed or deleted."""
     outside = folder / "outside"
     (outside / "folder").mkdir(parents=True)
     for name in ("private.txt", "private.json", "folder/x.json", "folder/hidden.zarr", "plot.png", "manifest.json"):
@@ -41,7 +41,7 @@ def make_canary(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def watched(outside: Path) -> Iterator[None]:
-    """Fails when the block takes too long or too much memory, or touches the tree `outside`."""
+    """Fails when the block takes too much time or memory, or touches the tree `outside`."""
     global _canary, _hooked
     if not _hooked:
         sys.addaudithook(_note)
@@ -73,6 +73,6 @@ def _tree(folder: Path) -> dict[str, tuple]:
 
 
 def _resident(field: str) -> int:
-    """Bytes of this process that are in memory now (VmRSS), or were at their peak (VmHWM)."""
+    """Bytes of this process in memory now (VmRSS), or at the peak (VmHWM)."""
     status = Path("/proc/self/status").read_text()
     return int(re.search(rf"{field}:\s+(\d+) kB", status)[1]) * 1024

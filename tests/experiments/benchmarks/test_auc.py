@@ -1,4 +1,4 @@
-"""The AUC benchmark on sizes that take seconds."""
+"""The AUC benchmark with sizes that take seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The benchmark command on shapes that take seconds: same programs, same checks, same lines."""
+"""The benchmark command with shapes that take seconds: same programs, same checks, same output."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def small(monkeypatch):
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # PEFT's own
 def test_every_line_is_one_json_object(small, tmp_path, capsys):
-    """The run checks the LoRA gradients of torch, with PEFT, against ours before it times anything."""
+    """Before timing, the run checks the LoRA gradients of torch with PEFT against ours."""
     out = tmp_path / "bench.jsonl"
     bench.run(["block"], str(out))
     lines = [json.loads(line) for line in out.read_text().splitlines()]
@@ -65,7 +65,7 @@ TINY = RandomModel("tiny", 32, 4, 2, 48, n_layers=3, layer=2, words=12, prompts=
 
 
 def require_comparisons(records, names) -> None:
-    """These records, each with a competitor and a finite ratio."""
+    """Check that these records exist, each with a competitor and a finite ratio."""
     assert [record.name for record in records] == names
     for record in records:
         assert record.value > 0
@@ -75,7 +75,7 @@ def require_comparisons(records, names) -> None:
 
 @pytest.mark.slow
 def test_extract_benchmark(small, toy, monkeypatch, tmp_path):
-    """Before anything is timed the bare forward's states are held against the captured ones."""
+    """Before timing, the bare forward pass's states are compared with the captured ones."""
     monkeypatch.chdir(tmp_path)
     records = [
         *extract.run_toy(toy, DatasetSpec(max_questions=4), layer=2),
@@ -94,7 +94,7 @@ def test_extract_benchmark(small, toy, monkeypatch, tmp_path):
 
 @pytest.mark.slow
 def test_sampling_benchmark(small, toy):
-    """Both draw as many answers, of as many tokens at most."""
+    """Both sample the same number of answers with the same maximum number of tokens."""
     spec = DatasetSpec(max_questions=3)
     require_comparisons(
         [sampling.run_sampling("toy", toy, spec)], ["sampling/toy/shared_prefill_vs_num_return_sequences"]
@@ -151,7 +151,7 @@ def test_mistakes_fail_before_anything_is_measured(tmp_path):
 
 
 def test_command():
-    """The flags, as a user types them."""
+    """The flags as a user types them."""
     command = [sys.executable, "-m", "experiments.bench", "--only=blok"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 1

@@ -53,7 +53,7 @@ def case(toy) -> train.Case:
 
 @pytest.fixture
 def model(toy):
-    """The toy without most of its layers, to put a LoRA into."""
+    """The toy without most of its layers, to be adapted with a LoRA."""
     model = copy.deepcopy(toy)
     model.decoder.layers = model.decoder.layers[: LAYER + 1]
     return model
@@ -65,12 +65,12 @@ def small(monkeypatch):
     monkeypatch.setattr(measure, "BLOCK", 2**16)
     monkeypatch.setattr(measure, "LONG_ENOUGH", 0.0)
     monkeypatch.setattr(train, "ROUNDS", 2)
-    monkeypatch.setattr(train, "all_cores", lambda: 1)  # two threads wait for each other where tests share the cores
+    monkeypatch.setattr(train, "all_cores", lambda: 1)  # with shared cores, two threads would wait for each other
 
 
 @pytest.mark.slow
 def test_records(small, case, model):
-    """Before anything is timed, the run holds states, logits, losses and gradients of torch against ours."""
+    """Before timing, the run compares torch's states, logits, losses and gradients with ours."""
     records = {record.name: record for record in train.run_case(case, model, PROMPTS)}
     runs = [
         "train/relope/vs_whole_model_extrapolated",
@@ -114,7 +114,7 @@ def test_batches_hold_every_sample_once_with_little_padding(case):
 
 
 def test_different_routers_are_not_timed(case, monkeypatch):
-    """Logits, then the loss, then gradients alone."""
+    """Different logits, then a different loss, then only different gradients."""
     data, spec, true = case.data, case.specs["relope"], torch_train.objective
     states = torch_train.CachedStates(data.states, data.labels)
     model = train.torch_relope(data, spec, torch_train.last_token_block)

@@ -1,4 +1,4 @@
-"""What studies say in words: nothing is called better that a corrected, paired test does not leave."""
+"""The texts of studies: a method is called better only if a corrected, paired test says so."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ UNITS = Units(300, 200, 500, 500)
 
 
 def summary_of(auc: dict[str, float], error: float) -> SimpleNamespace:
-    """A run whose paired differences all have this standard error."""
+    """A run in which all paired differences have this standard error."""
     pairs = list(itertools.combinations(auc, 2))
     p = holm(np.array([math.erfc(abs(auc[a] - auc[b]) / error / math.sqrt(2)) for a, b in pairs]))
     differences = [
@@ -38,12 +38,12 @@ def summary_of(auc: dict[str, float], error: float) -> SimpleNamespace:
 
 def test_the_mark_of_no_difference_needs_a_test():
     run = summary_of({"relope": 0.8, "probe": 0.79}, error=0.02)
-    run.summary["methods"]["random"] = {"auc": 0.5}  # nobody tests it
+    run.summary["methods"]["random"] = {"auc": 0.5}  # not part of any test
     assert marks(run, ["relope", "probe", "random"]) == {"relope": "b", "probe": "=", "random": ""}
 
 
 def test_better_on_the_mean_is_corrected_for_all_pairs():
-    """p = 0.02 against the probe: of 3 tests, those with the best method, it would be the last and stay 0.02; of all 6
+    """p = 0.02 against the probe. Among the 3 tests with the best method it would be last and stay 0.02; among all 6,
     three are weaker, which makes it 0.08."""
     auc = {"relope": 0.8, "probe": 0.8 - 2.33 * 0.01, "attention_probe": 0.76, "chow_sum": 0.765}
     said = compare_means([summary_of(auc, error=0.01)], list(auc), "suite")
@@ -64,7 +64,7 @@ def test_the_opposite_of_the_papers_claim_is_said():
 
 @pytest.mark.parametrize(("value", "error"), [(0.1, 0.0), (-0.1, 0.0), (0.0, 0.0), (0.0, 0.1), (0.05, 0.02)])
 def test_studies_and_summaries_have_the_same_p_value(value, error):
-    """Also of a difference without variance, which is certain, and of no difference, which never is."""
+    """Including a difference without variance, which is certain, and a zero difference, which never is."""
     found = AUC(np.array([0.5 + value, 0.5]), np.diag([error**2, 0.0]), UNITS)
     assert corrected([value], [error])[0] == pytest.approx(auc_difference(found, ["a", "b"], "a", "b").p)
 
@@ -77,7 +77,7 @@ def measured(auc: float, error: float, units: Units = UNITS) -> SimpleNamespace:
 
 
 def test_a_mean_over_datasets_has_the_error_of_independent_questions():
-    """Not what the intervals' widths say, which are on another scale: one near 1 is narrow upwards."""
+    """The widths of the intervals are not used, because their scale differs: one near 1 is narrow upwards."""
     runs = [measured(0.97, 0.02), measured(0.7, 0.04)]
     mean = mean_auc(runs, "probe")
     assert (mean.auc, mean.error) == pytest.approx((0.835, math.hypot(0.02, 0.04) / 2))
@@ -105,7 +105,7 @@ def test_tables_say_where_intervals_are_only_approximate():
 
 
 def routed(n: int, small: float, large: float, seed: int = 0) -> RoutedSplit:
-    """Questions on images of their own; "probe" knows the small model's labels with some noise, "relope" nothing."""
+    """Questions with separate images. "probe" has noisy labels of the small model as scores, "relope" has pure noise."""
     rng = np.random.default_rng(seed)
     labels, other = (rng.uniform(size=n) < small).astype(int), (rng.uniform(size=n) < large).astype(int)
     scores = {"probe": (labels + rng.normal(0, 0.3, n))[None], "relope": rng.normal(size=(2, n))}
@@ -113,7 +113,7 @@ def routed(n: int, small: float, large: float, seed: int = 0) -> RoutedSplit:
 
 
 def test_the_gap_is_that_of_the_paired_t_test():
-    """Tolerance: the test divides by n - 1 and has t's quantile, both 1/n off the normal one's."""
+    """Tolerance: the test divides by n - 1 and uses t's quantile; both differ by 1/n from the normal version."""
     split = routed(2000, 0.6, 0.7)
     low, high = stats.ttest_rel(split.large, split.labels).confidence_interval()
     assert gap(split).value == pytest.approx(split.large.mean() - split.labels.mean())

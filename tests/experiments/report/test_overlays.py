@@ -1,4 +1,4 @@
-"""Attention overlays: which prompts are shown, and what is said of the image's share."""
+"""Attention overlays: which prompts are shown, and the text about the image's share."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from experiments.report import overlays
 from experiments.report.overlays import Attention, Overlay, attention_overlays, choose, to_html
 from relope_jax.io.files import sha256
 
-LENGTH = 10  # tokens a prompt
+LENGTH = 10  # tokens per prompt
 N = 40
 
 
 def made(image: str | None, digest: str = ""):
-    """A run and a store of which the image, at tokens 2 to 5, gets 0.4 of the attention when right, 0.2 when wrong."""
+    """A run and its store. The image, at tokens 2 to 5, gets 0.4 of the attention for right answers, 0.2 for wrong."""
     labels = np.arange(N) % 2
     tokens = 4 if image else 0
     digest = digest or (sha256(Path(image)) if image and Path(image).is_file() else "0" * 64)
@@ -42,7 +42,7 @@ def made(image: str | None, digest: str = ""):
         samples=samples, column=lambda name: samples[name].to_numpy(), states=lambda rows: rows,
         block=SimpleNamespace(spec=SimpleNamespace(hidden_size=2**20)),
     )  # fmt: skip
-    order = np.random.default_rng(0).permutation(N)  # the scores' order is not the store's
+    order = np.random.default_rng(0).permutation(N)  # the scores are not in the store's order
     scores = pa.table({
         "sample_id": [f"s{i}" for i in order], "method": ["attention_probe"] * N, "seed": [0] * N,
         "split": ["test"] * N, "score": order / N, "label": labels[order],
@@ -105,12 +105,12 @@ def test_the_picture_is_the_one_that_the_model_saw(tmp_path):  # C16 and C14
 
 
 def shown(path: Path) -> dict:
-    """A prompt of a store that was made of this image."""
+    """A prompt from a store that was made from this image."""
     return {"images": [str(path)], "contents": [sha256(path)], "grid_height": 2, "grid_width": 2}
 
 
 def test_a_picture_that_the_store_was_not_made_of_does_not_get_into_the_report(tmp_path):
-    """The store may come from elsewhere and name any file of this machine, and the report is passed on."""
+    """The store may come from elsewhere and name any file on this machine, and the report is passed on."""
     private, own = tmp_path / "private.png", tmp_path / "own.png"
     Image.new("RGB", (120, 60), "red").save(private)
     Image.new("RGB", (120, 60), "blue").save(own)

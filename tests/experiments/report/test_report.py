@@ -1,4 +1,4 @@
-"""The report of a run: in words, in tables, in figures, and in a real browser."""
+"""The report of a run: texts, tables and figures, also in a real browser."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_tables_and_pdf_beside_the_page(full):
 
 
 def test_samples_are_joined_by_id(full):
-    """samples.parquet is in another order than scores.parquet."""
+    """samples.parquet has another order than scores.parquet."""
     split = read_test_split(full)
     assert split.labels.mean() == pytest.approx(full.results[0]["base_rate"])
     assert split.large.mean() == pytest.approx(full.summary["large"]["accuracy"])
@@ -189,7 +189,7 @@ def test_main_table_sets_the_sanity_rows_apart(full):
 
 
 def in_browser(page: str, folder: Path, width: int) -> dict[str, int]:
-    """What a browser says of the page in a frame of this width."""
+    """Measurements by a browser of the page in a frame with this width."""
     probe = """onload = () => { const frame = document.getElementById("frame"), inner = frame.contentDocument,
       root = inner.documentElement, out = document.getElementById("out"),
       show = (name, value) => out.textContent += `${name}=${value};`;
@@ -222,7 +222,7 @@ def test_it_renders_in_a_browser(full, tmp_path, width):
 
 @pytest.mark.parametrize("free", [("small_in", "small_out"), ("large_in", "large_out"), FIELDS])
 def test_free_models_have_a_report(tmp_path, free):
-    """Numbers where there were none, or an error after the training; all free: nothing costs anything."""
+    """A report is written for free models. If all prices are 0, nothing has a cost."""
     run = made_run(tmp_path / "run", ("probe", "chow_sum"), costs=dict.fromkeys(free, 0.0))
     write.write_report(run, None)
     with (run.path / "tables" / "metrics.csv").open() as file:

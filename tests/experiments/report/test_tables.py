@@ -1,4 +1,4 @@
-"""Tables of numbers in every form, and the page and PDF that hold them."""
+"""Tables of numbers in every format, and the page and PDF that contain them."""
 
 from __future__ import annotations
 

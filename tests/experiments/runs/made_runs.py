@@ -1,4 +1,4 @@
-"""Finished run folders of made-up scores, to report on."""
+"""Finished run folders with made-up scores, for tests of reports."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def made_run(
     right: float = 0.6,
     costs: Mapping[str, float] | None = None,
 ) -> Run:
-    """The first methods are the better ones. `large`: the large model was asked; `older`: as runs were written before
-    it could be; `right`: share of the small model's answers; `costs`: prices."""
+    """Earlier methods are better. `large`: the large model was asked; `older`: the format before it could be; `right`:
+    share of the small model's right answers; `costs`: prices."""
     rng = np.random.default_rng(0)
     labels = (rng.random(N) < right).astype(np.int64)
     large_labels = np.where(labels == 1, rng.random(N) < 0.9, rng.random(N) < 0.6).astype(np.int64)
@@ -45,7 +45,7 @@ def made_run(
     ids = [f"q{i}" for i in range(N)]
     pq.write_table(_score_table(ids, names, used, np.stack(scores), labels), folder / "scores.parquet")
     if not older:
-        shuffled = rng.permutation(N)  # the tables are joined by sample, not by place
+        shuffled = rng.permutation(N)  # the tables are joined by sample, not by position
         pq.write_table(
             _sample_table(rng, ids, labels, large_labels if large else None).take(shuffled), folder / "samples.parquet"
         )

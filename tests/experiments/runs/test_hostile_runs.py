@@ -1,4 +1,4 @@
-"""Runs and sweeps that somebody else made: one line at most, and nothing outside their folder is read or changed."""
+"""Runs and sweeps from others: at most one error line, and nothing outside their folder is read or changed."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ NAMES = [
 
 @pytest.fixture
 def run(tmp_path) -> Run:
-    """A finished run next to files that are none of its business."""
+    """A finished run next to files that it must not touch."""
     for name in ("canary.png", "canary", "elsewhere/canary.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("precious", encoding="utf-8")
@@ -72,13 +72,13 @@ def run(tmp_path) -> Run:
 
 
 def outside(folder: Path) -> dict[str, str]:
-    """All files but the run."""
+    """All files except the run's."""
     others = (path for path in folder.rglob("*") if path.is_file() and "run" not in path.relative_to(folder).parts[:1])
     return {str(path): path.read_text(encoding="utf-8") for path in others}
 
 
 def one_line(action) -> None:
-    """The action succeeds, or ends in a line that a user can act on."""
+    """The action succeeds or ends with one line that a user can act on."""
     said = ""
     try:
         action()
@@ -88,14 +88,14 @@ def one_line(action) -> None:
 
 
 def read_all(run: Run) -> None:
-    """All that a report reads but its drawings."""
+    """Reads everything that a report reads, without drawing."""
     _ = (run.record, run.results, run.metrics, run.samples)
     split = read_test_split(run)
     write.headline(run), write.facts(run), write.run_tables(run.summary, split), write.terminal_table(run)
 
 
 def places(value, path=()):
-    """Every place in a JSON value."""
+    """Every path in a JSON value."""
     yield path
     children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for name, child in children:
@@ -103,7 +103,7 @@ def places(value, path=()):
 
 
 def put(value, path, new):
-    """`value` with another value at a place."""
+    """`value` with the value at one path replaced."""
     if not path:
         return new
     copy = value.copy()

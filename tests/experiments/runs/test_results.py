@@ -1,4 +1,4 @@
-"""From scores to the summary and its warnings: the order of methods, small numbers of answers, several processes."""
+"""From scores to the summary and its warnings: order of methods, few answers, several processes."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ N = 400
 
 
 def summary_of(methods: tuple[str, ...], noise: dict[str, float], right: float = 0.6) -> tuple[dict, RoutedSplit]:
-    """A run of these methods, in this order, as `evaluate_run` scores them; less noise is a better router."""
+    """A run of these methods in this order, as scored by `evaluate_run`; less noise gives a better router."""
     labels = (np.random.default_rng(0).random(N) < right).astype(np.int64)
     scores = {}
     for name in dict.fromkeys((*methods, *SANITY)):
-        drawn = np.random.default_rng(list(METHODS).index(name)).normal(size=N)  # whatever the order of methods
+        drawn = np.random.default_rng(list(METHODS).index(name)).normal(size=N)  # independent of the order of methods
         scores[name] = 1 / (1 + np.exp(-labels - noise.get(name, 50.0) * drawn))
     scored = [Scored(name, 0, row) for name, row in scores.items()]
     evaluation = evaluate(np.stack(list(scores.values())), labels)
@@ -66,7 +66,7 @@ def test_the_blind_warning_does_not_depend_on_the_order_of_methods(methods):
 @pytest.mark.parametrize("extra", ["random", "oracle"])
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_sanity_rows_among_the_methods_hide_no_warning(extra, place):
-    """A run whose only real router is no better than the blind one, which "oracle" surely is."""
+    """A run whose only real router is no better than the blind one, though "oracle" is."""
     methods = [BLIND, "probe"]
     methods.insert(place, extra)
     summary, split = summary_of(tuple(methods), {"probe": 5.0, BLIND: 5.0, "oracle": 0.01})
@@ -86,7 +86,7 @@ def test_the_first_of_a_pair_keeps_its_sign_and_interval():
 
 @pytest.mark.parametrize("seeds", [1, 3, 7])
 def test_a_constant_wins_in_every_size(seeds):
-    """A router whose yes/no is as often correct as the constant, over seeds, for 4 to 59 questions."""
+    """A router whose yes/no is correct as often as the constant, over seeds, for 4 to 59 questions."""
     for n, wrong in itertools.product(range(4, 60), (1, 2)):
         labels = np.array([0] * wrong + [1] * (n - wrong))
         for split in (RoutedSplit({}, labels), RoutedSplit({}, 1 - labels)):
