@@ -49,7 +49,7 @@ def main(folder: Path) -> None:
     run, few = Run(folder / "run"), store.states(np.arange(6))
     predicted = np.stack([run.restore(name)(store.states()) for name in SPECS])
     run.restore("attention_probe").attention(few)
-    with contextlib.suppress(ReLopeError):  # the states are random: the block cannot agree, but it is computed
+    with contextlib.suppress(ReLopeError):  # the states are random, so the replay fails, but it is computed
         replay_block(store.block, few, "float32")
     labels, large = store.column("label").astype(np.int64), np.arange(len(predicted[0])) % 2
     groups = np.arange(len(labels)) // 2

@@ -1,4 +1,4 @@
-"""What the operating system refuses is one line; bugs keep their tracebacks; output, locale and Ctrl-C are handled."""
+"""Operating-system errors are one line, bugs keep their tracebacks; output, locale and Ctrl-C are handled."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_too_many_open_files_is_one_line(tmp_path):
 
 
 def command(body: str) -> str:
-    """A program whose main is `body`."""
+    """A program with `body` as its main function."""
     imports = "import sys, os, time\nfrom relope_jax.errors import exit_on_error"
     return f"{imports}\n@exit_on_error\ndef main(argv):\n    {body}\nmain([])"
 
@@ -216,7 +216,7 @@ def test_closed_streams_do_not_stop_a_command(closed, tmp_path):
 
 def test_ctrl_c_is_one_line():
     code = command("print('ready', flush=True); time.sleep(60)")
-    # Jobs in the background of a script inherit an ignored SIGINT.
+    # Background jobs of a script inherit an ignored SIGINT.
     code = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n{code}"
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen([sys.executable, "-c", code], stdout=-1, stderr=-1, env=env) as process:

@@ -1,4 +1,4 @@
-"""Every matrix product of the library keeps all bits, without the setting that the other tests run under."""
+"""Every matrix product in the library has full precision, without the setting that other tests run under."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ KEPT = "operand_precision={highest,highest}"
 
 @pytest.mark.slow
 def test_every_program_keeps_all_bits(tmp_path):
-    """What XLA is given, in a process of its own with JAX's own settings: training, scoring, restored routers,
+    """The programs that XLA gets, in a separate process with JAX's own settings: training, scoring, restored routers,
     attention, replay and metrics."""
     dump = f"--xla_dump_to={tmp_path} --xla_dump_hlo_as_text --xla_dump_hlo_pass_re=none"
-    flags = f"{dump} --xla_backend_optimization_level=0"  # compiled sooner; what XLA is given stays the same
+    flags = f"{dump} --xla_backend_optimization_level=0"  # compiles faster; XLA's input does not change
     environment = os.environ | {"XLA_FLAGS": flags}
-    environment["JAX_ENABLE_COMPILATION_CACHE"] = "0"  # a program from the cache is not given to XLA
+    environment["JAX_ENABLE_COMPILATION_CACHE"] = "0"  # XLA does not get programs from the cache
     environment.pop("JAX_DEFAULT_MATMUL_PRECISION", None)
     subprocess.run([sys.executable, "-m", "tests.relope_jax.every_program"], cwd=ROOT, env=environment, check=True)
     multiplying, less = set(), []
@@ -44,7 +44,7 @@ def test_every_program_keeps_all_bits(tmp_path):
 
 
 def test_programs_are_compiled_in_one_place():
-    """So that the next one keeps all bits, too."""
+    """So that the next program has full precision, too."""
     folder = Path(relope_jax.__file__).parent
     compiling = re.compile(r"\b(jax|nnx)\.jit\b|\bp(jit|map)\b")
     found = {path.name for path in folder.rglob("*.py") if compiling.search(path.read_text())}

@@ -105,7 +105,7 @@ def test_tables_say_where_intervals_are_only_approximate():
 
 
 def routed(n: int, small: float, large: float, seed: int = 0) -> RoutedSplit:
-    """Questions with separate images. "probe" has noisy labels of the small model as scores, "relope" has pure noise."""
+    """Questions with separate images. The scores of "probe" are noisy labels, those of "relope" are pure noise."""
     rng = np.random.default_rng(seed)
     labels, other = (rng.uniform(size=n) < small).astype(int), (rng.uniform(size=n) < large).astype(int)
     scores = {"probe": (labels + rng.normal(0, 0.3, n))[None], "relope": rng.normal(size=(2, n))}

@@ -1,4 +1,4 @@
-"""Answers are looked up in the store that they belong to, by that store's ids, whatever other stores call alike."""
+"""Answers are looked up in their own store, by that store's ids, even if other stores use the same ids."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def write_confidence(store, first: int, rows=ROWS) -> None:
 
 @pytest.fixture
 def stores(tmp_path):
-    """Two files that both number their questions from 0. Their test and training rows have different numbers, so no
-    chosen ids collide."""
+    """Two files that both number their questions from 0. Their test and training rows have different numbers, so the
+    chosen ids do not collide."""
     return [write(tmp_path, name, prefix="") for name in ("target", "source")]
 
 
@@ -68,7 +68,7 @@ def test_the_large_models_answers_are_those_of_the_samples_own_store(stores, joi
 
 
 def test_ids_that_collide_are_looked_up_alike(tmp_path):
-    """Three stores, the same ids in all of them."""
+    """Three stores, all with the same ids."""
     target, first, second = (write(tmp_path, name, prefix="") for name in ("target", "first", "second"))
     for store, labels in ((target, TARGET_LABELS), (first, SOURCE_LABELS), (second, TARGET_LABELS)):
         write_large(store, labels)
@@ -94,7 +94,7 @@ def test_validation_questions_of_a_source_must_have_been_asked(stores, joined, m
     make(stores[0], 1)
     with pytest.raises(ReLopeError, match=rf"'{name}' of .*source lack 2 of 4 samples, the first '1'"):
         require_inputs(Inputs(joined), (needs,))
-    make(stores[1], 1, rows=(1, 4))  # its training questions need not be
+    make(stores[1], 1, rows=(1, 4))  # its training questions need no answers
     require_inputs(Inputs(joined), (needs,))
 
 
@@ -134,7 +134,7 @@ def embed(store) -> None:
 
 
 def test_sw_ranking_learns_from_the_answers_to_its_own_questions(stores):
-    """The battles are the source's, whatever the target's questions of the same numbers were answered with."""
+    """The battles come from the source, whatever the answers to the target's questions with the same numbers."""
     target, source = stores
     for store in stores:
         embed(store)
@@ -142,7 +142,7 @@ def test_sw_ranking_learns_from_the_answers_to_its_own_questions(stores):
     data = types.SimpleNamespace(rows={"train": joined.rows("train")}, labels=joined.column("label").astype(np.int64))
 
     def rank(inputs):
-        with contracts.ignored():  # `data` stands in for what the method reads of it
+        with contracts.ignored():  # `data` is a stand-in with only what the method reads
             return sw_ranking_scores(data, inputs, 0)
 
     write_large(target, [1] * 6)

@@ -1,4 +1,4 @@
-"""Sanity rows say what they claim to."""
+"""Sanity rows are what they claim to be."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_random_and_oracle():
 
 
 def test_question_only_learns_the_question_type_and_nothing_else():
-    """Labels depend on one word; a question with known words is ranked by it, whatever its image."""
+    """Labels depend on one word. A question with known words is ranked by it, whatever its image."""
     rng = np.random.default_rng(0)
     kinds = rng.integers(0, 2, 400)
     questions = [f"is there a {'circle' if kind else 'square'}?" for kind in kinds]

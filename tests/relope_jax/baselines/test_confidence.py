@@ -1,4 +1,4 @@
-"""Token confidence, votes, stated probabilities and fitted scorers against what they are by hand."""
+"""Token confidence, votes, stated probabilities and fitted scorers, compared with values computed by hand."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LOGPROBS = [np.log([0.5, 0.25, 0.5], dtype=np.float32), np.log([0.9], dtype=np.f
 def test_chow_by_hand():
     np.testing.assert_allclose(chow_sum(LOGPROBS), [0.0625, 0.9], rtol=1e-6)
     np.testing.assert_allclose(chow_average(LOGPROBS), [0.0625 ** (1 / 3), 0.9], rtol=1e-6)
-    # Sorted: 1/4, 1/2, 1/2; the 0.25-quantile is half way between the first two, in logarithms.
+    # Sorted: 1/4, 1/2, 1/2. The 0.25-quantile is halfway between the first two, in logarithms.
     got = np.exp(chow_quantiles(LOGPROBS, (0.0, 0.25, 0.5, 1.0)))
     np.testing.assert_allclose(got, [[0.25, 0.125**0.5, 0.5, 0.5], [0.9] * 4], rtol=1e-6)
 
@@ -42,7 +42,7 @@ def test_long_answers_keep_their_order():
 
 
 def test_quantile_is_chosen_on_the_validation_split():
-    """Only the least sure token tells: alpha 0 wins, though the test split says the opposite."""
+    """Only the least certain token is informative: alpha 0 wins, although the test split says the opposite."""
     rng = np.random.default_rng(0)
     rows = {"validation": np.arange(200), "test": np.arange(200, 400)}
     labels = rng.integers(0, 2, 400)
@@ -53,7 +53,7 @@ def test_quantile_is_chosen_on_the_validation_split():
         row[rng.integers(30)] = -1.5 if value else -3.0
         logprobs.append(row)
     data, inputs = types.SimpleNamespace(rows=rows, labels=labels), types.SimpleNamespace(token_logprobs=logprobs)
-    with contracts.ignored():  # stand-ins of what the method reads
+    with contracts.ignored():  # stand-ins with only what the method reads
         scores = chow_quantile_scores(data, inputs, 0)
     np.testing.assert_array_equal(scores, np.exp(chow_quantiles(logprobs, ALPHAS)[:, 0]))
     assert roc_auc_score(labels[:200], scores[:200]) == 1.0
@@ -83,7 +83,7 @@ def test_vote_share_by_hand():
 
 def test_verification_by_hand():
     assert majority(["a", "b", "b"]) == "b"
-    assert majority(["b", "a", "a", "b"]) == "b"  # drawn first
+    assert majority(["b", "a", "a", "b"]) == "b"  # sampled first
     assert majority(["", "", "a"]) == "a"
     assert majority(["", ""]) == ""
     greedy = ["red", "red", "red", "red", "red"]
@@ -111,7 +111,7 @@ def test_stated_percentages():
 
 
 def test_fitted_scorer_learns_and_validation_chooses():
-    """A few telling dimensions among many: the fit with the penalty of the best validation AUC."""
+    """A few informative dimensions among many: the result is the fit with the penalty of the best validation AUC."""
     rng = np.random.default_rng(0)
     x, w = rng.normal(size=(900, 80)) * rng.uniform(0.1, 50, 80), np.zeros(80)
     w[:6] = 1.0
@@ -146,7 +146,7 @@ def test_only_a_stated_confidence_needs_one(name):
 
 
 def test_a_feature_that_is_constant_in_training_says_nothing():
-    """The surest token of a long answer is always near 0; one short answer's must not outweigh all else."""
+    """The most certain token of a long answer is always near 0; that of one short answer must not dominate."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 300)
     x = np.stack([labels + rng.normal(size=300), -1e-7 * rng.random(300), np.full(300, 2.0)], axis=1)
@@ -157,13 +157,13 @@ def test_a_feature_that_is_constant_in_training_says_nothing():
 
 
 def test_the_penalty_is_chosen_by_log_odds():
-    """A weak penalty finds how noise cancels and ranks the validation split perfectly, with probabilities that are all
+    """With a weak penalty the model fits noise and ranks the validation split perfectly, but all its probabilities are
     1 in float64."""
     rng = np.random.default_rng(0)
     labels, noise = np.tile([0, 1], 200), 3 * rng.normal(size=400)
     x = np.stack([labels + 0.2 * rng.normal(size=400) + noise, noise], axis=1)
     rows = {"train": np.arange(100), "validation": np.arange(100, 400), "test": np.arange(100, 400)}
-    x[100:, 0] += 400  # all of it far on the side of right answers
+    x[100:, 0] += 400  # everything far on the side of right answers
     scores = fitted_probability(x, labels, rows)
     z = standardized(x, rows["train"])
     fits = [LogisticRegression(C=c, max_iter=1000).fit(z[:100], labels[:100]) for c in STRENGTHS]
@@ -176,13 +176,13 @@ def test_the_penalty_is_chosen_by_log_odds():
 
 @pytest.mark.parametrize("level", [-1e-17, -800.0])
 def test_the_quantile_is_chosen_by_log_probabilities(level):
-    """exp is 1 for all of the first and 0 for all of the second, where no alpha would be better than another."""
+    """exp is 1 for all of the first and 0 for all of the second, where all alphas would tie."""
     labels = np.tile([0, 1], 50)
-    # The least sure token predicts the label, the surest one its opposite.
+    # The least certain token predicts the label, the most certain one its opposite.
     logprobs = [np.array([(3.0 - y) * level, (1.0 + 0.5 * y) * level]) for y in labels]
     logprobs = [np.sort(row) for row in logprobs]
     rows = {"validation": np.arange(60), "test": np.arange(60, 100)}
     data, inputs = types.SimpleNamespace(rows=rows, labels=labels), types.SimpleNamespace(token_logprobs=logprobs)
-    with contracts.ignored():  # stand-ins of what the method reads
+    with contracts.ignored():  # stand-ins with only what the method reads
         scores = chow_quantile_scores(data, inputs, 0)
     np.testing.assert_array_equal(scores, np.exp(chow_quantiles(logprobs, ALPHAS)[:, 0]))

@@ -1,4 +1,4 @@
-"""The closed form against the fit it stands for, RouteLLM's weighted logistic regression, on random and real data."""
+"""The closed form against the fit it replaces, RouteLLM's weighted logistic regression, on random and real data."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ OUTCOMES = SHARED / "data/mmlu_outcomes/mmlu_outcomes.parquet"
 
 
 def fitted_win_rate(similarities, small, large) -> float:
-    """P(large wins) of one query as RouteLLM computes it: battles twice, +-ln 10, a tie one win each, no intercept."""
+    """P(large wins) of one query as in RouteLLM: each battle twice, +-ln 10, a tie is one win each, no intercept."""
     weights = 10 * 10 ** (similarities / similarities.max())
     n = len(similarities)
-    x = np.tile([math.log(10), -math.log(10)], (2 * n, 1))  # large plays small in every row
+    x = np.tile([math.log(10), -math.log(10)], (2 * n, 1))  # large against small in every row
     wins = np.where(large > small, 1, 0)
     y = np.concatenate([np.where(large == small, 1, wins), wins])
-    # C this large is no penalty (2e-7 of a weight of 4e4); penalty=None has another name in every sklearn.
+    # C this large means no penalty (2e-7 of a weight of 4e4); penalty=None is spelled differently in every sklearn.
     model = LogisticRegression(fit_intercept=False, C=1e12, tol=1e-10, max_iter=10_000)
     model.fit(x, y, sample_weight=np.concatenate([weights, weights]))
     ratings = 400 * model.coef_[0] + 1000
@@ -47,7 +47,7 @@ def test_outcomes_and_weights():
     assert battle_outcomes(np.array([1, 0, 0, 1]), np.array([0, 1, 0, 1])).tolist() == [0, 1, 0.5, 0.5]
     weights = battle_weights(np.array([[0.5, 0.25, -0.5], [-0.1, -0.2, -0.3]]))
     np.testing.assert_allclose(weights[0], [100, 10 * 10**0.5, 1])
-    np.testing.assert_allclose(weights[1], 10)  # nothing resembles it: every battle counts alike
+    np.testing.assert_allclose(weights[1], 10)  # nothing is similar: all battles have equal weight
 
 
 def test_rates_do_not_depend_on_the_chunks(monkeypatch):
@@ -60,7 +60,7 @@ def test_rates_do_not_depend_on_the_chunks(monkeypatch):
 
 @pytest.mark.skipif(not OUTCOMES.exists(), reason="shared/data is not next to this checkout")
 def test_mixtral_and_gpt4_on_mmlu():
-    """Real outcomes of a small and a large model: the fit again, and words of the question inform the score, barely."""
+    """Real outcomes of a small and a large model: the fit again; the question's words inform the score slightly."""
     table = pq.read_table(OUTCOMES)
     rows = np.random.default_rng(0).permutation(len(table))[:3000]
     prompts = [table["prompt"][int(i)].as_py() for i in rows]
@@ -68,7 +68,7 @@ def test_mixtral_and_gpt4_on_mmlu():
     embeddings = TfidfVectorizer(sublinear_tf=True, max_features=4000).fit_transform(prompts).toarray()
     outcomes = battle_outcomes(small[:2000], large[:2000])
     rates = large_win_rate(embeddings[2000:], embeddings[:2000], outcomes)
-    similarities = embeddings[2000:] @ embeddings[:2000].T  # rows have length 1 already
+    similarities = embeddings[2000:] @ embeddings[:2000].T  # rows already have length 1
     for i in (0, 1, 2, int(rates.argmax()), int(rates.argmin())):
         assert rates[i] == pytest.approx(fitted_win_rate(similarities[i], small[:2000], large[:2000]), abs=1e-5)
     assert outcomes.mean() == pytest.approx((1 + large[:2000].mean() - small[:2000].mean()) / 2)

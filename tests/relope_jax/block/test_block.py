@@ -33,10 +33,10 @@ def relative(ours, theirs) -> float:
 
 @st.composite
 def specs(draw) -> BlockSpec:
-    """Blocks of every shape and arithmetic that a family may ask for."""
+    """Blocks of every shape and arithmetic that a family may require."""
     heads, kv = draw(st.sampled_from([(4, 4), (4, 2), (3, 1)]))
     return make_spec(
-        hidden_size=20,  # few sizes: every new shape is compiled
+        hidden_size=20,  # few sizes, because every new shape is compiled
         n_heads=heads,
         n_kv_heads=kv,
         head_dim=draw(st.sampled_from([8, 10])),
@@ -76,8 +76,8 @@ def test_absorbed_equals_reference_in_more_cases(**case):
 
 
 def absorbed_equals_reference(spec, seed, lengths, targets, cached, rank):
-    """Same mathematics in another order, forward and for every LoRA gradient: 2e-5 relative to the largest
-    entry covers float32 summation order. Padded tokens get exactly zero gradient."""
+    """The same mathematics in another order, forward and for every LoRA gradient. 2e-5 relative to the largest entry
+    covers float32 summation order. Padded tokens get exactly zero gradient."""
     rng = np.random.default_rng(seed)
     block = make_block(rng, spec)
     states = to_device(make_states(rng, lengths, d=spec.hidden_size, axes=spec.rope_axes))
@@ -120,7 +120,7 @@ def test_key_cache_is_the_frozen_key_of_every_token():
 
 
 def test_window_hides_older_tokens():
-    """With a window of 3, tokens before the last three change nothing; the third last does."""
+    """With a window of 3, tokens before the last three have no effect; the third last has one."""
     rng = np.random.default_rng(4)
     block, batch = make_block(rng, make_spec(window=3)), cut(to_device(make_states(rng, [8])), 8)
     z = last_token_block(block.spec, block.weights, {}, batch)
@@ -171,7 +171,7 @@ def test_padding_changes_nothing_and_gets_no_gradient():
 
 
 def test_only_relative_positions_matter():
-    """RoPE is relative, so a constant shift of a prompt's positions leaves z_n as it was."""
+    """RoPE is relative, so a constant shift of a prompt's positions does not change z_n."""
     rng = np.random.default_rng(2)
     block, batch = make_block(rng), cut(to_device(make_states(rng, [6, 4])))
     shifted = batch._replace(positions=batch.positions + 7)

@@ -1,4 +1,4 @@
-"""Blocks from elsewhere: a spec or a weight that no block has is a line before the weights take memory."""
+"""Blocks from others: an invalid spec or weight is one error line, before memory for the weights is allocated."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_weights_that_the_spec_does_not_ask_for_are_a_line(tmp_path, weights):
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(field=st.sampled_from(sorted(SPEC)), value=values, module=names)
 def test_no_value_of_a_spec_gives_more_than_a_line(tmp_path, field, value, module):
-    """What passes is a block like any other."""
+    """Accepted values give a block like any other."""
 
     def use() -> None:
         block = load_block(write(tmp_path / "b", SPEC | {field: value}, {"q": module}))

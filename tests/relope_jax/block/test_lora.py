@@ -1,4 +1,4 @@
-"""LoRA's conventions are PEFT's."""
+"""LoRA follows PEFT's conventions."""
 
 from __future__ import annotations
 

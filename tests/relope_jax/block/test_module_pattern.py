@@ -1,4 +1,4 @@
-"""Patterns of adapters: the same answer as PEFT gives, in a time that no pattern can stretch."""
+"""Patterns in adapters: the same answer as PEFT, in bounded time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The floor's operation count against XLA's own count of the program."""
+"""The floor's operation count against XLA's count for the program."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.builders import make_adapters, make_block, make_spec, make_states
 
 @pytest.mark.parametrize("kv_heads", [1, 4])
 def test_step_work_is_what_xla_counts(kv_heads):
-    """XLA also counts norms, softmax and rotations, some per cent; a forgotten or doubled product is more."""
+    """XLA also counts norms, softmax and rotations, a few percent; a missing or duplicated product is more."""
     rng = np.random.default_rng(0)
     spec = make_spec(hidden_size=128, n_heads=4, n_kv_heads=kv_heads, head_dim=32, intermediate_size=256, rope_dim=32)
     block, batch, n, rank = make_block(rng, spec), 4, 64, 32

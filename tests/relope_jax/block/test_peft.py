@@ -1,4 +1,4 @@
-"""Checkpoints that PEFT wrote: plain LoRA is read as PEFT computes it, everything else is refused in one line."""
+"""Checkpoints written by PEFT: plain LoRA is read as PEFT computes it, everything else is refused in one line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SPEC = make_spec()
 MODULES = {name: f"model.layers.1.self_attn.{name}_proj" for name in ("q", "k", "v", "o")}
 MODULES |= {name: f"model.layers.1.mlp.{name}_proj" for name in ("gate", "up", "down")}
 TARGETS = [f"{name}_proj" for name in PROJECTIONS]
-pytestmark = [  # PEFT's remarks on its own settings
+pytestmark = [  # PEFT's warnings about its own settings
     pytest.mark.filterwarnings("ignore::UserWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
@@ -51,7 +51,7 @@ def block() -> Block:
 
 
 def save(folder, dtype=torch.float32, **settings):
-    """An adapter on layer 2 of the model with random matrices, saved by PEFT; its model, and what it was put on."""
+    """Save an adapter with random matrices on layer 2 with PEFT; returns its model and the weights before."""
     values = {
         "r": 4,
         "lora_alpha": 6,
@@ -91,8 +91,8 @@ PLAIN = [
 
 @pytest.mark.parametrize("settings", PLAIN)
 def test_a_plain_lora_is_what_peft_adds_to_the_weights(settings, block, tmp_path):
-    """On every projection: scale * B A is the weight that PEFT merges, minus the one that it was put on. PEFT
-    multiplies matrices of 16 bits in 16 bits."""
+    """On every projection, scale * B A is the weight merged by PEFT minus the original weight. PEFT multiplies 16-bit
+    matrices in 16 bits."""
     atol = 0.1 if "dtype" in settings else 1e-4
     model, before = save(tmp_path / "adapter", **settings)
     adapters = load_peft(tmp_path / "adapter", block)
@@ -119,14 +119,14 @@ def test_an_initialisation_that_changes_the_base_is_refused(initialisation, bloc
 
 @pytest.mark.parametrize("initialisation", CHANGES_THE_BASE)
 def test_what_peft_converted_to_plain_lora_is_read(initialisation, block, tmp_path):
-    """The message's advice works."""
+    """The advice in the message works."""
     model = peft.get_peft_model(base_model(), peft.LoraConfig(
         r=4, lora_alpha=6, target_modules=TARGETS, layers_to_transform=[1], layers_pattern="layers",
         init_lora_weights=initialisation,
     ))  # fmt: skip
     before = base_model().get_submodule(MODULES["q"]).weight.detach()
     initial = tmp_path / "initial"
-    model.peft_config["default"].init_lora_weights = True  # as PEFT's guide says
+    model.peft_config["default"].init_lora_weights = True  # as in PEFT's guide
     model.save_pretrained(initial)
     model.peft_config["default"].init_lora_weights = initialisation
     for name, parameter in model.named_parameters():
@@ -178,7 +178,7 @@ def test_other_arithmetic_is_refused(settings, message, block, tmp_path):
     ],
 )
 def test_settings_that_cannot_be_made_here_are_refused_by_what_the_config_says(changes, message, block, tmp_path):
-    """CorDA, LoftQ and LoRA-GA need data, a quantiser or gradients to be initialised; a file says that it was."""
+    """CorDA, LoftQ and LoRA-GA need data, a quantiser or gradients for initialisation; a config names them."""
     save(tmp_path / "adapter")
     path = tmp_path / "adapter" / CONFIG
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))

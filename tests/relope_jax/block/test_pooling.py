@@ -1,4 +1,4 @@
-"""Pooling in bfloat16: what all tokens have in common is kept, whatever the prompt's length."""
+"""Pooling in bfloat16: what all tokens have in common is preserved for every prompt length."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from relope_jax.states.statistics import token_statistics
 from tests.builders import make_block
 
 LENGTHS = [1, 2, 3, 5, 6, 7, 11, 29, 100, 171, 333]
-MEAN, SIGNAL = 24.0, 0.04  # of a dimension of hidden states, in standard deviations of its tokens
+MEAN, SIGNAL = 24.0, 0.04  # of a hidden-state dimension, in standard deviations over tokens
 
 
 def tokens(n: int, d: int = 16, seed: int = 0) -> np.ndarray:
-    """States as a store keeps them: bfloat16 numbers, far from 0."""
+    """States as in a store: bfloat16 numbers far from 0."""
     drawn = MEAN + np.random.default_rng(seed).normal(size=(1, n, d))
     return drawn.astype(ml_dtypes.bfloat16).astype(np.float32)
 
@@ -46,7 +46,7 @@ def test_the_mean_of_the_states_leaves_no_shift(n, sharpness):
 
 @pytest.mark.parametrize("n", LENGTHS)
 def test_what_is_common_to_all_tokens_is_exact(n):
-    """Also for weights that do not sum to 1, such as attention times a token's inverse RMS."""
+    """Including weights that do not sum to 1, such as attention times a token's inverse RMS."""
     states = np.broadcast_to(np.linspace(-3000, 3000, 16, dtype=np.float32).astype(ml_dtypes.bfloat16), (1, n, 16))
     weights = softmax(n, 1.0) * np.random.default_rng(2).uniform(0.01, 5, (1, 3, n)).astype(np.float32)
     pooled = np.asarray(pool_tokens(jnp.asarray(weights), jnp.asarray(states), "bfloat16"))
@@ -80,7 +80,7 @@ def prompts() -> TokenStates:
 
 
 def test_the_attention_probes_logit_does_not_depend_on_the_dtype():
-    """Of every length in one padded batch; with q at its start and after it has moved."""
+    """All lengths in one padded batch; with q at its start and after it has moved."""
     states = prompts()
     statistics = token_statistics(states, np.arange(len(states)))
     batch = gather(to_device(states), jnp.arange(len(states), dtype=jnp.int32), max(LENGTHS))
@@ -98,10 +98,10 @@ def test_the_attention_probes_logit_does_not_depend_on_the_dtype():
 
 
 def test_the_blocks_attention_is_not_shifted_by_the_length():
-    """Relative to what its values are: rounded weights alone would be off by up to 1/256 for all heads."""
+    """Relative to the size of its values. Rounded weights alone would be off by up to 1/256 for all heads."""
     states, block = prompts(), make_block(np.random.default_rng(1))
     weights = {name: jnp.asarray(weight) for name, weight in block.weights.items()}
-    weights |= {"q.weight": 0.01 * weights["q.weight"]}  # nearly uniform attention, where all weights round alike
+    weights |= {"q.weight": 0.01 * weights["q.weight"]}  # nearly uniform attention: all weights round alike
     batch = gather(to_device(states), jnp.arange(len(states), dtype=jnp.int32), max(LENGTHS))
     exact, rounded = (np.asarray(attend(block.spec, weights, {}, batch, dtype)) for dtype in ("float32", "bfloat16"))
     shift = np.abs(rounded - exact).max(axis=1) / np.abs(exact).max(axis=1)

@@ -26,7 +26,7 @@ BUCKET = "s3://routing"
 
 @pytest.fixture(scope="module")
 def endpoint():
-    """An S3 server in a process of its own."""
+    """An S3 server in a separate process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -73,7 +73,7 @@ def test_the_same_store_as_on_a_disk(url, tmp_path):
 def test_killed_upload_is_made_again(url):
     with StoreWriter(url, IDENTITY) as writer:
         write_part(writer, 0)
-        # What a kill in the middle of an upload leaves: the object that marks a part complete comes last.
+        # State after a kill during an upload: the object that marks a part as complete comes last.
         writer.place.write("parts/00001/layer-2/hidden/c/0/0", b"half")
         writer.place.write("parts/00001/torn", b"x")
     with pytest.raises(ReLopeError, match=r"unfinished \(1 parts"):
@@ -111,7 +111,7 @@ def test_second_writer_is_refused_and_a_dead_one_is_not_waited_for_forever(url, 
                 StoreWriter(url, IDENTITY, shard)
     StoreWriter(url, IDENTITY).close()
     monkeypatch.setattr(lease, "RENEWS", 0.1)
-    # A killed writer cannot take its lease back; it ends by itself.
+    # A killed writer cannot release its lease, which then expires.
     place = open_place(url)
     dead = {"holder": "elsewhere process 1", "time": time.time()}
     place.write(Shard().lock, json.dumps(dead).encode())
@@ -119,12 +119,12 @@ def test_second_writer_is_refused_and_a_dead_one_is_not_waited_for_forever(url, 
         StoreWriter(url, IDENTITY)
     place.write(Shard().lock, json.dumps(dead | {"time": time.time() - lease.EXPIRES - 1}).encode())
     StoreWriter(url, IDENTITY).close()
-    place.write(Shard().lock, b"")  # the lock file of a store that was copied from a disk
+    place.write(Shard().lock, b"")  # the lock file of a store copied from a disk
     StoreWriter(url, IDENTITY).close()
 
 
 def test_a_writer_that_lost_its_lease_publishes_nothing_more(url, monkeypatch):
-    """And neither renews nor gives back the lease of whoever has it now."""
+    """It neither renews nor releases the lease of the new holder."""
     monkeypatch.setattr(lease, "RENEWS", 0.1)
     with StoreWriter(url, IDENTITY) as writer:
         write_part(writer, 0)
@@ -141,7 +141,7 @@ def test_a_writer_that_lost_its_lease_publishes_nothing_more(url, monkeypatch):
 
 
 def test_a_lease_that_only_looks_expired_is_not_taken(url, monkeypatch):
-    """The holder's clock is behind: it still renews."""
+    """The holder's clock is slow, but it still renews."""
     monkeypatch.setattr(lease, "RENEWS", 0.3)
     with StoreWriter(url, IDENTITY) as writer:
         found = json.loads(writer.place.read(Shard().lock))

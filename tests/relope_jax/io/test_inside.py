@@ -1,4 +1,4 @@
-"""Names from elsewhere stay in their folder: in `inside`, in a local place and in a bucket."""
+"""Names from others stay inside their folder: in `inside`, in a local place and in a bucket."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REFUSED = [
 
 @pytest.fixture
 def place(tmp_path) -> LocalPlace:
-    """A folder in a tree of files that are none of its business."""
+    """A folder in a tree of files that it must not touch."""
     folder = tmp_path / "outside" / "place"
     folder.mkdir(parents=True)
     (folder / "out").symlink_to(tmp_path / "outside")
@@ -71,7 +71,7 @@ def test_no_name_leads_out_of_its_folder(tmp_path, name):
 def test_no_name_touches_what_is_outside_of_a_place(place, name):
     before = canary(place)
     for use in uses(place, name).values():
-        with contextlib.suppress(FileNotFoundError):  # which callers expect
+        with contextlib.suppress(FileNotFoundError):  # expected by callers
             line_of(use)
     assert canary(place) == before
 
@@ -103,7 +103,7 @@ def test_a_link_is_deleted_itself(place):
 
 @pytest.mark.parametrize("name", REFUSED, ids=ascii)
 def test_a_bucket_refuses_the_names_that_a_folder_refuses(name):
-    """Before it is asked anything: there is no such bucket."""
+    """Refused before any request: there is no such bucket."""
     bucket = open_place("gs://nobody-has-this-bucket/prefix")
     asked = uses(bucket, name)
     for what in asked.keys() - ({"names", "kvstore"} if name == "" else set()):

@@ -1,4 +1,4 @@
-"""Disks without hard links, folder flushes or locks; full, forbidden and vanished ones."""
+"""Disks without hard links, folder flushes or locks; full, read-only and vanished disks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NO_LOCK = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 
 def refuse(monkeypatch, module, name: str, number: int, concerns=lambda *args: True) -> None:
-    """Let a system call fail as such a disk lets it."""
+    """Make a system call fail as on such a disk."""
     real = getattr(module, name)
 
     def call(*args, **kwargs):
@@ -50,7 +50,7 @@ def test_a_store_is_made_without_hard_links(monkeypatch, tmp_path, number):
     refuse(monkeypatch, os, "link", number)  # C43
     write_store(tmp_path / "s")
     assert Store(tmp_path / "s").column("sample_id").size == 5
-    write_store(tmp_path / "s")  # the identity is there
+    write_store(tmp_path / "s")  # the identity exists already
     assert not list((tmp_path / "s").glob(".identity*"))
 
 
@@ -108,7 +108,7 @@ def test_a_held_lock_is_still_a_held_lock(tmp_path):
         assert is_locked(tmp_path / ".lock-0-of-2")
     assert not is_locked(tmp_path / ".lock-0-of-2")
     assert not is_locked(tmp_path / ".lock-1-of-2")
-    assert not (tmp_path / ".lock-1-of-2").exists()  # a question makes no file
+    assert not (tmp_path / ".lock-1-of-2").exists()  # a query creates no file
 
 
 def test_a_lock_neither_follows_a_link_nor_empties_a_file(tmp_path):
@@ -141,7 +141,7 @@ def test_of_many_that_create_a_file_without_links_one_succeeds(monkeypatch, tmp_
             thread.join()
         assert len(set(read)) == 1
         assert len(read) == 12
-        assert len(read[0]) == 5000  # whole for everybody
+        assert len(read[0]) == 5000  # complete for every reader
         assert [p.name for p in tmp_path.glob(f".x{attempt}*")] == []
 
 
@@ -210,7 +210,7 @@ def test_a_full_disk_is_met_before_hours_of_work(small_disk):
 
 @pytest.fixture
 def unprivileged():
-    """Act as a user without rights, as root may; every other user is one already."""
+    """Act as a user without privileges when running as root; other users are unprivileged already."""
     folder = Path(tempfile.mkdtemp(prefix="relope-test-"))
     folder.chmod(0o755)
     if os.geteuid() == 0:
@@ -223,7 +223,7 @@ def unprivileged():
 
 @pytest.fixture
 def forbidden(unprivileged):
-    """A folder of another user, or one that its owner may not write."""
+    """A folder of another user, or one that its owner may not write to."""
     if os.getuid() != 0:
         unprivileged.chmod(0o555)
     yield unprivileged

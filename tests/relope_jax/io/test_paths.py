@@ -1,4 +1,4 @@
-"""Paths as people write them, wherever the library takes one."""
+"""Paths as people write them, everywhere the library accepts one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.relope_jax.states.test_store import write_store
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """A home folder of our own, with the current directory elsewhere."""
+    """A separate home folder, with another working directory."""
     folder, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
     folder.mkdir()
     elsewhere.mkdir()

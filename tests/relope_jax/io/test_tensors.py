@@ -1,4 +1,4 @@
-"""Safetensors files from anywhere: read as the library reads them, or refused in one line before memory is taken."""
+"""Safetensors files from anywhere: read as by the library, or refused in one line before memory is allocated."""
 
 from __future__ import annotations
 

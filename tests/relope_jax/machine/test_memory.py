@@ -1,4 +1,4 @@
-"""Free memory within the limits of containers and jobs, on made-up machines."""
+"""Free memory within the limits of containers and jobs, on simulated machines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How often 95% intervals of an AUC cover it, and how often a true null is rejected, in simulations with known truth.
+"""Simulated coverage of 95% AUC intervals, and how often a true null is rejected, with known truth.
 
 python -m tests.relope_jax.metrics.coverage     # the tables of docs/results/coverage.md, about a minute
 """
@@ -16,20 +16,20 @@ from relope_jax.metrics.summary import auc_difference
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """Normal scores whose means differ by class, with a part that the questions of a group share."""
+    """Normal scores whose means differ by class, with a component shared by the questions of a group."""
 
     wrong: int
     auc: float
     questions: int = 150
     group: int = 3
-    shared: float = 0.5  # share of the variance that a group has in common
+    shared: float = 0.5  # share of the variance common to a group
 
     @property
     def groups(self) -> np.ndarray:
         return np.arange(self.questions) // self.group
 
     def labels(self, rng: np.random.Generator) -> np.ndarray:
-        """So many wrong answers, at random places."""
+        """The given number of wrong answers at random positions."""
         labels = np.ones(self.questions, np.int64)
         labels[rng.choice(self.questions, self.wrong, replace=False)] = 0
         return labels
@@ -41,19 +41,19 @@ class Case:
         return lead(self.auc) * labels + np.sqrt(self.shared) * groups + np.sqrt(1 - self.shared) * own
 
     def truth(self, labels: np.ndarray) -> float:
-        """The expected AUC of these labels: pairs within a group have no shared part between them."""
+        """The expected AUC for these labels: pairs within a group have no shared component."""
         same = self.groups[labels == 1][:, None] == self.groups[labels == 0][None]
         within = norm.cdf(lead(self.auc) / np.sqrt(2 * (1 - self.shared)))
         return float(same.mean() * within + (1 - same.mean()) * self.auc)
 
 
 def lead(auc: float) -> float:
-    """How far apart the means of two normal scores of variance 1 are that have this AUC."""
+    """The distance between the means of two unit-variance normal scores with this AUC."""
     return np.sqrt(2) * norm.ppf(auc)
 
 
 def coverage(case: Case, draws: int, designs: int = 4, seed: int = 0) -> float:
-    """Share of intervals that cover the truth, over several placements of the wrong answers."""
+    """The share of intervals that cover the truth, over several placements of the wrong answers."""
     rng = np.random.default_rng(seed)
     covered = []
     for _ in range(designs):
@@ -78,7 +78,7 @@ def few_wrong(auc: float, wrong: float = 5.5, questions: int = 100, draws: int =
     while len(rows) < draws:
         labels = (rng.uniform(size=questions) >= wrong / questions).astype(np.int64)
         if questions - labels.sum() < 2:
-            continue  # then nothing has an interval
+            continue  # then there are no intervals
         shared, own = rng.normal(size=questions), rng.normal(size=(2, questions))
         scores = lead(auc) * labels + np.sqrt(0.5) * (shared + own)
         rows.append(_holds(delong(scores, labels, groups), auc))

@@ -1,4 +1,4 @@
-"""Real outcomes of two models on MMLU, from ../shared/data beside the checkout."""
+"""Real outcomes of two models on MMLU, from ../shared/data next to the checkout."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ needs_outcomes = pytest.mark.skipif(not FILE.exists(), reason="the recorded outc
 
 
 def mmlu_outcomes() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Whether Mixtral 8x7B is right on every prompt, whether GPT-4 is, and the subjects."""
+    """Whether Mixtral 8x7B and GPT-4 are right on every prompt, and the subjects."""
     table = pq.read_table(FILE)
     small, large = (table[name].to_numpy().astype(np.int64) for name in ("mixtral_8x7b_correct", "gpt4_1106_correct"))
     return small, large, np.array(table["subject"].to_pylist())

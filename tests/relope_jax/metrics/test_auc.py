@@ -13,7 +13,7 @@ from relope_jax.metrics.summary import auc_difference, mean_auc
 
 
 def delong_by_definition(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """DeLong et al. 1988, equations written out over all pairs."""
+    """DeLong et al. 1988, with the equations written out over all pairs."""
     v10, v01 = [], []
     for row in scores:
         x, y = row[labels == 1], row[labels == 0]
@@ -41,7 +41,7 @@ def test_delong_equals_its_definition(seed, levels):
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**16), levels=st.sampled_from([2, 3, 10, 10**6]), scale=st.sampled_from([1.0, -1e-300]))
 def test_the_cheaper_ways_equal_delong(seed, levels, scale):
-    """Also where the scores' sizes need the slower sort."""
+    """Including scores whose range needs the slower sort."""
     rng = np.random.default_rng(seed)
     labels = np.concatenate([[0, 0, 1, 1], rng.integers(0, 2, 36)])
     scores = scale * rng.integers(0, levels, (3, 40)) / levels
@@ -53,7 +53,7 @@ def test_the_cheaper_ways_equal_delong(seed, levels, scale):
 
 def test_perfect_scores_are_not_certain():
     labels = np.array([0, 0, 0, 1, 1])
-    least = 0.025 ** (1 / 2)  # both of two independent pairs
+    least = 0.025 ** (1 / 2)  # two independent pairs, both ordered correctly
     for scores, expected in ((labels, (1.0, least, 1.0)), (-labels, (0.0, 0.0, 1 - least))):
         assert auc_with_interval(scores[None], labels) == pytest.approx(expected)
         assert tuple(limit[0] for limit in delong(scores[None], labels).interval()) == pytest.approx(expected[1:])
@@ -93,7 +93,7 @@ def test_non_finite_scores_are_refused(function, bad):
 
 
 def test_interval_covers_as_often_as_it_says():
-    """95 % intervals over 400 draws with a known AUC: between 91 % and 98 % must cover it."""
+    """95% intervals over 400 draws with a known AUC: between 91% and 98% must cover it."""
     rng = np.random.default_rng(1)
     truth = 0.7602499389065233  # P(N(1,1) > N(0,1)) = Phi(1/sqrt 2)
     covered = 0
@@ -138,7 +138,7 @@ def test_clustered_delong_equals_its_definition(seed, levels, n_groups):
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**16), levels=st.sampled_from([2, 10, 10**6]), rarer=st.sampled_from([2, 5, 20]))
 def test_groups_of_one_are_delong(seed, levels, rarer):
-    """Covariances, and so paired differences; whatever the names of the groups and however few are wrong."""
+    """Covariances, and so paired differences, for any names of the groups and however few answers are wrong."""
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.repeat([0, 1], [rarer, 40 - rarer]))
     scores = rng.integers(0, levels, (3, 40)) / levels
@@ -163,7 +163,7 @@ def test_one_group_with_all_wrong_answers_has_no_interval():
 
 
 def test_repeated_samples_add_no_information():
-    """Every sample asked three times: grouped intervals stay as wide as for the distinct samples."""
+    """Every sample asked three times: grouped intervals are as wide as for the distinct samples."""
     rng = np.random.default_rng(5)
     labels = rng.integers(0, 2, 400)
     scores = rng.normal(size=(1, 400)) + labels

@@ -1,4 +1,4 @@
-"""95% intervals of an AUC cover it where few answers are wrong; simulations with known truth."""
+"""95% intervals of an AUC cover it when few answers are wrong; simulations with known truth."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
     ids=["single", "groups", "alike", "short"],
 )
 def test_from_15_wrong_answers_on_92_percent_are_covered(auc, shape):
-    """And not all of them: an interval that covers everything says nothing."""
+    """But not all of them: an interval that covers everything is useless."""
     assert 0.92 <= coverage(Case(15, auc, **shape), draws=4000) <= 0.98
 
 

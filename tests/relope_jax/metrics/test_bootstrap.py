@@ -13,7 +13,7 @@ from relope_jax.metrics.bootstrap import bootstrap, draw
 
 
 def by_loop(scores, labels, groups, n_resamples, seed):
-    """AUC of all rows of the drawn groups; resamples with one class are left out."""
+    """AUC over all rows of the drawn groups. Resamples with one class are left out."""
     names = np.unique(groups)
     with jax.enable_x64(True):
         times = np.asarray(draw(seed, jnp.arange(n_resamples), len(names)))
@@ -46,7 +46,7 @@ def test_bootstrap_equals_resampling_rows(grouped):
 
 
 def test_resamples_with_one_class_are_left_out_and_counted():
-    """A single negative is missing in a third of the resamples."""
+    """A third of the resamples miss the only negative."""
     scores, labels = np.array([[0.4, 0.1, 0.4, 0.8, 0.2]]), np.array([0, 1, 1, 1, 1])
     result = bootstrap(scores, labels, n_resamples=200, seed=1)
     loop = by_loop(scores, labels, np.arange(5), 200, seed=1)
@@ -64,7 +64,7 @@ def test_single_class_has_no_interval(label):
 
 
 def test_many_rows_are_resampled_in_pieces():
-    """More resamples than are in memory at a time; the first ones do not depend on how many follow."""
+    """More resamples than fit in memory at once. The first ones do not depend on how many follow."""
     scores, labels = make(20_000, m=2)
     result = bootstrap(scores, labels, n_resamples=20)
     np.testing.assert_allclose(result.auc[:, [0, 17, 19]], by_some_rows(scores, labels, [0, 17, 19]), atol=1e-12)
@@ -94,7 +94,7 @@ def test_intervals_are_as_wide_as_delong():
 
 
 def test_repeated_samples_add_no_information():
-    """Every sample asked three times: drawing groups gives what drawing the distinct samples gives."""
+    """Every sample asked three times: drawing groups is equivalent to drawing the distinct samples."""
     scores, labels = make(60)
     once = bootstrap(scores, labels, n_resamples=40)
     thrice = bootstrap(np.tile(scores, 3), np.tile(labels, 3), np.tile(np.arange(60), 3), n_resamples=40)

@@ -1,4 +1,4 @@
-"""The warning that a constant wins."""
+"""The warning that a constant policy is at least as good as every router."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SMALL, LARGE = Operating(0.6, 1e-5), Operating(0.8, 1e-4)
 @pytest.mark.parametrize(
     ("router", "winner"),
     [
-        (Operating(0.81, 2e-4), None),  # more accurate, whatever it costs
+        (Operating(0.81, 2e-4), None),  # more accurate, at any cost
         (Operating(0.8, 0.9e-4), None),  # as accurate and cheaper
         (Operating(0.8, 1e-4), "always-large"),
         (Operating(0.8, 2e-4), "always-large"),
@@ -45,7 +45,7 @@ def test_the_best_constant_and_the_best_router_are_named():
 
 
 def test_the_ends_of_a_curve_are_no_routers_points():
-    """A router always reaches the large model by deferring everything: that is the constant."""
+    """A router always reaches the large model by deferring everything, which is the constant."""
     accuracy = np.array([0.9, 0.7, 0.8, 0.8, 0.95])
     assert best_operating_point(accuracy) == (0.8, None)
     assert best_operating_point(accuracy, np.array([1.0, 2, 3, 4, 5])) == (0.8, 3.0)

@@ -1,4 +1,4 @@
-"""Holm's adjustment against a published example, its definition and its promise."""
+"""Holm's adjustment against a published example, its definition and its error rate."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from relope_jax.metrics.holm import holm
 
 
 def test_example_of_r():
-    """p.adjust(p, "holm") on the four p-values of Holm's procedure as worked in Wikipedia's article: at 0.05, H1 and
-    H4 are rejected and H3 stops the descent."""
+    """p.adjust(p, "holm") on the four p-values of the worked example in Wikipedia's article on Holm's procedure: at
+    0.05, H1 and H4 are rejected and H3 stops the descent."""
     p = np.array([0.01, 0.04, 0.03, 0.005])
     np.testing.assert_allclose(holm(p), [0.03, 0.06, 0.06, 0.02])
 
 
 def rejected_by_definition(p, level):
-    """Step down from the smallest; stop at the first that is above level / (number of tests left)."""
+    """Step down from the smallest; stop at the first p above level / (number of tests left)."""
     rejected, left = set(), sorted(range(len(p)), key=lambda i: p[i])
     while left and p[left[0]] <= level / len(left):
         rejected.add(left.pop(0))
@@ -28,7 +28,7 @@ def rejected_by_definition(p, level):
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=8), st.integers(1, 39))
 def test_rejects_what_stepping_down_rejects(values, level):
-    p, level = [value / 40 for value in values], (level + 0.5) / 40  # never on the edge but by rounding
+    p, level = [value / 40 for value in values], (level + 0.5) / 40  # on the edge only through rounding
     adjusted = holm(np.array(p))
     assert {i for i, value in enumerate(adjusted) if value <= level + 1e-12} == rejected_by_definition(p, level + 1e-12)
 

@@ -28,7 +28,7 @@ def test_the_interval_is_symmetric_on_the_logit_scale(auc, positive, negative):
 
 @pytest.mark.parametrize("rarer", [2, 5, 100])
 def test_a_perfect_auc_has_the_limit_of_clopper_and_pearson(rarer):
-    """So many independent pairs, all of them ordered rightly."""
+    """For this number of independent pairs, all ordered correctly."""
     low, high = auc_interval(np.array([1.0, 0.0]), np.zeros(2), units(rarer, 2 * rarer))
     exact = stats.binomtest(rarer, rarer).proportion_ci(method="exact").low
     np.testing.assert_allclose([low, high], [[exact, 0], [1, 1 - exact]], atol=1e-12)
@@ -51,7 +51,7 @@ def test_what_is_undefined_is_nan():
 
 
 def pairs_by_search(kinds: list[str]) -> int:
-    """The most disjoint pairs of groups of which one has a positive and the other a negative, by trying all."""
+    """The largest number of disjoint pairs of groups, one with a positive and one with a negative, by brute force."""
     best = 0
     for first, second in itertools.combinations(range(len(kinds)), 2):
         if {"+-", "-+", "+b", "b+", "-b", "b-", "bb"} & {kinds[first] + kinds[second]}:
@@ -79,7 +79,7 @@ def test_units_are_groups_with_each_class():
         (-0.196, 0.1, 2 * stats.norm.sf(1.96)),
         (0.0, 0.1, 1.0),
         (0.0, 0.0, 1.0),
-        (1e-16, 0.0, 1.0),  # no difference but for rounding
+        (1e-16, 0.0, 1.0),  # a difference only through rounding
         (1e-16, 1e-18, 1.0),
         (0.1, 0.0, 0.0),
         (-0.1, 0.0, 0.0),

@@ -1,4 +1,4 @@
-"""AUC, deferral curves and the bootstrap order and tie scores alike, whatever float they are."""
+"""AUC, deferral curves and the bootstrap order and tie scores identically, for every float type."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SIZES = {
 
 
 def lowest_by_ranks(scores: np.ndarray, values: np.ndarray) -> list[float]:
-    """Sums over the k lowest by comparing Python floats; tied ones share their places."""
+    """Sums over the k lowest scores, by comparing Python floats; tied scores share their positions."""
     exact, sums = [float(score) for score in scores], [0.0]
     each = {
         score: np.mean([value for other, value in zip(exact, values, strict=True) if other == score]) for score in exact
@@ -52,7 +52,7 @@ def test_sums_of_the_lowest_compare_floats_as_python_does(sizes):
 
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 def test_a_perfect_large_model_makes_apgr_the_auc(sizes):
-    """APGR = base rate x AUC + share of wrong answers / 2: curve and AUC from the same order."""
+    """APGR = base rate x AUC + share of wrong answers / 2: curve and AUC use the same order."""
     rng = np.random.default_rng(1)
     labels = np.array([0, 1] * 15)
     scores = rng.choice(sizes, (4, 30))
@@ -65,7 +65,7 @@ def test_a_perfect_large_model_makes_apgr_the_auc(sizes):
 
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 def test_what_is_read_off_the_order_depends_on_the_order_alone(sizes):
-    """The scores' ranks, which are ordinary numbers, give the same."""
+    """Replacing the scores by their ranks, which are ordinary numbers, gives the same results."""
     rng = np.random.default_rng(2)
     labels, large = np.array([0, 1] * 15), rng.integers(0, 2, 30)
     scores = rng.choice(sizes, (3, 30))

@@ -1,4 +1,4 @@
-"""DeLong's test on published data, against the published numbers."""
+"""DeLong's test on published data, compared with the published results."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ LABELS = PATIENTS[:, 3].astype(int)
 
 
 def test_areas_and_limits():
-    """SAS gives linear limits, which fix the standard errors; ours are on the logit scale (12 patients are the rarer
-    class)."""
+    """SAS gives linear limits, which determine the standard errors; ours are on the logit scale (12 patients are in the
+    rarer class)."""
     result = delong(SCORES, LABELS)
     np.testing.assert_allclose(result.auc, [0.7366, 0.6478, 0.7258], atol=5e-5)
     error = np.sqrt(np.diag(result.covariance))
@@ -54,7 +54,7 @@ def test_paired_differences(first, expected):
 
 
 def test_all_areas_are_equal():
-    """Chi-square of both differences together."""
+    """Chi-square test of both differences together."""
     result = delong(SCORES, LABELS)
     contrast = np.array([[1, 0, -1], [0, 1, -1]])
     difference = contrast @ result.auc

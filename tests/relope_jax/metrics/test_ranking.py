@@ -1,4 +1,4 @@
-"""Counts of opponents against comparing all pairs in numpy."""
+"""Counts of opponents against a comparison of all pairs in numpy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from relope_jax.metrics.ranking import count, count_ranked
 
 N = 12
-NEIGHBOURS = [2.0**-511, 2.0**513, 1.0]  # the sizes where one sort gives way to the other, and an ordinary one
+NEIGHBOURS = [2.0**-511, 2.0**513, 1.0]  # sizes at which the other sort takes over, and an ordinary one
 SPECIAL = [
     0.0,
     5e-324,
@@ -58,7 +58,7 @@ def test_any_float64(scores, labels):
 
 @pytest.mark.parametrize("sizes", [USUAL, SPECIAL])
 def test_ties_are_equal_float64_and_no_others(sizes):
-    """-0.0 == 0.0; neighbouring and subnormal numbers differ."""
+    """-0.0 == 0.0; adjacent and subnormal numbers differ."""
     rng = np.random.default_rng(0)
     for _ in range(50):
         scores = rng.choice(sizes, (2, N)) * rng.choice([-1.0, 1.0], (2, N))

@@ -1,4 +1,4 @@
-"""Parameter trees, starting points and inference of the three routers."""
+"""Parameter trees, initial values and inference of the three routers."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_parameter_trees(states):
     """Exactly these parameters are trained; the frozen block and the statistics are not among them."""
     probe, attention, relope = (shapes(build(name, states)) for name in ("probe", "attention_probe", "relope"))
     assert probe["mlp/layers/0/kernel"] == (16, 8)
-    assert len(probe) == 10  # five layers, kernel and bias each
+    assert len(probe) == 10  # kernel and bias of five layers
     assert attention == probe | {"query": (16,)}
     assert relope.items() >= {
         "lora/a/q": (2, 16), "lora/b/q": (32, 2), "lora/a/down": (2, 24), "lora/b/down": (16, 2),
@@ -71,7 +71,7 @@ def test_attention_probe_starts_as_mean_pooling(states):
 
 
 def test_attention_weights_follow_the_paper(states):
-    """softmax(q.z/sqrt(d)) on standardised states, computed here in plain numpy."""
+    """softmax(q.z/sqrt(d)) on standardised states, recomputed in numpy."""
     module = build("attention_probe", states)
     query = np.random.default_rng(3).normal(size=16).astype(np.float32)
     module.query.set_value(jnp.asarray(query))
@@ -103,7 +103,7 @@ def test_inference_is_deterministic_and_training_is_not(states):
 
 
 def test_classifier_input_hidden_ignores_the_bottleneck(states):
-    """Algorithm 1 feeds the classifier z, so its logit does not depend on the posterior."""
+    """Algorithm 1 feeds z to the classifier, so its logit does not depend on the posterior."""
     spec = ReLopeSpec(widths=WIDTHS, classifier_input="hidden", dropout=0.0, lora=LoRASpec(rank=2, alpha=4.0))
     block = make_block(np.random.default_rng(1))
     module = METHODS["relope"].module(
@@ -116,7 +116,7 @@ def test_classifier_input_hidden_ignores_the_bottleneck(states):
 
 
 def dimensions(kind: str, n: int) -> np.ndarray:
-    """Values of one dimension of n training tokens that says nothing."""
+    """Values of one uninformative dimension of n training tokens."""
     noise = np.random.default_rng(7).normal(size=n)
     return {
         "zero": np.zeros(n),
@@ -137,7 +137,7 @@ KINDS = (
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_dimension_that_is_constant_in_training_is_zeroed(kind):
-    """A new prompt that differs there by little must not see it scaled by a million."""
+    """A new prompt with a slightly different value must not have it scaled by a million."""
     x = np.random.default_rng(0).normal(size=(500, 16)).astype(np.float32)
     x[:, 3] = dimensions(kind, 500)
     sums = MomentSums()
@@ -154,7 +154,7 @@ def test_a_dimension_that_is_constant_in_training_is_zeroed(kind):
 
 @pytest.mark.parametrize(("mean", "std"), [(0.0, 1e-3), (0.0, 1e3), (5.0, 1e-3), (3000.0, 1.0), (1e4, 0.5)])
 def test_a_dimension_that_varies_is_kept_however_little(mean, std):
-    """Small next to other dimensions, or next to its own mean: a massive activation varies by parts of a thousand."""
+    """Small relative to other dimensions or to its own mean: a massive activation varies by parts per thousand."""
     x = np.random.default_rng(0).normal(size=(500, 16))
     x[:, 3] = mean + std * x[:, 3]
     sums = MomentSums()
@@ -172,9 +172,9 @@ def test_the_scale_of_all_dimensions_means_nothing(scale):
     np.testing.assert_allclose(got, (x - x.mean(axis=0)) / x.std(axis=0), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["probe", "attention_probe"])  # ReLope's block reads the states as they are
+@pytest.mark.parametrize("name", ["probe", "attention_probe"])  # ReLope's block reads unstandardised states
 def test_constant_dimensions_change_no_logit(name, states):
-    """Of any router: its output is the same whatever a new prompt holds there."""
+    """For every router, the output does not depend on a new prompt's values there."""
     for array in (states.hidden, states.last_hidden):
         array[:, 3] = 2.0
     module = build(name, states)

@@ -15,13 +15,13 @@ from relope_jax.states.answer_files import ANSWER_SCHEMA, table_name
 
 
 def write_answers(store: str | Path, name: str, rows: Sequence[dict[str, Any]], /, **settings: Any) -> None:
-    """Publish `rows` as the answers `name`; `settings` go into the sidecar, by default those of one greedy answer."""
+    """Publish `rows` as the answers `name`. `settings` go into the sidecar; the default is one greedy answer."""
     whole = [{"response": "", "final_answer": "", "label": 0, "finish_reason": "stop"} | row for row in rows]
     write_table(store, name, pa.Table.from_pylist(whole, schema=ANSWER_SCHEMA), **settings)
 
 
 def write_table(store: str | Path, name: str, table: pa.Table, /, **settings: Any) -> None:
-    """Publish any table as the answers `name`; `settings` replace fields of the sidecar."""
+    """Publish any table as the answers `name`. `settings` replace fields of the sidecar."""
     folder, buffer = Path(store) / "answers", pa.BufferOutputStream()
     folder.mkdir(exist_ok=True)
     pq.write_table(table, buffer)

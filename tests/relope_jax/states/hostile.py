@@ -1,4 +1,4 @@
-"""What somebody else may have done to a store: records changed and sealed again. And a tree that must stay as it is."""
+"""Changes that others may make to a store: records changed and resealed. And a tree that must not change."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ values = st.recursive(scalars, lambda v: st.lists(v, max_size=3) | st.dictionari
 
 
 def seal(path: Path, record: dict[str, Any]) -> None:
-    """Write a manifest or a part's record with the right digest of its own."""
+    """Write a manifest or a part's record with its own correct digest."""
     record.pop("sha256", None)
     path.write_text(_sealed(record), encoding="utf-8")
 
 
 def change_manifest(store: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change the manifest of a store and seal it again."""
+    """Change the manifest of a store and reseal it."""
     path = store / "manifest.json"
     record = json.loads(path.read_text(encoding="utf-8"))
     change(record)
@@ -42,7 +42,7 @@ def change_manifest(store: Path, change: Callable[[dict[str, Any]], object]) -> 
 
 
 def trust_files(store: Path, layer: int = 2) -> None:
-    """Seal a store again with the checksums of the files that it has now."""
+    """Reseal a store with the checksums of its current files."""
 
     def update(record: dict[str, Any]) -> None:
         for part in record["parts"]:
@@ -56,7 +56,7 @@ def trust_files(store: Path, layer: int = 2) -> None:
 
 
 def make_canary(folder: Path) -> dict[str, str]:
-    """Files next to a store, under names that hostile names aim at; what they are."""
+    """Files next to a store, under names that hostile names point to; returns their content."""
     for name in ("x", "x/keep", "canary/keep", "00000/keep", "parts/keep", "passwd"):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def make_canary(folder: Path) -> dict[str, str]:
 
 
 def line_of(use: Callable[[], object]) -> str:
-    """The one line that the use of something hostile gives; "" when it passes."""
+    """The error line from using something hostile; "" when it passes."""
     try:
         use()
     except ReLopeError as error:

@@ -11,7 +11,7 @@ from tests.relope_jax.states.answer_tables import write_answers
 
 
 def rows(samples: int) -> list[dict]:
-    """Two questions; without sampling one answer each, else `samples` under two styles."""
+    """Two questions: one answer each without sampling, else `samples` under two styles."""
     styles = ("direct", "steps") if samples else ("direct",)
     return [
         {"sample_id": name, "style": style, "index": index, "response": f"{name} {style} {index}",
@@ -57,7 +57,7 @@ def test_sampled_answers(store):
 
 def test_names_count_finished_tables_only(store):
     assert answer_names(store / "nowhere") == []
-    (store / "answers" / "half-0123456789ab.parquet").write_bytes(b"")  # its sidecar never came
+    (store / "answers" / "half-0123456789ab.parquet").write_bytes(b"")  # its sidecar was never written
     write(store, "a.b")
     assert answer_names(store) == ["a.b", "large"]
     with pytest.raises(ReLopeError, match=r"no answers 'larg' \(did you mean 'large'\?\); there are: a.b, large; make"):

@@ -1,4 +1,4 @@
-"""A folder of answers that came from elsewhere costs a line: hostile names, sidecars and tables."""
+"""Answer folders from others: hostile names, sidecars and tables cost one error line."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ FIELDS = ["table", "sha256", "store_manifest", "samples", "styles", "left_out", 
     st.dictionaries(st.sampled_from(FIELDS), JSON, min_size=1, max_size=3), st.binary(max_size=40), st.integers(0, 3000)
 )
 def test_mutated_sidecars_and_tables_cost_a_line(fields, data, at):
-    """Whatever loads works; whatever does not is one ReLopeError; nothing outside the folder is touched."""
+    """Whatever loads works, anything else is one ReLopeError, and nothing outside the folder is touched."""
     folder, said = Path(tempfile.mkdtemp()), []
     try:
         store = folder / "store"

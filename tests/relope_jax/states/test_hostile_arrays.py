@@ -1,5 +1,5 @@
-"""Arrays, sample tables and embeddings of a store that somebody else sealed: compared with the part and the disk before
-memory is taken."""
+"""Arrays, sample tables and embeddings of a store resealed by others are compared with the part and the disk before
+memory is allocated."""
 
 from __future__ import annotations
 

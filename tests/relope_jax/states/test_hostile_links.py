@@ -1,4 +1,4 @@
-"""Links, pipes and left-over files that somebody put where this software writes: nothing they lead to is touched."""
+"""Links, pipes and left-over files where this software writes: nothing they lead to is touched."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.relope_jax.states.test_store import IDENTITY, write_store
 
 @pytest.fixture
 def outside(tmp_path):
-    """A folder with one file that must stay as it is."""
+    """A folder with one file that must not change."""
     folder = tmp_path / "outside"
     folder.mkdir()
     (folder / "keep").write_text("keep")
@@ -95,7 +95,7 @@ def test_locks_under_odd_names_stop_nobody(tmp_path):
 
 @pytest.mark.parametrize("shard", [Shard(), Shard(0, 4), Shard(1, 4), Shard(2, 3)], ids=str)
 def test_damage_is_not_removed_while_anyone_writes(tmp_path, shard):
-    """Not even while a shard of another count is at work, whose lock has another name."""
+    """Not even while a shard with another count is running, whose lock has another name."""
     write_store(tmp_path / "store")
     (tmp_path / "store" / "parts" / "00001" / "samples.parquet").unlink()
     store = Store(tmp_path / "store")
@@ -112,7 +112,7 @@ def test_damage_is_not_removed_while_anyone_writes(tmp_path, shard):
 
 
 def test_new_labels_of_parts_that_are_removed_are_removed(tmp_path):
-    """Otherwise a regrading that was stopped would name the removed parts again."""
+    """Otherwise an interrupted regrading would refer to the removed parts again."""
     write_store(tmp_path)
     (tmp_path / "regrading").mkdir()
     (tmp_path / "regrading" / "manifest.json").write_bytes((tmp_path / "manifest.json").read_bytes())

@@ -1,4 +1,4 @@
-"""Manifests that somebody else sealed: a field of another type, range or pattern is a line before anything uses it, and
+"""Manifests resealed by others: a field with a wrong type, range or pattern is one error line before it is used, and
 nothing outside the store is read, written or deleted."""
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def store_path(made, tmp_path):
 
 
 def fields(record, path=()):
-    """The path of every value in a JSON object, those of files among them."""
+    """The path of every value in a JSON object, including those of files."""
     yield path
     pairs = record.items() if isinstance(record, dict) else enumerate(record) if isinstance(record, list) else ()
     for key, value in pairs:
@@ -61,7 +61,7 @@ def rename(record, path, name) -> None:
 
 
 def use_all(path) -> None:
-    """Whatever a reader does with a store, and what the command does that the error messages recommend."""
+    """Everything that readers do with a store, and that the commands recommended in error messages do."""
     store = Store(path)
     damages = list(store.damages())
     _ = store.block, store.states(), store.samples, store.column("label"), store.last_hidden()
@@ -161,7 +161,7 @@ def test_a_field_of_another_type_range_or_pattern_is_refused(store_path, change)
     ids=lambda content: repr(content)[:24],
 )  # fmt: skip
 def test_a_record_that_is_no_record_is_a_line(store_path, name, content):
-    """The store cannot be read, or is found to be damaged, and its writer says so or makes the part again."""
+    """The store cannot be read or is found damaged, and its writer reports this or makes the part again."""
     (store_path / name).write_bytes(content)
     assert line_of(lambda: Store(store_path).verify())
     (store_path / "manifest.json").unlink()
@@ -173,7 +173,7 @@ def test_a_record_that_is_no_record_is_a_line(store_path, name, content):
 
 def test_a_record_larger_than_its_limit_is_not_read(store_path, monkeypatch):
     with open(store_path / "manifest.json", "r+b") as file:
-        file.truncate(2**40)  # sparse: it takes nothing on the disk
+        file.truncate(2**40)  # sparse: takes no disk space
     assert "RELOPE_MAX_JSON_MB" in line_of(lambda: Store(store_path))
 
 
@@ -201,7 +201,7 @@ LINKED = [
 
 @pytest.mark.parametrize("linked", LINKED)
 def test_links_out_of_a_store_are_not_followed(store_path, linked):
-    """Nor is what they lead to deleted with what is damaged."""
+    """And the links' targets are not deleted together with damaged files."""
     others(store_path)
     (store_path / linked).rename(store_path.parent / "moved")
     (store_path / linked).symlink_to(store_path.parent / "moved")

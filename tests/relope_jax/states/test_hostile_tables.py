@@ -1,4 +1,4 @@
-"""Parquet files from anywhere: a line where they are damaged, and where they take more memory than their size shows."""
+"""Parquet files from anywhere: one error line if they are damaged or decode to far more memory than their size."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_the_limit_can_be_raised(monkeypatch):
         WHOLE[: len(WHOLE) // 2],
         WHOLE[:-8] + struct.pack("<I", 2**31) + b"PAR1", WHOLE[:-8] + struct.pack("<I", 0) + b"PAR1",
         WHOLE[:-8] + struct.pack("<I", len(WHOLE) - 12) + b"PAR1",
-        b"PAR1" + b"\x1c" * 10**5 + struct.pack("<I", 10**5) + b"PAR1",  # structs in structs
+        b"PAR1" + b"\x1c" * 10**5 + struct.pack("<I", 10**5) + b"PAR1",  # nested structs
         b"PAR1" + b"\x19\xfc" + b"\xff" * 9 + b"\x01" + struct.pack("<I", 12) + b"PAR1",  # a list of 2^63 structs
         b"PAR1" + b"\x16" + b"\xff" * 100 + struct.pack("<I", 101) + b"PAR1",  # a number without end
         parquet(pa.table({"a": ["x" * 10**6] * 100}), use_dictionary=False, column_encoding={"a": "DELTA_BYTE_ARRAY"}),
@@ -111,7 +111,7 @@ def test_a_file_that_is_no_table_of_ours_costs_a_line(data):
 @settings(max_examples=400, deadline=None)
 @given(changes=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=4), footer=st.booleans())
 def test_changed_bytes_cost_a_line(changes, footer):
-    """Above all in the footer, at some of which pyarrow's own reader of metadata ends the process."""
+    """Especially in the footer, where some changes crash pyarrow's own metadata reader."""
     data, first = bytearray(WHOLE), len(WHOLE) - int.from_bytes(WHOLE[-8:-4], "little") - 8 if footer else 0
     for where, value in changes:
         data[min(len(data) - 1, first + int(where * (len(data) - first)))] = value

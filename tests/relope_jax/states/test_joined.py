@@ -1,4 +1,4 @@
-"""Several stores that read like one: the rows are those of the stores, and other models are refused."""
+"""Several stores that read like one: the rows are theirs, and stores of different models are refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SPLITS = ("train", "validation", "test")
 def write(
     path, name: str, blocks=BLOCKS, prefix=None, dataset=None, contents=None, groups=None, state_dtype="bfloat16"
 ):
-    """A store of six prompts, two of each split; `contents` are what they hold, by default nothing in common."""
+    """A store of six prompts, two per split. `contents` identifies what they show; by default nothing is shared."""
     prefix = name if prefix is None else prefix
     states = make_states(np.random.default_rng(len(name)), LENGTHS)
     contents = contents or [[f"{name} image {i}"] for i in range(len(LENGTHS))]
@@ -63,7 +63,7 @@ def test_rows_are_the_training_rows_of_the_sources_and_the_test_rows_of_the_targ
 
 
 def single_states(joined):
-    """Every row's states, read from its own store."""
+    """Every row's states, read from the row's own store."""
     return [piece.store.states(np.array([row])) for piece in joined.pieces for row in piece.rows]
 
 
@@ -81,7 +81,7 @@ def test_states_come_in_the_order_asked_for(stores, rows):
 
 
 def test_reading_all_states_takes_the_memory_of_the_states(tmp_path):
-    """One array for all stores: with pieces, their concatenation and their order it was three times the states."""
+    """One array for all stores. Concatenating and reordering pieces took three times the memory of the states."""
     n, length = 60, 200
     names = ("target", "one", "second")
     stores = []
@@ -124,8 +124,8 @@ def test_a_sample_without_a_prompt_is_asked_its_question(stores):
 
 
 def test_equal_ids_of_two_datasets_stay_two_samples(tmp_path):
-    """As of files that all number their questions from 0, whether or not the chosen rows collide; the test rows keep
-    the names they have everywhere."""
+    """As with files that all number their questions from 0, whether or not the chosen rows collide. Test rows keep
+    their usual names."""
     target, first, second = (write(tmp_path, name, prefix="") for name in ("target", "one", "second"))
     renamed = [f"{name}/{i}" for name in ("one", "second") for i in (0, 1, 3, 4)]
     assert JoinedStore(target, [first, second]).column("sample_id").tolist() == [*renamed, "2", "5"]
@@ -135,7 +135,7 @@ def test_equal_ids_of_two_datasets_stay_two_samples(tmp_path):
 
 
 def shared(name, **at):
-    """Contents of six prompts, all different but for those given: `_3="x"` is what prompt 3 holds."""
+    """Contents of six prompts, all different except those given: `_3="x"` sets prompt 3's."""
     own = {int(key[1:]): value for key, value in at.items()}
     return [list(own[i]) if isinstance(own.get(i), tuple) else [own.get(i, f"{name} {i}")] for i in range(6)]
 
@@ -186,7 +186,7 @@ def test_an_image_is_on_one_side_of_the_split_across_stores(tmp_path, target, on
 
 
 def test_one_image_in_two_sources_is_one_group(tmp_path):
-    """Intervals count groups; equal names of groups in two stores mean nothing."""
+    """Intervals count groups. Equal group names in two stores mean nothing."""
     target = write(tmp_path, "target")
     one = write(tmp_path, "one", contents=shared("one", _1="x"))
     second = write(tmp_path, "second", contents=shared("second", _4="x"))

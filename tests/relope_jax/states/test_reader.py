@@ -1,5 +1,5 @@
-"""What the reader keeps in memory: it gives what reading prompt by prompt gives, and never hides a change on the disk
-from a store that is opened later."""
+"""The reader's cache in memory: it returns the same as reading prompt by prompt, and never hides a change on disk from
+a store opened later."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The store on disk: round trip, resume, and every way it can be wrong."""
+"""The store on disk: round trip, resume, and every way in which it can be wrong."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_unfinished_store_is_refused_then_resumed(tmp_path):
         write_part(writer, 0)
     with pytest.raises(ReLopeError, match=r"unfinished \(1 parts"):
         Store(path)
-    (path / "parts" / ".00001.tmp" / "positions").mkdir(parents=True)  # what a killed writer leaves behind
+    (path / "parts" / ".00001.tmp" / "positions").mkdir(parents=True)  # left behind by a killed writer
     with StoreWriter(path, IDENTITY) as writer:
         assert [writer.has_part(0), writer.has_part(1)] == [True, False]
         write_part(writer, 1)
@@ -100,7 +100,7 @@ def test_second_writer_is_refused(tmp_path):
 
 
 def test_shards_share_a_store_and_refuse_overlap(tmp_path):
-    """Shards of one count work side by side; another count, the whole store, or the same shard twice is refused."""
+    """Shards of one count run in parallel. Another count, the whole store, or the same shard twice is refused."""
     with StoreWriter(tmp_path, IDENTITY, Shard(0, 2)) as first, StoreWriter(tmp_path, IDENTITY, Shard(1, 2)) as second:
         for other in (Shard(0, 2), Shard(1, 3), Shard()):
             with pytest.raises(ReLopeError, match="another process"):
@@ -145,7 +145,7 @@ def test_other_identity_is_refused(tmp_path):
         StoreWriter(tmp_path, dataclasses.replace(IDENTITY, layers=[3]))
     record = tmp_path / "identity.json"
     record.write_text(json.dumps({k: v for k, v in json.loads(record.read_text()).items() if k != "adapter"}))
-    with pytest.raises(ReLopeError, match=r"adapter: config '', store None"):  # begun before identities had an adapter
+    with pytest.raises(ReLopeError, match=r"adapter: config '', store None"):  # identities had no adapter then
         StoreWriter(tmp_path, IDENTITY)
 
 
@@ -156,7 +156,7 @@ def flip(path, where: float) -> None:
 
 
 def test_flipped_byte_anywhere_is_found_and_named(store_path):
-    """In every file of the store, at its beginning, in the middle and at its end."""
+    """In every file of the store: at its start, in the middle and at its end."""
     names = [name for name in tree(store_path) if not name.startswith(".")]
     assert len(names) == 2 * 8 + 3  # eight files per part; manifest, identity, block
     for name in names:
@@ -281,7 +281,7 @@ def test_non_finite_state_is_refused_with_its_sample(tmp_path):
 
 
 def test_all_zero_states_and_failed_samples_survive(tmp_path):
-    """All-zero chunks must be stored, or they would look missing; a part may have failures only."""
+    """All-zero chunks must be stored, or they would look missing. A part may have only failures."""
     states = part_states(0)
     states.hidden[:] = 0.0
     failed = [{"sample_id": "x", "reason": "unreadable image"}]

@@ -1,7 +1,7 @@
-"""Kill a training with SIGKILL again and again: python -m tests.relope_jax.training.kill_training FOLDER KILLS
+"""Kill a training with SIGKILL repeatedly: python -m tests.relope_jax.training.kill_training FOLDER KILLS
 
 Imports once and forks for every attempt, so that fifty kills take a minute; JAX starts its threads in the forks only.
-Exits with a message when the resumed training's arrays or records differ from the uninterrupted one's.
+Exits with a message if the resumed training's arrays or records differ from those of the uninterrupted one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MEASURED = ("samples_per_second", "input_wait")  # differ from run to run
 
 
 def attempt(folder: Path, out: Path, method: str) -> tuple[int, int]:
-    """Start the training in a fork: its process id, and a pipe that is written to when the first epoch is done."""
+    """Start the training in a fork; returns its process id, and a pipe that is written after the first epoch."""
     ready, write = os.pipe()
     sys.stdout.flush()
     child = os.fork()
@@ -51,14 +51,14 @@ def attempt(folder: Path, out: Path, method: str) -> tuple[int, int]:
 
 
 def keep_programs(folder: Path) -> None:
-    """Compile each program once for all attempts, which compilation would make ten times as long."""
+    """Compile each program once for all attempts; compiling in each would take ten times as long."""
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def kill_until_finished(folder: Path, out: Path, method: str, rng: random.Random, most: int, longest: float) -> int:
-    """Attempts killed within `longest` seconds of their first epoch, until one finishes; how many kills hit."""
+    """Kill attempts within `longest` seconds of their first epoch until one finishes; returns the number of kills."""
     for hits in range(most):
         child, ready = attempt(folder, out, method)
         os.read(ready, 1)
@@ -72,7 +72,7 @@ def kill_until_finished(folder: Path, out: Path, method: str, rng: random.Random
 
 
 def start(function: Callable[..., object], *args: object) -> int:
-    """Call it in a process of its own, whose threads are not in this one, which forks."""
+    """Call `function` in a separate process, so that its threads are not in this process, which forks."""
     child = os.fork()
     if child == 0:
         try:
@@ -85,13 +85,13 @@ def start(function: Callable[..., object], *args: object) -> int:
 
 
 def in_fork(function: Callable[..., object], *args: object) -> None:
-    """The same, and wait for it."""
+    """Call `function` in a fork and wait for it."""
     if os.waitpid(start(function, *args), 0)[1]:
         sys.exit(f"{function.__name__} failed")
 
 
 def finish(folder: Path, out: Path, method: str) -> float:
-    """An attempt that is left alone; seconds from its first epoch to its end."""
+    """One attempt without a kill; returns the seconds from its first epoch to its end."""
     child, ready = attempt(folder, out, method)
     os.read(ready, 1)
     started = time.perf_counter()
@@ -103,8 +103,8 @@ def finish(folder: Path, out: Path, method: str) -> float:
 
 
 def contents(out: Path) -> dict[str, object]:
-    """Everything that must be the same to the bit."""
-    records = json.loads((out / "records.json").read_text())[-2:]  # the last epoch; earlier ones were other attempts'
+    """Everything that must be bitwise equal."""
+    records = json.loads((out / "records.json").read_text())[-2:]  # the last epoch; earlier ones are of other attempts
     kept = [{k: v for k, v in record.items() if k not in MEASURED} for record in records]
     arrays = {name: (out / "router" / name).read_bytes() for name in tree(out / "router") if name.endswith(".json")}
     return {"records": kept, "scores": np.load(out / "scores.npy").tobytes(), **arrays}
@@ -125,7 +125,7 @@ def rounds(folder: Path, method: str, kills: int) -> None:
 
 
 def main(folder: Path, kills: int) -> None:
-    warnings.filterwarnings("ignore", message="os.fork", category=RuntimeWarning)  # no thread of JAX has started
+    warnings.filterwarnings("ignore", message="os.fork", category=RuntimeWarning)  # JAX has no threads yet
     in_fork(small.write_small_store, folder / "store")
     workers = [start(rounds, folder, method, kills // 2) for method in ("probe", "attention_probe")]
     statuses = [os.waitpid(worker, 0)[1] for worker in workers]

@@ -1,8 +1,8 @@
-"""A small learnable store and a training on it, as a command of its own:
+"""A small learnable store and a training on it, also as a command:
 
     python -m tests.relope_jax.training.small --store=S --out=O --method=relope ...
 
-writes O/scores.npy, O/records.json and O/router; used where a test needs other processes.
+writes O/scores.npy, O/records.json and O/router; used by tests that need other processes.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ SPECS = {
 
 
 def write_small_store(path: Path, parts: int = 4, part_size: int = 60) -> Store:
-    """Prompts of two lengths or so whose label shows in z_n and in one token of Z^(l-1)."""
+    """Prompts of about two lengths whose label is visible in z_n and in one token of Z^(l-1)."""
     identity = dataclasses.replace(IDENTITY, part_size=part_size)
     with StoreWriter(path, identity) as writer:
         for part in range(parts):
@@ -74,9 +74,9 @@ def _rows(part: int, labels: np.ndarray, lengths: np.ndarray) -> list[dict]:
 def train_small(
     store: Store, method: str, engine: EngineSpec, out: Path, seeds: tuple[int, ...] = (0, 1), epochs: int = 6
 ) -> None:
-    """Train, and write what came of it; with a folder O/training, in which the training is saved."""
+    """Train and write the results. If there is a folder O/training, the training is saved there."""
     out.mkdir(parents=True, exist_ok=True)
-    if (out / "router").exists():  # killed after its last act
+    if (out / "router").exists():  # killed after its last step
         return
     train = TrainSpec(batch_size=16, epochs=epochs, patience=epochs)
     members = [Member(SPECS[method], train, seed) for seed in seeds]

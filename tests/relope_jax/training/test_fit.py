@@ -1,4 +1,4 @@
-"""Training: it learns, members are independent, it compiles once, it stops, and it survives the disk."""
+"""Training: it learns, members are independent, it compiles once, it stops, and it survives restarts."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_every_method_learns_a_signal(name, router_data):
 
 
 def different_members(name):
-    """Members that differ in everything that can be a batch axis."""
+    """Members that differ in every setting that can be a batch axis."""
     plain, train = SPECS[name], TRAIN
     members = [
         Member(plain, train, 5),
@@ -84,7 +84,7 @@ def different_members(name):
 
 @pytest.mark.parametrize("name", SPECS)
 def test_ensemble_equals_independent_runs(name, router_data):
-    """Scores do not depend on a member's company; float32 summation order, over 48 steps, allows 1e-3."""
+    """Scores do not depend on the other members. Float32 summation order over 48 steps allows 1e-3."""
     rows, members = router_data.rows["test"], different_members(name)
     together = scores_of(name, train(name, router_data, members).parts, router_data, rows)
     for i, member in enumerate(members):
@@ -95,7 +95,7 @@ def test_ensemble_equals_independent_runs(name, router_data):
 
 
 def test_smaller_ranks_stay_masked(router_data):
-    """Rows of A and columns of B beyond a member's rank are zero after training, too."""
+    """Rows of A and columns of B beyond a member's rank remain zero during training."""
     members = [
         *members_of("relope", (0,)),
         *members_of("relope", (0,), lora=LoRASpec(rank=2, alpha=4.0)),
@@ -122,7 +122,7 @@ def test_only_members_of_one_program_train_together():
 
 
 def test_update_is_optax_adamw():
-    """Three steps with clipping and decay against optax's own chain; a stopped member does not move."""
+    """Three steps with clipping and decay against optax's own chain. A stopped member does not change."""
     rng = np.random.default_rng(0)
     shapes = {"w": (2, 5, 3), "b": (2, 3)}
     params = nnx.State({name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()})
@@ -157,7 +157,7 @@ def test_update_is_optax_adamw():
 
 
 def test_key_cache_changes_no_score(router_data):
-    """Cached keys are the same numbers computed once; float32 summation order allows 1e-4."""
+    """Cached keys are the same numbers, computed once. Float32 summation order allows 1e-4."""
     rows = router_data.rows["test"]
     cached, without = (
         scores_of("relope", train("relope", router_data, engine=EngineSpec(key_cache=on)).parts, router_data, rows)
@@ -167,7 +167,7 @@ def test_key_cache_changes_no_score(router_data):
 
 
 def test_epochs_compile_once(router_data):
-    """One trace of the epoch and one of scoring, whatever the lengths; none after the first epoch."""
+    """One trace of the epoch and one of scoring for all lengths; none after the first epoch."""
     for function in (resident.train_epoch, resident.score_batches):
         function.clear_cache()
     traces = []
@@ -180,7 +180,7 @@ def test_epochs_compile_once(router_data):
 
 
 def test_early_stopping_keeps_the_best_epoch(router_data):
-    """Each member reports no epoch after its patience ran out, and its best is the maximum it reported."""
+    """Each member reports no epoch after its patience ran out, and its best is the maximum of those reported."""
     records = []
     spec = dataclasses.replace(TRAIN, epochs=40, patience=2)
     fitted = train("probe", router_data, members_of("probe", (0, 1, 2), spec), records)
@@ -192,7 +192,7 @@ def test_early_stopping_keeps_the_best_epoch(router_data):
         assert fitted.best_epoch[i] == 1 + int(np.argmax(aucs))
         assert mine[-1]["epoch"] == min(fitted.best_epoch[i] + 2, 40)
         ends.append(mine[-1]["epoch"])
-    assert len(set(ends)) > 1  # they do not stop together
+    assert len(set(ends)) > 1  # members stop at different epochs
     validation = router_data.rows["validation"]
     again = delong(scores_of("probe", fitted.parts, router_data, validation), router_data.labels[validation]).auc
     np.testing.assert_allclose(again, fitted.best_auc, atol=1e-12)
@@ -201,7 +201,7 @@ def test_early_stopping_keeps_the_best_epoch(router_data):
 @pytest.mark.parametrize("shift", [0.0, 40.0, -800.0])
 @pytest.mark.parametrize("states", ["resident", "streamed"])
 def test_validation_auc_does_not_tie_what_the_log_odds_tell_apart(shift, states, tmp_path):
-    """Above log-odds of 36.7 every probability is 1, and below -745 it is 0: a router that is sure of everything may
+    """Above log-odds of 36.7 every probability is 1, and below -745 it is 0. A router that is certain of everything may
     still rank its answers."""
     store = write_small_store(tmp_path / "store")
     data = load_router_data(store, EngineSpec(states=states))
@@ -214,7 +214,7 @@ def test_validation_auc_does_not_tie_what_the_log_odds_tell_apart(shift, states,
     rows = data.rows["validation"]
     logits = log_odds(parts, feed, rows)
     assert abs(logits.mean() - shift) < 5
-    assert min(len(set(row)) for row in logits) > 0.9 * len(rows)  # float32 itself is coarser far from 0
+    assert min(len(set(row)) for row in logits) > 0.9 * len(rows)  # float32 itself is coarser away from 0
     expected = [roc_auc_score(data.labels[rows], row) for row in logits]
     np.testing.assert_allclose(found, expected, atol=1e-12)
     predicted = scores(parts, feed, rows)
@@ -223,7 +223,7 @@ def test_validation_auc_does_not_tie_what_the_log_odds_tell_apart(shift, states,
 
 
 def rising(beta_warmup, **changes):
-    """ReLope whose beta rises over a share of the epochs, next to one with a constant beta and one without."""
+    """ReLope with beta rising over a share of the epochs, next to one with constant beta and one without beta."""
     train_spec = dataclasses.replace(TRAIN, epochs=20, patience=2, **changes)
     return [
         *members_of("relope", (0, 1, 2), train_spec, beta=1.0, beta_warmup=beta_warmup, learning_rate=0.02),
@@ -234,7 +234,7 @@ def rising(beta_warmup, **changes):
 
 @pytest.mark.parametrize(("warmup", "ends"), [(0.5, 10), (0.33, 7)])
 def test_patience_counts_from_the_end_of_betas_schedule(router_data, warmup, ends):
-    """While beta rises the objective changes, and a plateau is none of the objective that was asked for."""
+    """While beta rises the objective changes, and a plateau then does not mean convergence."""
     records, members = [], rising(warmup)
     fitted = train("relope", router_data, members, records)
     assert scheduled_epochs(members).tolist() == [ends] * 3 + [0] * 4
@@ -253,7 +253,7 @@ def test_beta_of_the_kept_epoch_is_recorded(router_data, tmp_path, caplog):
     with caplog.at_level("WARNING", logger="absl"):
         fitted = train("relope", router_data, members)
     steps = -(-len(router_data.rows["train"]) // TRAIN.batch_size)
-    share = (fitted.best_epoch * steps - 1) / (20 * steps)  # of the longest training, before the epoch's last step
+    share = (fitted.best_epoch * steps - 1) / (20 * steps)  # of the maximum training, before the epoch's last step
     expected = np.where(np.arange(7) < 3, np.minimum(share / 0.5, 1.0), np.where(np.arange(7) < 5, 1.0, 0.0))
     np.testing.assert_allclose(fitted.best_beta, expected, rtol=1e-6)
     early = [i for i in range(3) if fitted.best_epoch[i] < 10]
@@ -284,7 +284,7 @@ def test_relope_reports_its_posterior(router_data):
 
 
 def test_non_finite_loss_aborts_with_step_member_and_samples(router_data):
-    """The whole batch is at hand; a healthy member does not hide the sick one."""
+    """The whole batch is reported. A healthy member does not hide the failing one."""
     members = [*members_of("probe", (3,)), *members_of("probe", (4,), learning_rate=1e30)]
     with pytest.raises(
         NonFiniteLoss, match=r"not finite at step \d+, member 1 \(seed 4\), on the 32 samples s\d+"
@@ -295,7 +295,7 @@ def test_non_finite_loss_aborts_with_step_member_and_samples(router_data):
 
 
 def test_non_finite_parameters_after_the_last_step_abort_too(router_data):
-    """One step an epoch: the loss before it is finite, the parameters after it are not."""
+    """One step per epoch: the loss before it is finite, the parameters after it are not."""
     train_spec = dataclasses.replace(TRAIN, batch_size=200)
     with pytest.raises(ReLopeError, match="parameters of member 0 are not finite"):
         train("probe", router_data, members_of("probe", train=train_spec, learning_rate=1e30))
@@ -303,7 +303,7 @@ def test_non_finite_parameters_after_the_last_step_abort_too(router_data):
 
 @pytest.mark.parametrize("name", SPECS)
 def test_checkpoint_round_trip(name, router_data, tmp_path):
-    """What is restored scores bit for bit as what was trained, all members together and one alone, cut to its rank."""
+    """A restored model's scores are bitwise those of the trained one, for all members and for one cut to its rank."""
     rows = router_data.rows["test"]
     members = [m for m in different_members(name) if m.seed != 5]
     fitted = train(name, router_data, members)
@@ -329,7 +329,7 @@ def test_missing_checkpoint_or_seed_lists_what_there_is(router_data, tmp_path):
 
 
 def test_collapsed_posterior_is_said(router_data, caplog):
-    """A KL summed over dimensions with a huge beta drives the posterior onto the prior; the other member is well."""
+    """A KL summed over dimensions with a huge beta drives the posterior onto the prior; the other member is fine."""
     from absl import logging
 
     members = [

@@ -1,4 +1,4 @@
-"""Checkpoints that somebody else made: sizes are compared with the files before memory is taken; faults are a line."""
+"""Checkpoints from others: sizes are compared with the files before memory is allocated; faults are one error line."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def edited(folder, change):
 
 
 def refused(folder, match=None) -> None:
-    """Both readers end in one line, and take no memory to speak of."""
+    """Both readers end with one line and use almost no memory."""
     for read in (lambda: load_ensemble(folder, BLOCK), lambda: load_member(folder, BLOCK, 0)):
         tracemalloc.start()
         with pytest.raises(ReLopeError, match=match) as caught:
@@ -119,7 +119,7 @@ def test_a_record_that_does_not_fit_is_refused(folder, change):
     if "best" not in next(name for name, found in CHANGES.items() if found is change):
         refused(folder)
         return
-    with pytest.raises(ReLopeError, match="damaged"):  # one member alone does not read the epochs of all
+    with pytest.raises(ReLopeError, match="damaged"):  # reading a single member skips the epochs of all
         load_ensemble(folder, BLOCK)
 
 

@@ -1,4 +1,4 @@
-"""Loss terms against torch's own."""
+"""Loss terms compared with torch's own."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_objective_is_bce_plus_beta_kl(reduction, factor):
     mean, log_var = RNG.normal(size=(2, 4, 3)).astype(np.float32)
     output = RouterOutput(jnp.asarray(RNG.normal(size=4), jnp.float32), jnp.asarray(mean), jnp.asarray(log_var))
     label = jnp.asarray([0.0, 1.0, 1.0, 0.0])
-    weight = jnp.asarray([1.0, 1.0, 1.0, 0.0])  # the last sample fills up the batch and must not count
+    weight = jnp.asarray([1.0, 1.0, 1.0, 0.0])  # the last sample is padding and must not count
     loss, terms = objective(output, label, weight, jnp.float32(0.5), jnp.asarray(reduction == "sum"))
     bce = float(np.mean(binary_cross_entropy(output.logit, label)[:3]))
     kl = float(np.mean(kl_per_dimension(output.mean, output.log_var)[:3]))
@@ -52,7 +52,7 @@ def test_objective_is_bce_plus_beta_kl(reduction, factor):
 
 
 def settings(spec):
-    """Those of one member."""
+    """The settings of one member."""
     return jax.tree.map(lambda x: x[0], hyper([Member(spec, TrainSpec(), 0)]))
 
 

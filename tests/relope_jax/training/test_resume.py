@@ -1,4 +1,4 @@
-"""A training that is taken up again: the same bits, or refused."""
+"""A resumed training gives the same bits, or is refused."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ TRAIN = TrainSpec(batch_size=32, epochs=6, patience=6)
 
 
 class Stopped(Exception):
-    """Stands for the end of the process."""
+    """Simulates the end of the process."""
 
 
 def train(data, folder, epochs_until_stop=99, method="relope", members=None):
-    """Saves every epoch; stops after some of them."""
+    """Saves every epoch and stops after `epochs_until_stop` of them."""
     records = []
 
     def log(record):
@@ -107,7 +107,7 @@ def test_streamed_training_resumes_to_the_same_bits(tmp_path):
 
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_again_and_again(tmp_path, kills):
-    """SIGKILL at random moments of epochs, of saving and of what lies between."""
+    """SIGKILL at random moments: during epochs, while saving and in between."""
     command = [sys.executable, "-m", "tests.relope_jax.training.kill_training", str(tmp_path), str(kills)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""Paired bootstrap of areas under deferral curves, against a loop that repeats rows."""
+"""Paired bootstrap of areas under deferral curves, against a loop over repeated rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def make(n, m=3, seed=0):
 
 
 def areas_by_definition(scores, small, large):
-    """APGR and AUDC of one router; tied samples are all in the middle of their places."""
+    """APGR and AUDC of one router; tied samples share the middle of their positions."""
     n, gain = len(small), large - small
     order = np.sort(scores)
     middle = (np.searchsorted(order, scores, "left") + np.searchsorted(order, scores, "right")) / 2
@@ -42,7 +42,7 @@ def by_loop(scores, small, large, groups, n_resamples, seed):
 
 @pytest.mark.parametrize("grouped", [False, True])
 def test_equals_resampling_rows(grouped):
-    """Groups of different sizes make resamples of different lengths."""
+    """Groups of different sizes give resamples of different lengths."""
     scores, small, large = make(50)
     groups = np.random.default_rng(1).integers(0, 15, 50) * 7 if grouped else np.arange(50)
     result = bootstrap_routing(scores, small, large, groups if grouped else None, n_resamples=25, seed=3)
@@ -72,7 +72,7 @@ def test_a_method_does_not_differ_from_itself():
 
 
 def test_resamples_where_the_models_are_equal_are_left_out():
-    """Only one prompt tells the models apart: a third of the resamples miss it."""
+    """The models differ on one prompt only, which a third of the resamples miss."""
     small = np.array([0, 1, 1, 0, 1])
     large = np.array([1, 1, 1, 0, 1])
     result = bootstrap_routing(np.arange(5.0)[None], small, large, n_resamples=200)
@@ -85,7 +85,7 @@ def test_resamples_where_the_models_are_equal_are_left_out():
 
 
 def test_p_values_of_equally_good_routers_are_uniform_enough():
-    """Two routers with the same noise: at most 5 % (and some luck) of 200 tests call them different."""
+    """Two routers with the same noise: at most 5% (plus chance) of 200 tests call them different."""
     called = 0
     for i in range(200):
         scores, small, large = make(150, m=2, seed=i)
@@ -93,7 +93,7 @@ def test_p_values_of_equally_good_routers_are_uniform_enough():
             bootstrap_routing(scores, small, large, n_resamples=200).apgr.difference(["a", "b"], "a", "b").p < 0.05
         )
     assert called <= 20  # P(Binomial(200, 0.05) > 20) = 0.001
-    assert called >= 2  # nor is the test without teeth
+    assert called >= 2  # and the test has some power
 
 
 @needs_outcomes

@@ -1,4 +1,4 @@
-"""Distribution-free tests against scipy, and their promise in simulations."""
+"""Distribution-free tests against scipy, and their guarantee in simulations."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_statements_that_cannot_be_true_or_false():
 
 
 def grouped(rng, n_groups, largest, rate):
-    """Groups of 1 to `largest` queries; a group is mostly right or mostly wrong, and its size says which."""
+    """Groups of 1 to `largest` queries. A group is mostly right or mostly wrong, which depends on its size."""
     sizes = rng.integers(1, largest + 1, n_groups)
     units = np.repeat(np.arange(n_groups), sizes)
     tilt = rate + 0.2 * (sizes - (2 * largest + 1) / 3) / largest  # keeps the rate over queries
@@ -60,12 +60,12 @@ def test_groups_of_the_simulation_have_the_rate():
     right, units = grouped(np.random.default_rng(0), 200_000, 4, 0.7)
     assert right.mean() == pytest.approx(0.7, abs=0.005)
     inside = [len(set(right[units == unit])) == 1 for unit in range(300)]
-    assert np.mean(inside) > 0.8  # questions of one group depend on each other
+    assert np.mean(inside) > 0.8  # questions in a group are dependent
 
 
 @pytest.mark.parametrize("largest", [2, 4, 10])
 def test_grouped_tests_rarely_err_and_are_not_vacuous(largest):
-    """At the true rate at most 5 % err; 10 points below it most succeed."""
+    """At most 5% err at the true rate; most succeed 10 points below it."""
     erred = found = 0
     for seed in range(400):
         right, units = grouped(np.random.default_rng(seed), 400, largest, 0.7)
@@ -77,7 +77,7 @@ def test_grouped_tests_rarely_err_and_are_not_vacuous(largest):
 
 
 def test_ignoring_groups_would_break_the_promise():
-    """The same groups as if they were single queries: why groups are the units."""
+    """The same groups treated as single queries: why groups are the units."""
     erred = 0
     for seed in range(400):
         right, _ = grouped(np.random.default_rng(seed), 400, 10, 0.7)
@@ -86,13 +86,13 @@ def test_ignoring_groups_would_break_the_promise():
 
 
 def test_only_counted_queries_matter():
-    """Wins over counted queries of single-query units: the binomial of those that count."""
+    """Wins over counted queries with single-query units: a binomial over the counted ones."""
     wins, counted = np.array([1.0, 0, 1, 0, 0]), np.array([1, 1, 1, 0, 0], bool)
     assert ratio_p(wins, counted, 0.3, np.arange(5), 1, 0.05) == pytest.approx(binomial_p(2, 3, 0.3))
 
 
 def test_units_needed():
-    """90 of 100 were right: how many for "above 0.85", by the definition of the binomial test."""
+    """90 of 100 were right: how many are needed for "above 0.85", by the definition of the binomial test."""
     right = np.repeat([1.0, 0.0], [90, 10])
 
     def p_of(drawn):
@@ -100,5 +100,5 @@ def test_units_needed():
 
     needed = units_needed(p_of, right, 0.05)
     passing = [n for n in range(100, 1000) if binom.sf(np.floor(0.9 * n) - 1, n, 0.85) <= 0.05]
-    assert 100 < passing[0] <= needed <= passing[0] + 20  # the test succeeds here and there before it does for good
+    assert 100 < passing[0] <= needed <= passing[0] + 20  # success is not monotone in n
     assert units_needed(lambda drawn: 1.0, right, 0.05) is None

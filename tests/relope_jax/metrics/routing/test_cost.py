@@ -1,4 +1,4 @@
-"""What routing costs, and the numbers read off curves of accuracy over cost."""
+"""The cost of routing, and the numbers read from curves of accuracy over cost."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_prices_are_numbers_from_0_on(field, bad):
 
 @pytest.mark.parametrize("price", [0, 0.0, 3, np.float64(0.5), np.float32(2)])
 def test_free_and_whole_prices_are_prices(price):
-    with contracts.ignored():  # np.float32 is no float
+    with contracts.ignored():  # np.float32 is not a float
         assert CostSpec(large_in=price).large_in == price
 
 
@@ -132,7 +132,7 @@ points = st.lists(st.tuples(st.integers(1, 9), st.integers(0, 9)), min_size=1, m
 
 
 def height_by_pairs(points, x):
-    """The best that tossing a coin between two of the points reaches for at most x."""
+    """The best accuracy at cost x that a random choice between two of the points reaches."""
     reached = [b for a, b in points if a <= x]
     for a, b in points:
         for c, d in points:
@@ -155,7 +155,7 @@ def test_envelope_is_the_best_mixture_at_every_cost(points):
 
 
 def test_aiq_equals_a_fine_sum_over_one_range_for_all():
-    """The second router starts dearer and ends cheaper than the first."""
+    """The second router starts at a higher and ends at a lower cost than the first."""
     cost = np.array([[1.0, 2, 4, 9], [3, 4, 5, 6]])
     accuracy = np.array([[0.5, 0.6, 0.9, 0.8], [0.6, 0.95, 0.7, 0.9]])
     middles = 1 + 8 * (np.arange(8000) + 0.5) / 8000
@@ -170,7 +170,7 @@ def test_aiq_equals_a_fine_sum_over_one_range_for_all():
 
 @pytest.mark.parametrize("price", [0.0, 0.3])
 def test_one_price_for_everything_buys_the_best_accuracy(price):
-    """No range of costs; rounding of sums makes one of 1e-17."""
+    """There is no range of costs; rounding of sums gives one of 1e-17."""
     accuracy = np.array([[0.5, 0.9, 0.7], [0.5, 0.6, 0.7]])
     noise = price * np.array([[0, 1e-16, -1e-16], [2e-16, 0, 0]])
     np.testing.assert_array_equal(aiq(price + noise, accuracy), [0.9, 0.7])
@@ -188,12 +188,12 @@ FREE = {
 @pytest.mark.parametrize("reading", ["query", "prefill", "answer"])
 @pytest.mark.parametrize("name", FREE)
 def test_free_models_have_aiq_and_qnc(name, reading, better):
-    """QNC: 1 where a free model's accuracy is had for nothing, infinite where a router pays for it; never NaN."""
+    """QNC is 1 if a free model's accuracy costs nothing, infinite if a router pays for it; never NaN."""
     rng = np.random.default_rng(0)
     weak, strong = (rng.uniform(size=50) < 0.5).astype(int), np.ones(50, int)
     small, large = (strong, weak) if better == "small" else (weak, strong)
     tokens = Tokens(*(rng.integers(1, 200, 50) for _ in range(4)))
-    scores = np.stack([np.zeros(50), rng.uniform(size=50)])  # tied ones reach the better model at the end alone
+    scores = np.stack([np.zeros(50), rng.uniform(size=50)])  # tied scores reach the better model only at the end
     costs = query_costs(FREE[name], tokens, Reading(reading))
     cost, accuracy = cost_curve(scores, costs), deferral_curve(scores, small, large)
     assert (cost >= 0).all()
@@ -211,7 +211,7 @@ def test_free_models_have_aiq_and_qnc(name, reading, better):
 
 
 def test_a_budget_of_nothing_pays_for_what_is_free():
-    """Deferring costs something, keeping nothing: only k = 0 is free, though sums are rounded."""
+    """Deferring costs something, keeping nothing: only k = 0 is free, although sums are rounded."""
     scores = np.random.default_rng(0).uniform(size=(1, 200))
     tokens = Tokens(*(np.random.default_rng(i).integers(1, 200, 200) for i in range(4)))
     paid = cost_curve(scores, query_costs(FREE["small free"], tokens, Reading("answer")))
@@ -230,7 +230,7 @@ def test_qnc_is_the_first_operating_point_as_good_as_the_best_model():
 
 @needs_outcomes
 def test_real_models_are_never_cheaper_together_than_the_oracle():
-    """An oracle of both models buys GPT-4's accuracy cheaper than any other router, chance at the full price."""
+    """An oracle of both models gets GPT-4's accuracy at the lowest cost of all routers, chance at the full price."""
     small, large, _ = mmlu_outcomes()
     n, rng = len(small), np.random.default_rng(0)
     scores = np.stack([small - large + 0.0, small + 0.0, rng.uniform(size=n)])

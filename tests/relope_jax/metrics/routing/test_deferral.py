@@ -1,4 +1,4 @@
-"""Deferral curves and the numbers read off them, against plain definitions, and on real outcomes of two models."""
+"""Deferral curves and the numbers read from them, against plain definitions, and on real outcomes of two models."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ def test_everything_equals_its_definition_over_all_orders(scores, small, large):
 
 
 def test_a_case_worked_by_hand():
-    """Deferring in the order of the scores gains 1, 0, 1, -1, 1: PGR 0, 1/2, 1/2, 1, 1/2, 1."""
+    """Deferring in score order gains 1, 0, 1, -1, 1: PGR 0, 1/2, 1/2, 1, 1/2, 1."""
     small, large = np.array([0, 1, 0, 1, 0]), np.array([1, 1, 1, 0, 1])
     curve = deferral_curve(np.array([[1.0, 2, 3, 4, 5]]), small, large)
     np.testing.assert_allclose(curve, [[0.4, 0.6, 0.6, 0.8, 0.6, 0.8]])
     assert cpt(curve, 0.5)[0] == 1 / 5
-    assert cpt(curve, 0.8)[0] == 3 / 5  # the first crossing, though the curve falls below again
+    assert cpt(curve, 0.8)[0] == 3 / 5  # the first crossing, although the curve falls below it again
     assert apgr(curve)[0] == pytest.approx((0.5 + 0.5 + 1 + 0.5 + 0.5) / 5)
     assert audc(curve)[0] == pytest.approx((0.6 + 0.6 + 0.8 + 0.6 + 0.6) / 5)
 
@@ -128,7 +128,7 @@ def test_prr_of_the_oracle_of_no_information_and_of_one_class():
 
 
 def test_random_rejection_is_zero_on_average():
-    """The closed form of the random curve against many random orders."""
+    """The closed form of the random curve against the mean over many random orders."""
     labels = np.array([1, 1, 0, 1, 0, 1, 1, 1])
     scores = np.random.default_rng(0).uniform(size=(4000, 8))
     values = prr(scores, labels)
@@ -154,18 +154,18 @@ def test_non_finite_scores_are_refused(function):
 
 @needs_outcomes
 def test_real_models():
-    """Mixtral 8x7B and GPT-4 on MMLU: a random router is on the diagonal, an oracle of both models cannot be beaten."""
+    """Mixtral 8x7B and GPT-4 on MMLU: a random router is on the diagonal, an oracle of both is the upper bound."""
     small, large, _ = mmlu_outcomes()
     assert len(small) == 14_042
     rng = np.random.default_rng(0)
-    oracle = small - large + 0.0  # first what only the large one knows, last what only the small one knows
+    oracle = small - large + 0.0  # lowest: only the large model is right; highest: only the small one
     scores = np.stack([rng.uniform(size=len(small)), oracle, -oracle, small - 0.0])
     curve = deferral_curve(scores, small, large)
     np.testing.assert_allclose(curve[:, 0], 0.681, atol=5e-4)
     np.testing.assert_allclose(curve[:, -1], 0.806, atol=5e-4)
     assert apgr(curve)[0] == pytest.approx(0.5, abs=0.03)
     assert cpt(curve, 0.5)[0] == pytest.approx(0.5, abs=0.05)
-    # only what the large model alone knows is deferred, then nothing happens, then what only the small one knows
+    # the curve rises where only the large model is right, is flat, and falls where only the small one is right
     wins, losses, n = int((large > small).sum()), int((small > large).sum()), len(small)
     middle = (n - wins - losses) * wins + wins**2 / 2 + losses * (wins - losses / 2)
     assert apgr(curve)[1] == pytest.approx(middle / (n * (wins - losses)))
@@ -179,10 +179,10 @@ def test_real_subset_by_definition():
     """60 real prompts with many ties, counted in plain Python."""
     small, large, subjects = mmlu_outcomes()
     rows = np.random.default_rng(1).choice(len(small), 60, replace=False)
-    rate = {s: small[subjects == s].mean() for s in set(subjects)}  # a router that knows how hard a subject is
+    rate = {s: small[subjects == s].mean() for s in set(subjects)}  # a router that knows the difficulty of each subject
     scores = np.array([rate[s] for s in subjects[rows]])
     small, large = small[rows], large[rows]
-    position = [(np.sum(scores < s) + np.sum(scores <= s)) / 2 for s in scores]  # of the middle of a tie
+    position = [(np.sum(scores < s) + np.sum(scores <= s)) / 2 for s in scores]  # the middle of a tie
     gained = sum((b - a) * (1 - p / 60) for a, b, p in zip(small, large, position, strict=True)) / 60
     curve = deferral_curve(scores[None], small, large)
     assert audc(curve)[0] == pytest.approx(small.mean() + gained)
@@ -191,7 +191,7 @@ def test_real_subset_by_definition():
 
 @needs_outcomes
 def test_a_perfect_large_model_makes_apgr_an_auc():
-    """With a large model that is always right, APGR = base rate x AUC + share of wrong answers / 2."""
+    """If the large model is always right, APGR = base rate x AUC + share of wrong answers / 2."""
     small, _, subjects = mmlu_outcomes()
     scores = np.unique(subjects, return_inverse=True)[1] % 7 + small * 0.5
     curve = deferral_curve(scores[None], small, np.ones_like(small))

@@ -40,7 +40,7 @@ def test_calibrated_scores_have_no_ece():
 
 
 def test_reliability_is_what_the_ece_sums():
-    """And the numbers of a small case, with an empty bin, an edge and a score of 1."""
+    """And the values of a small case with an empty bin, an edge and a score of 1."""
     rng = np.random.default_rng(1)
     scores, labels = rng.uniform(size=300), rng.integers(0, 2, 300)
     table = reliability(scores, labels)
@@ -61,7 +61,7 @@ def test_reliability_is_what_the_ece_sums():
     labels=st.lists(st.integers(0, 1), min_size=6, max_size=6),
 )
 def test_ties_count_as_the_mean_over_all_orders(scores, labels):
-    """Caught wrong answers with ties = the average over every order of the tied samples."""
+    """Caught wrong answers with ties equal the average over every order of the tied samples."""
     scores, labels = np.array(scores, float), np.array(labels)
     if labels.min() == 1:
         return  # no wrong answer to catch
@@ -94,7 +94,7 @@ def test_evaluate_against_sklearn():
 
 
 def test_accuracy_is_a_count():
-    """Exactly as large as that of a constant that is correct as often, in every size."""
+    """Exactly equal to a constant that is correct as often, for every size."""
     for n in range(4, 60):
         scores, labels, right = counted(n)
         assert accuracy(scores, labels).tolist() == [count / n for count in right]
@@ -102,13 +102,13 @@ def test_accuracy_is_a_count():
 
 @pytest.mark.parametrize("n", [7, 23, 41])
 def test_the_evaluation_counts_too(n):
-    """A float32 mean differs in these sizes."""
+    """A float32 mean differs at these sizes."""
     scores, labels, right = counted(n)
     assert evaluate(scores, labels).values["accuracy"].tolist() == [count / n for count in right]
 
 
 def counted(n):
-    """Two constants and a random router, and how often each is correct."""
+    """Two constants and a random router, and the number of correct answers of each."""
     rng = np.random.default_rng(n)
     labels = np.concatenate([[0, 0, 1, 1], rng.integers(0, 2, n - 4)])
     scores = np.stack([np.full(n, 0.9), np.full(n, 0.1), rng.uniform(size=n)])
@@ -116,7 +116,7 @@ def counted(n):
 
 
 def test_means_over_many_samples_are_float64():
-    """Of a million samples, in the caller's default precision; a float32 sum is off by 1e-5 and more."""
+    """A million samples in the caller's default precision; a float32 sum is off by 1e-5 or more."""
     rng = np.random.default_rng(7)
     n = 10**6
     labels, scores = rng.integers(0, 2, n), rng.uniform(size=(1, n)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Thresholds with a guarantee: the promise is kept in simulations with a known truth, and is worth something."""
+"""Thresholds with a guarantee: it holds in simulations with known truth, and it is not vacuous."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from relope_jax.metrics.routing.thresholds import (
 )
 
 DRAWS = 300
-ALLOWED = binom.ppf(0.999, DRAWS, 0.05)  # 5 %, and luck
+ALLOWED = binom.ppf(0.999, DRAWS, 0.05)  # 5%, plus chance
 
 
 def population(rng, n, levels=0, largest=1):
-    """Queries whose small model is right with a probability that the score tells; the large one on 85 % whatever.
+    """Queries whose small model is right with a probability given by the score; the large one is right on 85% of all.
 
-    `levels`: scores are rounded to so many values. `largest`: groups of up to so many share score and outcome, mostly.
+    `levels`: scores are rounded to this many values. `largest`: groups up to this size mostly share score and outcome.
     """
     sizes = rng.integers(1, largest + 1, n)
     groups = np.repeat(np.arange(n), sizes)[:n]
@@ -56,7 +56,7 @@ KINDS = {"plain": {}, "tied": {"levels": 8}, "grouped": {"largest": 3}}
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", GOALS)
 def test_the_promise_is_kept(name, kind):
-    """On a population of 400,000, in at least 95 % of validation splits."""
+    """On a population of 400,000, in at least 95% of validation splits."""
     goal, choice = GOALS[name]
     truth = population(np.random.default_rng(999), 400_000, **KINDS[kind])
     failed = 0
@@ -65,7 +65,7 @@ def test_the_promise_is_kept(name, kind):
         threshold = choice(GoalTest(goal, queries, KINDS[kind].get("largest", 1), 0.05))
         if threshold is not None:
             reached = goal.estimate(truth, threshold)
-            failed += reached <= goal.ratio - 1e-3 and not np.isnan(reached)  # the population is a sample itself
+            failed += reached <= goal.ratio - 1e-3 and not np.isnan(reached)  # the population is itself a sample
     assert failed <= ALLOWED
 
 
@@ -77,8 +77,8 @@ def test_the_promise_is_kept(name, kind):
     ],
 )  # fmt: skip
 def test_the_promise_is_worth_something(name, kind, at_least):
-    """With 2000 labels: queries kept where accuracy is promised, deferred where a limit is. The truth allows 0.6 for
-    accuracy, 0.8 for kept answers, 0.3 for the deferral and 0.32 for the budget."""
+    """With 2000 labels: queries are kept where accuracy is guaranteed, deferred where a limit is. The true optimum is
+    0.6 for accuracy, 0.8 for kept answers, 0.3 for the deferral and 0.32 for the budget."""
     goal, choice = GOALS[name]
     queries = population(np.random.default_rng(0), 2000, **KINDS[kind])
     threshold = choice(GoalTest(goal, queries, KINDS[kind].get("largest", 1), 0.05))
@@ -87,7 +87,7 @@ def test_the_promise_is_worth_something(name, kind, at_least):
 
 
 def test_deferral_of_single_queries_is_the_order_statistic():
-    """The largest j with P(Binomial(n, share) <= j) <= 5 % queries may be deferred."""
+    """The largest j with P(Binomial(n, share) <= j) <= 5% queries may be deferred."""
     queries = population(np.random.default_rng(3), 300)
     threshold = choose(GoalTest(kept_share(0.7), queries, 1, 0.05), deferring_more(queries.scores))
     expected = max(j for j in range(301) if binom.cdf(j, 300, 0.3) <= 0.05)
@@ -102,7 +102,7 @@ def test_thresholds_run_from_safe_to_risky():
 
 
 def test_the_first_failure_ends_the_sequence():
-    """A later threshold that would pass by itself is not reached: the error there was not paid for."""
+    """A later threshold that would pass on its own is not reached, because the level does not cover its error."""
     passing = {5.0: True, 4.0: True, 3.0: False, 2.0: True}
 
     class Fixed(GoalTest):
@@ -118,7 +118,7 @@ def test_the_first_failure_ends_the_sequence():
 
 @pytest.mark.parametrize("largest", [1, 3])
 def test_needed_labels_are_about_enough(largest):
-    """Of samples of the stated size about half pass, of ones a quarter as large few."""
+    """About half of the samples of the stated size pass, and few of those a quarter as large."""
     queries = population(np.random.default_rng(1), 400, largest=largest)
     goal = system_accuracy(queries.large.mean() - 0.02)
     test = GoalTest(goal, queries, largest, 0.05)
@@ -132,7 +132,7 @@ def test_needed_labels_are_about_enough(largest):
 
 
 def passing(test, n):
-    """Share of samples of about n queries, whole groups drawn from the test's, that pass at "defer everything"."""
+    """The share of samples of about n queries (whole groups drawn from the test's) that pass at "defer everything"."""
     rng, names = np.random.default_rng(0), np.unique(test.queries.groups)
     rows = [np.flatnonzero(test.queries.groups == name) for name in names]
     passed = []

@@ -26,7 +26,7 @@ def lengths_of(kind: str, n: int = 700) -> np.ndarray:
 @pytest.mark.parametrize("batch_size", [16, 64])
 @pytest.mark.parametrize("kind", ["equal", "narrow", "wide", "skewed", "two kinds"])
 def test_padding_stays_below_its_limit(kind, batch_size):
-    """15 % of what an epoch computes at most, on lengths of every shape."""
+    """At most 15% of an epoch's computation, for length distributions of every shape."""
     lengths = lengths_of(kind, 4000)
     batches = shuffled_batches(np.arange(4000), lengths, batch_size, (0, 1))
     assert len(batches.widths) <= MOST
@@ -36,7 +36,7 @@ def test_padding_stays_below_its_limit(kind, batch_size):
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 1000), n_widths=st.integers(1, 3))
 def test_widths_pad_least(seed, n_widths):
-    """Against every choice of as many widths."""
+    """Compared with every choice of the same number of widths."""
     tops = np.random.default_rng(seed).integers(1, 9, 12)
     widths = choose_widths(tops, 0.0, most=n_widths)
 
@@ -54,7 +54,7 @@ def test_few_widths_suffice_for_similar_lengths():
 
 @pytest.mark.parametrize("multiple", [1, 4, 3])
 def test_every_sample_counts_once_an_epoch(multiple):
-    """In every epoch each sample has weight 1 once, fits its batch's width, and shapes are as before."""
+    """In every epoch each sample has weight 1 once, fits its batch's width, and the shapes do not change."""
     lengths, rows = lengths_of("wide"), np.arange(100, 607)
     seen = []
     for epoch in (1, 2):
@@ -70,7 +70,7 @@ def test_every_sample_counts_once_an_epoch(multiple):
 
 
 def test_batches_are_not_in_order_of_length():
-    """Short prompts first and long ones last, or only equal lengths together, would be another training."""
+    """Short prompts first and long ones last, or only equal lengths together, would change the training."""
     lengths = lengths_of("two kinds")
     batches = shuffled_batches(np.arange(700), lengths, 16, (0, 1))
     assert np.count_nonzero(np.diff(batches.bucket)) > 5

@@ -1,4 +1,4 @@
-"""Resident or streamed, on one device or several, in one process or two: the same training."""
+"""Resident or streamed, on one device or several, in one process or two: the training is the same."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def expected(store, tmp_path_factory):
 
 @pytest.mark.parametrize("method", SPECS)
 def test_streamed_states_train_alike(store, expected, method, tmp_path):
-    """Same batches, noise and order; float32 summation order, carried through 54 steps, allows 1e-3."""
+    """Same batches, noise and order. Float32 summation order over 54 steps allows 1e-3."""
     train_small(store, method, EngineSpec(states="streamed"), tmp_path)
     np.testing.assert_allclose(np.load(tmp_path / "scores.npy"), expected[method], atol=1e-3)
 
@@ -60,13 +60,13 @@ def test_auto_keeps_what_fits_and_says_so(store, monkeypatch):
     large = load_router_data(store, EngineSpec())
     assert isinstance(large.states, StoreStates)
     assert open_feed(large).description == f"states: streamed from the store, {large.states.nbytes / 1e6:.0f} MB"
-    # The Probe reads no tokens, so it needs no stream.
+    # The Probe reads no tokens, so it never streams.
     assert isinstance(open_feed(large).of(METHODS["probe"]), ResidentFeed)
     np.testing.assert_allclose(small.statistics.hidden.mean, large.statistics.hidden.mean, rtol=1e-6)
 
 
 def test_streaming_compiles_each_width_once(store):
-    """None after the first epoch."""
+    """And none after the first epoch."""
     data = load_router_data(store, EngineSpec(states="streamed"))
     for function in (streamed.train_batch, streamed.score_batch):
         function.clear_cache()
@@ -114,7 +114,7 @@ def finish(process: subprocess.Popen, counts: str) -> None:
     (4, "probe", "resident"),
 ])  # fmt: skip
 def test_devices_share_a_batch(store, expected, tmp_path, devices, method, states):
-    """Gradients are summed in another order; over 54 steps that allows 1e-3."""
+    """Gradients are summed in another order, which allows 1e-3 over 54 steps."""
     options = [f"--store={store.path}", f"--method={method}", f"--states={states}"]
     finish(run(tmp_path, devices, *options), f"1 processes, {devices} devices")
     np.testing.assert_allclose(np.load(tmp_path / "scores.npy"), expected[method], atol=1e-3)
@@ -123,7 +123,7 @@ def test_devices_share_a_batch(store, expected, tmp_path, devices, method, state
 @pytest.mark.slow
 @pytest.mark.parametrize(("method", "states"), [("relope", "resident"), ("attention_probe", "streamed")])
 def test_two_processes_share_a_batch(store, expected, tmp_path, method, states):
-    """Two hosts of two devices each, joined by jax.distributed."""
+    """Two hosts with two devices each, connected by jax.distributed."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
