@@ -1,4 +1,4 @@
-"""What tests of asking share: the server's process and its control, a small store of questions, one call that asks."""
+"""Shared by the tests of answers: the server's process and its control, a small store of questions, one call to ask."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ THOUGHT = {"type": "thinking", "thinking": [{"type": "text", "text": "It may be 
 
 
 def completion(content="blue", **choice) -> dict:
-    """A good reply, with other fields in its choice."""
+    """A good reply with other fields in its choice."""
     message = {"role": "assistant", "content": content}
     return {"choices": [{"index": 0, "message": message, "finish_reason": "stop", **choice}], "model": "m"}
 
 
 class Server:
-    """The server process, with its control."""
+    """The server process and its control."""
 
     def __init__(self, port: int):
         self.port, self.url = port, f"http://127.0.0.1:{port}/v1"
@@ -60,7 +60,7 @@ class Server:
 
 @contextlib.contextmanager
 def running_server() -> Iterator[Server]:
-    """The server in a process of its own, on loopback."""
+    """The server in a separate process, on loopback."""
     script = Path(__file__).with_name("openai_server.py")
     with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as child:
         yield Server(int(child.stdout.readline()))
@@ -68,7 +68,7 @@ def running_server() -> Iterator[Server]:
 
 
 def made_ready(process: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
-    """The server without faults, and a client that waits little and has no key."""
+    """The server without faults, and a client that waits briefly and has no key."""
     monkeypatch.setattr(endpoint, "FIRST_WAIT", 0.02)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     process.control()
@@ -84,7 +84,7 @@ def make_plan(tmp_path: Path) -> Extraction:
         lines.append(
             {"id": f"q{i}", "question": f"Which colour is it, number {i}?", "answer": colour, "image": f"{i}.png"}
         )
-    lines[8]["answer"] = "red"  # which it is not: one wrong label
+    lines[8]["answer"] = "red"  # which is wrong: one wrong label
     lines.append({"id": "q9", "question": "Say yes.", "answer": "yes"})
     (tmp_path / "data.jsonl").write_text("\n".join(map(json.dumps, lines)))
     dataset = DatasetSpec(name="jsonl", path=str(tmp_path / "data.jsonl"))

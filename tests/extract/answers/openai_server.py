@@ -1,9 +1,9 @@
-"""A small OpenAI-compatible server, run as its own process: python tests/extract/answers/openai_server.py
+"""A small OpenAI-compatible server in a separate process: python tests/extract/answers/openai_server.py
 
-Prints its port. It names the colour in the middle of the first image, or repeats what follows "Say" in a question
-without an image; with a temperature, odd seeds answer "purple". POST /control sets faults and resets the counters,
-GET /stats reads them. /openai/deployments/NAME is Azure's address of the same: with an api-version in the query and the
-key in the header "api-key".
+Prints its port. It answers with the colour in the middle of the first image, or repeats the text after "Say" in a
+question without an image; with a temperature, odd seeds answer "purple". POST /control sets faults and resets the
+counters, GET /stats reads them. /openai/deployments/NAME is Azure's address for the same: with an api-version in the
+query and the key in the header "api-key".
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from PIL import Image
 COLOURS = {(255, 0, 0): "red", (0, 255, 0): "green", (0, 0, 255): "blue"}
 MODELS = ["toy-large", "toy-small"]
 FAULTS = {
-    "statuses": [],  # of the first requests, before anything is answered
-    "code": None,  # of an error
-    "retry_after": None,  # header of these
-    "hang": 0,  # so many first requests get no answer for 2.5 seconds
-    "drop": 0,  # so many first requests are cut off
-    "delay": 0.0,  # seconds every answer takes
+    "statuses": [],  # of the first requests, before any answer
+    "code": None,  # the code of an error
+    "retry_after": None,  # header of these errors
+    "hang": 0,  # number of first requests without an answer for 2.5 seconds
+    "drop": 0,  # number of first requests whose connection is dropped
+    "delay": 0.0,  # seconds per answer
     "refuse": None,  # questions with this text get 400
     "break": None,  # questions with this text get 500, always
-    "key": None,  # the key that is asked for
+    "key": None,  # the required key
     "echo": False,  # errors repeat the key
-    "body": None,  # what is sent instead of a completion
-    "raw": None,  # the same byte for byte: {"status", "headers", "text" or "base64", "cut": bytes after which it ends}
-    "patch": None,  # what replaces fields of a completion: {"reply", "choice", "message"}; REMOVED removes one
-    "only": "",  # raw and patch hit questions with this text alone
-    "times": None,  # so many times
+    "body": None,  # sent instead of a completion
+    "raw": None,  # the same as raw bytes: {"status", "headers", "text" or "base64", "cut": length in bytes}
+    "patch": None,  # replaces fields of a completion: {"reply", "choice", "message"}; REMOVED removes one
+    "only": "",  # raw and patch only apply to questions with this text
+    "times": None,  # and only this many times
     "logprobs": True,
     "usage": True,
 }
@@ -55,7 +55,7 @@ class Server(ThreadingHTTPServer):
         self.reset({})
 
     def handle_error(self, request: object, address: object) -> None:
-        """A client that is gone is what some tests are about."""
+        """Ignore clients that are gone, which some tests are about."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, address)
 
@@ -92,7 +92,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.complete(body, stats)
             finally:
                 with self.server.lock:
-                    stats["in_flight"] -= 1  # of the counters it began under: a hung request may outlive them
+                    stats["in_flight"] -= 1  # the counters from its start: a hung request may outlive them
         else:
             self.reply(404, {"detail": "Not Found"})
 
@@ -121,7 +121,7 @@ class Handler(BaseHTTPRequestHandler):
             return stats
 
     def take(self, fault: str) -> bool:
-        """Whether this request is one of the first that the fault hits."""
+        """Whether this request is among the first ones that the fault applies to."""
         with self.server.lock:
             self.server.faults[fault] -= 1
             return self.server.faults[fault] >= 0
@@ -168,7 +168,7 @@ class Handler(BaseHTTPRequestHandler):
     def reply_raw(
         self, text="", base64="", status=200, headers: dict | None = None, cut: int | None = None, drip=0.0
     ) -> None:
-        """Anything; headers of value null are not sent. With `drip` a space comes first every so many seconds."""
+        """Send anything. Headers of value null are not sent. With `drip`, a space is sent first every `drip` seconds."""
         data = b64decode(base64) if base64 else text.encode()
         self.send_response(status)
         headers = {"Content-Type": "application/json", "Content-Length": len(data), **(headers or {})}
@@ -192,7 +192,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def patched(reply: dict, patch: dict | None) -> dict:
-    """A completion with other fields."""
+    """A completion with replaced fields."""
     places = {"message": reply["choices"][0]["message"], "choice": reply["choices"][0], "reply": reply}
     for name, fields in (patch or {}).items():
         for field, value in fields.items():

@@ -1,4 +1,4 @@
-"""Questions that fail every time do not stop the others, and a server that answers nearly nothing ends the job."""
+"""Questions that always fail do not stop the others, and a server that answers almost nothing ends the job."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def plan(tmp_path):
 
 
 def many(tmp_path: Path, good: int, bad: int) -> Extraction:
-    """A store of questions without images; the bad ones stand together."""
+    """A store of questions without images; the bad ones are adjacent."""
     names = [f"good{i}" for i in range(good // 2)] + [f"bad{i}" for i in range(bad)]
     names += [f"good{i}" for i in range(good // 2, good)]
     plan = make_plan(tmp_path)
@@ -68,14 +68,14 @@ def test_one_question_that_always_fails_is_left_out_at_every_run(plan, server, m
         if run == 0:
             asked = server.stats["requests"]
             assert 10 <= asked <= 12
-    assert server.stats["requests"] <= 3 * asked - 2 * 9  # the others are never asked again
+    assert server.stats["requests"] <= 3 * asked - 2 * 9  # the others are never requested again
     server.control()
     assert ask(plan, server).settings["left_out"] == []
     assert server.stats["requests"] == 1
 
 
 def test_a_block_of_bad_questions_does_not_stop_the_job(tmp_path, server, monkeypatch):
-    """One broken picture of sixteen questions: more in a row than would end the job if they were asked in order."""
+    """One broken picture with sixteen questions: asked in order, this many consecutive failures would end the job."""
     monkeypatch.setattr(collect, "FEW", 8)
     server.control(**{"break": "bad"})
     plan = many(tmp_path, good=40, bad=16)
@@ -126,7 +126,7 @@ def test_less_than_half_of_the_answers_make_no_table(plan, server):
 def test_a_finished_table_is_never_made_worse(plan, server, tmp_path, capsys):
     first = ask(plan, server)
     server.control(refuse="number 4")
-    again = ask(plan, server, cache=str(tmp_path / "another.sqlite"))  # the old one is lost
+    again = ask(plan, server, cache=str(tmp_path / "another.sqlite"))  # the old cache is lost
     assert again.table == first.table
     assert again.settings == first.settings
     assert "are kept: they include 1 that this run could not get" in capsys.readouterr().out

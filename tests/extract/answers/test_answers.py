@@ -1,4 +1,4 @@
-"""Answers from a real local server process: grades, faults, cache, cost, and what never gets out."""
+"""Answers from a real local server process: grades, faults, cache, cost, and what must never leave the machine."""
 
 from __future__ import annotations
 
@@ -264,7 +264,7 @@ def test_killed_command_goes_on_where_it_stopped(plan, server, command):
     server.control()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    # All that arrived is in the cache; what was under way when the process died is asked again.
+    # Everything that arrived is in the cache; requests in flight when the process died are sent again.
     asked = server.stats["requests"]
     assert 10 - had <= asked <= 10 - had + 2
     assert f"accuracy 0.900 of 10 answers, 1000 prompt and 10 answer tokens, 0 $; this run paid for {asked} of 10" in (

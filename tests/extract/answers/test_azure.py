@@ -1,4 +1,4 @@
-"""Azure's addresses: path, query and key of every request, and which queries are refused."""
+"""Azure's addresses: path, query and key of every request, and which query strings are refused."""
 
 from __future__ import annotations
 

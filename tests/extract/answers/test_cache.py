@@ -1,5 +1,4 @@
-"""The cache keeps its promise: nothing is asked twice, what is returned is what it holds, and a file that is not its
-own costs one line."""
+"""The cache: nothing is requested twice, it returns what it holds, and a foreign file costs one error line."""
 
 from __future__ import annotations
 
@@ -67,7 +66,7 @@ def test_claims_of_a_process_that_stopped_renewing_run_out(tmp_path, monkeypatch
     with Cache(tmp_path / "a") as one, Cache(tmp_path / "a") as other:
         one.take(["k"])
         time.sleep(0.5)
-        assert other.take(["k"]) == ({}, set())  # it lives, and renews
+        assert other.take(["k"]) == ({}, set())  # its owner is alive and renews it
         one._closed.set()
         one._renewing.join()
         time.sleep(0.3)
@@ -93,7 +92,7 @@ def test_claims_of_a_killed_process_end_at_once(tmp_path):
 
 
 def test_two_jobs_that_share_a_cache_ask_every_question_once(plan, server, tmp_path):
-    """Each has its own store, connection and order; together they pay for ten answers, not for twenty."""
+    """Each has its own store, connection and order. Together they pay for ten answers, not for twenty."""
     twin = dataclasses.replace(plan, store=tmp_path / "twin")
     write_store(twin, [f"q{i}" for i in range(10)], seed=1)
     server.control(delay=0.1)
@@ -105,7 +104,7 @@ def test_two_jobs_that_share_a_cache_ask_every_question_once(plan, server, tmp_p
 
 
 def test_two_samples_with_the_same_prompt_and_image_have_draws_of_their_own(plan, server):
-    """Nine of them, asked one after another: a shared entry would save requests."""
+    """Nine of them, asked in sequence: a shared entry would save requests."""
     path = Path(plan.dataset.path)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     lines = [line | {"question": "Which colour?", "image": "0.png"} for line in lines[:9]]

@@ -1,4 +1,4 @@
-"""Styles: where the answer of steps and a stated confidence are read, and what "confidence" asks."""
+"""Styles: where the answer of steps and a stated confidence are found, and what "confidence" asks."""
 
 # ruff: noqa: RUF001 - models write typographic signs
 
@@ -120,7 +120,7 @@ def test_what_is_asked_is_in_the_settings():
     assert styles_of(plain) == ("direct",)
     assert styles_of(AnswerSpec(samples=2)) == ("direct", "steps")
     assert settings_of(asked, "s", "")["ask"] == "confidence"
-    assert "ask" not in settings_of(plain, "s", "")  # tables from before there was a choice stay valid
+    assert "ask" not in settings_of(plain, "s", "")  # left out when it has the default
     with pytest.raises(ReLopeError, match="takes one greedy answer"):
         AnswerSpec(ask="confidence", samples=2)
     with pytest.raises(ReLopeError, match=r"answers\.ask is 'confident'"):

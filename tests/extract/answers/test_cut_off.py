@@ -1,4 +1,4 @@
-"""Answers of the small model that reach the bound on their tokens: how that is noticed, stored and said."""
+"""Answers of the small model that reach their token limit: how this is detected, stored and reported."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def llava(toy, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def plan(toy, tmp_path_factory):
-    """A store of which some answers are cut off; a grader that reads one calls it right."""
+    """A store with some truncated answers, and a grader that calls every answer it reads right."""
     plan = tiny_plan(tmp_path_factory.mktemp("plan"), toy.tokenizer, part_size=8)
     end_often(Path(plan.model.name))
     with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,4 @@
-"""Answers that are not whole are counted in one line; odd grading and a closed store lose no paid answer."""
+"""Incomplete answers are counted in one line; odd grading and a read-only store lose no paid answer."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def test_a_store_that_takes_no_answers_is_refused_before_asking(plan, server, ca
 
 @pytest.fixture
 def readable_folder():
-    """A folder that another user may enter, as those of pytest are not."""
+    """A folder that another user may enter, unlike those of pytest."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     yield folder

@@ -1,4 +1,4 @@
-"""Odd replies of a real local server: what is tried again, left out, cached, and never cached."""
+"""Odd replies of a real local server: which are retried, left out, cached, and never cached."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_bad_reply_is_tried_again(plan, server, fault):
 @pytest.mark.parametrize("fault", BAD.values(), ids=BAD)
 def test_a_question_with_bad_replies_alone_is_left_out_and_never_cached(plan, server, capsys, fault, concurrency):
     server.control(**fault, only="number 5")
-    for requests in (2 + 2 + 1, 2 + 1):  # 1: once more at the end. The second time the others are cached
+    for requests in (2 + 2 + 1, 2 + 1):  # 1: one more try at the end. In the second run the others are cached
         before = server.stats["requests"]
         answers = ask(plan, server, splits=SPLIT, retries=1, concurrency=concurrency)
         assert answers.has(["q2", "q5", "q8"]).tolist() == [True, False, True]
@@ -254,7 +254,7 @@ def test_a_cache_entry_that_is_no_response_is_asked_again(plan, server, entry):
     cache = plan.store.parent / "cache" / "answers.sqlite"
     with sqlite3.connect(cache) as rows:
         keys = rows.execute("SELECT key, response FROM responses").fetchall()
-        if isinstance(entry, str) and entry.startswith('{"'):  # one field of a good response spoilt
+        if isinstance(entry, str) and entry.startswith('{"'):  # one field of a good response is broken
             entry = json.dumps(json.loads(keys[0][1]) | json.loads(entry))
         rows.execute("UPDATE responses SET response = ? WHERE key = ?", (entry, keys[0][0]))
     rows.close()

@@ -1,4 +1,4 @@
-"""What leaves this machine besides the question: the headers that a real local server receives."""
+"""What leaves this machine in addition to the question: the headers that a real local server receives."""
 
 from __future__ import annotations
 

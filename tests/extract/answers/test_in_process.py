@@ -1,4 +1,4 @@
-"""Answers of the small model in process: the same table, from a real toy model."""
+"""Answers of the small model in this process: the same table, from a real toy model."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_small_model_answers_in_process(plan, server, toy, monkeypatch):
     hook = toy.decoder.register_forward_hook(lambda *_: passes.append(1))
     sampled = ask(plan, server, max_tokens=1, samples=2, temperature=3.0, name="votes", **test)
     hook.remove()
-    assert len(passes) == 2  # one a style: both draws share it
+    assert len(passes) == 2  # one per style, shared by both samples
     assert len(sampled.table) == 3 * 2 * 2
     assert len(set(sampled.table["response"].to_pylist())) > 3
     assert len(loads) == 2
@@ -92,7 +92,7 @@ def test_question_that_the_small_models_processor_refuses_is_left_out(plan, serv
 @pytest.mark.parametrize("error", [IndexError, RuntimeError, ValueError])
 @pytest.mark.parametrize("samples", [0, 1])
 def test_question_that_the_small_model_fails_on_is_left_out(plan, server, toy, monkeypatch, error, samples):
-    """C47: found by halving the batch, whatever is raised; the others of its batch are answered."""
+    """C47: found by halving the batch, whatever is raised; the others in its batch are answered."""
     sizes, generate = [], generation.generate
 
     def failing(model, inputs, max_tokens, **options):
@@ -137,8 +137,8 @@ def test_answers_in_process_are_counted_alike(plan, server, toy, monkeypatch, ca
 
 
 def test_a_resumed_job_draws_what_an_uninterrupted_one_draws(plan, server, toy, monkeypatch):
-    """Half of the cache is lost and the batches are put together otherwise: texts are equal, and log-probabilities up
-    to the rounding of float32 in other batches."""
+    """Half of the cache is lost and the batches are composed differently. The texts are equal, and so are the
+    log-probabilities up to float32 rounding in different batches."""
     monkeypatch.setattr(load, "load_backbone", lambda spec: toy)
     asked = {"base_url": "", "max_tokens": 3, "samples": 2, "temperature": 2.0, "top_p": 0.95, "splits": SPLIT}
     cache = plan.store.parent / "cache" / "answers.sqlite"

@@ -1,4 +1,4 @@
-"""The parts of asking: messages, styles, requests, the cache, settings."""
+"""The parts of answering: messages, styles, requests, the cache, settings."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_message_interleaves_and_passes_detail_on():
 
 @pytest.mark.parametrize(("format", "mime"), [("PNG", "png"), ("JPEG", "jpeg"), ("WEBP", "webp")])
 def test_image_file_is_sent_as_it_is(tmp_path, format, mime):
-    path = tmp_path / "image.dat"  # the contents decide, not the name
+    path = tmp_path / "image.dat"  # the content decides, not the name
     Image.new("RGB", (90, 50), "red").save(path, format)
     url = content_of(path).urls[0]
     assert url == f"data:image/{mime};base64,{base64.b64encode(path.read_bytes()).decode()}"
@@ -135,7 +135,7 @@ def test_cache_keeps_responses_and_is_no_pickle(tmp_path):
     with Cache(path) as cache:
         assert cache.get("k") is None
         cache.put("k", RESPONSE)
-        with Cache(path) as other:  # another process sees it at once
+        with Cache(path) as other:  # visible at once in another process
             assert other.get("k") == RESPONSE
     with sqlite3.connect(path) as rows:
         assert rows.execute("SELECT response FROM responses").fetchone()[0].startswith('{"text": "red"')

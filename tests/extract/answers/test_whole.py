@@ -1,5 +1,4 @@
-"""An answer that was cut off or filtered is no answer, whatever its text holds; texts are clean wherever they come
-from."""
+"""A truncated or filtered answer does not count, whatever its text; texts are clean wherever they come from."""
 
 from __future__ import annotations
 
@@ -56,7 +55,7 @@ def test_a_cut_off_confidence_is_no_statement(plan, server):
     server.control(patch={"message": {"content": "85"}, "choice": {"finish_reason": "length"}})
     table = ask(plan, server, splits=SPLIT, ask="confidence", name="cut", seed=1).table
     assert table["final_answer"].to_pylist() == [""] * 3
-    assert table["label"].to_pylist() == [1] * 3  # of the answer that it is about
+    assert table["label"].to_pylist() == [1] * 3  # the label of the answer in question
 
 
 @pytest.mark.parametrize(("reason", "text", "whole"), [("stop", "a", True), ("", "a", True), ("stop", " \n", False),
@@ -98,7 +97,7 @@ def test_messages_are_clean_too():
     ("usage", "counts"),
     [
         ({"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 6}, (5, 1)),
-        ({"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 9}, (5, 1)),  # hidden thoughts
+        ({"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 9}, (5, 1)),  # hidden reasoning
         ({"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 5}, (None, None)),
         ({"prompt_tokens": 5, "completion_tokens": 0}, (None, None)),
         ({"prompt_tokens": 5.5, "completion_tokens": 1}, (None, 1)),

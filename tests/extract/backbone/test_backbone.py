@@ -1,5 +1,5 @@
-"""The adapter of a model is loaded, dumped and part of the store's identity; models and adapters that cannot be had,
-or are not supported, are one clear line."""
+"""A model's adapter is loaded, exported and part of the store's identity; unavailable or unsupported models and
+adapters give one clear line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.extract.backbone.test_block_parity import QUERIES, relative, z_of
 
 LAYER = 2
 
-# raised by PEFT, on its own code
+# raised by PEFT's own code
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
 
 
@@ -38,7 +38,7 @@ def save_adapter(model, modules: list[str], folder, seed: int = 0) -> None:
 
 
 def save_with_adapter(save, load, tokenizer, folder) -> None:
-    """A tiny model with a 'vision-lora' on layers below, at and above LAYER in a subfolder, as Phi-4 comes."""
+    """A tiny model with a 'vision-lora' on layers below, at and above LAYER in a subfolder, like Phi-4."""
     save(folder, copy.deepcopy(tokenizer))
     backbone = load(ModelSpec(name=str(folder), device="cpu"))
     modules = sorted({name for i in (1, 2, 3) for name in dump_block(backbone, i).modules.values()})
@@ -79,7 +79,7 @@ def test_adapter_shapes_the_states_and_the_block(request, model, load, where):
 
 
 def test_last_layer_is_stored_before_the_final_norm(llava):
-    """M3: transformers' last `hidden_states` are normed; ours are the layer's own output."""
+    """M3: transformers' last `hidden_states` are normalised; ours are the layer's own output."""
     backbone = load_backbone(ModelSpec(name=str(llava), device="cpu"))
     last = len(backbone.decoder.layers)
     states = torch.from_numpy(prefill(backbone, QUERIES, last).last_hidden)
@@ -90,7 +90,7 @@ def test_last_layer_is_stored_before_the_final_norm(llava):
 
 
 def test_adapter_of_a_model_in_bfloat16(llava):
-    """Both kinds of weights are in the model's dtype, as in a model that was saved with its adapter."""
+    """Both kinds of weights have the model's dtype, as in a model saved with its adapter."""
     spec = ModelSpec(name=str(llava), device="cpu", dtype="bfloat16", adapter="vision-lora")
     backbone = load_backbone(spec)
     assert {p.dtype for p in backbone.model.parameters()} == {torch.bfloat16}
@@ -99,7 +99,7 @@ def test_adapter_of_a_model_in_bfloat16(llava):
 
 
 def test_adapter_is_part_of_the_identity(llava, tmp_path):
-    """Its bytes count, wherever they lie."""
+    """Its bytes count, independent of its location."""
     spec = ModelSpec(name=str(llava), adapter="vision-lora")
     moved = shutil.copytree(llava / "vision-lora", tmp_path / "moved")
     assert adapter_source(spec) == adapter_source(dataclasses.replace(spec, adapter=str(moved)))
@@ -129,7 +129,7 @@ def test_missing_peft_is_one_line(llava, monkeypatch):
 
 
 def test_adapter_of_another_model_is_refused(llava, phi4, tmp_path):
-    """Other modules, a weight too few, of another shape, and of a layer that the model lacks."""
+    """Other modules, a missing weight, another shape, and a layer that the model lacks."""
     spec = ModelSpec(name=str(llava), device="cpu")
     with pytest.raises(ReLopeError, match=r"cannot load the adapter .*[Tt]arget modules"):
         load_backbone(dataclasses.replace(spec, adapter=str(phi4 / "vision-lora")))
@@ -162,7 +162,7 @@ def test_decoder_without_layers_is_refused(llava, monkeypatch):
 
 
 def test_reason_in_a_later_line_is_found():
-    """transformers begins the message about a missing package with an empty line."""
+    """transformers' message about a missing package begins with an empty line."""
     assert first_line(ImportError("\nPixtralProcessor requires the Torchvision library\n")).startswith("Pixtral")
     assert first_line(KeyError()) == "KeyError"
 

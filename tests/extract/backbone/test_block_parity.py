@@ -1,6 +1,6 @@
-"""The re-expressed block against transformers and PEFT, for every family, through the production path: processor,
-chat template, prefill hooks, dumped block. Tolerances: both sides compute in float32 and sum in different orders,
-which costs about 1e-6 relative; 1e-5 for z and 1e-4 for gradients leave one order of magnitude."""
+"""The absorbed block against transformers and PEFT, for every family, on the production path: processor, chat template,
+prefill hooks, exported block. Tolerances: both sides compute in float32 with different summation orders, which costs
+about 1e-6 relative; 1e-5 for z and 1e-4 for gradients leave one order of magnitude."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from relope_jax.models.padding import padded_length, to_device
 from relope_jax.models.replay import replay_block
 from tests.extract import tiny_models as tiny
 
-pytestmark = [  # raised by PaliGemma's processor and by PEFT, on their own code
+pytestmark = [  # raised by PaliGemma's processor and by PEFT's own code
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"),
 ]
 
 
 class Case(NamedTuple):
-    """A tiny model and the layer that is looked at."""
+    """A tiny model and the layer under test."""
 
     save: Any
     layer: int = 2
@@ -87,7 +87,7 @@ QUERIES = [
 
 
 class Subject(NamedTuple):
-    """A loaded tiny model, the layer, and queries that it takes."""
+    """A loaded tiny model, the layer, and queries that it accepts."""
 
     name: str
     backbone: Backbone
@@ -100,7 +100,7 @@ def subject(request, toy, tmp_path_factory) -> Subject:
     case = CASES[request.param]
     folder = case.save(tmp_path_factory.mktemp("tiny"), copy.deepcopy(toy.tokenizer))
     backbone = case.load(ModelSpec(name=str(folder), device="cpu", attention=case.attention))
-    queries = [q for q in QUERIES if q[1] is not None or request.param != "paligemma2"]  # takes none without image
+    queries = [q for q in QUERIES if q[1] is not None or request.param != "paligemma2"]  # takes no text-only query
     return Subject(request.param, backbone, case.layer, queries)
 
 
@@ -125,12 +125,12 @@ def prefill(subject: Subject, inputs, *, generate: bool = False, stop_after: boo
 
 @pytest.fixture(scope="module")
 def states(subject):
-    """Left-padded prompts, captured while the model answers, as an extraction does."""
+    """Left-padded prompts, captured while the model answers, as in an extraction."""
     return prefill(subject, build_inputs(subject.backbone, subject.queries), generate=True)
 
 
 def test_prompt_lengths_are_exact(subject):
-    """What batches are formed with, without running the processor on the images themselves."""
+    """The lengths used to form batches, computed without running the processor on the images."""
     lengths = PromptLengths(subject.backbone)
     expected = build_inputs(subject.backbone, subject.queries)["attention_mask"].sum(dim=1).tolist()
     assert [lengths(text, [] if image is None else [image.size]) for text, image in subject.queries] == expected
@@ -158,20 +158,20 @@ def relative(ours, theirs) -> float:
 
 
 def test_frozen_block(subject, states, block):
-    """Prompts of different lengths, with images of different shapes and without one."""
+    """Prompts of different lengths, with images of different shapes and without images."""
     assert len(set(states.lengths)) > 2
     assert relative(z_of(block, states), states.last_hidden) < 1e-5
     cached = last_token_block(block.spec, block.weights, {}, token_batch(states, block))
     assert relative(cached, states.last_hidden) < 1e-5
     plain = last_token_block_reference(block.spec, block.weights, {}, token_batch(states))
     assert relative(plain, states.last_hidden) < 1e-5
-    # Not the neighbouring layer: the comparison can fail.
+    # The neighbouring layer differs, so the comparison can fail.
     other = dump_block(subject.backbone, subject.layer % 3 + 1)
     assert relative(z_of(other, states), states.last_hidden) > 1e-2
 
 
 def test_right_padding(subject, states, block):
-    """Padding on the right gives the states that padding on the left gives, and the same parity."""
+    """Right padding gives the same states as left padding, and the same parity."""
     with padding(subject.backbone, "right"):
         inputs = build_inputs(subject.backbone, subject.queries)
     assert not inputs["attention_mask"][:, -1].all()
@@ -189,7 +189,7 @@ def test_prompt_of_one_token(subject, block):
 
 
 def test_every_feature_of_the_family_matters(subject, states, block):
-    """Without any one thing that the family does otherwise than Llama, z differs: parity is not blind to it."""
+    """Without any one feature in which the family differs from Llama, z differs, so parity tests all of them."""
     spec, weights = block.spec, block.weights
     plain = {"window": None, "softcap": None, "rope_scaling": 1.0}
     specs = [dataclasses.replace(spec, **{k: v}) for k, v in plain.items() if getattr(spec, k) != v]
@@ -206,7 +206,7 @@ def test_every_feature_of_the_family_matters(subject, states, block):
 
 
 def test_specs(subject, states, block):
-    """What distinguishes the families is read from the models, and the inputs exercise it."""
+    """The features that distinguish the families are read from the models, and the inputs exercise them."""
     spec, name = block.spec, subject.name
     assert spec.rope_axes == (3 if "qwen" in name else 2 if "phi4" in name else 1)
     qwen2 = name.startswith("qwen2")
@@ -224,7 +224,7 @@ def test_specs(subject, states, block):
 
 @pytest.mark.parametrize("subject", ["phi4_multimodal"], indirect=True)
 def test_longrope_follows_the_batch(subject, block):
-    """A short prompt uses Phi-4's short factors alone and its long ones beside a long prompt; both replay."""
+    """A short prompt alone uses Phi-4's short factors, and in a batch with a long prompt the long ones; both replay."""
     short = prefill(subject, build_inputs(subject.backbone, [subject.queries[2]]), generate=True)
     together = prefill(subject, build_inputs(subject.backbone, subject.queries), generate=True).select([2])
     assert (short.positions[:, 0].max(), short.positions[:, 1].max()) == (len(short.hidden) - 1, 0)
@@ -235,17 +235,17 @@ def test_longrope_follows_the_batch(subject, block):
 
 
 def test_bfloat16_states(states, block):
-    """Storing Z^(l-1) in bfloat16 rounds every entry by at most 2^-8 relative (8 significant bits). The residual
-    passes that on as it is, at most 2^-8 of the largest entry of z; the update sums over independent roundings
-    through projections of about unit gain and norms that keep relative errors: as much again at most."""
+    """Storing Z^(l-1) in bfloat16 rounds every entry by at most 2^-8 relative (8 significant bits). The residual passes
+    this on: at most 2^-8 of the largest entry of z. The update sums over independent roundings through projections of
+    about unit gain and norms that preserve relative errors, which adds at most the same again."""
     rounded = dataclasses.replace(states, hidden=states.hidden.astype(ml_dtypes.bfloat16))
     error = relative(z_of(block, rounded), states.last_hidden)
     assert 1e-5 < error < 2**-7
 
 
 def test_bfloat16_model(subject):
-    """A model in bfloat16 rounds every intermediate to 8 significant bits (at most 2^-8 relative); a block chains
-    about ten roundings, whose errors add to a few per cent of its update at worst."""
+    """A bfloat16 model rounds every intermediate to 8 significant bits (at most 2^-8 relative). A block chains about
+    ten roundings, whose errors add up to a few percent of its update at worst."""
     half = dataclasses.replace(subject.backbone, model=copy.deepcopy(subject.backbone.model).to(torch.bfloat16))
     half = dataclasses.replace(half, decoder=half.model.get_decoder())
     inputs = build_inputs(half, subject.queries)
@@ -256,21 +256,21 @@ def test_bfloat16_model(subject):
     assert 1e-4 < replay.largest < replay.tolerance
 
 
-# transformers normalises the hidden states of the last layer, which is the one looked at in "gemma3_global".
+# transformers normalises the hidden states of the last layer, which is the layer under test in "gemma3_global".
 @pytest.mark.parametrize("subject", [name for name in CASES if name != "gemma3_global"], indirect=True)
 def test_hidden_states_are_transformers_own(subject, states):
     """Z^(l-1) equals `hidden_states[l-1]` of a plain forward pass, and z_n^(l) `hidden_states[l]`."""
     queries = subject.queries
-    if subject.name == "phi4_multimodal":  # transformers loses Phi-4's image features when it notes hidden states
+    if subject.name == "phi4_multimodal":  # transformers loses Phi-4's image features when it records hidden states
         queries = [query for query in queries if query[1] is None]
         states = prefill(subject, build_inputs(subject.backbone, queries), generate=True)
     inputs = build_inputs(subject.backbone, queries)
-    model = copy.deepcopy(subject.backbone.model)  # noting hidden states leaves hooks behind
+    model = copy.deepcopy(subject.backbone.model)  # recording hidden states leaves hooks behind
     with torch.inference_mode():
         hidden = model(**inputs, output_hidden_states=True).hidden_states
     keep = inputs["attention_mask"].bool()
     compared = slice(None)
-    if subject.name == "qwen3_vl":  # adds image features between layers, after hidden_states were noted
+    if subject.name == "qwen3_vl":  # adds image features between layers, after hidden_states are recorded
         compared = (inputs["input_ids"] != image_token_id(subject.backbone.model.config))[keep].numpy()
     assert relative(states.hidden[compared], hidden[subject.layer - 1][keep][compared]) < 1e-5
     assert relative(states.last_hidden, hidden[subject.layer][:, -1]) < 1e-5
@@ -298,7 +298,7 @@ def test_image_span(subject):
             tokens = is_image[row][inputs["attention_mask"][row].bool()]
             assert tokens[start]
             assert int(tokens.sum()) == count
-            # Tiles, or breaks between rows: no one grid.
+            # Tiles, or breaks between rows: there is no single grid.
             no_grid = subject.name.startswith(("idefics3", "mistral3", "pixtral", "phi4"))
             assert height * width == (0 if no_grid else count)
     if "qwen" in subject.name:
@@ -312,7 +312,7 @@ def projections(model, block):
 
 
 def layer_output(subject, model, inputs):
-    """Output of decoder layer l for the last prompt token, with gradients."""
+    """The output of decoder layer l for the last prompt token, with gradients."""
     caught = []
     layer = model.get_decoder().layers[subject.layer - 1]
     hook = layer.register_forward_hook(lambda _m, _a, out: caught.append(out[0] if isinstance(out, tuple) else out))
@@ -322,7 +322,7 @@ def layer_output(subject, model, inputs):
 
 
 def split(block, fused):
-    """Adapters of our projections from a PEFT layer's A and B a module; alpha / r = 2."""
+    """Adapters of our projections from a PEFT layer's A and B per module; alpha / r = 2."""
     adapters = {}
     for module, names in by_module(block.modules).items():
         a, b = fused[module]
@@ -333,7 +333,7 @@ def split(block, fused):
 
 @pytest.mark.parametrize(("rank", "cached"), [(4, False), (4, True), (64, True)])
 def test_lora_with_peft(subject, block, rank, cached):
-    """z and every LoRA gradient with a random adapter on all projections; rank 64 is wider than the keys."""
+    """z and every LoRA gradient with a random adapter on all projections. Rank 64 is wider than the keys."""
     inputs = build_inputs(subject.backbone, subject.queries)
     states = prefill(subject, inputs)
     config = peft.LoraConfig(
@@ -355,7 +355,7 @@ def test_lora_with_peft(subject, block, rank, cached):
         return last_token_block(block.spec, block.weights, split(block, params), batch)
 
     assert relative(z(params), theirs.detach()) < 1e-5
-    assert relative(states.last_hidden, theirs.detach()) > 1e-2  # the adapter does something
+    assert relative(states.last_hidden, theirs.detach()) > 1e-2  # the adapter has an effect
     gradients = jax.grad(lambda p: jnp.sum(z(p) * jnp.asarray(direction)))(params)
     for module, layer in layers.items():
         for ours, weight in zip(gradients[module], (layer.lora_A, layer.lora_B), strict=True):
@@ -400,8 +400,8 @@ def test_export_loads_in_peft(subject, block, tmp_path, targets, rslora):
 
 
 def test_active_adapters_are_merged(subject, tmp_path):
-    """A model with an active adapter (Phi-4's vision LoRA) dumps its effective weights; a switched-off one does not
-    count."""
+    """A model with an active adapter (Phi-4's vision LoRA) exports its effective weights; an inactive adapter is
+    ignored."""
     model = copy.deepcopy(subject.backbone.model)
     plain = dump_block(subject.backbone, subject.layer)
     names = sorted(set(plain.modules.values()))
@@ -425,7 +425,7 @@ def test_layer_out_of_range_is_one_line(subject):
 
 
 def test_every_weight_maps_by_one_rule(subject):
-    """Unmapped, missing and twice-mapped weights are errors that name them."""
+    """Weights that are unmapped, missing or mapped twice are errors that name them."""
     layer, backbone = subject.backbone.layer(subject.layer), subject.backbone
     layer.extra = torch.nn.Linear(2, 2)
     try:
@@ -447,7 +447,7 @@ def test_every_weight_maps_by_one_rule(subject):
 
 
 def test_what_no_spec_expresses_is_refused(subject):
-    """RoPE that changes with the prompt, bidirectional text, and a soft cap that sdpa would leave out."""
+    """RoPE that changes with the prompt, bidirectional text, and a soft cap that sdpa would omit."""
     layer = subject.backbone.decoder_layer(subject.layer)
     family, config = subject.backbone.family, layer.config
     if subject.name == "llava":
@@ -464,7 +464,7 @@ def test_what_no_spec_expresses_is_refused(subject):
         config._attn_implementation = "sdpa"
         with pytest.raises(ReLopeError, match=r"set --config\.model\.attention=eager"):
             dump_layer(family, dataclasses.replace(layer, config=config))
-    if "gemma" in subject.name:  # a legacy field that the model does not read
+    if "gemma" in subject.name:  # a legacy field that the model ignores
         config.use_bidirectional_attention, config.hidden_act = False, "gelu"
         config._attn_implementation = "eager"
         dumped = dump_layer(family, dataclasses.replace(layer, config=config))

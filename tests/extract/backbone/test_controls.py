@@ -1,4 +1,4 @@
-"""A user's text is text: it shows no image, ends no turn and speaks as nobody else, in every family."""
+"""A user's text is only text: it cannot show an image, end a turn or speak in another role, in any family."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from relope_jax.errors import ReLopeError
 from tests.extract import tiny_models as tiny
 from tests.extract.job.plans import asking
 
-pytestmark = pytest.mark.filterwarnings(  # raised by PaliGemma's processor on its own code
+pytestmark = pytest.mark.filterwarnings(  # raised by PaliGemma's processor's own code
     "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
 )
 
@@ -101,7 +101,7 @@ def test_what_only_looks_like_a_token_is_asked(family, text):
 
 
 def test_every_placeholder_belongs_to_an_image_of_its_own_row(family):
-    """Rows with two, one and no image in one batch: each has as many image tokens as alone."""
+    """Rows with two, one and no image in one batch: each has as many image tokens as on its own."""
     name, backbone = family
     queries = [("two <image 2> and <image 1>?", [image(), image(84)]), ("one?", [image(60)]), ("x", [])]
     queries = queries[: 2 if name == "paligemma2" else 3]
@@ -134,7 +134,7 @@ def test_a_template_that_counts_images_otherwise_borrows_none(toy, tmp_path, tem
 
 
 class Words(types.SimpleNamespace):
-    """A processor of a template in plain words, as LLaVA 1.5 has it."""
+    """A processor with a template in plain words, as in LLaVA 1.5."""
 
     def apply_chat_template(self, messages, **options) -> str:
         parts = [part.get("text", "<image>\n") for part in messages[0]["content"]]
@@ -152,7 +152,7 @@ def test_words_that_begin_an_answer_are_not_taken_from_a_text(toy):
 
 
 def test_a_token_that_a_template_makes_of_a_text_is_noticed(toy):
-    """The text itself holds none; the template writes one."""
+    """The text itself contains none, but the template writes one."""
 
     class Replacing(Words):
         def apply_chat_template(self, messages, **options) -> str:
@@ -166,7 +166,7 @@ def test_a_token_that_a_template_makes_of_a_text_is_noticed(toy):
 
 
 def test_unknown_text_is_no_control_token(toy):
-    """A tokenizer without bytes reads what it does not know as one token, which is special; its name is refused."""
+    """A tokenizer without bytes reads unknown text as one special token; the token's name is refused in a text."""
     words = {"[UNK]": 0, "what": 1, "is": 2, "<image>": 3}
     plain = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="[UNK]"))
     plain.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()

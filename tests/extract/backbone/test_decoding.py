@@ -1,4 +1,4 @@
-"""Greedy means greedy, and drawn means drawn: whatever a model's own generation config asks for."""
+"""Greedy decoding is greedy and sampling samples, whatever a model's own generation config requests."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def llava(toy, tmp_path_factory):
 
 
 def by_hand(backbone, query, steps: int) -> tuple[list[int], list[float]]:
-    """The argmax of one whole forward pass a token, until an end token, with the log-probabilities."""
+    """The argmax of one full forward pass per token, until an end token, with the log-probabilities."""
     inputs = build_inputs(backbone, [query])
     tokens, log_probs, ends = [], [], end_tokens(backbone)
     while len(tokens) < steps and not set(tokens) & set(ends):
@@ -66,7 +66,7 @@ def same(one: Generated, other: Generated) -> None:
 
 
 def banned(backbone, inputs) -> dict[str, object]:
-    """Fields that forbid or favour the very tokens that a plain answer begins with."""
+    """Fields that forbid or favour exactly the tokens that a plain answer begins with."""
     first = [by_hand(backbone, query, 1)[0][0] for query in QUERIES]
     return {
         "suppress_tokens": first, "begin_suppress_tokens": first, "bad_words_ids": [[token] for token in first],

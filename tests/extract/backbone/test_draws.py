@@ -1,4 +1,4 @@
-"""Every row draws from its own random numbers, in the stated distribution."""
+"""Every row is sampled with its own random numbers, from the stated distribution."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def llava(toy, tmp_path_factory):
 
 @pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.7, 1.0), (1.0, 0.6), (2.0, 0.9), (0.5, 0.0)])
 def test_draws_follow_temperature_and_top_p(temperature, top_p):
-    """Chi-square over 20,000 rows, against the probabilities that transformers' own warpers leave."""
+    """Chi-square over 20,000 rows, against the probabilities from transformers' own warpers."""
     rows = 20_000
     scores = LOGITS.repeat(rows, 1)
     drawn = Draws(temperature, top_p, range(rows))(torch.zeros(rows, 1), scores).argmax(dim=-1)
@@ -39,7 +39,7 @@ def test_draws_follow_temperature_and_top_p(temperature, top_p):
     assert not counts[~possible].any()
     expected = rows * wanted[possible]
     statistic = ((counts[possible] - expected) ** 2 / expected).sum()
-    assert statistic < 30  # 7 degrees of freedom at most: p < 0.0001
+    assert statistic < 30  # at most 7 degrees of freedom: p < 0.0001
 
 
 def test_one_token_of_every_row_is_left():

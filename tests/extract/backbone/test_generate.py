@@ -1,5 +1,5 @@
-"""Answers, log-probabilities and output embeddings against one plain forward pass a row, without cache or padding.
-Both sides compute in float32 and sum in different orders: 1e-4 absolute leaves a wide margin for values of about 1
+"""Answers, log-probabilities and output embeddings against one plain forward pass per row, without cache or padding.
+Both sides compute in float32 with different summation orders: 1e-4 absolute leaves a wide margin for values of about 1
 to 10."""
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from extract.spec import ModelSpec
 from relope_jax.errors import ReLopeError
 from tests.extract import tiny_models as tiny
 
-pytestmark = pytest.mark.filterwarnings(  # raised by PaliGemma's processor on its own code
+pytestmark = pytest.mark.filterwarnings(  # raised by PaliGemma's processor's own code
     "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
 )
 
@@ -33,7 +33,7 @@ CASES = {
     "qwen2_5_vl": (tiny.save_qwen2_5_vl, load_backbone, "sdpa"),
     "gemma3": (tiny.save_gemma3, load_backbone, "sdpa"),
     "paligemma2": (tiny.save_paligemma2, load_backbone, "eager"),  # caps the logits after the output head
-    # With sdpa its vision tower attends causally unless some image of the batch is padded: rows depend on each other.
+    # With sdpa its vision tower attends causally unless an image in the batch is padded, so rows depend on each other.
     "phi4_multimodal": (tiny.save_phi4_multimodal, tiny.load_phi4, "eager"),
 }
 
@@ -78,7 +78,7 @@ def llava(load) -> Subject:
 
 @pytest.fixture
 def tokens(monkeypatch):
-    """Notes what the model's own `generate` makes of the prompts, newest last."""
+    """Records the tokens that the model's own `generate` produces, newest last."""
     returned = []
 
     def spy(subject: Subject) -> list[torch.Tensor]:
@@ -105,11 +105,11 @@ def ends(monkeypatch):
 
 
 def forward(subject: Subject, row: int, tokens: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """log p `[tokens, vocabulary]` and final states `[tokens, d]` of one row at the positions that predict `tokens`."""
+    """log p `[tokens, vocabulary]` and final states `[tokens, d]` of a row at the positions that predict `tokens`."""
     inputs = build_inputs(subject.backbone, [subject.queries[row]])
     n = inputs["input_ids"].shape[1]
     new = torch.tensor([tokens[:-1]], dtype=torch.long)
-    kinds = {  # of the new tokens: seen, and in PaliGemma no part of the prefix that is seen in both directions
+    kinds = {  # of new tokens: attended to, and in PaliGemma outside of the bidirectional prefix
         "input_ids": new,
         "attention_mask": torch.ones_like(new),
         "token_type_ids": torch.full_like(new, subject.backbone.model.config.model_type == PALIGEMMA),
@@ -126,7 +126,7 @@ def forward(subject: Subject, row: int, tokens: list[int]) -> tuple[torch.Tensor
 
 
 def check(subject: Subject, generated: Generated, returned: torch.Tensor, lengths: list[int]) -> None:
-    """Everything in `generated` equals what the plain forward pass of each row says."""
+    """Everything in `generated` equals the results of the plain forward pass of each row."""
     for row, (answer, n) in enumerate(zip(generated.answers, lengths, strict=True)):
         ids = returned[row, :n].tolist()
         log_p, states = forward(subject, row, ids)
@@ -144,7 +144,7 @@ def hooks(model: torch.nn.Module) -> int:
 
 
 def test_greedy(subject, tokens, ends):
-    """Left-padded prompts of different lengths that end nowhere."""
+    """Left-padded prompts of different lengths without end tokens."""
     returned = tokens(subject)
     ends(subject, None, 0)
     inputs = build_inputs(subject.backbone, subject.queries)
@@ -161,7 +161,7 @@ def test_greedy(subject, tokens, ends):
 
 @pytest.mark.parametrize("several", [False, True])
 def test_early_end(subject, tokens, ends, several):
-    """One row's second token is made the end; then two rows' at two steps, with padding that is an end itself."""
+    """The second token of one row is made the end; then two rows' at two steps, with padding that is itself an end."""
     returned = tokens(subject)
     ends(subject, None, 0)
     inputs = build_inputs(subject.backbone, subject.queries)
@@ -190,7 +190,7 @@ def test_sampled_log_probabilities_are_the_models_own(subject, tokens, ends):
 
 
 def test_greedy_is_what_generate_says_and_capture_sees(llava):
-    """Inside `Capture`, as an extraction does it."""
+    """Inside `Capture`, as in an extraction."""
     backbone = llava.backbone
     inputs = build_inputs(backbone, llava.queries)
     with Capture(backbone, [2], inputs["attention_mask"]) as capture:
@@ -223,7 +223,7 @@ def test_a_bfloat16_model_is_summed_in_float32(llava):
 
 
 def test_a_shared_prefill_is_computed_once_and_changes_nothing(subject, ends):
-    """Bit for bit: it is the same computation. Greedy, then drawn, then greedy again, as if the first left no trace."""
+    """Bitwise, because it is the same computation: greedy, then sampled, then greedy again without any trace."""
     ends(subject, None, 0)
     inputs, model = build_inputs(subject.backbone, subject.queries), subject.backbone.model
     seeds = [tuple(range(first, first + len(subject.queries))) for first in (10, 20)]
@@ -257,14 +257,14 @@ def test_sampling_follows_from_the_seed(llava):
     torch.manual_seed(2)
     assert texts(5) == one
     torch.manual_seed(1)
-    assert torch.equal(state, torch.get_rng_state())  # the caller's random numbers are not used up
+    assert torch.equal(state, torch.get_rng_state())  # the global random state is not used
     assert set(texts(15)).isdisjoint(one)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_sampling_draws_from_the_stated_distribution(llava, monkeypatch, temperature):
-    """The mean of log p over 400 draws lies within 5 standard errors of its expectation under softmax(logits / T),
-    whatever filters and penalties the model's own generation config asks for."""
+    """The mean of log p over 400 samples is within 5 standard errors of its expectation under softmax(logits / T),
+    whatever filters and penalties the model's own generation config sets."""
     leaking = {"top_k": 1, "min_p": 0.9, "typical_p": 0.1, "top_h": 0.1, "epsilon_cutoff": 0.5, "eta_cutoff": 0.5,
                "repetition_penalty": 50.0, "temperature": 0.01, "top_p": 0.1, "no_repeat_ngram_size": 1}  # fmt: skip
     for name, value in leaking.items():
@@ -278,7 +278,7 @@ def test_sampling_draws_from_the_stated_distribution(llava, monkeypatch, tempera
     answers = generate(llava.backbone, inputs, 1, sampling=Sampling(tuple(range(400)), temperature)).answers
     found = np.array([answer.token_logprobs[0] for answer in answers])
     assert abs(found.mean() - float(mean)) < 5 * float(deviation) / np.sqrt(400)
-    assert found.std() > 0.7 * float(deviation)  # typical_p would keep the mean and take both tails
+    assert found.std() > 0.7 * float(deviation)  # typical_p would keep the mean and cut both tails
 
 
 def test_no_freedom_is_greedy(llava):
@@ -301,9 +301,7 @@ def test_wrong_settings_are_one_line():
 def test_stable_seed():
     seeds = {stable_seed(0), stable_seed(1), stable_seed("0"), stable_seed(0, "a", "b"), stable_seed(0, "b", "a")}
     assert len(seeds) == 5
-    assert (
-        stable_seed(0, "a") == stable_seed(0, "a") == 3057973756231466050
-    )  # written down once: the same in every process
+    assert stable_seed(0, "a") == stable_seed(0, "a") == 3057973756231466050  # recorded once: the same in every process
 
 
 def test_captions(subject):
