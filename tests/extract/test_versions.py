@@ -1,7 +1,7 @@
-"""Every hand-made version number in a store's identity, with the outputs that it stands for.
+"""Every manual version number in a store's identity, with the outputs that it covers.
 
-What a version covers is in the store by that number alone, so a change of these outputs without a new number would mix
-two kinds of labels or states in one store. The responses and images are fixed here: a new case elsewhere is no change.
+A store only records the number, so changed outputs without a new number would mix two kinds of labels or states in one
+store. The responses and images are fixed here; a new case in another test needs no new number.
 """
 
 # ruff: noqa: RUF001 - models write typographic signs
@@ -63,7 +63,7 @@ RESPONSES = [
 
 
 def require_version(where: str, version: int, outputs: object, recorded: tuple[int, str]) -> None:
-    """Fail with what to do when `outputs` are not those recorded for `version`, the number called `where`."""
+    """Fail with instructions if `outputs` are not those recorded for `version`, the number called `where`."""
     found = hashlib.sha256(json.dumps(outputs).encode()).hexdigest()[:16]
     if version == recorded[0]:
         assert found == recorded[1], f"outputs changed: bump {where} and write {(version + 1, found)} here"
@@ -83,7 +83,7 @@ def test_graders():
 
 
 def test_image_reading():
-    """Lossless formats only: decoders of lossy ones may differ by a step."""
+    """Lossless formats only, because decoders of lossy ones may differ by a step."""
     rgb = Image.fromarray(colours())
     alpha = rgb.copy()
     alpha.putalpha(Image.fromarray(colours()[:, :, 0]))
@@ -106,7 +106,7 @@ def test_image_reading():
 @pytest.mark.slow
 def test_toy():
     """Names and shapes of all weights, ids and pixels of a prompt, and logits up to rounding. The model is assembled
-    here: an already assembled one in `models/` would hide a change."""
+    here, because an already assembled one in `models/` would hide a change."""
     model, processor = assemble(Trained.load(TOY_MLLM))
     picture = Image.fromarray(np.kron(colours()[:32, :32], np.ones((3, 3, 1), np.uint8)))
     inputs = processor(

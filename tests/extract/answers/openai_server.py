@@ -168,7 +168,7 @@ class Handler(BaseHTTPRequestHandler):
     def reply_raw(
         self, text="", base64="", status=200, headers: dict | None = None, cut: int | None = None, drip=0.0
     ) -> None:
-        """Send anything. Headers of value null are not sent. With `drip`, a space is sent first every `drip` seconds."""
+        """Send anything. Headers of value null are not sent. `drip`: seconds between 100 spaces that are sent first."""
         data = b64decode(base64) if base64 else text.encode()
         self.send_response(status)
         headers = {"Content-Type": "application/json", "Content-Length": len(data), **(headers or {})}

@@ -1,4 +1,4 @@
-"""Small tables of benchmarks as files, for tests of their readers."""
+"""Small benchmark tables as files, for tests of their readers."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def picture(shade: int, kind: str = "PNG") -> bytes:
 
 
 def embedded(shade: int) -> dict:
-    """An image as the hub's tables hold it."""
+    """An image as stored in the hub's tables."""
     return {"bytes": picture(shade), "path": f"{shade}.png"}
 
 
 def lines(path: Path, *rows: dict | str) -> Path:
-    """A JSONL file; a row that is text already is written as it is."""
+    """A JSONL file. A row that is already text is written unchanged."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = "\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows)
     path.write_text(text + "\n", encoding="utf-8")
@@ -35,7 +35,7 @@ def lines(path: Path, *rows: dict | str) -> Path:
 
 
 def parquet(path: Path, rows: list[dict], **types: pa.DataType) -> Path:
-    """A Parquet file; the type of a column is guessed where `types` has none."""
+    """A Parquet file. Types of columns missing in `types` are inferred."""
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = {name: pa.array([row[name] for row in rows], types.get(name)) for name in rows[0]}
     pq.write_table(pa.table(columns), path)

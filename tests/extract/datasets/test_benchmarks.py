@@ -35,7 +35,7 @@ def embedded(shade: int) -> dict:
 
 
 def put(path: Path, content: bytes | str | list | dict) -> Path:
-    """Write bytes, text, JSON, or for .jsonl rows."""
+    """Write bytes, text, JSON, or rows for .jsonl."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".jsonl":
         content = "\n".join(map(json.dumps, content))
@@ -46,7 +46,7 @@ def put(path: Path, content: bytes | str | list | dict) -> Path:
 
 
 def parquet(path: Path, rows: list[dict], *images: str) -> Path:
-    """Rows as the hub stores them: images as bytes and a name, several row groups."""
+    """Rows as stored on the hub: images as bytes and a name, in several row groups."""
     table = pa.Table.from_pylist(rows)
     for name in images:
         table = table.set_column(table.schema.get_field_index(name), name, pa.array([r[name] for r in rows], IMAGE))
@@ -273,7 +273,7 @@ def test_real_mathvision():
     spec = DatasetSpec(name="mathvision", path=str(SHARED / "data/mathvision"))
     samples = draw(get_dataset("mathvision").load(spec), spec)
     assert len(samples) == 3040
-    assert sum(sample.images[0].exists() for sample in samples) == 160  # the others are left out when extracting
+    assert sum(sample.images[0].exists() for sample in samples) == 160  # the others are left out by the extraction
     assert {len(sample.choices) for sample in samples} == {0, 5}
     splits = group_split(samples, spec)
     sides = {}
@@ -381,7 +381,7 @@ def test_the_source_follows_tables_and_settings_but_not_the_cache(scienceqa):
     put(scienceqa / "data/scienceqa/pid_splits.json", {"test": ["3"]})
     assert first["sha256"] != source()["sha256"]
     (scienceqa / "data").rename(scienceqa.parent / "data-elsewhere")
-    assert "sha256" not in source()  # a finished store needs its tables no more
+    assert "sha256" not in source()  # a finished store no longer needs its tables
 
 
 def test_the_source_on_the_hub_is_its_name_and_revision():

@@ -1,4 +1,4 @@
-"""Tables that would take more memory or time than there is: refused with a line before they do."""
+"""Tables that would take too much memory or time are refused first, in one line."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_lists_as_python_source_are_bounded(tmp_path, options):
 
 
 def test_a_damaged_footer_costs_a_line(tmp_path):
-    """pyarrow's own account of a footer ends the process at some of these."""
+    """Some of these crash pyarrow's own metadata reader."""
     path = parquet(tmp_path / "t.parquet", [chartqa_row(query=f"q{i}") for i in range(3)], image=IMAGE)
     data, rng = path.read_bytes(), random.Random(0)
     start = len(data) - 8 - int.from_bytes(data[-8:-4], "little")

@@ -1,4 +1,4 @@
-"""Fields of users' and benchmarks' rows by type: absence, numbers, lists, broken text; the row is named."""
+"""Fields of users' and benchmarks' rows by type: absence, numbers, lists, broken text; errors name the row."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_half_a_character_is_refused_with_its_line(tmp_path, field, half):  # C4
     row = json.dumps(ASKED | {field: "VALUE"}).replace('"VALUE"', value)
     with pytest.raises(ReLopeError, match=rf"data\.jsonl:2: in the field '{field}' .*half of a character") as error:
         jsonl(tmp_path, ASKED, row)
-    str(error.value).encode()  # the message itself can be printed
+    str(error.value).encode()  # the message can be printed
 
 
 def test_half_a_character_in_names_benchmarks_and_captions(tmp_path):  # C48

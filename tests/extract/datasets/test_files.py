@@ -1,4 +1,4 @@
-"""What tables and their rows name: text files of every origin, images as paths or embedded, parts that are missing."""
+"""Files that tables and rows refer to: text files of every origin, images as paths or embedded, missing parts."""
 
 from __future__ import annotations
 

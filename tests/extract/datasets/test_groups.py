@@ -1,4 +1,4 @@
-"""No image on two sides: groups follow what images hold, not how they are called."""
+"""No image is in two splits: groups depend on the content of images, not on their names."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_contents_are_what_samples_of_two_stores_may_share(image):
 def test_missing_files_fall_back_to_their_path(image, tmp_path):
     gone, there = tmp_path / "gone", image("1", "x")
     assert groups(ask("1", gone), ask("2", there), ask("3", gone)) == ["1", "2", "1"]
-    image("gone", "y")  # added later: names, and with them the splits, stay
+    image("gone", "y")  # added later: names, and so the splits, do not change
     assert groups(ask("1", gone), ask("2", there), ask("3", gone)) == ["1", "2", "1"]
 
 
@@ -88,7 +88,7 @@ def test_random_samples_never_share_an_image_across_a_split(image):
     ]
     spec = DatasetSpec()
     drawn = draw(samples, spec)
-    assert [dataclasses.replace(sample, group="") for sample in drawn] == samples  # nothing but the group is new
+    assert [dataclasses.replace(sample, group="") for sample in drawn] == samples  # only the group changes
     splits = group_split(drawn, spec)
     sides = collections.defaultdict(set)
     for sample in drawn:

@@ -1,4 +1,4 @@
-"""Benchmarks through the `datasets` package, in a process of its own: it reads its settings when imported."""
+"""Benchmarks through the `datasets` package, in a separate process because it reads its settings at import."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from extract.spec import DatasetSpec
 from relope_jax.errors import ReLopeError
 from tests import ROOT
 
-# A folder is for `datasets` what a repository on the hub is: MMMU's with a configuration a subject.
+# For `datasets`, a folder is equivalent to a repository on the hub: MMMU's, with one configuration per subject.
 LOCAL = """
 import dataclasses, io, json, sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Tables are streams, within limits that count what is held; values of any size and depth make short messages."""
+"""Tables are streamed within memory limits; values of any size and depth give short messages."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_odd_values_cost_a_line(tmp_path, line):
 
 
 def test_questions_are_held_within_a_limit(tmp_path, monkeypatch):
-    """One long text, stored once, is another object in every row."""
+    """One long text that is stored once becomes a separate object in every row."""
     n = 2000
     text = pa.DictionaryArray.from_arrays(pa.array([0] * n, pa.int32()), pa.array(["x" * 10_000]))
     table = pa.table({"query": text, "label": ["1"] * n, "image": pa.nulls(n, IMAGE)})

@@ -1,4 +1,4 @@
-"""Benchmarks, indexes and tables that are found read the data set's own folder only: no file outside is even opened."""
+"""Benchmarks, indexes and tables read only the dataset's own folder: no file outside is even opened."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ OUTSIDE = r"outside of .*dataset\.outside=true"
 
 @pytest.fixture
 def homes(tmp_path):
-    """A data set's folder with one image of its own, next to private pictures and links that lead to them."""
+    """A dataset's folder with one image, next to private pictures and links to them."""
     home, private = tmp_path / "set", tmp_path / "private"
     for folder in (home / "sub", private, tmp_path / "set2"):
         folder.mkdir(parents=True)
@@ -56,7 +56,7 @@ def link_folders(home) -> None:
 
 
 def without_folder_links(home) -> None:
-    """A search for tables refuses them."""
+    """The search for tables refuses links to folders."""
     for link in ("linked", "chain", "up"):
         (home / link).unlink(missing_ok=True)
 
@@ -119,7 +119,7 @@ def test_no_field_of_a_benchmark_names_an_image_elsewhere(homes, field, kind):
     for path in (table, homes):
         if path == homes:
             table.rename(homes / f"{get_dataset(benchmark).published.split}.{kind}")
-        if field != "mathvision, images":  # there the name is below images/, and "//" is one separator
+        if field != "mathvision, images":  # there the name is relative to images/, and "//" is one separator
             with pytest.raises(ReLopeError, match=OUTSIDE):
                 load(benchmark, path)
         samples = load(benchmark, path, outside=True)
@@ -146,7 +146,7 @@ def test_the_number_and_split_of_a_coco_image_do_not_climb(homes):
     with pytest.raises(ReLopeError, match=OUTSIDE):
         load("aokvqa", lines(homes / "t.jsonl", row))
     (homes / "coco").unlink()
-    (homes.parent / "coco").symlink_to(homes.parent / "private")  # the folder that may lie beside, but is elsewhere
+    (homes.parent / "coco").symlink_to(homes.parent / "private")  # the allowed neighbour, but a link to elsewhere
     (homes.parent / "private/val2017").mkdir()
     with pytest.raises(ReLopeError, match=OUTSIDE):
         load("aokvqa", lines(homes / "t.jsonl", row))
@@ -180,7 +180,7 @@ def test_folders_that_no_disk_has_are_one_line(tmp_path, name):
 
 
 def test_a_table_named_by_itself_does_not_open_the_folder_above(tmp_path):
-    """`data/test.jsonl` is where the repository has its table; it may also be anybody's folder for downloads."""
+    """`data/test.jsonl` is the table's place in the repository, but may also be a user's folder for downloads."""
     (tmp_path / "private").mkdir()
     (tmp_path / "private/x.png").write_bytes(picture(9))
     rows = {
@@ -212,7 +212,7 @@ def test_a_folder_that_is_a_link_itself_is_where_the_user_says(homes, tmp_path, 
 
 
 def cached_snapshot(hub, kind: str, name: str, files: dict[str, bytes]):
-    """A repository as the hub's client keeps it: snapshots are links to blobs."""
+    """A repository in the hub client's cache: snapshots are links to blobs."""
     repository = hub / f"{kind}--ORG--{name}"
     snapshot = repository / "snapshots/0a1b2c"
     (repository / "blobs").mkdir(parents=True)
@@ -283,7 +283,7 @@ def test_tables_that_are_pipes_are_refused_without_hanging(tmp_path, name):
         load("jsonl", tmp_path / name)
 
 
-# What Python opens while `_opened` is a list; an audit hook cannot be taken away.
+# Files that Python opens while `_opened` is a list. An audit hook cannot be removed.
 _opened: list[str] | None = None
 
 

@@ -1,4 +1,4 @@
-"""Data sets from elsewhere read their own folder only: pictures are sent to servers and shown in reports."""
+"""Datasets from others read only their own folder, because pictures are sent to servers and shown in reports."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ASKED = {"question": "q", "answer": "a"}
 
 @pytest.fixture
 def private(tmp_path) -> Path:
-    """A picture next to the data set's folder `set`."""
+    """A picture next to the dataset's folder `set`."""
     (tmp_path / "set/images").mkdir(parents=True)
     (tmp_path / "set/images/own.png").write_bytes(picture(1))
     (tmp_path / "private").mkdir()
@@ -42,7 +42,7 @@ def private(tmp_path) -> Path:
     (tmp_path / "set/link.jpg").symlink_to(path)
     (tmp_path / "set/folder").symlink_to(tmp_path / "private")
     (tmp_path / "set/chain.jpg").symlink_to("folder/x.jpg")
-    (tmp_path / "settings").mkdir()  # begins like the folder
+    (tmp_path / "settings").mkdir()  # has the folder's name as a prefix
     (tmp_path / "settings/x.jpg").write_bytes(picture(3, "JPEG"))
     return path
 
@@ -140,7 +140,7 @@ def test_coco_may_lie_next_to_its_questions(tmp_path):
 
 
 def test_links_of_the_hubs_cache_are_its_own(private):
-    """A snapshot there is made of links to files of the same repository."""
+    """A snapshot there consists of links to files of the same repository."""
     cache = private.parents[1] / "hub/datasets--org--name"
     snapshot = cache / "snapshots" / ("c" * 40)
     snapshot.mkdir(parents=True)

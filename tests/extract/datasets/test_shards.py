@@ -1,4 +1,4 @@
-"""Tables in parts: what is missing, broken or there twice is refused, never passed over."""
+"""Tables in parts: missing, broken or duplicated parts are refused, never skipped silently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The suite's tasks: the same on every machine, answerable from what is drawn, and apart from what toys train on."""
+"""The suite's tasks: the same on every machine, answerable from the picture, and separate from the toys' training."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_same_samples_every_time_and_every_reference_is_right(name, spec, tm
         assert dataset.grade(sample, sample.answer)
         wrong = [choice for choice in sample.choices if choice != sample.answer] or ["nothing of the kind"]
         assert not dataset.grade(sample, wrong[0])
-    assert max(Counter(s.answer for s in samples).values()) < 0.5 * len(samples)  # no constant answers half of them
+    assert max(Counter(s.answer for s in samples).values()) < 0.5 * len(samples)  # constants are right on less
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -64,7 +64,7 @@ def test_questions_about_one_scene_stay_together(name, spec):
 
 
 def test_bars_are_as_tall_as_their_values():
-    """Read back from the picture: columns of each colour, from the axis up."""
+    """Read back from the picture: columns of each colour, from the axis upwards."""
     bars = (10.0, 40.0, 20.0)
     scene = charts.draw(bars, random.Random(0))
     pixels = np.asarray(scene.image).astype(int)
@@ -147,7 +147,7 @@ def test_peaks_and_trends_of_lines():
 
 
 def test_plots_have_one_right_answer(spec):
-    """A point as high in another third is not asked about, nor a flower under one of another species."""
+    """No question is about a point with an equally high one in another third, or a flower hidden by another species."""
     for line, asked in (((9, 0, 1, 9, 2, 3, 5, 5, 5), False), ((9, 0, 1, 8.8, 2, 3, 5, 5, 5), False),
                         ((9, 0, 9, 8.5, 2, 3, 5, 5, 5), True)):  # fmt: skip
         piece = plots.Piece("weather", tuple(map(float, line)))

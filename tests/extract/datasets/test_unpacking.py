@@ -1,4 +1,4 @@
-"""Embedded images become files of the cache: what lies there already is trusted for its content, not for its name."""
+"""Embedded images become files in the cache. Existing files there are trusted by content, not by name."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Agreement of the graders with published verdicts, and their speed; with a commit also of its graders.
+"""Agreement of the graders with published verdicts, and their speed; given a commit, also for its graders.
 
     python tests/extract/grading/agreement.py            # the graders of this checkout
-    python tests/extract/grading/agreement.py f454025    # the same, and those of that commit before
+    python tests/extract/grading/agreement.py f454025    # the same, and first those of that commit
 
-The recorded answers are in ../shared/data, next to the checkout. With `--library` the equality of mathematics of this
-checkout is compared with math-verify (pip install math-verify) on all pairs of reference and extracted answer.
+The recorded answers are in ../shared/data, next to the checkout. `--library` compares this checkout's equality of
+mathematical answers with math-verify (pip install math-verify) on all pairs of reference and extracted answer.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 from tests import ROOT
 
 DATA = ROOT / "../shared/data"
-sys.path.append(str(ROOT))  # behind PYTHONPATH, where another commit's graders are
+sys.path.append(str(ROOT))  # after PYTHONPATH, which may have another commit's graders
 MODELS = ("LLaVA-v1.5-13B", "LLaVA-v1.5-7B", "InternLM-XComposer2-VL", "Qwen-VL-Plus")
 
 
@@ -31,7 +31,7 @@ def rows(name: str) -> list[dict]:
 
 
 def cases() -> Iterator[tuple[str, object, object, str, bool]]:
-    """What is measured, the grader, the sample, the response and the published verdict."""
+    """The name of the measurement, the grader, the sample, the response and the published verdict."""
     from extract.grading import mathvision, mmmu
     from extract.sample import Sample
 
@@ -63,7 +63,7 @@ def measure() -> None:
 
 
 def measure_commit(commit: str) -> None:
-    """The same for the graders of another commit, in a process of its own."""
+    """The same for the graders of another commit, in a separate process."""
     with tempfile.TemporaryDirectory() as folder:
         command = ["git", "archive", commit, "extract", "relope_jax"]
         archive = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)

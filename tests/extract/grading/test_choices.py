@@ -1,4 +1,4 @@
-"""Multiple choice: the letter that responses in the styles of many models settle on."""
+"""Multiple choice: the letter given by responses in the styles of many models."""
 
 # ruff: noqa: RUF001 - models write typographic signs
 

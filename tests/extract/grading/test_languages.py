@@ -1,4 +1,4 @@
-"""Short answers that are not in English: the one letter that stands alone."""
+"""Short answers that are not in English: the only standalone letter."""
 
 # ruff: noqa: RUF001 - other alphabets
 

@@ -1,4 +1,4 @@
-"""References and choices that contain tags, tokens or code marks: they are data, and stay in a response."""
+"""References and choices that contain tags, tokens or code marks are data, which is kept in a response."""
 
 # ruff: noqa: RUF001 - typographic signs
 

@@ -1,4 +1,4 @@
-"""Open questions: the number, expression or words that responses in the styles of many models settle on."""
+"""Open questions: the number, expression or words given by responses in the styles of many models."""
 
 # ruff: noqa: RUF001 - models write typographic signs
 

@@ -1,4 +1,4 @@
-"""The one reader of responses: thoughts, special tokens, markup and the forms of characters, for every dataset."""
+"""The only reader of responses: reasoning, special tokens, markup and character normalisation, for every dataset."""
 
 # ruff: noqa: RUF001 - models write typographic signs
 
@@ -19,7 +19,7 @@ CHOICE = Sample("s", "", "", "B", (), ANIMALS)
 RED = Sample("s", "", "", "red")
 THOUGHT = "It may be a dog. The answer should be A. "
 
-THOUGHTS = [  # {} is the thought; the answer is B
+THOUGHTS = [  # {} is the reasoning; the answer is B
     pytest.param("[THINK]{}[/THINK]B", id="C18-mistral"), pytest.param("◁think▷{}◁/think▷B", id="C18-kimi"),
     pytest.param("<|channel|>analysis<|message|>{}<|end|><|start|>assistant<|channel|>final<|message|>B", id="C18-gpt"),
     pytest.param("<reasoning>{}</reasoning>B", id="C18-reasoning"),
@@ -48,13 +48,13 @@ THOUGHTS = [  # {} is the thought; the answer is B
     *(f"<{long}>{{}}</{long}>B" for long in ["think_never_used_51bce0c785ca2f68081bfa7d91973934", "x_" * 38 + "think"]),
     "<ctrl94>thought\n{}<ctrl95>B", "[THINKING]{}[/THINKING]B", "<|begin_of_plan|>{}<|end_of_plan|>B",
     "[PLAN]{}[/PLAN]B",
-    # damaged signs
+    # damaged tags
     "<think>{}</ think>B", "<think>{}<\\/think>B", "<think>{}<think>B", "< think >{}</ think >B", "◁think▷{}◁think▷B",
     "[THINK]{}[\\/THINK]B", "◁ think ▷{}◁/ think ▷B", "[THINK]{}[THINK]B",
-    # an answer after a thought that never ends
+    # an answer after reasoning that never ends
     "<think>{}<|begin_of_box|>B<|end_of_box|>", "<think>{} [ANSWER] B", "<think>{} [CONCLUSION] B",
 ]  # fmt: skip
-SECTIONS = [  # what may come before an answer, and may hold it when nothing follows
+SECTIONS = [  # may come before an answer, and hold it if nothing follows
     "self_check", "solution_process", "caption", "description", "perception", "summary", "look", "observe", "step",
     "check", "review", "explanation", "observation", "plan", "verify", "critique", "SUMMARY", "step_1",
     "image_description",

@@ -1,4 +1,4 @@
-"""Graders on the recorded answers of real models in ../shared/data, where that folder lies beside the checkout."""
+"""Graders on the recorded answers of real models in ../shared/data, if that folder exists next to the checkout."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def reference(sample: Sample) -> str:
     return sample.choices[ord(sample.answer) - ord("A")] if sample.choices else sample.answer
 
 
-# Where we and the published verdicts of MathVision differ: every class with what belongs to it, and how many answers
-# do, over the four models, from the extracted answer and from the raw response. See docs/results/graders.md.
+# Where we and the published verdicts of MathVision differ: for every class a predicate, and the number of its answers
+# over the four models, from the extracted answer and from the raw response. See docs/results/graders.md.
 PUBLISHED_WRONG = {  # right answers that were published as wrong
     "value without the unit of its option, or written otherwise": (
         lambda sample, row: maths.same(reference(sample), row["model_answer"]), 61, 68,
@@ -60,7 +60,7 @@ PUBLISHED_RIGHT = {
         lambda sample, row: row["id"] == "1424",
         0,
         1,
-    ),  # "= 5 \sqrt{3} = D": we miss it
+    ),  # "= 5 \sqrt{3} = D": our error
 }
 
 
@@ -135,7 +135,7 @@ def test_mmmu_pro_agrees_with_the_published_verdicts():
 
 
 def official_letter(response: str, choices: dict[str, str]) -> str | None:
-    """The rule of MMMU's evaluation, from its description: the last choice named, in brackets, bare, or by its text."""
+    """The rule of MMMU's evaluation, from its description: the last choice named in brackets, bare, or by its text."""
     padded = f" {response.strip(',.!?;:')} "
     for places in (
         {letter: padded.rfind(f"({letter})") for letter in choices},
@@ -161,7 +161,7 @@ def test_mmmu_agrees_with_the_official_rule():
             differing.append(row["id"])
     assert differing == [
         "validation_Pharmacy_27"
-    ]  # repeats all choices; the official rule takes the last, by luck right
+    ]  # repeats all choices; the official rule takes the last, which happens to be right
     assert right == {"choice": 327, "open": 2}
 
 
@@ -178,7 +178,7 @@ def test_mmmu_agrees_with_the_official_rule():
     ],
 )  # fmt: skip
 def test_the_last_word_counts_after_a_chain_of_thought(style):
-    """Real chains of thought, with the line of the answer in other styles."""
+    """Real chains of thought with the answer line in other styles."""
     for row in rows("mmmu/gpt4o_pro_cot_400.jsonl"):
         options = tuple(map(str, ast.literal_eval(row["options"])))
         thoughts, line, _ = row["response"].rpartition("\n\nAnswer: ")

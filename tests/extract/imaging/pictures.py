@@ -1,4 +1,4 @@
-"""Images of every mode and format for tests, and PNGs chunk by chunk, which Pillow would not write."""
+"""Images of every mode and format for tests, and PNGs built chunk by chunk, which Pillow cannot write."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def encoded(image: Image.Image, kind: str, **options) -> bytes:
 
 
 def png(depth: int, kind: int, rows: list[bytes], width: int, *chunks: tuple[bytes, bytes]) -> bytes:
-    """A PNG of unfiltered rows; `kind` is the colour type, `chunks` go before the pixels."""
+    """A PNG of unfiltered rows. `kind` is the colour type; `chunks` precede the pixels."""
     header = struct.pack(">IIBBBBB", width, len(rows), depth, kind, 0, 0, 0)
     pixels = zlib.compress(b"".join(b"\0" + row for row in rows))
     pieces = [(b"IHDR", header), *chunks, (b"IDAT", pixels), (b"IEND", b"")]
@@ -37,7 +37,7 @@ def chunk(name: bytes, data: bytes) -> bytes:
 
 
 def turned_exif(orientation: int) -> bytes:
-    """EXIF that says how the picture is turned, and where it was taken."""
+    """EXIF with an orientation and the place where the picture was taken."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     exif[0x010F] = "SECRET camera"

@@ -1,4 +1,4 @@
-"""Images that are made to cost: their reading ends soon, in little memory, and with one line; no program is started."""
+"""Images made to be expensive: reading them ends quickly, with little memory and one line; no program is started."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _read(data: bytes) -> str | Image.Image:
 
 
 def directory(entries: int, size: int) -> bytes:
-    """A TIFF whose tags all stand for the same `size` bytes."""
+    """A TIFF whose tags all refer to the same `size` bytes."""
     tags = b"".join(struct.pack("<HHII", 1000 + i, 7, size, 0) for i in range(entries))
     data = b"II*\0\x08\0\0\0" + struct.pack("<H", entries) + tags + bytes(4)
     return data.ljust(size, b"\0")
@@ -116,7 +116,7 @@ def test_a_directory_that_leads_to_itself_ends():
 def test_files_above_the_limit_are_not_read(tmp_path, monkeypatch):
     path = tmp_path / "image.png"
     path.write_bytes(PNG)
-    os.truncate(path, 2**40)  # of which the disk holds a few bytes
+    os.truncate(path, 2**40)  # sparse: a few bytes on disk
     for read in (read_image, image_size):
         with pytest.raises(LeftOut, match=r"above the limit of 256: .*RELOPE_MAX_IMAGE_MB$"):
             read(path)
@@ -175,7 +175,7 @@ def test_no_listed_format_runs_a_program_or_decodes_in_another():
     ids=lambda error: type(error).__name__,
 )  # fmt: skip
 def test_every_error_of_a_decoder_is_one_line(tmp_path, monkeypatch, error):
-    """Pillow's own errors are of all these kinds, depending on the format and the version."""
+    """Pillow's own errors are of all these kinds, depending on format and version."""
 
     def fail(image: object) -> None:
         raise error
@@ -189,7 +189,7 @@ def test_every_error_of_a_decoder_is_one_line(tmp_path, monkeypatch, error):
 
 @pytest.mark.parametrize("kind", ["AVIF", "JPEG2000", "WEBP", "TIFF", "ICO", "TGA", "PPM", "GIF", "BMP", "PNG", "JPEG"])
 def test_a_file_with_one_byte_changed_is_a_picture_or_one_line(kind):
-    """An AVIF gave RuntimeError, and ended the whole extraction."""
+    """An AVIF raised RuntimeError, which ended the whole extraction."""
     data = encoded(SMALL.resize((16, 16)), kind)
     step = max(1, len(data) // 120)
     for position in range(0, len(data), step):
@@ -199,7 +199,7 @@ def test_a_file_with_one_byte_changed_is_a_picture_or_one_line(kind):
 
 
 def test_a_decoder_that_needs_too_much_memory_is_one_line(tmp_path):
-    """With 1 GB of address space a picture within the limit of pixels does not fit."""
+    """With 1 GB of address space, a picture within the pixel limit does not fit."""
     (tmp_path / "x.png").write_bytes(encoded(Image.new("L", (9400, 9400)), "PNG"))
     code = (
         "import resource, sys; from pathlib import Path; from extract.imaging.images import LeftOut, read_image\n"

@@ -1,4 +1,4 @@
-"""One picture of a file for everybody: modes, transparency, depth, orientation, frames, and what cannot be read."""
+"""A file gives the same picture everywhere: modes, transparency, depth, orientation, frames, and unreadable files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LOSSLESS = {
 
 
 def drawing(mode: str) -> Image.Image:
-    """Black on transparent, whose hidden colour is black too; the left half is drawn."""
+    """Black on transparent; the hidden colour is black too, and the left half is drawn."""
     alpha = np.zeros((16, 20), np.uint8)
     alpha[:, :10] = 255
     image = Image.new("RGBA", (20, 16), (0, 0, 0, 0))
@@ -111,7 +111,7 @@ def test_a_transparent_colour_of_every_depth(data, expected):  # C14
 
 
 def written(kind: str, mode: str) -> bytes | None:
-    """`colours()` in a mode and a lossless format; None when Pillow does not write it."""
+    """`colours()` in a mode and a lossless format; None if Pillow cannot write it."""
     try:
         return encoded(Image.fromarray(colours()).convert(mode), kind)
     except (OSError, KeyError, ValueError):
@@ -134,7 +134,7 @@ def test_enough_modes_are_tried():
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 def test_jpeg_of_every_mode(mode):
-    """CMYK is written inverted, as Adobe does."""
+    """CMYK is written inverted, as in Adobe's files."""
     image = Image.fromarray(colours()).convert(mode)
     picture = np.asarray(decode_image(encoded(image, "JPEG", quality=95, subsampling=0))).astype(int)
     assert np.abs(picture - np.asarray(image.convert("RGB"))).mean() < 3
@@ -179,7 +179,7 @@ def test_deep_greys_are_scaled(values, kind):  # C14's siblings: convert("RGB") 
 
 
 def test_half_of_the_range_is_half_as_bright():
-    """Scaling follows the type's range, not the image's own, where the values are in range."""
+    """Values within the type's range are scaled by that range, not by the image's own."""
     assert decode_image(encoded(Image.new("I;16", (2, 2), 32768), "PNG")).getpixel((0, 0)) == (128, 128, 128)
     assert decode_image(encoded(Image.new("F", (2, 2), 0.5), "TIFF")).getpixel((0, 0)) == (128, 128, 128)
 
@@ -203,7 +203,7 @@ def test_orientation_turns_the_picture_and_its_size(tmp_path, kind, orientation)
     path.write_bytes(encoded(flat, kind, exif=turned_exif(orientation), **options))
     picture, size = read_image(path), image_size(path)
     assert picture.size == size == ((WIDTH, HEIGHT) if orientation < 5 else (HEIGHT, WIDTH))
-    with Image.open(path) as image:  # Pillow itself turns a TIFF
+    with Image.open(path) as image:  # Pillow itself rotates a TIFF
         expected = ImageOps.exif_transpose(image.copy() if kind == "TIFF" else image).convert("RGB")
     assert np.array_equal(np.asarray(picture), np.asarray(expected))
     assert not picture.info
@@ -268,7 +268,7 @@ def test_sizes_of_common_formats_are_read_without_decoding(tmp_path, monkeypatch
 
 
 def test_nothing_is_said_of_odd_metadata_and_no_file_stays_open(tmp_path):
-    text = encoded(drawing("P"), "PNG", transparency=b"\xff\x00")  # Pillow warns of it
+    text = encoded(drawing("P"), "PNG", transparency=b"\xff\x00")  # Pillow warns about it
     (tmp_path / "image.png").write_bytes(text)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -1,4 +1,4 @@
-"""Extraction and live prefill see the same picture, and what lacks its picture is listed and left out."""
+"""Extraction and live prefill see the same picture. Samples without their picture are listed and left out."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def plan(tmp_path, toy):
 
 
 def odd_images(folder) -> list[str]:
-    """A photo on its side, a drawing on transparency, 16-bit grey; as files, and one inside the table."""
+    """A rotated photo, a transparent drawing, 16-bit grey; as files, and one inside the table."""
     photo = Image.fromarray(np.random.default_rng(0).integers(0, 255, (28, 56, 3), dtype=np.uint8))
     drawing = Image.new("RGBA", (40, 40), (0, 0, 0, 0))
     drawing.paste((0, 0, 0, 255), (0, 0, 20, 40))

@@ -1,4 +1,4 @@
-"""What a server is sent: the picture that the small model sees, pixel by pixel, and nothing else of the file."""
+"""What a server gets: the picture that the small model sees, pixel by pixel, and nothing else from the file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def sent(path, variant: Variant | None = None) -> bytes:
 
 
 def plainly(data: bytes) -> np.ndarray:
-    """As a server reads it that knows nothing of orientation or transparency."""
+    """As read by a server that ignores orientation and transparency."""
     with Image.open(io.BytesIO(data)) as image:
         assert not image.has_transparency_data
         assert getattr(image, "n_frames", 1) == 1
@@ -67,7 +67,7 @@ def test_the_same_pixels_are_sent_whatever_the_file(tmp_path, kind, mode, orient
     options = {"exif": turned_exif(orientation)} if orientation and kind in ("PNG", "JPEG", "WEBP", "TIFF") else {}
     try:
         data = pictures.encoded(in_mode(mode, made.astype(np.uint8)), kind, **options)
-    except (OSError, KeyError, ValueError):  # Pillow writes no such file
+    except (OSError, KeyError, ValueError):  # Pillow cannot write such a file
         return
     (tmp_path / "image").write_bytes(data)
     picture = read_image(tmp_path / "image")
@@ -78,12 +78,12 @@ def test_the_same_pixels_are_sent_whatever_the_file(tmp_path, kind, mode, orient
 
 
 def photo() -> Image.Image:
-    """Smooth, so that JPEG and WebP take less than a byte a pixel."""
+    """Smooth, so that JPEG and WebP take less than a byte per pixel."""
     return Image.fromarray(colours()).resize((300, 200), Image.Resampling.BICUBIC)
 
 
 def annotated(kind: str) -> bytes:
-    """A file that says where it was taken, by whom, in which colours; the pixels are plain."""
+    """A file with metadata about place, author and colours; the pixels are plain."""
     options: dict = {"exif": turned_exif(1), "icc_profile": b"SECRET profile", "xmp": b"<x>SECRET</x>"}
     if kind == "PNG":
         text = PngInfo()
@@ -126,7 +126,7 @@ def test_a_turned_photo_is_sent_upright(tmp_path):  # C16
 
 
 def test_a_transparent_drawing_is_sent_on_white(tmp_path):  # C14
-    image = Image.new("RGBA", (50, 50), (255, 255, 255, 0))  # its hidden colour is white, but a server may not know
+    image = Image.new("RGBA", (50, 50), (255, 255, 255, 0))  # its hidden colour is white, but a server may not use it
     image.paste((0, 0, 0, 255), (0, 0, 25, 50))
     (tmp_path / "image").write_bytes(pictures.encoded(image, "PNG"))
     shown = plainly(sent(tmp_path / "image"))
@@ -149,7 +149,7 @@ def test_wasteful_files_are_sent_as_png(data):
 
 
 def test_real_photographs_keep_their_bytes():
-    """Of JPEG no byte of the picture changes, and PNG would be several times as large."""
+    """For JPEG, no byte of the picture changes; PNG would be several times as large."""
     data = pictures.encoded(photo(), "JPEG", quality=90)
     picture = decode_image(data)
     assert encoded(data, picture) == ("image/jpeg", data)

@@ -1,4 +1,4 @@
-"""Nothing but the picture is sent: a mark that is planted in every place for other data does not leave the machine."""
+"""Only the picture is sent: a marker planted in every place for other data does not leave the machine."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def urls(*paths, variant: Variant | None = None) -> list[bytes]:
 
 
 def unpacked(data: bytes) -> bytes:
-    """With everything that is packed in it, in a PNG."""
+    """The data, and for a PNG also everything compressed in it."""
     if not data.startswith(PNG[:8]):
         return data
     file, bodies = io.BytesIO(data), []
@@ -186,7 +186,7 @@ def _reads(data: bytes) -> bool:
 @given(
     kind=st.text("ABXYabxyEIP", min_size=4, max_size=4).map(str.encode),
     after=st.booleans(),
-    marker=st.integers(1, 0xFE).filter(lambda marker: not 0xD0 <= marker <= 0xD7),  # these are among the coded pixels
+    marker=st.integers(1, 0xFE).filter(lambda marker: not 0xD0 <= marker <= 0xD7),  # these occur in the coded pixels
     body=st.binary(max_size=30),
     end=st.booleans(),
 )

@@ -1,4 +1,4 @@
-"""Files that give no picture: torn, damaged, too large, or no images at all; one short reason each."""
+"""Files that give no picture: truncated, damaged, too large, or not images; each gives one short reason."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FORMATS = {
 
 
 def read_or_reason(data: bytes) -> bytes | str:
-    """The pixels, or why there are none."""
+    """The pixels, or the reason why there are none."""
     try:
         return decode_image(data).tobytes()
     except LeftOut as reason:
@@ -39,7 +39,7 @@ def read_or_reason(data: bytes) -> bytes | str:
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_torn_file_is_never_half_a_picture(kind, monkeypatch):
-    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)  # as other libraries leave it
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)  # as set by other libraries
     data = FORMATS[kind]
     torn = [read_or_reason(data[:cut]) for cut in range(0, len(data), max(1, len(data) // 60))]
     reasons = [reason for reason in torn if isinstance(reason, str)]
@@ -51,7 +51,7 @@ def test_a_torn_file_is_never_half_a_picture(kind, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["PNG", "palette PNG", "JPEG", "GIF", "JPEG 2000"])
 def test_a_file_whose_end_is_zeros_is_refused(kind):
-    """A disk that lost power, or a download that was never finished."""
+    """After a power loss or an incomplete download."""
     data = FORMATS[kind]
     for cut in (len(data) // 3, len(data) // 2):
         with pytest.raises(LeftOut):

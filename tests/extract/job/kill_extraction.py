@@ -1,7 +1,7 @@
-"""Kill an extraction with SIGKILL again and again: python -m tests.extract.job.kill_extraction FOLDER KILLS
+"""Kill an extraction with SIGKILL repeatedly: python -m tests.extract.job.kill_extraction FOLDER KILLS
 
-FOLDER holds model and data of `tests.extract.job.plans`. The model is loaded once and every attempt is a fork, so that
-a hundred kills take a minute. Exits with a message when a store differs from the uninterrupted one.
+FOLDER holds the model and data of `tests.extract.job.plans`. The model is loaded once and every attempt is a fork, so
+that a hundred kills take a minute. Exits with a message if a store differs from the uninterrupted one.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from tests.extract.job.plans import contents
 
 
 def attempt(plan: Extraction) -> int:
-    """Start the extraction in a fork; its process id."""
+    """Start the extraction in a fork; returns its process id."""
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # progress bars
-        tqdm.set_lock(threading.RLock())  # its own is shared with forks, and the last one may have died holding it
+        tqdm.set_lock(threading.RLock())  # the default lock is shared with forks, and a killed one may hold it
         extraction.extract_store(plan)
         os._exit(0)
     return child
 
 
 def finish(plan: Extraction) -> None:
-    """An attempt that is left alone."""
+    """One attempt without a kill."""
     _, status = os.waitpid(attempt(plan), 0)
     if status:
         sys.exit(f"an attempt that nobody killed ended with status {status}")
 
 
 def kill_until_finished(plan: Extraction, longest: float, rng: random.Random, most: int) -> int:
-    """Attempts killed after at most `longest` seconds each, until one finishes the store; how many kills hit."""
+    """Kill attempts after at most `longest` seconds each until one finishes the store; returns the number of kills."""
     for hits in range(most):
         child = attempt(plan)
         time.sleep(rng.uniform(0, longest))

@@ -1,4 +1,4 @@
-"""Small extractions for tests: a tiny LLaVA and questions about drawn pictures."""
+"""Small extractions for tests: a tiny LLaVA and questions about random pictures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ N_QUESTIONS = 24
 
 
 def tiny_plan(folder: Path, tokenizer, **extract) -> Extraction:
-    """24 questions to a tiny LLaVA, model and data saved below `folder`; the store is to be `folder/store`."""
+    """24 questions for a tiny LLaVA, with model and data saved below `folder`; the store will be `folder/store`."""
     model = tiny_models.save_llava(folder / "model", copy.deepcopy(tokenizer))
     rng = np.random.default_rng(0)
     lines = []
@@ -35,14 +35,14 @@ def tiny_plan(folder: Path, tokenizer, **extract) -> Extraction:
 
 
 def end_often(model: Path, every: int = 5) -> None:
-    """Make every fifth token, or all, of a saved model an end token: some answers of a few tokens are whole then."""
+    """Make every fifth token, or all, of a saved model an end token, so that some short answers are complete."""
     path = model / "generation_config.json"
     vocabulary = json.loads((model / "config.json").read_text())["text_config"]["vocab_size"]
     path.write_text(json.dumps(json.loads(path.read_text()) | {"eos_token_id": list(range(0, vocabulary, every))}))
 
 
 def asking(folder: Path, model: Path, rows: list[dict], **extract) -> Extraction:
-    """An extraction of these rows of a JSONL file, which may name pictures that `folder` holds."""
+    """An extraction of these JSONL rows, which may refer to pictures in `folder`."""
     rows = [{"id": f"q{i:02d}", "answer": "x", **row} for i, row in enumerate(rows)]
     (folder / "asked.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     return Extraction(
@@ -61,7 +61,7 @@ def save_pictures(folder: Path, sizes: dict[str, tuple[int, int]]) -> None:
 
 
 def contents(store: Path) -> dict[str, str]:
-    """Checksums of everything in a store but locks and what a killed writer left under a hidden name."""
+    """Checksums of everything in a store except locks and hidden files left by a killed writer."""
     from relope_jax.io.files import tree_checksums
 
     return {k: v for k, v in tree_checksums(store).items() if not k.startswith(".") and "/." not in k}

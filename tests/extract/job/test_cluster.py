@@ -1,4 +1,4 @@
-"""Extraction on a Ray cluster of this machine: a killed worker, errors in one line, and what needs no cluster."""
+"""Extraction on a Ray cluster on this machine: a killed worker, one-line errors, and what needs no cluster."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from relope_jax.states.writer import Shard, part_name
 from tests import ROOT
 from tests.extract.job.plans import contents, tiny_plan
 
-TOKENS = 200  # an answer; so long that a shard of 6 parts takes seconds
-PATIENCE = 240.0  # seconds; a quiet machine needs 20 of them
+TOKENS = 200  # per answer, so many that a shard of 6 parts takes seconds
+PATIENCE = 240.0  # seconds; an idle machine needs 20
 
 
 @pytest.fixture(scope="module")
@@ -39,20 +39,20 @@ def folder(tmp_path_factory, toy) -> Path:
 
 @pytest.fixture
 def ray_folder():
-    """Where Ray keeps sockets and logs; short, since a socket's path has at most 107 characters."""
+    """Where Ray keeps sockets and logs; short, because a socket's path has at most 107 characters."""
     folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def start(folder: Path, command: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-    """A command with relative paths, in a process of its own; its stderr goes to `folder/errors`."""
+    """A command with relative paths in a separate process; its stderr goes to `folder/errors`."""
     fields = {
         "model.name": "model", "model.device": "cpu", "dataset.name": "jsonl", "dataset.path": "data.jsonl",
         "extract.layer": "2", "extract.part_size": "2", "extract.max_new_tokens": str(TOKENS),
     }  # fmt: skip
     overrides = [f"--config.{name}={value}" for name, value in fields.items()]
-    # As many threads in every process: how PyTorch cuts a sum shows in its last bits.
+    # The same number of threads in every process, because PyTorch's split of a sum affects its last bits.
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
     with open(folder / "errors", "w") as errors:
         return subprocess.Popen(
@@ -62,7 +62,7 @@ def start(folder: Path, command: str, *arguments: str, **environment: str) -> su
 
 
 def start_cluster(folder: Path, ray_folder: str, *arguments: str) -> subprocess.Popen[str]:
-    """The command on a new cluster that has room for two workers."""
+    """The command on a new cluster with room for two workers."""
     resources = {"RAY_TMPDIR": ray_folder, "RAY_OVERRIDE_RESOURCES": '{"CPU": 2, "GPU": 0}'}
     return start(folder, "extract.cluster", "--shards=2", *arguments, **resources)
 
@@ -95,7 +95,7 @@ def test_killed_worker_is_replaced_and_the_store_is_the_same(folder, ray_folder)
     assert errors.count(" was lost ") == 1
     first, second = workers()
     assert first == killed != second
-    assert (folder / "store" / part_name(1) / PART).stat().st_mtime_ns == published  # not made again
+    assert (folder / "store" / part_name(1) / PART).stat().st_mtime_ns == published  # not extracted again
 
     plain = start(folder, "extract.run", "--config.store=plain")
     printed, _ = plain.communicate(timeout=PATIENCE)
@@ -153,7 +153,7 @@ def test_error_in_a_worker_is_one_line_and_not_tried_again(folder, ray_folder):
     assert len(re.findall(r"^error: ", errors, re.MULTILINE)) == 1
     assert "Traceback" not in errors
     assert " was lost " not in errors
-    assert not contents(folder / "other")  # the file that workers looked for is gone too
+    assert not contents(folder / "other")  # the file for the workers' check is removed too
 
 
 def test_ray_is_asked_for_when_it_is_absent(folder, monkeypatch, tmp_path, toy):

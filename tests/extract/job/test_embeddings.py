@@ -1,4 +1,4 @@
-"""The sentence encoder against its definition, and the file that keeps what it made."""
+"""The sentence encoder against its definition, and the file that stores the embeddings."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def encoder():
 
 
 def test_mean_pooling_and_length_one(encoder):
-    """sentence-transformers' definition, one text at a time and without padding, from the model's own classes."""
+    """sentence-transformers' definition, one text at a time and without padding, with the model's own classes."""
     folder = encoder_source("")
     tokenizer, model = BertTokenizerFast.from_pretrained(folder), BertModel.from_pretrained(folder).eval()
     got = encoder(TEXTS, batch=3)
@@ -108,7 +108,7 @@ def test_a_store_is_embedded_once_per_encoder(store, encoder, monkeypatch, capsy
 
 
 def test_several_stores_are_embedded_each_on_its_own(store, encoder, monkeypatch, tmp_path):
-    """So that a store that is trained on and tested on in turn keeps its embeddings."""
+    """So that a store used in turn for training and for testing keeps its embeddings."""
     monkeypatch.setattr(embeddings, "load_encoder", lambda name, revision: encoder)
     target = write_store(tmp_path / "target", ["one?", "two?", "three?"], dataset="another")
     both = JoinedStore(target, [store])

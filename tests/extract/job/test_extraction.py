@@ -1,4 +1,4 @@
-"""Extraction: the real toy MLLM's store and live prefill; and with a tiny model resume, bad images, identity."""
+"""Extraction: the real toy MLLM's store and live prefill; with a tiny model: resume, bad images, identity."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def toy_plan(tmp_path, toy, monkeypatch):
 
 @pytest.fixture
 def plan(tmp_path, tiny, monkeypatch):
-    """The same questions to the tiny model, which stands in for the toy."""
+    """The same questions for the tiny model, which replaces the toy."""
     monkeypatch.setattr(extraction, "load_backbone", lambda spec: tiny)
     return plan_for(save_questions(tmp_path), tmp_path / "store")
 
@@ -82,7 +82,7 @@ def test_store_holds_what_the_model_did(toy_plan):
 
 
 def test_live_prefill_gives_the_stored_states(toy_plan, toy):
-    """What a deployed router sees is what it was trained on; bfloat16 storage keeps 8 bits of mantissa."""
+    """A deployed router sees the states it was trained on; bfloat16 storage keeps 8 bits of mantissa."""
     store = open_or_extract(toy_plan)
     rows = store.samples.to_pylist()[:3]
     live = prefill(toy, [(row["question"], row["images"][0]) for row in rows], layer=24)
@@ -107,7 +107,7 @@ def test_interrupted_extraction_goes_on_to_the_same_bytes(plan, monkeypatch, tmp
     with pytest.raises(KeyboardInterrupt):
         open_or_extract(plan)
     open_or_extract(plan)
-    assert len(calls) == 3  # the published part was not made again
+    assert len(calls) == 3  # the published part was not extracted again
     resumed = tree_checksums(plan.store)
     assert resumed == tree_checksums(Path(whole.path))
 
@@ -187,7 +187,7 @@ def test_store_of_other_settings_is_refused(plan):
 
 
 def test_query_that_the_processor_refuses_is_left_out(plan, monkeypatch, tmp_path):
-    """As Qwen's processor refuses extreme aspect ratios; the rest of the batch goes on."""
+    """As Qwen's processor rejects extreme aspect ratios. The rest of the batch is extracted."""
     lines = (tmp_path / "data.jsonl").read_text().splitlines()
     lines[1] = json.dumps(json.loads(lines[1]) | {"question": "too wide?"})
     (tmp_path / "data.jsonl").write_text("\n".join(lines))

@@ -1,4 +1,4 @@
-"""What the model fails on is narrowed down to its samples, which are listed and left out; the others are extracted."""
+"""Failures of the model are narrowed down to their samples, which are listed and left out; the others are extracted."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def llava(toy, tmp_path_factory) -> Path:
 
 
 def ask(folder: Path, model: Path, questions: list[str], **extract) -> Extraction:
-    """These questions, each about a picture of its own."""
+    """These questions, each about its own picture."""
     names = [f"{i}.png" for i in range(len(questions))]
     save_pictures(folder, {name: (40, 28 + i) for i, name in enumerate(names)})
     rows = [{"question": question, "image": name} for question, name in zip(questions, names, strict=True)]
@@ -121,7 +121,7 @@ def test_failing_forward_pass_leaves_out_its_sample(llava, tmp_path, token_budge
 
 
 def test_lost_memory_and_failing_samples_are_told_apart(llava, tmp_path, monkeypatch):
-    """Both in one part: the budget shrinks to what fits and no further, and one sample is left out."""
+    """Both in one part: the budget shrinks until the batch fits and no further, and one sample is left out."""
     run, sizes = part.PartExtractor._run, []
 
     def limited(self, queries, inputs, gathered):
@@ -143,7 +143,7 @@ def test_lost_memory_and_failing_samples_are_told_apart(llava, tmp_path, monkeyp
 
 
 def test_a_restart_and_other_batches_give_the_same_store(llava, tmp_path, monkeypatch):
-    """Failures are remembered with their part; what is left out does not depend on what shared its batch."""
+    """Failures are stored with their part. Which samples are left out does not depend on their batches."""
     questions = ["what is this?", f"{UNKNOWN}?", "and this?", "is it red?", f"or {UNKNOWN}?", "blue?"]
     plan = ask(tmp_path, llava, questions, part_size=2)
     whole = open_or_extract(plan)
@@ -164,7 +164,7 @@ def test_a_restart_and_other_batches_give_the_same_store(llava, tmp_path, monkey
 
 
 def test_image_that_the_tower_fails_on_is_left_out(toy, tmp_path):
-    """C47: alone in its batch a picture of one merged token fails in transformers' patch merger."""
+    """C47: in a batch of its own, a picture of one merged token fails in transformers' patch merger."""
     model = tiny.save_mistral3(tmp_path / "mistral", copy.deepcopy(toy.tokenizer))
     save_pictures(tmp_path, {"1.png": (1, 1), "2.png": (60, 90), "3.png": (40, 40), "4.png": (14, 14)})
     rows = [{"question": "what is this?", "image": f"{i}.png"} for i in (1, 2, 3, 4)]
@@ -192,7 +192,7 @@ PLACEHOLDERS = {
 @pytest.mark.parametrize("family", PLACEHOLDERS)
 @pytest.mark.parametrize("variant", ["", "question_only"])
 def test_placeholder_in_a_question_is_left_out(toy, tmp_path, monkeypatch, family, variant):
-    """C47: whatever the model's own tokens for images are, a question that contains one cannot be asked."""
+    """C47: a question that contains one of the model's own image tokens, whatever they are, cannot be asked."""
     if family == "paligemma2" and variant:
         pytest.skip("PaliGemma cannot take a question without an image")
     if family == "phi4_multimodal":
@@ -211,14 +211,14 @@ def test_placeholder_in_a_question_is_left_out(toy, tmp_path, monkeypatch, famil
 
 
 def test_grader_that_fails_leaves_out_its_sample(llava, tmp_path, monkeypatch):
-    """Unlike the forward pass it fails after the states are there."""
+    """Unlike the forward pass, it fails after the states were computed."""
 
     def grade(sample, response):
         return 1 / (sample.sample_id != "q02") > 0
 
     monkeypatch.setattr(extraction, "get_dataset", lambda name: dataclasses.replace(JSONL, grade=grade))
     model = shutil.copytree(llava, tmp_path / "model")
-    end_often(model, every=1)  # an answer that is cut off is not graded
+    end_often(model, every=1)  # truncated answers are not graded
     store = open_or_extract(ask(tmp_path, model, ["what is this?"] * 5))
     assert reasons(store) == {"q02": "its answer cannot be graded: ZeroDivisionError: division by zero"}
     assert len(store.samples) == len(store.states()) == 4
@@ -227,7 +227,7 @@ def test_grader_that_fails_leaves_out_its_sample(llava, tmp_path, monkeypatch):
 @pytest.mark.parametrize("text", ["bad \ud83d emoji", "\udc80", "end \udfff"])
 @pytest.mark.parametrize("field", ["question", "answer", "choices"])
 def test_broken_unicode_never_reaches_the_tokenizer(llava, tmp_path, monkeypatch, text, field):
-    """C48: readers refuse it; what gets past them is left out, in whichever field."""
+    """C48: readers refuse it; if some gets past them, the sample is left out, whichever the field."""
     plan = ask(tmp_path, llava, ["what is this?"] * 4)
     load = JSONL.load
 
@@ -242,7 +242,7 @@ def test_broken_unicode_never_reaches_the_tokenizer(llava, tmp_path, monkeypatch
 
 
 def test_prompt_longer_than_the_positions_is_left_out_and_counted(llava, tmp_path, capsys):
-    """M4: 512 positions, of which the answer takes 3; the last prompt fills them exactly."""
+    """M4: 512 positions, 3 of them for the answer; the last prompt fills them exactly."""
     save_pictures(tmp_path, {f"{i}.png": (40, 40) for i in range(5)})
 
     def rows(n: int) -> list[dict]:
@@ -263,7 +263,7 @@ def test_prompt_longer_than_the_positions_is_left_out_and_counted(llava, tmp_pat
 
 
 def overflowing(folder: Path, tokenizer, words: list[str]) -> Path:
-    """A tiny LLaVA that overflows wherever one of these words is read."""
+    """A tiny LLaVA that overflows when it reads one of these words."""
     tiny.save_llava(folder, copy.deepcopy(tokenizer))
     model = LlavaForConditionalGeneration.from_pretrained(folder)
     with torch.no_grad():
@@ -280,7 +280,7 @@ def test_states_that_are_not_finite_leave_out_their_sample(toy, llava, tmp_path,
     questions = ["what is this?", "an overflow", "and that?", "is it red?", "no overflow", "blue?"]
     plan = ask(tmp_path, model, questions)
     if labelled:
-        monkeypatch.setattr("extract.job.labels.differing", lambda *_: [])  # another model's answers will do here
+        monkeypatch.setattr("extract.job.labels.differing", lambda *_: [])  # accept another model's answers here
         labels = open_or_extract(dataclasses.replace(plan, model=ModelSpec(str(llava)), store=tmp_path / "labels"))
         plan = dataclasses.replace(plan, extract=dataclasses.replace(plan.extract, labels_from=labels.path))
     store = open_or_extract(plan)
@@ -316,7 +316,7 @@ def test_model_that_fails_on_everything_ends_early_and_publishes_nothing(llava, 
 
 @pytest.mark.parametrize("part_size", [2, 100])
 def test_many_failures_in_front_do_not_end_a_run_that_works_later(llava, tmp_path, part_size):
-    """The longest prompts come first, and here the first parts hold nothing else."""
+    """The longest prompts come first, and here the first parts contain nothing else."""
     questions = [f"what is {UNKNOWN}, and what does it mean?"] * 20 + ["what is this?"] * 10
     store = open_or_extract(ask(tmp_path, llava, questions, part_size=part_size))
     assert len(store.samples) == 10
@@ -324,7 +324,7 @@ def test_many_failures_in_front_do_not_end_a_run_that_works_later(llava, tmp_pat
 
 
 def test_last_part_of_failures_alone_finishes_a_store(llava, tmp_path, monkeypatch):
-    """After a restart nothing has worked in this process; what is published says that the model works."""
+    """After a restart nothing has worked in this process, but the published parts show that the model works."""
     plan = ask(tmp_path, llava, ["what is this?", "and that?", "or this?", f"{UNKNOWN}?"], part_size=3)
     extract, calls = part.PartExtractor.extract, []
 
@@ -347,7 +347,7 @@ def test_probes_are_from_everywhere():
 
 
 def lose_accelerator(monkeypatch, on: str) -> list[int]:
-    """As a device-side assert does: the pass fails, and nothing works on the accelerator after it."""
+    """Like a device-side assert: the forward pass fails, and the accelerator is unusable afterwards."""
     attempt, sizes = part.PartExtractor._attempt, []
 
     def failing(self, batch):
@@ -362,7 +362,7 @@ def lose_accelerator(monkeypatch, on: str) -> list[int]:
 
 
 def test_lost_accelerator_is_one_line_and_restarts_find_the_sample(llava, tmp_path, monkeypatch):
-    """A new process tries the suspicious batch one by one, the next one leaves the sample out."""
+    """The next process tries the suspect batch one by one, and the one after that leaves the sample out."""
     plan = ask(tmp_path, llava, ["what is this?"] * 9, part_size=4, token_budget=10_000)
     lines = []
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Commands on stores that somebody else made: one line, and nothing outside the store is read, written or deleted."""
+"""Commands on stores from others: one line, and nothing outside the store is read, written or deleted."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def others(path) -> dict[str, str]:
 @pytest.mark.parametrize("kind", ["part", "block", "file"])
 @pytest.mark.parametrize("name", ["../../../x", "/abs/x/", "../canary/", "../../canary/keep", "", ".", "00000\0", "x"])
 def test_what_is_damaged_is_dropped_in_the_store_alone(store_path, kind, name):
-    """The command that the error messages recommend deleted any folder of its user that a part or a block named."""
+    """The command recommended in error messages used to delete any folder named by a part or a block."""
     before, own = others(store_path), tree_checksums(store_path / "parts")
 
     def change(record) -> None:

@@ -1,4 +1,4 @@
-"""What a store's identity depends on, and what is said when a store is of another one."""
+"""What a store's identity depends on, and the message when a store has another one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.extract.job.plans import asking, contents, tiny_plan
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory, toy):
-    """Four parts; the store is not made yet."""
+    """Four parts; the store does not exist yet."""
     folder = tmp_path_factory.mktemp("plan")
     return tiny_plan(folder, toy.tokenizer, part_size=6)
 
@@ -58,7 +58,7 @@ SPELLINGS = {
 
 
 def files(store: Store) -> list[dict[str, str]]:
-    """Checksums of all parts; the table has the paths of images, for reports."""
+    """Checksums of all parts. The table contains paths of images, for reports."""
     return [{k: v for k, v in part.files.items() if k != "samples.parquet"} for part in store.manifest.parts]
 
 
@@ -70,7 +70,7 @@ def linked(path: Path, folder: Path) -> Path:
 
 
 def respelled(plan, spelling: str, folder: Path, **fields):
-    """The plan with the paths of model and data in another spelling."""
+    """The plan with the paths of model and data written differently."""
     spell = SPELLINGS[spelling]
     model = dataclasses.replace(plan.model, name=spell(Path(plan.model.name), folder))
     data = dataclasses.replace(plan.dataset, path=spell(Path(plan.dataset.path), folder))
@@ -79,7 +79,7 @@ def respelled(plan, spelling: str, folder: Path, **fields):
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_spelling_of_paths_is_no_difference(plan, made, tmp_path, monkeypatch, spelling):
-    """C41, C45: neither to a finished store, nor to one that another process began; from another folder, too."""
+    """C41, C45: for a finished store and for one that another process started; also from another folder."""
     monkeypatch.chdir(tmp_path)
     other = respelled(plan, spelling, tmp_path)
     assert mismatches(other, made.identity) == []
@@ -124,7 +124,7 @@ def test_data_that_are_gone_are_known_by_their_name(plan, made, tmp_path):
 
 
 def test_missing_image_has_no_path_in_the_identity(plan, tmp_path):
-    """Its reason, which names the path, is in the part alone."""
+    """Its reason, which contains the path, is only in the part."""
     digests = set()
     for name in ("here", "there"):
         folder = tmp_path / name
@@ -159,7 +159,7 @@ print(json.dumps([dataset_source(data), model_source(model)]))
 
 @pytest.mark.parametrize("locale", ["C", "POSIX", "C.UTF-8", "de_DE.ISO-8859-1", "zh_CN.GBK", "ja_JP.EUC-JP"])
 def test_locale_is_no_difference(plan, tmp_path, locale):
-    """C41: also in another working directory. A locale that this machine lacks acts as C does, which is ASCII."""
+    """C41: also in another working directory. A locale missing on this machine behaves like C, which is ASCII."""
     environment = os.environ | {
         "LC_ALL": locale,
         "PYTHONUTF8": "0",
@@ -179,7 +179,7 @@ def test_title_of_a_model():
 
 
 def test_answers_in_process_are_cached_by_what_they_follow_from(plan, tmp_path):
-    """Not by how the model's path is spelled, but by the size at which it sees images."""
+    """They do not depend on how the model's path is written, but on the size at which it sees images."""
     keys = {answering_model(respelled(plan, spelling, tmp_path).model) for spelling in SPELLINGS}
     assert len(keys) == 1
     for change in ({"max_pixels": 3136}, {"min_pixels": 3136}, {"dtype": "bfloat16"}, {"attention": "eager"}):
@@ -188,7 +188,7 @@ def test_answers_in_process_are_cached_by_what_they_follow_from(plan, tmp_path):
 
 
 def test_other_reading_of_images_is_said(plan, made, tmp_path, monkeypatch):
-    """Of a finished store and of one that was begun."""
+    """For a finished store and for one that was started."""
     why = "images are now turned upright and laid on white, so the states differ"
     monkeypatch.setattr(settings, "READING", made.identity.image_reading + 1)
     with pytest.raises(ReLopeError, match=rf"image_reading: config \d, store \d: {why}"):
@@ -211,7 +211,7 @@ def test_text_alone_does_not_depend_on_how_images_are_read(plan, tmp_path, monke
 
 
 def test_store_of_schema_3_is_one_line_everywhere(copy_of):
-    """Finished and unfinished; the line says what changed."""
+    """Finished and unfinished. The line says what changed."""
     url = str(copy_of.store)
     for name in ("manifest.json", "identity.json"):
         path = copy_of.store / name
@@ -229,7 +229,7 @@ def test_store_of_schema_3_is_one_line_everywhere(copy_of):
 
 
 def test_differences_are_short(plan, made):
-    """Digests are cut, and of the dataset's many settings only those are named that differ."""
+    """Digests are shortened, and only the differing ones of the dataset's many settings are named."""
     identity = made.identity
     other = dataclasses.replace(identity, questions="0" * 64, dataset=identity.dataset | {"seed": 7})
     assert other.differences(identity.record()) == [

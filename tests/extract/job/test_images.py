@@ -1,4 +1,4 @@
-"""How large images are shown, in each family's terms, and what they cost in tokens."""
+"""The size at which images are shown, in each family's terms, and their number of tokens."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from tests.extract.job.plans import asking, save_pictures
 
 SIZES = [(300, 300), (600, 150), (90, 500), (28, 28)]
 QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
-UNITS = dict.fromkeys(QWEN, 28) | {"mistral3": 14, "pixtral": 7, "idefics3": 28}  # side of what is one image token
+UNITS = dict.fromkeys(QWEN, 28) | {"mistral3": 14, "pixtral": 7, "idefics3": 28}  # side of one image token in pixels
 FIXED = ("llava", "gemma3", "paligemma2")
 
 
 @pytest.fixture(scope="module")
 def folders(toy, tmp_path_factory):
-    """Tiny models, saved when they are first asked for."""
+    """Tiny models, saved on first use."""
     saved = {}
 
     def folder(family: str):
@@ -56,7 +56,7 @@ def counts(backbone) -> list[int]:
 @pytest.mark.parametrize("family", UNITS)
 @pytest.mark.parametrize("side", [2, 3])
 def test_max_pixels_bounds_the_image_tokens(folders, family, side):
-    """Of every shape: the shown area is at most max_pixels. Idefics3 adds its small copy of the whole image."""
+    """For every shape, the shown area is at most max_pixels. Idefics3 adds a downscaled copy of the whole image."""
     unit = UNITS[family]
     own = counts(load(folders(family), family))
     limited = counts(load(folders(family), family, max_pixels=(side * unit) ** 2 + 1))
@@ -79,9 +79,9 @@ def test_min_pixels_enlarges_small_images(folders, family):
     enlarged = counts(load(folders(family), family, min_pixels=84 * 84))
     assert own[small] == 4  # 56 x 56, the model's own
     assert enlarged[small] == 9
-    beyond = load(folders(family), family, min_pixels=140 * 140)  # more than the model's own largest
+    beyond = load(folders(family), family, min_pixels=140 * 140)  # above the model's own maximum
     assert min(counts(beyond)) > 16 >= max(own)
-    below = load(folders(family), family, max_pixels=28 * 28)  # less than the model's own smallest
+    below = load(folders(family), family, max_pixels=28 * 28)  # below the model's own minimum
     assert max(counts(below)) <= 2  # a long one keeps its shape in whole tokens
     between = load(folders(family), family, min_pixels=56 * 56, max_pixels=56 * 56)
     assert max(counts(between)) <= 4
@@ -134,14 +134,14 @@ def test_limits_that_make_no_sense_are_one_line(limits, message):
 
 @pytest.mark.parametrize(("max_pixels", "crops"), [(448 * 448, 1), (4 * 448 * 448, 4), (10**6, 4)])
 def test_phi4_counts_crops(max_pixels, crops):
-    """Its image processor needs torchvision: the fields alone are looked at."""
+    """Its image processor needs torchvision, so only the fields are checked."""
     images = type("Phi4MultimodalImageProcessor", (), {"size": {"height": 448, "width": 448}, "dynamic_hd": 36})()
     limit_images(types.SimpleNamespace(image_processor=images), ModelSpec(max_pixels=max_pixels))
     assert images.dynamic_hd == crops
 
 
 def test_tokens_are_printed_before_the_extraction(folders, tmp_path, capsys, monkeypatch):
-    """By size, not by image: ten pictures of three sizes, of which one cannot be read and is passed over."""
+    """By size, not by image: ten pictures of three sizes, one of them unreadable and skipped."""
     shapes = {f"{i}.png": ((56, 56), (112, 56), (112, 112))[i % 3] for i in range(10)}
     save_pictures(tmp_path, shapes)
     (tmp_path / "9.png").write_bytes(b"no picture")

@@ -1,4 +1,4 @@
-"""Which answers a run asks for, of whom, and with which settings."""
+"""Which answers a run requests, from which model, and with which settings."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_large_model_is_asked_whenever_it_is_named():
 
 def test_the_small_model_is_asked_in_process():
     config = base.get_config()
-    config.answers.base_url, config.answers.model = "http://localhost:8000/v1", "another"  # of another job
+    config.answers.base_url, config.answers.model = "http://localhost:8000/v1", "another"  # for another job
     config.inputs.samples, config.inputs.temperature, config.inputs.batch = 5, 0.6, 9
     samples, confidence = tables(plan_of(config), NEEDS)
     assert samples.plan.model == confidence.plan.model == ModelSpec(**config.model)

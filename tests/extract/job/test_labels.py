@@ -1,4 +1,4 @@
-"""`extract.labels_from`: labels are taken over from a store whose answers would be the same if they were made now."""
+"""`extract.labels_from`: labels are reused from a store whose answers would be the same if generated now."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OTHER = {
     "max_pixels": 6272, "image_reading": 99, "model_dtype": "bfloat16", "attention": "eager", "device": "cuda",
     "prompt_hash": "4" * 64, "questions": "5" * 64, "graders": 6, "max_new_tokens": 99,
 }  # fmt: skip
-# What a variant or another machine may do otherwise.
+# What a variant or another machine may change.
 FREE = {
     "layers": [1, 2], "hidden_size": 1, "state_dtype": "float32", "device_map": "auto", "samples": "7" * 64,
     "labels_from": "8" * 64, "part_size": 1, "token_budget": 1,
@@ -64,7 +64,7 @@ def elsewhere(plan: Extraction, folder: Path) -> Extraction:
 
 @pytest.mark.parametrize("field", SAME)
 def test_what_shapes_an_answer_is_compared(clean, field):
-    identity = dataclasses.replace(clean.identity, commit="0" * 40)  # a model of the hub: its name counts too
+    identity = dataclasses.replace(clean.identity, commit="0" * 40)  # a hub model: its name counts too
     other = dataclasses.replace(identity, **{field: OTHER[field]})
     (line,) = differing(other, identity)
     shown = OTHER[field][:12] if isinstance(OTHER[field], str) and len(OTHER[field]) == 64 else OTHER[field]

@@ -1,4 +1,4 @@
-"""What an extraction can be asked for: several layers, variants, labels of another store, several images a question."""
+"""Options of an extraction: several layers, variants, labels from another store, several images per question."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def clean(plan) -> Store:
 
 
 def changed(plan: Extraction, name: str, *, variant: str = "", captions: str = "", **extract) -> Extraction:
-    """The same extraction with other settings, in a store of its own."""
+    """The same extraction with other settings, in a separate store."""
     return dataclasses.replace(
         plan,
         store=plan.store.with_name(name),
@@ -65,7 +65,7 @@ def test_several_layers_in_one_pass_are_those_of_single_passes(plan, clean):
 
 
 def test_answers_come_with_log_probabilities_and_embedding(plan, clean):
-    """The columns of a batch of many are those of the model asked alone."""
+    """The columns of a large batch equal those of the model run on single prompts."""
     backbone = load_backbone(plan.model)
     for row, embedding in list(zip(clean.samples.to_pylist(), clean.output_embedding(), strict=True))[::7]:
         inputs = build_inputs(backbone, [(row["question"], Image.open(row["images"][0]).convert("RGB"))])
@@ -95,7 +95,7 @@ def test_question_only_has_no_image(plan, clean):
 
 
 def test_captions_stand_in_place_of_images(plan, clean, tmp_path):
-    """From a file, where a question that it lacks is left out, or from the small model itself."""
+    """From a file (a question that it lacks is left out), or from the small model itself."""
     ids = clean.column("sample_id").tolist()
     lines = [json.dumps({"id": sample_id, "caption": f"a picture called {sample_id}"}) for sample_id in ids[1:]]
     (tmp_path / "captions.jsonl").write_text("\n".join(lines))
@@ -159,7 +159,7 @@ def test_images_stand_where_the_text_says(text, n, order, kinds):
 
 
 def test_several_images_a_question(plan, tmp_path):
-    """Interleaved as the text says: other places, other states; every image has its tokens."""
+    """Interleaved as in the text: other places give other states, and every image has its tokens."""
     folder = plan.store.parent
     rows = [
         {"id": "ab", "question": "first <image 1> then <image 2>", "answer": "x", "image": ["1.png", "2.png"]},
@@ -216,7 +216,7 @@ def test_stores_of_different_things_have_different_names():
 
 
 def test_states_do_not_depend_on_the_batch(plan, clean):
-    """One prompt a batch gives the same states as many, up to the summation order of padded rows."""
+    """One prompt per batch gives the same states as many, up to the summation order of padded rows."""
     single = open_or_extract(changed(plan, "single", token_budget=1))
     np.testing.assert_allclose(single.states().last_hidden, clean.states().last_hidden, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(

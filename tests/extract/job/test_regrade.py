@@ -1,4 +1,4 @@
-"""Labels graded by another version: opening such a store says so, and python -m extract.regrade grades them again."""
+"""Labels from other graders: opening such a store reports it, and python -m extract.regrade regrades it."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ OLD = 0
 
 @pytest.fixture(scope="module")
 def graded(toy, tmp_path_factory):
-    """The plan of a store whose labels other code made: it called every answer right."""
+    """The plan of a store labelled by other code, which called every answer right."""
     patch = pytest.MonkeyPatch()
     plan = tiny_plan(tmp_path_factory.mktemp("plan"), toy.tokenizer, part_size=6)
-    end_often(Path(plan.model.name), every=1)  # an answer that is cut off is not graded
+    end_often(Path(plan.model.name), every=1)  # truncated answers are not graded
     old = dataclasses.replace(JSONL, grade=lambda sample, response: True, final_answer=lambda sample, response: "old")
     patch.setattr(extraction, "get_dataset", lambda name: old)
     patch.setattr(grading, "VERSION", OLD)
@@ -81,7 +81,7 @@ def test_regraded_store_is_the_one_that_an_extraction_makes(plan, tmp_path):
     fresh, graded = open_or_extract(again), Store(plan.store)
     assert graded.samples.equals(fresh.samples)
     assert graded.identity == fresh.identity
-    tables = ("samples.parquet", "part.json", "manifest.json")  # the same table is other bytes: Parquet's statistics
+    tables = ("samples.parquet", "part.json", "manifest.json")  # the same table has other bytes: Parquet's statistics
     old, new = (
         {k: v for k, v in contents(store).items() if not k.endswith(tables)} for store in (plan.store, again.store)
     )
@@ -89,11 +89,11 @@ def test_regraded_store_is_the_one_that_an_extraction_makes(plan, tmp_path):
 
 
 class Killed(BaseException):
-    """As SIGKILL: nothing cleans up after it."""
+    """Like SIGKILL: nothing cleans up after it."""
 
 
 def test_killed_at_any_write_the_same_command_finishes(plan, tmp_path, monkeypatch):
-    """Every file operation in turn is the last one; nobody reads a store of which half is graded again."""
+    """Every file operation in turn is the last one; nobody reads a store that is half regraded."""
     whole = dataclasses.replace(plan, store=shutil.copytree(plan.store, tmp_path / "whole"))
     regrade_store(whole)
     untouched = contents(plan.store)
@@ -158,7 +158,7 @@ def test_store_of_other_questions_or_settings_is_not_graded(plan, tmp_path):
 
 
 def test_labels_of_another_store_are_graded_there(plan, tmp_path, capsys, monkeypatch):
-    """Opening the variant does not ask for what can only be done in the store that its labels come from."""
+    """Opening the variant does not ask for something that only the store with its labels can do."""
     variant = dataclasses.replace(
         plan,
         store=tmp_path / "variant",

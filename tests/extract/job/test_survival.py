@@ -1,4 +1,4 @@
-"""Accidents while a store is made: kill -9, a full disk, a second writer, lost memory."""
+"""Accidents during an extraction: kill -9, a full disk, a second writer, out of memory."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def plan(tmp_path, toy):
 
 @pytest.mark.parametrize("kills", [8, pytest.param(50, marks=pytest.mark.slow)])
 def test_killed_again_and_again_the_store_is_the_same(plan, tmp_path, kills):
-    """SIGKILL at random moments, restarted each time: states, table, blocks and manifest to the byte."""
+    """SIGKILL at random moments, restarted each time: states, table, blocks and manifest are equal to the byte."""
     command = [sys.executable, "-m", "tests.extract.job.kill_extraction", str(tmp_path), str(kills)]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500)
     assert run.returncode == 0, run.stderr[-2000:]
@@ -42,7 +42,7 @@ def test_killed_again_and_again_the_store_is_the_same(plan, tmp_path, kills):
 
 @contextlib.contextmanager
 def small_disk(folder: Path, size: str):
-    """A file system of that size mounted at `folder`; needs root."""
+    """A file system of this size mounted at `folder`; needs root."""
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode != 0:
@@ -87,7 +87,7 @@ def test_shards_make_the_same_store_and_the_last_one_finishes_it(plan, tmp_path)
 
 
 def out_of_memory_above(monkeypatch, prompts: int) -> list[int]:
-    """An accelerator that holds only so many prompts; the sizes of all batches it was given."""
+    """An accelerator that fits only this many prompts; returns the sizes of all batches it was given."""
     sizes, run = [], part.PartExtractor._run
 
     def limited(self, queries, inputs, gathered):
@@ -116,7 +116,7 @@ def test_token_budget_halves_itself_when_memory_runs_out(plan, monkeypatch, caps
 
 
 def test_memory_that_runs_out_late_leaves_nothing_behind(plan, monkeypatch, tmp_path):
-    """After the answers were made: every row keeps its own embedding, and a bad image is listed once."""
+    """After the answers were generated: every row keeps its own embedding, and a bad image is listed once."""
     whole_image = (tmp_path / "3.png").read_bytes()
     (tmp_path / "3.png").write_bytes(whole_image[: len(whole_image) // 2])  # opens, but cannot be decoded
     plan = dataclasses.replace(plan, extract=dataclasses.replace(plan.extract, part_size=12))

@@ -1,4 +1,4 @@
-"""A cache of the Hugging Face hub in a folder, as downloads leave it."""
+"""A cache of the Hugging Face hub in a folder, as created by downloads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ COMMIT, OTHER = "1" * 40, "2" * 40
 
 
 def cache_repository(hub: Path, name: str, source: Path, commit: str, kind: str = "models", ref: str = "main") -> Path:
-    """Put a copy of a folder into the cache as a repository's snapshot, to which the branch `ref` points."""
+    """Copy a folder into the cache as a repository's snapshot, to which the branch `ref` points."""
     repository = hub / f"{kind}--{name.replace('/', '--')}"
     (repository / "refs").mkdir(parents=True, exist_ok=True)
     (repository / "refs" / ref).write_text(commit)

@@ -1,4 +1,4 @@
-"""Folders of models, adapters and encoders that somebody made to harm: one line, no code run, no repository asked."""
+"""Malicious folders of models, adapters and encoders: one line, no code is run, no repository is contacted."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def encoder(tmp_path) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch, tmp_path):
-    """Whatever asks the hub fails the test; the working directory holds a module that must not be imported."""
+    """Any access to the hub fails the test. The working directory has a module that must not be imported."""
 
     def asked(*args: object, **options: object) -> None:
         pytest.fail(f"the hub was asked: {args} {options}")
@@ -75,7 +75,7 @@ def load(folder: Path, adapter: str = "") -> None:
 
 
 def one_line(call: Callable[[], object]) -> str:
-    """The one line that a call ends with, soon."""
+    """The one line with which a call ends, quickly."""
     began = time.monotonic()
     with pytest.raises(ReLopeError) as error:
         call()
@@ -136,7 +136,7 @@ def test_a_config_of_another_size_than_its_weights_is_one_line(model, number):
 
 
 def test_code_of_a_model_is_not_run(model, tmp_path):
-    """Its configuration's, its processor's, its tokenizer's, and a `generate` of its own."""
+    """Code for its configuration, its processor, its tokenizer, and its own `generate`."""
     boom = f"open({str(tmp_path / 'ran')!r}, 'w')\n"
     (model / "custom_generate").mkdir()
     for name in ("code.py", "custom_generate/generate.py"):
@@ -197,7 +197,7 @@ def test_a_folder_that_is_an_adapter_fetches_no_model(model):
 
 
 def test_an_adapter_asks_nobody_and_imports_nothing(model, tmp_path, monkeypatch):
-    """What names repositories and modules is dropped; the adapter still works."""
+    """Names of repositories and modules are dropped; the adapter still works."""
     (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
     monkeypatch.syspath_prepend(tmp_path)
     edit(

@@ -1,4 +1,4 @@
-"""Models, adapters, encoders and data sets of the hub come from one commit, which is known and part of identities."""
+"""Models, adapters, encoders and datasets from the hub come from one commit, which is known and part of identities."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def llava(toy, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch) -> Path:
-    """An empty cache without a hub, as HF_HUB_CACHE and HF_HUB_OFFLINE=1 make it."""
+    """An empty cache without a hub, as with HF_HUB_CACHE and HF_HUB_OFFLINE=1."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     for function in (hub.commit_of, hub.dataset_commit, decoder_depth):
@@ -50,7 +50,7 @@ def cache(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def models(cache, llava, tmp_path) -> Path:
-    """Two commits of a model; only the newer one has an adapter, and `main` points to it."""
+    """Two commits of a model. Only the newer one has an adapter, and `main` points to it."""
     older = shutil.copytree(llava, tmp_path / "older", ignore=shutil.ignore_patterns("lora"))
     cache_repository(cache, "org/llava", older, OTHER, ref="old")
     cache_repository(cache, "org/llava", llava, COMMIT)
@@ -66,7 +66,7 @@ def test_a_model_and_its_adapter_come_from_one_commit(models):
     assert adapted.commit == COMMIT
     assert any("lora_A" in name for name, _ in adapted.model.named_parameters())
     assert load_backbone(on_hub(revision="old")).commit == OTHER
-    with pytest.raises(ReLopeError, match="no adapter 'lora': neither that folder nor"):  # though `main` has one
+    with pytest.raises(ReLopeError, match="no adapter 'lora': neither that folder nor"):  # although `main` has one
         load_backbone(on_hub(adapter="lora", revision="old"))
 
 
@@ -114,7 +114,7 @@ def test_the_commit_of_a_data_set_is_part_of_the_identity(cache, tmp_path):
 
 
 def test_a_hub_name_reaches_no_library(models, monkeypatch):
-    """They would follow what a repository says to other repositories; a folder leads nowhere."""
+    """Libraries would follow references in a repository to other repositories; a folder has no such references."""
     sources = []
     for name in ("AutoProcessor", "AutoModelForMultimodalLM", "AutoConfig"):
         original = getattr(load, name).from_pretrained

@@ -1,4 +1,4 @@
-"""Variants of a query: images changed exactly as stated, captions and markers in their places, one-line errors."""
+"""Variants of a query: images changed exactly as stated, captions and markers in the right places, one-line errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STRENGTHS = {
 
 @pytest.fixture(scope="module")
 def picture() -> Image.Image:
-    """Smooth, with edges, colour and texture; the sides differ and are no multiples of 8."""
+    """Smooth, with edges, colour and texture. The sides differ and are not multiples of 8."""
     y, x = np.mgrid[:61, :90]
     red, green = 128 + 100 * np.sin(x / 7), 255.0 * (x > y)
     blue = np.random.default_rng(0).integers(0, 255, (61, 90))
@@ -77,14 +77,14 @@ def test_other_modes_become_rgb(mode, text, picture):
 
 
 def test_noise_has_the_stated_strength():
-    """Unclipped on mid grey. 3 * 400 * 400 values: the standard error of their deviation is 0.1 %; rounding to grey
-    levels adds a variance of 1/12, below 0.1 % of the strengths here."""
+    """Unclipped on mid grey. With 3 * 400 * 400 values the standard error of their deviation is 0.1%; rounding to grey
+    levels adds a variance of 1/12, below 0.1% of the strengths here."""
     grey = Image.new("RGB", (400, 400), (128, 128, 128))
     for sigma in (10, 25):
         noise = np.asarray(change(f"noise:{sigma}", grey), dtype=float) - 128
         assert noise.std() == pytest.approx(sigma, rel=0.005)
         assert abs(noise.mean()) < 5 * sigma / np.sqrt(noise.size)
-        assert abs(np.corrcoef(noise[..., 0].ravel(), noise[..., 1].ravel())[0, 1]) < 0.02  # each channel its own
+        assert abs(np.corrcoef(noise[..., 0].ravel(), noise[..., 1].ravel())[0, 1]) < 0.02  # channels are independent
 
 
 def test_noise_follows_from_the_sample_alone(picture):
@@ -98,7 +98,7 @@ def test_noise_follows_from_the_sample_alone(picture):
 
 
 def test_noise_is_the_same_on_every_machine():
-    """Bytes written down once."""
+    """Recorded bytes."""
     noisy = change("noise:25", Image.new("RGB", (8, 8), (128, 128, 128)))
     assert hashlib.sha256(noisy.tobytes()).hexdigest()[:16] == "3eab942db5636217"
 

@@ -1,4 +1,4 @@
-"""Tiny random multimodal models with real processors, saved like hub models; one file a model family."""
+"""Tiny random multimodal models with real processors, saved like hub models; one file per model family."""
 
 from tests.extract.tiny_models.gemma import save_gemma3, save_paligemma2
 from tests.extract.tiny_models.llama import save_idefics3, save_llava

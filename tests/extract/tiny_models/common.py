@@ -1,4 +1,4 @@
-"""What the tiny models share: sizes, weights and the tokens a processor expects."""
+"""Shared by the tiny models: sizes, weights and the tokens that a processor expects."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ VISION = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "n
 
 
 def add_tokens(tokenizer: Any, *tokens: str) -> list[int]:
-    """Make `tokens` special tokens of the tokenizer; their ids."""
+    """Make `tokens` special tokens of the tokenizer; returns their ids."""
     tokenizer.add_special_tokens({"additional_special_tokens": list(tokens)}, replace_extra_special_tokens=False)
     return tokenizer.convert_tokens_to_ids(list(tokens))
 
 
 def randomise(model: torch.nn.Module) -> torch.nn.Module:
-    """Weights large enough that attention, norms and biases all matter to the result."""
+    """Weights large enough that attention, norms and biases all affect the result."""
     with torch.no_grad():
         for module in model.modules():
             kind = type(module).__name__

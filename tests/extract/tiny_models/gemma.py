@@ -24,7 +24,7 @@ from tests.extract.tiny_models.common import TEXT, VISION, add_tokens, randomise
 
 SIGLIP = {**VISION, "image_size": 28, "patch_size": 7}  # 4x4 patches
 SIZE = {"height": 28, "width": 28}
-LAYERS = {  # what differs from Llama: a scale of its own, and a window on two layers of three
+LAYERS = {  # differences from Llama: its own scale, and a window on two of three layers
     "head_dim": 8,
     "query_pre_attn_scalar": 16,
     "sliding_window": 6,
@@ -33,7 +33,7 @@ LAYERS = {  # what differs from Llama: a scale of its own, and a window on two l
 
 
 def save_gemma3(folder: Path, tokenizer) -> Path:
-    """Gemma 3: q/k norms, four norms a layer, a sliding window with its own RoPE base on layers 1 and 2."""
+    """Gemma 3: q/k norms, four norms per layer, a sliding window with its own RoPE base on layers 1 and 2."""
     torch.manual_seed(5)
     names = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}
     boi, eoi, image = add_tokens(tokenizer, *names.values())
@@ -67,7 +67,7 @@ def save_gemma3(folder: Path, tokenizer) -> Path:
 
 
 def save_paligemma2(folder: Path, tokenizer) -> Path:
-    """PaliGemma 2: a cap on the attention scores, four norms a layer, prompts seen in both directions."""
+    """PaliGemma 2: a cap on the attention scores, four norms per layer, prompts with bidirectional attention."""
     torch.manual_seed(6)
     image_processor = SiglipImageProcessorPil(size=SIZE)
     image_processor.image_seq_length = 16

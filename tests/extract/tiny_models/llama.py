@@ -1,4 +1,4 @@
-"""Models with a Llama decoder: LLaVA and Idefics3 (of which SmolVLM is one)."""
+"""Models with a Llama decoder: LLaVA and Idefics3 (which includes SmolVLM)."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def save_llava(folder: Path, tokenizer, **text: Any) -> Path:
 
 
 def save_idefics3(folder: Path, tokenizer) -> Path:
-    """Idefics3: images cut into tiles with row and column tags in between."""
+    """Idefics3: images cut into tiles separated by row and column tags."""
     torch.manual_seed(4)
     processor = Idefics3Processor(  # adds its tokens to the tokenizer
         image_processor=Idefics3ImageProcessorPil(size={"longest_edge": 56}, max_image_size={"longest_edge": 28}),
         tokenizer=tokenizer,
-        image_seq_len=1,  # 2x2 patches a tile, merged by scale_factor
+        image_seq_len=1,  # 2x2 patches per tile, merged by scale_factor
         chat_template=CHAT_TEMPLATE,
     )
     config = Idefics3Config(

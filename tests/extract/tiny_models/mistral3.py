@@ -34,7 +34,7 @@ def save_mistral3(folder: Path, tokenizer, window: int | None = None) -> Path:
 
 
 def save_pixtral(folder: Path, tokenizer) -> Path:
-    """Pixtral: a LLaVA of Pixtral tower and Mistral decoder."""
+    """Pixtral: a LLaVA with Pixtral's tower and a Mistral decoder."""
     torch.manual_seed(9)
     image, _, _ = add_tokens(tokenizer, "[IMG]", "[IMG_BREAK]", "[IMG_END]")
     config = LlavaConfig(

@@ -1,4 +1,4 @@
-"""Phi-4-multimodal, and a PIL stand-in for its processor, whose image processor needs torchvision."""
+"""Phi-4-multimodal, and a PIL replacement for its processor, whose image processor needs torchvision."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def save_phi4_multimodal(folder: Path, tokenizer) -> Path:
         },
         vision_config={
             **VISION,
-            "num_hidden_layers": 2,  # the features are those of the layer before the last
+            "num_hidden_layers": 2,  # the features come from the layer before the last
             "image_size": CROP,
             "crop_size": CROP,
             "patch_size": PATCH,
@@ -63,16 +63,16 @@ def save_phi4_multimodal(folder: Path, tokenizer) -> Path:
 
 
 def load_phi4(spec: ModelSpec) -> Backbone:
-    """A saved model through the production loader, with the stand-in for the processor."""
+    """A saved model through the production loader, with the replacement for the processor."""
     with mock.patch("extract.backbone.load.load_processor", lambda _auto, source, _options: Phi4ProcessorPil(source)):
         return load_backbone(spec)
 
 
 class Phi4ProcessorPil:
-    """What Phi4MultimodalProcessor returns for images and text, in PIL and torch.
+    """Returns what Phi4MultimodalProcessor returns for images and text, using PIL and torch.
 
-    An image is resized to fill a grid of square crops, padded with white. Its tokens are the crops' (padding
-    left out, one separator a row), one separator, and a thumbnail's (one separator a row).
+    An image is resized to fill a grid of square crops and padded with white. Its tokens are those of the crops (without
+    padding, one separator per row), one separator, and those of a thumbnail (one separator per row).
     """
 
     image_token, chat_template = "<image>", CHAT_TEMPLATE
@@ -100,7 +100,7 @@ class Phi4ProcessorPil:
 
 
 def _crops(image: Image.Image) -> tuple[torch.Tensor, torch.Tensor]:
-    """Thumbnail and crops [1 + crops, 3, CROP, CROP], and which patches of the whole are no padding."""
+    """Thumbnail and crops [1 + crops, 3, CROP, CROP], and which patches of the whole are not padding."""
     grid = [-(-side // CROP) for side in image.size]
     width, height = (n * CROP for n in grid)
     scale = min(width / image.width, height / image.height)
@@ -123,7 +123,7 @@ def _tile(whole: torch.Tensor, side: int) -> torch.Tensor:
 
 
 def _n_tokens(mask: torch.Tensor) -> int:
-    """Image tokens with the separators; every second patch decides for its 2x2."""
+    """Image tokens including the separators; every second patch decides for its 2x2 block."""
     half = SIDE // 2
     kept = mask[::2, ::2]
     return int(kept.sum() + kept[:, 0].sum()) + 1 + half * half + half

@@ -82,7 +82,7 @@ def _token_ids(tokenizer) -> dict[str, int]:
 
 
 def _save(model: type, config: Any, folder: Path, tokenizer) -> Path:
-    """Model, tokenizer and image processor as on the hub; the tests have no torchvision for the video processor."""
+    """Model, tokenizer and image processor as on the hub. The tests have no torchvision for the video processor."""
     config.text_config.vocab_size = len(tokenizer)
     randomise(model(config)).save_pretrained(folder)
     tokenizer.chat_template = "{{ messages[0]['content'] }}"  # as on the hub: a text-only template here ...
