@@ -127,7 +127,7 @@ def run_extraction(name: str, backbone: Backbone, layer: int, samples: list[Samp
         with (
             tempfile.TemporaryDirectory(prefix=".bench-", dir=".") as folder,
             StoreWriter(folder, identity(backbone.decoder.config.hidden_size, layer)) as writer,
-            _silent(),
+            _without_bar(),
         ):
             extract_parts(extractor, writer, [samples[:half], samples[half:]])
 
@@ -153,7 +153,7 @@ class _Recording(Queries):
         return self.batches[-1]
 
 
-def _silent() -> contextlib.AbstractContextManager:
+def _without_bar() -> contextlib.AbstractContextManager:
     """Hides the extraction's progress bar."""
     return contextlib.redirect_stderr(io.StringIO())
 
@@ -188,5 +188,5 @@ def extract_questions(folder: str, data: str, layer: str) -> None:
         extract=ExtractSpec(layer=int(layer), max_new_tokens=2, part_size=PART_SIZE),
         store=f"{data}-store",
     )
-    with _silent():
+    with _without_bar():
         extract_store(plan)

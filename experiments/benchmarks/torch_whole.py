@@ -49,7 +49,7 @@ class WholeModel(nn.Module):
         hook = self.backbone.layer(self.number).register_forward_hook(catch)
         try:
             if self.until_layer:
-                with _cut(self.backbone.decoder, self.number):
+                with _truncated(self.backbone.decoder, self.number):
                     model.base_model(**inputs, use_cache=False)
             else:
                 model(**inputs, use_cache=False, logits_to_keep=1)
@@ -59,7 +59,7 @@ class WholeModel(nn.Module):
 
 
 @contextlib.contextmanager
-def _cut(decoder: nn.Module, layers: int) -> Iterator[None]:
+def _truncated(decoder: nn.Module, layers: int) -> Iterator[None]:
     """The decoder without the layers above."""
     every = decoder.layers
     decoder.layers = every[:layers]

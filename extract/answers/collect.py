@@ -119,17 +119,17 @@ def collect(questions: Questions, endpoint: Endpoint, cache: Cache, collected: C
     try:
         everything = (request for question in questions(None) for request in requests_for(question, spec))
         outcomes = _outcomes(pool, everything, lambda request: _answer(request, endpoint, cache, spec.retries), spec)
-        if row := _take_in(outcomes, failed, collected, bar):
+        if row := _record(outcomes, failed, collected, bar):
             (last, _, _), reason = list(failed.items())[-1]
             raise ReLopeError(
                 f"{row} questions in a row got no answer, the last, {last}: {shortened(reason)}: {ADVICE}; "
                 "what was answered is kept, the same command continues from there"
             )
         if failed and collected.responses:
-            aside, samples = set(failed), {sample_id for sample_id, _, _ in failed}
-            again = (r for question in questions(samples) for r in requests_for(question, spec) if r.identity in aside)
+            retry, samples = set(failed), {sample_id for sample_id, _, _ in failed}
+            again = (r for question in questions(samples) for r in requests_for(question, spec) if r.identity in retry)
             outcomes = _outcomes(pool, again, lambda request: _answer(request, endpoint, cache, 0), spec)
-            _take_in(outcomes, failed, collected, bar)  # if nearly all fail again, the rest needs no further try
+            _record(outcomes, failed, collected, bar)  # if nearly all fail again, the rest needs no further try
         for (sample_id, style, index), reason in failed.items():
             collected.leave_out(sample_id, reason, f"{style} {index}")
             bar.update()
@@ -175,7 +175,7 @@ def _done(waiting: dict[concurrent.futures.Future, Request]) -> list[Outcome]:
     return [(waiting.pop(future), future) for future in done]
 
 
-def _take_in(outcomes: Iterator[Outcome], failed: dict[Key, NoAnswer], collected: Collected, bar: tqdm) -> int:
+def _record(outcomes: Iterator[Outcome], failed: dict[Key, NoAnswer], collected: Collected, bar: tqdm) -> int:
     """Sort outcomes into answers, questions left out, and those whose every try failed.
 
     Returns:

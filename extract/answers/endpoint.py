@@ -69,12 +69,12 @@ class Endpoint:
             try:
                 return self._ask_once(request)
             except Failure as error:
-                self._raise_unless_it_may_pass(error)
+                self._raise_if_permanent(error)
                 failure = error
             if failures < retries:
                 self._note(failure)
                 self._stopped.wait(self._pause(failure, failures))
-        raise self._giving_up(failure, retries + 1)
+        raise self._final_error(failure, retries + 1)
 
     def models(self) -> list[str]:
         """The models that the server offers; empty when it does not list them."""
@@ -98,7 +98,7 @@ class Endpoint:
         except Exception as error:  # an error in reading a reply concerns only this question
             raise Failure(f"the reply cannot be read: {type(error).__name__}: {first_line(error)}") from error
 
-    def _raise_unless_it_may_pass(self, failure: Failure) -> None:
+    def _raise_if_permanent(self, failure: Failure) -> None:
         status, why = failure.status, self._why(failure)
         if status is None:
             return  # no connection, no answer in time, or a reply that holds no answer
@@ -107,9 +107,9 @@ class Endpoint:
         if status == 403 and self._key:  # moderation, or a key without permission: the next questions will show which
             raise NoAnswer(f"refused ({status}): {why}") from failure
         if status in (401, 403):
-            raise ReLopeError(self._about_the_key(status)) from failure
+            raise ReLopeError(self._key_problem(status)) from failure
         if status == 404:
-            raise ReLopeError(self._about_the_model(why)) from failure
+            raise ReLopeError(self._model_problem(why)) from failure
         if failure.quota:
             raise ReLopeError(
                 f"{self.source}: {why}; what was answered is kept, run the same command later"
@@ -119,7 +119,7 @@ class Endpoint:
         if status not in MAY_PASS and status < 500:
             raise ReLopeError(f"{self.source} answers with status {status}: {why}") from failure
 
-    def _giving_up(self, failure: Failure, tries: int) -> Exception:
+    def _final_error(self, failure: Failure, tries: int) -> Exception:
         why = self._why(failure)
         if not failure.unreachable:  # one question too large for a rate limit may fail alone
             kind = RateLimited if failure.status == TOO_MANY else NoAnswer
@@ -129,14 +129,14 @@ class Endpoint:
             "and that the base_url is right; what was answered is kept, the same command continues from there"
         )
 
-    def _about_the_key(self, status: int) -> str:
+    def _key_problem(self, status: int) -> str:
         name = self.spec.key_env
         if self._key:
             return f"{self.source} refuses the key in the environment variable {name} (status {status})"
         wanted = f"set the environment variable {name}" if name else "name an environment variable with answers.key_env"
         return f"{self.source} asks for a key (status {status}): {wanted}"
 
-    def _about_the_model(self, why: str) -> str:
+    def _model_problem(self, why: str) -> str:
         offered, model = self.models(), self.spec.model
         if offered and model not in offered:
             listed = shortened(", ".join(offered))

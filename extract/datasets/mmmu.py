@@ -49,7 +49,7 @@ def parse(row: Row) -> Sample:
         images=images,
         choices=choices,
         accepted=answers[1:],
-        missing=_gap(found) or unplaced((question, *choices), len(images)),
+        missing=_numbering_problem(found) or unplaced((question, *choices), len(images)),
     )
 
 
@@ -74,7 +74,7 @@ def _from_source(text: str) -> tuple[str, ...] | None:
         return None
 
 
-def _gap(found: list[tuple[Path, ...]]) -> str:
+def _numbering_problem(found: list[tuple[Path, ...]]) -> str:
     """Why the images of a row (`found`, per field) do not match the numbering of `<image k>`; "" when they do."""
     count = sum(map(len, found))
     gap = next((name for name, image in zip(IMAGES[:count], found, strict=False) if not image), "")

@@ -55,14 +55,14 @@ _IN_BRACKETS = re.compile(r"\(([^()]+)\)\.?")
 def final_answer(sample: Sample, response: str) -> str:
     """The number or words that the response gives as its answer, or ""."""
     del sample
-    text = _settled(response)
+    text = _given_answer(response)
     numbers = _numbers(text)
     return f"{numbers[0]:.10g}" if numbers else normalise(text)
 
 
 def grade(sample: Sample, response: str) -> bool:
     """Whether the response, or the answer it gives, matches a reference under relaxed accuracy."""
-    candidates = (readable(response), _settled(response))
+    candidates = (readable(response), _given_answer(response))
     return any(relaxed(reference, text) for reference in (sample.answer, *sample.accepted) for text in candidates)
 
 
@@ -98,7 +98,7 @@ def _numbers(text: str) -> list[float]:
     return [value, value * _SCALES[match["scale"]]] if match["scale"] else [value]
 
 
-def _settled(response: str) -> str:
+def _given_answer(response: str) -> str:
     """The announced answer, else the first words if the rest explains them, else the answer in the last sentence."""
     text = readable(response)
     if announced := statements(text):

@@ -23,7 +23,7 @@ def final_answer(sample: Sample, response: str) -> str:
     if sample.choices:
         return choices.final_answer(sample, response)
     text = readable(response)
-    return maths.key(settled(text)) if _is_number(sample.answer) else normalise(_said(text))
+    return maths.key(settled(text)) if _is_number(sample.answer) else normalise(_answer_in(text))
 
 
 def grade(sample: Sample, response: str) -> bool:
@@ -39,9 +39,9 @@ def _is_right(reference: str, text: str) -> bool:
         return maths.same(reference, settled(text))
     if len(reference) == 1:  # "C" or "step c", but not the "a" of a sentence
         last = rf"{reference}|{reference.lower()}(?=\W*$)"
-        return re.search(rf"(?<!\w)(?:{last})(?!\w)", _said(text)) is not None
+        return re.search(rf"(?<!\w)(?:{last})(?!\w)", _answer_in(text)) is not None
     words = re.escape(_words(reference))
-    return bool(words) and re.search(rf"(?<!\w)(?<!\bnot ){words}(?:s|es)?(?!\w)", _words(_said(text))) is not None
+    return bool(words) and re.search(rf"(?<!\w)(?<!\bnot ){words}(?:s|es)?(?!\w)", _words(_answer_in(text))) is not None
 
 
 def _is_number(reference: str) -> bool:
@@ -49,7 +49,7 @@ def _is_number(reference: str) -> bool:
     return value is not None and not value.symbolic
 
 
-def _said(text: str) -> str:
+def _answer_in(text: str) -> str:
     """The announced answer, else the few words that the response begins with and explains, else the last sentence."""
     if announced := statements(text):
         return (sentences(announced[0]) or [""])[0]

@@ -52,7 +52,7 @@ class LeftOut(Exception):
 
 def image_size(path: Path) -> tuple[int, int]:
     """(width, height) of the picture from `read_image`, without decoding common formats. Raises LeftOut."""
-    with _opened(path) as file, _blaming(path):
+    with _opened(path) as file, _as_left_out(path):
         image = _identified(file)
         if image.format not in SIZE_IN_HEADER or (image.format == "PNG" and png_has_orientation(file)):
             return _decoded(image).size
@@ -63,13 +63,13 @@ def image_size(path: Path) -> tuple[int, int]:
 
 def read_image(path: Path) -> Image.Image:
     """The picture in a file: RGB, without metadata. Raises LeftOut."""
-    with _opened(path) as file, _blaming(path):
+    with _opened(path) as file, _as_left_out(path):
         return _picture(file)
 
 
 def decode_image(data: bytes, name: str = "image") -> Image.Image:
     """The picture in an encoded image: RGB, without metadata. Raises LeftOut with `name` in its message."""
-    with _blaming(name):
+    with _as_left_out(name):
         limits.IMAGE.require(len(data), "it")
         return _picture(io.BytesIO(data))
 
@@ -78,7 +78,7 @@ def decode_image(data: bytes, name: str = "image") -> Image.Image:
 def _opened(path: Path) -> Iterator[BinaryIO]:
     """Opens a regular file within `limits.IMAGE`. Raises LeftOut."""
     with contextlib.ExitStack() as stack:
-        with _blaming(path):
+        with _as_left_out(path):
             file = stack.enter_context(open_regular(path))
             limits.IMAGE.require(os.fstat(file.fileno()).st_size, "it")
             head = file.read(64)
@@ -91,7 +91,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def _blaming(name: object) -> Iterator[None]:
+def _as_left_out(name: object) -> Iterator[None]:
     """Turn any exception into LeftOut: on damaged files Pillow raises almost every kind of error."""
     try:
         with warnings.catch_warnings():  # about unusual metadata and palettes: not actionable
@@ -138,11 +138,11 @@ def _identified(file: BinaryIO) -> Image.Image:
 
 def _decoded(image: Image.Image) -> Image.Image:
     """The whole picture. Raises on truncated files, whose missing part other libraries make Pillow fill with grey."""
-    torn, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+    allowed, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
     try:
         picture = as_rgb(image)
     finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = torn
+        ImageFile.LOAD_TRUNCATED_IMAGES = allowed
     _check_size(picture)  # some formats give the size only now
     return picture
 

@@ -134,13 +134,13 @@ class Workers:
         # Ray puts a node's own PYTHONPATH after this one. Progress bars are drawn by the driver.
         variables = {"PYTHONPATH": f"{CHECKOUT}:${{PYTHONPATH}}", "TQDM_DISABLE": "1"}
         self._actor = ray.remote(ShardWorker).options(**resources, runtime_env={"env_vars": variables})
-        self._whereabouts: dict[Any, Shard] = {}  # by pending result
+        self._locations: dict[Any, Shard] = {}  # by pending result
         self._results: dict[Any, tuple[Shard, Any]] = {}  # by pending result: the shard and its actor
         self._losses: collections.Counter[Shard] = collections.Counter()
 
     def start(self, shard: Shard) -> None:
         worker = self._actor.remote()
-        self._whereabouts[worker.where.remote()] = shard
+        self._locations[worker.where.remote()] = shard
         self._results[worker.make.remote(self._task, shard)] = (shard, worker)
 
     def wait(self, seconds: float) -> bool:
@@ -149,16 +149,16 @@ class Workers:
         Raises:
           ReLopeError: a shard failed in a way that a retry would not fix, or was lost too many times.
         """
-        ready, _ = self._ray.wait([*self._whereabouts, *self._results], timeout=seconds)
+        ready, _ = self._ray.wait([*self._locations, *self._results], timeout=seconds)
         for answer in ready:
-            if answer in self._whereabouts:
-                self._print_whereabouts(answer)
+            if answer in self._locations:
+                self._print_location(answer)
             else:
                 self._end(answer)
         return bool(self._results)
 
-    def _print_whereabouts(self, answer: Any) -> None:
-        shard = self._whereabouts.pop(answer)
+    def _print_location(self, answer: Any) -> None:
+        shard = self._locations.pop(answer)
         with contextlib.suppress(self._ray.exceptions.RayActorError):  # the pending result raises it
             _say(f"shard {shard} on {self._ray.get(answer)}")
 
@@ -168,12 +168,12 @@ class Workers:
             error = self._ray.get(answer)
         except self._ray.exceptions.RayActorError as loss:
             self._ray.kill(worker)  # it may still run on a temporarily unreachable node
-            self._start_again(shard, loss)
+            self._restart(shard, loss)
             return
         if error:
             raise ReLopeError(f"shard {shard}: {error}")
 
-    def _start_again(self, shard: Shard, loss: Exception) -> None:
+    def _restart(self, shard: Shard, loss: Exception) -> None:
         self._losses[shard] += 1
         left = self._retries + 1 - self._losses[shard]
         if left <= 0:

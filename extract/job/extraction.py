@@ -115,7 +115,7 @@ def extract_parts(extractor: PartExtractor, writer: StoreWriter, parts: list[lis
         writing: Future[None] | None = None
         held: list[Callable[[], None]] = []
         for index, part in waiting.items():
-            held.append(_made(extractor, writer, index, part, bar.update))
+            held.append(_extract_part(extractor, writer, index, part, bar.update))
             if not extractor.health.worked and extractor.health.reasons:
                 continue
             if writing:
@@ -129,7 +129,7 @@ def extract_parts(extractor: PartExtractor, writer: StoreWriter, parts: list[lis
             _call_all(held)  # the model worked in an earlier run
 
 
-def _made(
+def _extract_part(
     extractor: PartExtractor,
     writer: StoreWriter,
     index: int,

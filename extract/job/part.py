@@ -127,34 +127,34 @@ class PartExtractor:
             longest = waiting[0][1]
             n = max(1, part.token_budget // longest)
             batch = suspects.cut([sample for sample, _ in waiting[:n]])
-            settled, fits = self._settle(batch, part)
+            processed, fits = self._process(batch, part)
             if not fits and len(batch) > 1:
                 part.token_budget = len(batch) * longest // 2
                 print(f"\nout of memory: token budget {part.token_budget} for the rest of this part")
             elif not fits:
                 part.leave_out(batch[0], f"out of memory: its {longest} tokens need more memory than there is")
-                settled = 1
-            advance(settled)
-            waiting = waiting[settled:]
+                processed = 1
+            advance(processed)
+            waiting = waiting[processed:]
         return part
 
-    def _settle(self, batch: list[Sample], part: Part) -> tuple[int, bool]:
+    def _process(self, batch: list[Sample], part: Part) -> tuple[int, bool]:
         """Add a batch to the part, or leave out samples of it; returns the samples handled, and if memory sufficed."""
-        settled = 0
+        processed = 0
         try:
             for piece, made, reason in narrowed(batch, self._attempt):
                 if made:
                     self._absorb(part, made)
                 else:
-                    self._broken(part, piece[0], reason)
-                settled += len(piece)
-            return settled, True
+                    self._leave_out_broken(part, piece[0], reason)
+                processed += len(piece)
+            return processed, True
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        return settled, False
+        return processed, False
 
     def _absorb(self, part: Part, piece: Part) -> None:
         """Add the result of a batch; some of its samples may be left out."""
@@ -163,7 +163,7 @@ class PartExtractor:
         for reason in piece.broken:
             self.health.failed(reason, self._probed)
 
-    def _broken(self, part: Part, sample: Sample, reason: str) -> None:
+    def _leave_out_broken(self, part: Part, sample: Sample, reason: str) -> None:
         """Leave out a sample on which the model fails, unless it fails on every sample."""
         part.leave_out(sample, reason, broken=True)
         self.health.failed(reason, self._probed)
@@ -190,7 +190,7 @@ class PartExtractor:
                 part.leave_out(sample, reason)
             except Exception as error:
                 require_accelerator([sample], error)
-                self._broken(part, sample, reason_of(error))
+                self._leave_out_broken(part, sample, reason_of(error))
         return sorted(measured, key=lambda pair: (suspects.is_suspect(pair[0]), -pair[1]))
 
     def _length(self, sample: Sample) -> int:

@@ -22,7 +22,7 @@ def describe_tokens(queries: Queries, samples: Sequence[Sample], n_positions: fl
     """
     images: dict[Size, int] = {}
     prompts, end = [], time.monotonic() + SECONDS
-    for sample in _by_turns(spread(samples, LOOKED_AT)):
+    for sample in _spread_out(spread(samples, LOOKED_AT)):
         try:
             prompts.append(queries.length(sample))
             images |= queries.image_tokens(sample)
@@ -36,7 +36,7 @@ def describe_tokens(queries: Queries, samples: Sequence[Sample], n_positions: fl
     return f"{_of_images(images)}prompts: {_of_prompts(prompts, len(samples))}; {positions}"
 
 
-def _by_turns(samples: Sequence[Sample]) -> Sequence[Sample]:
+def _spread_out(samples: Sequence[Sample]) -> Sequence[Sample]:
     """The samples in an order in which every prefix is spread over all of them."""
     step = 7919  # a prime above LOOKED_AT, so that every sample occurs once
     return [samples[i * step % len(samples)] for i in range(len(samples))]

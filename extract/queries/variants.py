@@ -104,7 +104,7 @@ class Variant:
             case "noise":
                 return _add_noise(as_rgb(image), self.strength, key)
             case "jpeg":
-                return _through_jpeg(as_rgb(image), int(self.strength))
+                return _jpeg_compressed(as_rgb(image), int(self.strength))
             case "blur":
                 return as_rgb(image).filter(ImageFilter.GaussianBlur(self.strength))
         return image
@@ -141,7 +141,7 @@ def _add_noise(image: Image.Image, sigma: float, key: str) -> Image.Image:
     return Image.fromarray(noisy.astype(np.uint8))
 
 
-def _through_jpeg(image: Image.Image, quality: int) -> Image.Image:
+def _jpeg_compressed(image: Image.Image, quality: int) -> Image.Image:
     """The image after it was saved as JPEG."""
     file = io.BytesIO()
     image.save(file, "JPEG", quality=quality)

@@ -41,7 +41,7 @@ class Fence:
         if self.allows(path):
             return ""
         own = f" {shortened(self.folders[0], 120)}" if self.folders else ""
-        return f"outside of the data set's folder{own}: put the file there, or allow other places with {SETTING}"
+        return f"outside of the dataset's folder{own}: put the file there, or allow other places with {SETTING}"
 
     def require(self, path: Path) -> Path:
         """Return `path` if it may be read, else raise ReLopeError."""

@@ -27,7 +27,7 @@ from tests.extract.datasets.tables import (
     picture,
 )
 
-REFUSED = r"outside of the data set's folder .*: put the file there, or .* with --config\.dataset\.outside=true"
+REFUSED = r"outside of the dataset's folder .*: put the file there, or .* with --config\.dataset\.outside=true"
 ASKED = {"question": "q", "answer": "a"}
 
 

@@ -105,7 +105,7 @@ def test_links_to_files_and_folders_are_followed(tmp_path):
     (tmp_path / "linked/test.parquet").symlink_to(tmp_path / "elsewhere/test-00000-of-00001.parquet")
     assert len(load("chartqa", tmp_path / "linked", outside=True)) == 2
     for folder in ("set", "linked"):
-        with pytest.raises(ReLopeError, match=r"outside of the data set's folder .* --config\.dataset\.outside=true"):
+        with pytest.raises(ReLopeError, match=r"outside of the dataset's folder .* --config\.dataset\.outside=true"):
             load("chartqa", tmp_path / folder)
 
 
@@ -117,7 +117,7 @@ def test_a_subject_behind_a_link_is_not_passed_over(tmp_path):
     (tmp_path / "mmmu/Math").symlink_to(tmp_path / "disk2/Math")
     samples = load("mmmu", tmp_path / "mmmu", outside=True)
     assert [sample.sample_id for sample in samples] == ["mmmu/Art", "disk2/Math"]
-    with pytest.raises(ReLopeError, match=r"mmmu/Math is outside of the data set's folder"):
+    with pytest.raises(ReLopeError, match=r"mmmu/Math is outside of the dataset's folder"):
         load("mmmu", tmp_path / "mmmu")
 
 
