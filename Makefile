@@ -14,8 +14,9 @@ quickstart: $(VENV)/.installed
 paper: $(VENV)/.installed
 	$(BIN)/python -m experiments.run --config=paper.py
 
+# XLA compiles without its optimizations, which saves a third of the time; the slow tests run with them.
 test: lint types $(VENV)/.installed-dev
-	$(PYTEST)
+	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(PYTEST)
 
 # What takes many seconds each: kills, several processes, Ray, studies, benchmarks.
 test-slow: $(VENV)/.installed-dev

@@ -6,6 +6,9 @@ import os
 import shutil
 import tempfile
 
+# One thread per worker: two workers with two threads each would spend half of their time waiting for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # One compilation cache per test run, for both workers and all child processes. It must exist before JAX is imported.
 if "RELOPE_TEST_PROGRAMS" not in os.environ:
     os.environ["RELOPE_TEST_PROGRAMS"] = tempfile.mkdtemp(prefix="relope-programs-")
