@@ -7,21 +7,59 @@ stands for one size throughout a call.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jaxtyping
 from beartype import BeartypeConf, beartype
+from beartype.roar import BeartypeCallHintViolation
 
-checked = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int is a float to type checkers, too
+from tests import house
 
 
-# What is checked. The rest of block/ and training/, states/ and baselines/ are not among it yet.
-ROOMS = [f"relope_jax.{room}" for room in ("block.lora", "models", "metrics", "training.losses")]
+
+class Broken(BaseException):
+    """An argument or a result is not what its annotation says.
+
+    It is no `Exception`, so no `except TypeError` around a reader of hostile files hides it.
+    """
+
+
+_CONF = BeartypeConf(is_pep484_tower=True)  # an int is a float to type checkers, too
+
+
+def checked(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, which raises `Broken` for a wrong argument or result."""
+    check = beartype(function, conf=_CONF)
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return check(*args, **kwargs)
+        except BeartypeCallHintViolation as error:
+            raise Broken(str(error)) from None
+
+    return call
+
+
+# Every module of the library is checked, but for those below one of these names.
+EXCLUDED = {
+    "relope_jax.io": "no array with named axes, and a function is made for every field of a JSON that is read: to check "
+    "these takes longer than the reading",
+}
+
+
+def covered() -> list[str]:
+    """The modules that are checked; packages are left out, since a package stands for all of its modules."""
+    excluded = tuple(f"{name}." for name in EXCLUDED)
+    files = {name: path for name, path in house.modules().items() if path.name != "__init__.py"}
+    return [name for name in files if name.startswith("relope_jax.") and not f"{name}.".startswith(excluded)]
 
 
 def install() -> None:
-    """Check the annotations of these rooms' modules that are imported from here on."""
-    jaxtyping.install_import_hook(ROOMS, "tests.contracts.checked")
+    """Check the annotations of the library's modules that are imported from here on."""
+    jaxtyping.install_import_hook(covered(), "tests.contracts.checked")
 
 
 @contextlib.contextmanager
