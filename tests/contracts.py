@@ -1,7 +1,13 @@
 """Annotations of the library as contracts: while tests run, every call checks its arguments and its result.
 
 `install()` comes before the first import of relope_jax. Arrays are checked for dtype and shape, and a dimension's name
-stands for one size throughout a call.
+stands for one size throughout a call. Inside `jit` that happens while a function is traced.
+
+Some annotations are for mypy and readers alone:
+- Fields of NamedTuples: JAX rebuilds those that are trees with whatever its transformations put into them.
+- All items of a list or a dict but one: to look at every one takes too long.
+- A class that is defined further down in the module, or is being defined: nothing has that name yet. An annotation
+  with the shape of an array may not name one (see `tests/test_contracts.py`).
 """
 
 from __future__ import annotations
@@ -17,16 +23,19 @@ from beartype.roar import BeartypeCallHintViolation
 
 from tests import house
 
+# Modules and packages that are not checked. None of them may have an array with named axes.
+EXCLUDED = {
+    "relope_jax.io": "readers of JSON make a function for every field that they read: to check it takes longer than "
+    "to read",
+}
+_CONF = BeartypeConf(is_pep484_tower=True)  # an int is a float to type checkers, too
 
 
 class Broken(BaseException):
     """An argument or a result is not what its annotation says.
 
-    It is no `Exception`, so no `except TypeError` around a reader of hostile files hides it.
+    It is no `Exception`: otherwise an `except TypeError` around a reader of hostile files would hide it.
     """
-
-
-_CONF = BeartypeConf(is_pep484_tower=True)  # an int is a float to type checkers, too
 
 
 def checked(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -43,23 +52,16 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-# Every module of the library is checked, but for those below one of these names.
-EXCLUDED = {
-    "relope_jax.io": "no array with named axes, and a function is made for every field of a JSON that is read: to check "
-    "these takes longer than the reading",
-}
-
-
 def covered() -> list[str]:
-    """The modules that are checked; packages are left out, since a package stands for all of its modules."""
+    """The modules that are checked. To the import hook a package stands for all of its modules, so none is listed."""
+    files = {name: path for name, path in house.modules().items() if name.startswith("relope_jax.")}
     excluded = tuple(f"{name}." for name in EXCLUDED)
-    files = {name: path for name, path in house.modules().items() if path.name != "__init__.py"}
-    return [name for name in files if name.startswith("relope_jax.") and not f"{name}.".startswith(excluded)]
+    return [name for name, path in files.items() if path.stem != "__init__" and not f"{name}.".startswith(excluded)]
 
 
 def install() -> None:
     """Check the annotations of the library's modules that are imported from here on."""
-    jaxtyping.install_import_hook(covered(), "tests.contracts.checked")
+    jaxtyping.install_import_hook(covered(), f"{__name__}.checked")
 
 
 @contextlib.contextmanager

@@ -31,9 +31,7 @@ class Turn(NamedTuple):
     sin: Float[Array, "*batch half"]
 
 
-def turns(
-    frequencies: Float[AnyArray, "axes half"], positions: Int[Array, "*batch axes"], scaling: float
-) -> Turn:
+def turns(frequencies: Float[AnyArray, "axes half"], positions: Int[Array, "*batch axes"], scaling: float) -> Turn:
     """The rotation of every token: pair j turns by `sum_axis position[axis] * frequencies[axis, j]`.
 
     The sum is no matrix product: an accelerator may run one in fewer bits, which angles of thousands of radians do

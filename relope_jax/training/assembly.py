@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from relope_jax.block.file import device_weights
 from relope_jax.block.spec import AnyArray, Block
@@ -59,7 +59,7 @@ def member(ensemble: Parts, index: int, like: Parts) -> Parts:
     return like._replace(params=jax.tree.map(cut, ensemble.params, like.params))
 
 
-def _stack(*leaves: Float[Array, "..."]) -> Float[np.ndarray, "members ..."]:
+def _stack(*leaves: Float[AnyArray, "..."]) -> Float[np.ndarray, "members ..."]:
     """The leaves under one leading axis, each filled up with zeros to the largest."""
     shape = [max(sizes) for sizes in zip(*[x.shape for x in leaves], strict=True)]
     stacked = np.zeros((len(leaves), *shape), leaves[0].dtype)

@@ -35,21 +35,21 @@ def relative(ours, theirs) -> float:
 def changes(draw) -> dict:
     """Settings of blocks of every shape and arithmetic that a family may ask for."""
     heads, kv = draw(st.sampled_from([(4, 4), (4, 2), (3, 1)]))
-    return dict(
-        hidden_size=20,  # few sizes: every new shape is compiled
-        n_heads=heads,
-        n_kv_heads=kv,
-        head_dim=draw(st.sampled_from([8, 10])),
-        activation=draw(st.sampled_from(ACTIVATION_NAMES)),
-        rope_dim=draw(st.sampled_from([4, 8])),
-        rope_axes=draw(st.integers(1, 3)),
-        rope_scaling=draw(st.sampled_from([1.0, 1.2])),
-        biases=tuple(draw(st.sets(st.sampled_from(PROJECTIONS)))),
-        qk_norm=draw(st.booleans()),
-        output_norms=draw(st.booleans()),
-        softcap=draw(st.sampled_from([None, 1.5])),
-        window=draw(st.sampled_from([None, 1, 4])),
-    )
+    return {
+        "hidden_size": 20,  # few sizes: every new shape is compiled
+        "n_heads": heads,
+        "n_kv_heads": kv,
+        "head_dim": draw(st.sampled_from([8, 10])),
+        "activation": draw(st.sampled_from(ACTIVATION_NAMES)),
+        "rope_dim": draw(st.sampled_from([4, 8])),
+        "rope_axes": draw(st.integers(1, 3)),
+        "rope_scaling": draw(st.sampled_from([1.0, 1.2])),
+        "biases": tuple(draw(st.sets(st.sampled_from(PROJECTIONS)))),
+        "qk_norm": draw(st.booleans()),
+        "output_norms": draw(st.booleans()),
+        "softcap": draw(st.sampled_from([None, 1.5])),
+        "window": draw(st.sampled_from([None, 1, 4])),
+    }
 
 
 CASES = {
