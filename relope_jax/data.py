@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
 from relope_jax.block.spec import Block
 from relope_jax.machine.engine import EngineSpec
@@ -30,10 +30,10 @@ class RouterData:
     states: StateSource
     statistics: TokenStatistics
     labels: Int[np.ndarray, "samples"]
-    rows: dict[str, Int[np.ndarray, "rows"]]
+    rows: dict[str, Int[np.ndarray, "_"]]
     prompts: list[str]
     sample_ids: list[str]
-    groups: np.ndarray
+    groups: Shaped[np.ndarray, "samples"]
     block: Block
     identity: dict[str, object] = dataclasses.field(default_factory=dict)
 

@@ -73,7 +73,7 @@ class Router:
         feed = resident_feed(states, self._run.block, make_mesh(1), key_cache=False).of(self.method)
         return scores(stack([self._restored.parts]), feed, np.arange(len(states)))[0]
 
-    def attention(self, states: TokenStates) -> list[Float[np.ndarray, "tokens"]]:
+    def attention(self, states: TokenStates) -> list[Float[np.ndarray, "_"]]:
         """Attention Probe only: its weight on every prompt token, one array a prompt, each summing to 1."""
         rows = jnp.arange(len(states), dtype=jnp.int32)
         output = single_output(self._restored.parts, to_device(states), rows, int(states.lengths.max()))

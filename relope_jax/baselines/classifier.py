@@ -18,7 +18,7 @@ STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of sklearn's C, the inverse weight 
 def fitted_probability(
     features: Float[np.ndarray, "samples k"],
     labels: Int[np.ndarray, "samples"],
-    rows: dict[str, Int[np.ndarray, "rows"]],
+    rows: dict[str, Int[np.ndarray, "_"]],
 ) -> Float[np.ndarray, "samples"]:
     """P(Y = 1) of all samples, fitted on the training split; the penalty is the one with the best validation AUC.
 

@@ -40,7 +40,7 @@ class Inputs:
         return self.store.column("final_answer").tolist()
 
     @functools.cached_property
-    def token_logprobs(self) -> list[Float32[np.ndarray, "tokens"]]:
+    def token_logprobs(self) -> list[Float32[np.ndarray, "_"]]:
         """Log-probabilities of each greedy answer's tokens, in nats.
 
         Raises:

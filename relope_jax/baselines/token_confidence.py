@@ -25,7 +25,7 @@ from relope_jax.metrics.auc import auc
 
 ALPHAS = tuple(round(0.1 * i, 1) for i in range(11))  # 0, 0.1, ..., 1, as in the source
 
-Ragged = Sequence[Float[np.ndarray, "tokens"]]
+Ragged = Sequence[Float[np.ndarray, "_"]]  # of every answer; their lengths differ
 
 
 def chow_sum(logprobs: Ragged) -> Float[np.ndarray, "samples"]:

@@ -6,18 +6,16 @@ trains an MLP on such quantiles; here the classifier is a logistic regression.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from jaxtyping import Float
 
 from relope_jax.baselines.classifier import fitted_probability
 from relope_jax.baselines.inputs import Inputs
-from relope_jax.baselines.token_confidence import ALPHAS
+from relope_jax.baselines.token_confidence import ALPHAS, Ragged
 from relope_jax.data import RouterData
 
 
-def quantile_features(logprobs: Sequence[Float[np.ndarray, "tokens"]]) -> Float[np.ndarray, "samples k"]:
+def quantile_features(logprobs: Ragged) -> Float[np.ndarray, "samples k"]:
     """Quantiles of the log-probabilities at 0, 0.1, ..., 1, their mean, their sum, and the log of their number."""
     return np.stack([
         np.concatenate([np.quantile(row, ALPHAS), [row.mean(), row.sum(), np.log(len(row))]])

@@ -42,7 +42,7 @@ def last_token_block(
       token_dtype: of the factors in products with the states of all tokens; sums are float32.
     """
 
-    def project(name: str, x: Array) -> Array:
+    def project(name: str, x: Float[Array, "batch fan_in"]) -> Float[Array, "batch fan_out"]:
         return adapted(x, weights[f"{name}.weight"], weights.get(f"{name}.bias"), adapters.get(name))
 
     attended = project("o", attend(spec, weights, adapters, batch, token_dtype))

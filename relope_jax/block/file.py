@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float32
 from safetensors.numpy import save
 
 from relope_jax.block.spec import PROJECTIONS, Block, BlockSpec, require_shapes
@@ -50,6 +50,6 @@ def load_block(path: Path) -> Block:
         raise ReLopeError(f"{path} is not a decoder block dumped by this version: {line}") from error
 
 
-def device_weights(block: Block) -> dict[str, Array]:
+def device_weights(block: Block) -> dict[str, Float32[Array, "..."]]:
     """The block's weights in float32 on the default device."""
     return {name: jnp.asarray(weight, jnp.float32) for name, weight in block.weights.items()}

@@ -10,11 +10,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int
 
 from relope_jax.block.layers import Turn, inverse_rms, turns
-from relope_jax.block.spec import BlockSpec, Weights
+from relope_jax.block.spec import AnyArray, BlockSpec, Weights
 from relope_jax.precision import jit
 
 CHUNK = 4096  # tokens projected at a time; bounds the float32 copy of bfloat16 states
@@ -45,8 +44,8 @@ def frozen_keys(
 def project_normed(
     hidden: Float[Array, "*tokens d"],
     scale: Float[Array, "*tokens"],
-    gain: Float[Array | np.ndarray, "d"],
-    weight: Float[Array | np.ndarray, "out d"],
+    gain: Float[AnyArray, "d"],
+    weight: Float[AnyArray, "out d"],
     token_dtype: str = "float32",
 ) -> Float[Array, "*tokens out"]:
     """`W x^` for normalised tokens x^ = scale * gain * z, without ever writing x^."""

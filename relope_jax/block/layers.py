@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int
+
+from relope_jax.block.spec import AnyArray
 
 
 def inverse_rms(x: Float[Array, "*batch d"], eps: float) -> Float[Array, "*batch"]:
@@ -18,7 +19,7 @@ def inverse_rms(x: Float[Array, "*batch d"], eps: float) -> Float[Array, "*batch
     return jax.lax.rsqrt(jnp.mean(x * x, axis=-1) + eps)
 
 
-def rms_norm(x: Float[Array, "*batch d"], gain: Float[Array | np.ndarray, "d"], eps: float) -> Float[Array, "*batch d"]:
+def rms_norm(x: Float[Array, "*batch d"], gain: Float[AnyArray, "d"], eps: float) -> Float[Array, "*batch d"]:
     """gain * x / sqrt(mean(x^2) + eps)."""
     return x * inverse_rms(x, eps)[..., None] * jnp.broadcast_to(gain, x.shape)
 
@@ -30,9 +31,7 @@ class Turn(NamedTuple):
     sin: Float[Array, "*batch half"]
 
 
-def turns(
-    frequencies: Float[Array | np.ndarray, "axes half"], positions: Int[Array, "*batch axes"], scaling: float
-) -> Turn:
+def turns(frequencies: Float[AnyArray, "axes half"], positions: Int[Array, "*batch axes"], scaling: float) -> Turn:
     """The rotation of every token: pair j turns by `sum_axis position[axis] * frequencies[axis, j]`.
 
     The sum is no matrix product: an accelerator may run one in fewer bits, which angles of thousands of radians do

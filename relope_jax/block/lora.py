@@ -6,13 +6,12 @@ import math
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from relope_jax.block.spec import BlockSpec, LoRASpec, projection_shape
+from relope_jax.block.spec import AnyArray, BlockSpec, LoRASpec, projection_shape
 
-Adapter = tuple[Float[Array | np.ndarray, "r fan_in"], Float[Array | np.ndarray, "fan_out r"]]  # A, and scale * B
+Adapter = tuple[Float[AnyArray, "r fan_in"], Float[AnyArray, "fan_out r"]]  # A, and scale * B
 
 
 class Setting(nnx.Variable):
@@ -42,8 +41,8 @@ class LoRA(nnx.Module):
 
 def adapted(
     x: Float[Array, "... fan_in"],
-    weight: Float[Array | np.ndarray, "fan_out fan_in"],
-    bias: Float[Array | np.ndarray, "fan_out"] | None,
+    weight: Float[AnyArray, "fan_out fan_in"],
+    bias: Float[AnyArray, "fan_out"] | None,
     adapter: Adapter | None,
 ) -> Float[Array, "... fan_out"]:
     """`x W^T + b + (x A^T) B^T`; the adapter's scale is already inside B."""

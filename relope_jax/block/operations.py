@@ -21,11 +21,12 @@ class Work(NamedTuple):
         return max(self.flops / flops_per_second, self.bytes / bytes_per_second)
 
 
-def step_work(spec: BlockSpec, rank: int, batch: int, n: int, state_bytes: int) -> Work:
+def step_work(spec: BlockSpec, rank: int, batch: int, n: float, state_bytes: int) -> Work:
     """Forward and backward of the block with LoRA on all seven projections, frozen keys cached.
 
     Args:
-      batch, n: prompts a step and tokens a prompt.
+      batch: prompts per step.
+      n: tokens per prompt, on average.
       state_bytes: bytes of one entry of Z^(l-1); weights, keys and adapters are float32.
     """
     d, kv, heads, dim = spec.hidden_size, spec.n_kv_heads * spec.head_dim, spec.n_heads, spec.head_dim

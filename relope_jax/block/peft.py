@@ -54,7 +54,7 @@ def save_peft(
         if not adapted:
             continue
         modules.append(module)
-        a, b = _fuse(block, names, matrices)
+        a, b = _fuse(block, names, {name: matrices[name] for name in adapted})
         tensors |= {_key(module, "A"): a, _key(module, "B"): b}
         if len(adapted) > 1:  # a fused module stacks its adapters' ranks; alpha grows so that the scale stays
             ranks[module] = a.shape[0]
@@ -102,10 +102,11 @@ def load_peft(folder: Path, block: Block) -> dict[str, Adapter]:
     return adapters
 
 
-def _fuse(block: Block, names: list[str], matrices: dict[str, Matrices]) -> Matrices:
+def _fuse(
+    block: Block, names: list[str], matrices: dict[str, Matrices]
+) -> tuple[Float[np.ndarray, "fused_rank fan_in"], Float[np.ndarray, "fused_out fused_rank"]]:
     """A and B of one module; adapters of fused projections stand side by side, block-diagonal in B."""
-    adapted = [name for name in names if name in matrices]
-    a = np.ascontiguousarray(np.concatenate([np.asarray(matrices[name][0], np.float32) for name in adapted]))
+    a = np.ascontiguousarray(np.concatenate([np.asarray(a, np.float32) for a, _ in matrices.values()]))
     b = np.zeros((sum(projection_shape(block.spec, name)[0] for name in names), a.shape[0]), np.float32)
     row = column = 0
     for name in names:

@@ -21,13 +21,13 @@ def last_token_block_reference(
 ) -> Float[Array, "batch d"]:
     """z_n^(l) from Z^(l-1), unabsorbed. Arguments as `block.last_token_block`; a key cache is not read."""
 
-    def project(name: str, x: Array) -> Array:
+    def project(name: str, x: Float[Array, "... fan_in"]) -> Float[Array, "... fan_out"]:
         return adapted(x, weights[f"{name}.weight"], weights.get(f"{name}.bias"), adapters.get(name))
 
-    def norm(name: str, x: Array) -> Array:
+    def norm(name: str, x: Float[Array, "*batch width"]) -> Float[Array, "*batch width"]:
         return rms_norm(x, weights[name], spec.norm_eps)
 
-    def heads(name: str, x: Array, count: int) -> Array:
+    def heads(name: str, x: Float[Array, "batch n d"], count: int) -> Float[Array, "batch n heads head_dim"]:
         return project(name, x).reshape(*x.shape[:-1], count, spec.head_dim)
 
     normed = norm("input_norm", batch.hidden)

@@ -7,6 +7,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+from jaxtyping import Array, Float
+
 from relope_jax.errors import ReLopeError, require_choice, require_range
 from relope_jax.io.inside import is_plain_name, shown_name, shown_text
 from relope_jax.io.typed import record_of, require_between
@@ -14,7 +17,8 @@ from relope_jax.io.typed import record_of, require_between
 ACTIVATION_NAMES = ("silu", "gelu", "gelu_pytorch_tanh")
 WIDEST = 2**20  # of any trained layer: wider is a typing error, or an attack
 LARGEST_SIZE = 2**31 - 1  # of any dimension
-Weights = dict[str, Any]  # float32 arrays by name: numpy as they are read, JAX on the device
+AnyArray = Array | np.ndarray  # numpy as it is read, JAX on the device
+Weights = Mapping[str, Float[AnyArray, "..."]]  # float32, by name
 PROJECTIONS = ("q", "k", "v", "o", "gate", "up", "down")
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 import tensorstore as ts
+from jaxtyping import Num
 
 from relope_jax.io.files import parse_json
 
@@ -70,8 +71,8 @@ def parse_layout(data: bytes, what: object) -> Layout:
     return layout
 
 
-def write_array(path: Path, values: np.ndarray) -> None:
-    """Write `values` `[rows, columns]` as one zarr3 shard of chunks of about 128 KiB, with crc32c."""
+def write_array(path: Path, values: Num[np.ndarray, "rows columns"]) -> None:
+    """Write `values` as one zarr3 shard of chunks of about 128 KiB, with crc32c."""
     rows, columns = values.shape
     chunk = min(rows, max(1, CHUNK_BYTES // (columns * values.dtype.itemsize)))
     spec = {

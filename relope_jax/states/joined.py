@@ -123,7 +123,7 @@ class JoinedStore(ReadableStore):
         """The sentence embeddings `name` of all samples, each from its own store."""
         return self._vectors(lambda store: store.text_embedding(name))
 
-    def _vectors(self, read: Callable[[ReadableStore], np.ndarray]) -> Float[np.ndarray, "samples d"]:
+    def _vectors(self, read: Callable[[ReadableStore], Float[np.ndarray, "_ d"]]) -> Float[np.ndarray, "samples d"]:
         return np.concatenate([read(store)[rows] for store, rows in self.pieces])
 
     @functools.cached_property

@@ -40,7 +40,7 @@ class TokenStates:
     hidden: Float[np.ndarray, "tokens d"]
     positions: Int[np.ndarray, "tokens axes"]
     offsets: Int[np.ndarray, "samples_plus_1"]
-    last_hidden: Float[np.ndarray, "samples d"]
+    last_hidden: Float[np.ndarray, "samples_plus_1-1 d"]
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

@@ -9,7 +9,7 @@ import itertools
 
 import numpy as np
 import tensorstore as ts
-from jaxtyping import Int
+from jaxtyping import Int, Num
 
 from relope_jax.errors import ReLopeError, first_line
 from relope_jax.io import limits
@@ -27,6 +27,7 @@ from relope_jax.states.manifest import Identity, Part
 from relope_jax.states.ragged import TokenStates
 
 METADATA, SHARD = ARRAY
+Matrix = Num[np.ndarray, "rows columns"]
 MOST_AXES = 3  # position ids per token
 DAMAGED = (ValueError, LookupError, NotImplementedError, RuntimeError)  # what TensorStore raises for bad bytes
 KEPT_BYTES = 2**28  # of a store's positions, and of its z_n^(l), that may stay in memory once they are read
@@ -57,14 +58,14 @@ class PartReader:
         return self._open(hidden_name(self.layer))
 
     @functools.cached_property
-    def last_hidden(self) -> ts.TensorStore | np.ndarray:
+    def last_hidden(self) -> ts.TensorStore | Matrix:
         return self._small(last_hidden_name(self.layer))
 
     @functools.cached_property
-    def positions(self) -> ts.TensorStore | np.ndarray:
+    def positions(self) -> ts.TensorStore | Matrix:
         return self._small(POSITIONS)
 
-    def _small(self, name: str) -> ts.TensorStore | np.ndarray:
+    def _small(self, name: str) -> ts.TensorStore | Matrix:
         """An array of few bytes per prompt; whole, and kept, unless it exceeds `kept_bytes`: reading it prompt by
         prompt takes up to half of the time of a batch."""
         array = self._open(name)
@@ -77,7 +78,7 @@ class PartReader:
         if (own := self.positions.shape[1]) != (expected := other.positions.shape[1]):
             raise damaged_part(self.place, self.part, f"it has {own} position ids per token, not {expected}")
 
-    def read(self, name: str) -> np.ndarray:
+    def read(self, name: str) -> Matrix:
         """A whole array of the part."""
         try:
             return self._open(name).read().result()
@@ -137,8 +138,8 @@ def read_rows(
     for number in np.unique(owner):  # before memory is taken for what they say they have
         readers[number].require_like(first)
     read = _Reads()
-    hidden = read.into(first.hidden, offsets[-1])
-    positions = read.into(first.positions, offsets[-1])
+    hidden = read.into(first.hidden, int(offsets[-1]))
+    positions = read.into(first.positions, int(offsets[-1]))
     last_hidden = read.into(first.last_hidden, len(rows))
     for begin, end in _runs(rows, owner):
         reader, part_row = readers[owner[begin]], starts[owner[begin]]
@@ -159,15 +160,15 @@ class _Reads:
         self._started: list[tuple[PartReader, ts.WriteFutures]] = []
 
     @staticmethod
-    def into(like: ts.TensorStore | np.ndarray, n_rows: int) -> np.ndarray:
+    def into(like: ts.TensorStore | Matrix, n_rows: int) -> Num[np.ndarray, "{n_rows} columns"]:
         return np.empty((n_rows, like.shape[1]), ts.dtype(like.dtype).numpy_dtype)
 
     def start(
         self,
         reader: PartReader,
-        source: ts.TensorStore | np.ndarray,
+        source: ts.TensorStore | Num[np.ndarray, "part_rows columns"],
         rows: slice,
-        target: np.ndarray,
+        target: Num[np.ndarray, "read_rows columns"],
         target_rows: slice,
     ) -> None:
         if isinstance(source, np.ndarray):
@@ -184,7 +185,7 @@ class _Reads:
                 raise reader.damaged(error) from error
 
 
-def _runs(rows: np.ndarray, owner: np.ndarray) -> list[tuple[int, int]]:
+def _runs(rows: Int[np.ndarray, "chosen"], owner: Int[np.ndarray, "chosen"]) -> list[tuple[int, int]]:
     """Stretches [begin, end) of `rows` that lie back to back in one part."""
     breaks = np.flatnonzero((np.diff(rows) != 1) | (np.diff(owner) != 0)) + 1
     edges = [0, *breaks.tolist(), len(rows)]

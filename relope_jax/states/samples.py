@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from jaxtyping import Shaped
 
 from relope_jax.errors import ReLopeError
 from relope_jax.io.inside import shown_name
@@ -53,7 +54,7 @@ def _are_finite(column: pa.ChunkedArray) -> bool:
     return bool(pc.all(pc.is_finite(column), min_count=0).as_py())
 
 
-def column_of(samples: pa.Table, name: str, path: str | Path) -> np.ndarray:
+def column_of(samples: pa.Table, name: str, path: str | Path) -> Shaped[np.ndarray, "samples"]:
     """A column of a sample table as numpy.
 
     Raises:

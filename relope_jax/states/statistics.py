@@ -81,7 +81,9 @@ class MomentSums:
 
 
 @jit
-def _sums(x: Float[Array, "rows d"], shift: Float[Array, "d"], count: Int[Array, ""]) -> tuple[Array, Array]:
+def _sums(
+    x: Float[Array, "rows d"], shift: Float[Array, "d"], count: Int[Array, ""]
+) -> tuple[Float[Array, "d"], Float[Array, "d"]]:
     within = jnp.arange(x.shape[0]) < count
     centred = jnp.where(within[:, None], x.astype(jnp.float64) - shift[None], 0.0)
     return jnp.sum(centred, axis=0), jnp.sum(centred * centred, axis=0)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
 from relope_jax.block.spec import Block
 from relope_jax.io.tables import prompts_of
@@ -82,7 +82,7 @@ class ReadableStore(abc.ABC):
     def text_embedding(self, name: str) -> Float[np.ndarray, "samples d"]:
         """The sentence embeddings `name` of all samples."""
 
-    def column(self, name: str) -> np.ndarray:
+    def column(self, name: str) -> Shaped[np.ndarray, "samples"]:
         """A column of the sample table as numpy; raises ReLopeError when samples lack what results need."""
         return column_of(self.samples, name, self.path)
 
@@ -91,7 +91,7 @@ class ReadableStore(abc.ABC):
         """What the small model was asked, in words: the text of its user turn."""
         return prompts_of(self.samples)
 
-    def rows(self, split: str) -> np.ndarray:
+    def rows(self, split: str) -> Int[np.ndarray, "rows"]:
         """Row numbers of one split: "train", "validation" or "test"."""
         return np.flatnonzero(self.column("split") == split)
 

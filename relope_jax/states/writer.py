@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import Float
 
 from relope_jax.block.file import block_bytes
 from relope_jax.block.spec import Block
@@ -122,7 +123,7 @@ class StoreWriter(contextlib.AbstractContextManager["StoreWriter"]):
         rows: list[dict[str, Any]],
         failed: list[dict[str, str]],
         *,
-        output_embedding: np.ndarray | None = None,
+        output_embedding: Float[np.ndarray, "samples d"] | None = None,
         token_budget: int | None = None,
     ) -> None:
         """Write part `index` and publish it in one step.
@@ -130,7 +131,7 @@ class StoreWriter(contextlib.AbstractContextManager["StoreWriter"]):
         Args:
           states: of every layer of the identity; they share positions and offsets. Empty when every sample failed.
           rows: of the sample table, by SAMPLE_SCHEMA; what is absent is null.
-          output_embedding: `[samples, d]` float32, the small model's last layer averaged over its answer.
+          output_embedding: the small model's last layer averaged over its answer.
           token_budget: what batches were formed with at the end of the part; the identity's when not given.
         """
         with (

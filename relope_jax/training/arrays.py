@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
 
+from relope_jax.block.spec import AnyArray
 from relope_jax.errors import ReLopeError, first_line
 from relope_jax.io.files import explaining, publishing, read_bytes, read_json
 from relope_jax.io.inside import inside, shown_name
@@ -137,23 +139,23 @@ def _read(folder: Path, name: str, like: Any) -> np.ndarray:
     return np.frombuffer(data, like.dtype).reshape(like.shape)
 
 
-def _named(tree: object) -> list[tuple[str, jax.Array]]:
+def _named(tree: object) -> list[tuple[str, Any]]:
     """`("params/mlp/layers/0/kernel", array)`: readable names, and no integer keys for orbax to change."""
     flat, _ = jax.tree.flatten_with_path(tree)
     return [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in flat]
 
 
-def _on_host(leaf: jax.Array | np.ndarray) -> np.ndarray:
+def _on_host(leaf: AnyArray) -> np.ndarray:
     return to_host(leaf) if isinstance(leaf, jax.Array) else leaf
 
 
-def _is_key(leaf: jax.Array) -> bool:
+def _is_key(leaf: AnyArray) -> bool:
     return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _data(leaf: jax.Array) -> jax.Array:
+def _data(leaf: AnyArray) -> AnyArray:
     return jax.random.key_data(leaf) if _is_key(leaf) else leaf
 
 
-def _restored(data: Any, like: jax.Array) -> jax.Array:
-    return jax.random.wrap_key_data(data) if _is_key(like) else data
+def _restored(data: np.ndarray, like: AnyArray) -> AnyArray:
+    return jax.random.wrap_key_data(jnp.asarray(data)) if _is_key(like) else data

@@ -9,10 +9,10 @@ from typing import Any
 import jax
 import numpy as np
 from flax import nnx
-from jaxtyping import Array
+from jaxtyping import Float
 
 from relope_jax.block.file import device_weights
-from relope_jax.block.spec import Block
+from relope_jax.block.spec import AnyArray, Block
 from relope_jax.methods import TrainedMethod
 from relope_jax.models.probes import Parts, split_module
 from relope_jax.models.spec import ProbeSpec
@@ -29,8 +29,7 @@ def build_all(
     method: TrainedMethod, members: Sequence[Member], block: Block, statistics: TokenStatistics
 ) -> list[Parts]:
     """Parts of every member before training; they share one copy of the frozen block."""
-    weights: dict[str, Any] = device_weights(block)
-    block = dataclasses.replace(block, weights=weights)
+    block = dataclasses.replace(block, weights=device_weights(block))
     return [build(method, m.spec, block, statistics, m.seed) for m in members]
 
 
@@ -54,13 +53,13 @@ def stack(parts: Sequence[Parts]) -> Parts:
 def member(ensemble: Parts, index: int, like: Parts) -> Parts:
     """The parts of one member, cut to the shapes of `like` (its own rank)."""
 
-    def cut(x: Array, own: Array) -> Array:
+    def cut(x: Float[AnyArray, "members *largest"], own: Float[AnyArray, "*own"]) -> Float[AnyArray, "*own"]:
         return x[index][tuple(slice(n) for n in own.shape)]
 
     return like._replace(params=jax.tree.map(cut, ensemble.params, like.params))
 
 
-def _stack(*leaves: Array) -> np.ndarray:
+def _stack(*leaves: Float[AnyArray, "..."]) -> Float[np.ndarray, "members ..."]:
     """The leaves under one leading axis, each filled up with zeros to the largest."""
     shape = [max(sizes) for sizes in zip(*[x.shape for x in leaves], strict=True)]
     stacked = np.zeros((len(leaves), *shape), leaves[0].dtype)

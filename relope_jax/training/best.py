@@ -57,7 +57,7 @@ class Best(NamedTuple):
 
 @functools.partial(jit, donate_argnums=0)
 def _chosen(old: nnx.State, new: nnx.State, better: Bool[Array, "members"]) -> nnx.State:
-    def choose(old: Array, new: Array) -> Array:
+    def choose(old: Float[Array, "members *leaf"], new: Float[Array, "members *leaf"]) -> Float[Array, "members *leaf"]:
         return jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
     return jax.tree.map(choose, old, new)

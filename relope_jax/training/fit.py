@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 from flax import nnx
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from relope_jax.data import RouterData
 from relope_jax.errors import ReLopeError
@@ -141,7 +141,7 @@ def begin(parts: Parts, members: Sequence[Member], feed: Feed) -> Snapshot:
 
 
 def validation_auc(
-    method: TrainedMethod, parts: Parts, feed: Feed, data: RouterData, running: np.ndarray
+    method: TrainedMethod, parts: Parts, feed: Feed, data: RouterData, running: Bool[np.ndarray, "members"]
 ) -> Float[np.ndarray, "members"]:
     """AUC of every member's log-odds on the validation split; 1/2 for a stopped one whose log-odds are not finite."""
     rows = data.rows["validation"]
@@ -159,9 +159,9 @@ def records(
     method: TrainedMethod,
     members: Sequence[Member],
     at: Snapshot,
-    running: np.ndarray,
-    metrics: dict[str, np.ndarray],
-    auc: np.ndarray,
+    running: Bool[np.ndarray, "members"],
+    metrics: dict[str, Float[np.ndarray, "steps members"]],
+    auc: Float[np.ndarray, "members"],
     speed: dict[str, float],
 ) -> list[dict[str, Any]]:
     """metrics.jsonl: one record of every member that trained in the epoch; metrics are means over its steps."""
@@ -200,7 +200,7 @@ def warn_of_lower_beta(method: TrainedMethod, members: Sequence[Member], best: B
 def require_finite_loss(
     method: TrainedMethod,
     loss: Float[np.ndarray, "steps members"],
-    running: np.ndarray,
+    running: Bool[np.ndarray, "members"],
     batches: Batches,
     first_step: int,
     members: Sequence[Member],

@@ -18,13 +18,14 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray
 
 from relope_jax.block.batch import TokenBatch
+from relope_jax.block.spec import AnyArray
 from relope_jax.machine.mesh import keep_replicated
 from relope_jax.models.probes import Parts
 from relope_jax.training.feeds.buckets import Batches
 from relope_jax.training.losses import beta_at, objective
 from relope_jax.training.members import Hyper
 
-Metrics = dict[str, Float[Array, "*steps members"]]
+Metrics = dict[str, Float[Array, "members"]]  # of one step
 OnBatch = Callable[[Callable[[TokenBatch], Any]], Any]
 MEMBERS: Any = Parts(*cast(Any, (None, 0, 0, None)))  # of an ensemble, for `jax.vmap`: the axis of params and settings
 
@@ -40,8 +41,8 @@ class TrainState(NamedTuple):
 class Examples(NamedTuple):
     """The labels of a batch, or of every step's; samples of weight 0 fill a batch up and count for nothing."""
 
-    labels: Float[Array | np.ndarray, "*steps batch"]
-    weights: Float[Array | np.ndarray, "*steps batch"]
+    labels: Float[AnyArray, "*steps batch"]
+    weights: Float[AnyArray, "*steps batch"]
 
 
 class EpochPlan(NamedTuple):
@@ -109,8 +110,8 @@ def gradients(
 ) -> tuple[nnx.State, Metrics]:
     """Gradients and loss terms of every member on the same batch."""
 
-    def of_member(member: Parts, key: PRNGKeyArray, hyper: Hyper) -> tuple[nnx.State, dict[str, Array]]:
-        def loss(params: nnx.State) -> tuple[Array, dict[str, Array]]:
+    def of_member(member: Parts, key: PRNGKeyArray, hyper: Hyper) -> tuple[nnx.State, dict[str, Float[Array, ""]]]:
+        def loss(params: nnx.State) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
             output = member._replace(params=params).module()(batch, noise_of(key))
             labels, weights = jnp.asarray(examples.labels), jnp.asarray(examples.weights)
             return objective(output, labels, weights, beta_at(hyper, progress), hyper.kl_sum)
@@ -122,18 +123,24 @@ def gradients(
 
 
 def update(
-    state: TrainState, gradient: nnx.State, norm: Array, hyper: Hyper, running: Bool[Array, "members"]
+    state: TrainState,
+    gradient: nnx.State,
+    norm: Float[Array, "members"],
+    hyper: Hyper,
+    running: Bool[Array, "members"],
 ) -> TrainState:
     """AdamW after clipping to a global norm; the parameters of stopped members stay as they are."""
 
-    def of_member(state: TrainState, gradient: nnx.State, norm: Array, hyper: Hyper, running: Array) -> TrainState:
+    def of_member(
+        state: TrainState, gradient: nnx.State, norm: Float[Array, ""], hyper: Hyper, running: Bool[Array, ""]
+    ) -> TrainState:
         clip = jnp.minimum(1.0, hyper.clip_norm / jnp.maximum(norm, 1e-30))
         gradient = jax.tree.map(lambda g: clip * g, gradient)
         with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer step count
             direction, opt_state = optax.scale_by_adam().update(gradient, state.opt_state)
         rate = jnp.where(running, hyper.learning_rate, 0.0)
 
-        def moved(p: Array, u: Array) -> Array:
+        def moved(p: Float[Array, "*leaf"], u: Float[Array, "*leaf"]) -> Float[Array, "*leaf"]:
             return jnp.where(running, p - rate * (u + hyper.weight_decay * p), p)
 
         return TrainState(jax.tree.map(moved, state.params, direction), opt_state, next_key(state.key))

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 
 MOST = 16  # widths; each one is compiled
 WASTE = 0.13  # share of padding that choosing widths aims at
+Pieces = list[Int[np.ndarray, "_"]]  # the samples of every batch; the last ones have fewer
 FINE = 64  # prompts up to this length are padded to an exact length, longer ones to a multiple of 8
 
 
@@ -47,7 +48,7 @@ def shuffled_batches(
     size = min(batch_size, len(rows))
     order = rng.permutation(rows)
     pieces, widths, bucket = _bucketed(order[np.argsort(lengths[order], kind="stable")], lengths, size)
-    mixed: list[np.ndarray] = []
+    mixed: Pieces = []
     for i in range(len(widths)):
         members = rng.permutation(np.concatenate([p for p, b in zip(pieces, bucket, strict=True) if b == i]))
         mixed += _cut(members, size)
@@ -97,8 +98,8 @@ def choose_widths(
 
 
 def _bucketed(
-    ordered: np.ndarray, lengths: np.ndarray, size: int
-) -> tuple[list[np.ndarray], tuple[int, ...], Int[np.ndarray, "batches"]]:
+    ordered: Int[np.ndarray, "samples"], lengths: Int[np.ndarray, "all_samples"], size: int
+) -> tuple[Pieces, tuple[int, ...], Int[np.ndarray, "batches"]]:
     """Samples in order of length, cut into batches, with the widths and every batch's bucket. The narrowest batch is
     the short one, where filling up costs least."""
     pieces = _cut(ordered[::-1], size)[::-1]
@@ -107,11 +108,11 @@ def _bucketed(
     return [piece[::-1] for piece in pieces], widths, np.searchsorted(widths, tops)
 
 
-def _cut(samples: np.ndarray, size: int) -> list[np.ndarray]:
+def _cut(samples: Int[np.ndarray, "samples"], size: int) -> Pieces:
     return [samples[i : i + size] for i in range(0, len(samples), size)]
 
 
-def _stack(pieces: list[np.ndarray], bucket: np.ndarray, widths: tuple[int, ...], size: int) -> Batches:
+def _stack(pieces: Pieces, bucket: Int[np.ndarray, "batches"], widths: tuple[int, ...], size: int) -> Batches:
     rows = np.stack([np.resize(piece, size) for piece in pieces]).astype(np.int32)
     filled = np.array([len(piece) for piece in pieces])
     weights = (np.arange(size)[None] < filled[:, None]).astype(np.float32)

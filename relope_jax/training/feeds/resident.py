@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
 from relope_jax.block.batch import DeviceStates, TokenBatch, gather, with_key_cache
-from relope_jax.block.spec import Block
+from relope_jax.block.spec import AnyArray, Block
 from relope_jax.machine import mesh as meshes
 from relope_jax.methods import TrainedMethod
 from relope_jax.models.probes import Parts
@@ -84,7 +84,7 @@ def resident_feed(states: TokenStates, block: Block, mesh: Mesh, *, key_cache: b
     return ResidentFeed(on_device, states.lengths, mesh, block, key_cache)
 
 
-def last_token_feed(last_hidden: Float[Array | np.ndarray, "samples d"], block: Block, mesh: Mesh) -> ResidentFeed:
+def last_token_feed(last_hidden: Float[AnyArray, "samples d"], block: Block, mesh: Mesh) -> ResidentFeed:
     """The feed of a method that reads z_n^(l) only: one token of padding stands for every prompt."""
     n, d = last_hidden.shape
     none, token = jnp.zeros(n, jnp.int32), jnp.zeros((1, 1), jnp.int32)
@@ -106,10 +106,12 @@ def train_epoch(
     *,
     widths: tuple[int, ...],
     mesh: Mesh,
-) -> tuple[TrainState, Metrics]:
+) -> tuple[TrainState, dict[str, Float[Array, "steps members"]]]:
     """All steps of an epoch in one scan."""
 
-    def step(state: TrainState, inputs: tuple[Array, Array, Examples, Array]) -> tuple[TrainState, Metrics]:
+    def step(
+        state: TrainState, inputs: tuple[Int[Array, "batch"], Int[Array, ""], Examples, Float[Array, ""]]
+    ) -> tuple[TrainState, Metrics]:
         rows, bucket, examples, progress = inputs
         on_batch = cut_batch(states, rows, bucket, widths)
         return train_step(state, parts, hyper, running, on_batch, examples, progress, mesh)
@@ -129,7 +131,7 @@ def score_batches(
 ) -> Float[Array, "members scored"]:
     """Log-odds of every member for all batches, one batch after the other."""
 
-    def one_batch(inputs: tuple[Array, Array]) -> Array:
+    def one_batch(inputs: tuple[Int[Array, "batch"], Int[Array, ""]]) -> Float[Array, "members batch"]:
         return score_step(parts, cut_batch(states, *inputs, widths))
 
     logits = jnp.moveaxis(jax.lax.map(one_batch, (rows, bucket)), 0, 1)

@@ -62,7 +62,7 @@ class StreamedFeed:
         clock = Clock()
         running, progress = meshes.replicate(self.mesh, (plan.running, list(plan.progress)))
         pending: list[Metrics] = []
-        done: list[dict[str, np.ndarray]] = []
+        done: list[dict[str, Float[np.ndarray, "members"]]] = []
         examples = [Examples(*step) for step in zip(*plan.examples, strict=True)]
         batches = clock.timed(self._read_ahead(plan.batches, examples))
         for (batch, examples_of_batch), passed in zip(batches, progress, strict=True):

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from relope_jax.errors import ReLopeError
 from relope_jax.states.answer_files import ANSWER_SCHEMA, is_answer_name, is_table_of, table_name
 from relope_jax.states.answers import Answers, answer_names
+from tests import contracts
 from tests.relope_jax.states.answer_tables import write_answers, write_table
 
 ROW = {"sample_id": "a", "style": "direct", "index": 0, "response": "x", "final_answer": "x", "label": 1,
@@ -47,7 +48,8 @@ def refused(store: Path, name: object = "large") -> str:
 @pytest.mark.parametrize("name", NAMES, ids=repr)
 def test_no_other_name_is_looked_up_or_listed(store, name):
     assert not is_answer_name(name)
-    assert "can be called" in refused(store, name)
+    with contracts.ignored():  # not every name is a text
+        assert "can be called" in refused(store, name)
     if isinstance(name, str) and name.isprintable() and "/" not in name and 0 < len(name.encode()) < 250:
         (store / "answers").mkdir()
         (store / "answers" / f"{name}.json").write_text("{}")

@@ -210,7 +210,7 @@ def test_validation_auc_does_not_tie_what_the_log_odds_tell_apart(shift, states,
     parts = assemble(method, members, data.block, data.statistics)
     last = parts.params["mlp"]["layers"][len(WIDTHS)]
     last["bias"].set_value(last["bias"].get_value() + np.float32(shift))
-    found = validation_auc(method, parts, feed, data, jax.numpy.array([True, True]))
+    found = validation_auc(method, parts, feed, data, np.array([True, True]))
     rows = data.rows["validation"]
     logits = log_odds(parts, feed, rows)
     assert abs(logits.mean() - shift) < 5
