@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from ml_collections import ConfigDict
 
 from experiments.report.entries import Table
-from experiments.studies.jobs import NO_LARGE, Backbone, Chosen, backbones, datasets, main_run, probed_runs, run_job
+from experiments.studies.jobs import (
+    NO_LARGE,
+    StudyBackbone,
+    StudyDataset,
+    backbones,
+    datasets,
+    main_run,
+    probed_runs,
+    run_job,
+)
 from experiments.studies.rows import SIGNIFICANT, auc_entry, base_rates, corrected, mean_auc
 from experiments.studies.study import Done, Job, Outcome, Study
 from relope_jax.errors import ReLopeError
@@ -23,7 +32,7 @@ def jobs(config: ConfigDict) -> list[Job]:
     return probed_runs(config) + left_out
 
 
-def _job(backbone: Backbone, dataset: Chosen) -> Job:
+def _job(backbone: StudyBackbone, dataset: StudyDataset) -> Job:
     config = backbone.config
     others = tuple(other.text for other in datasets(config).values() if other != dataset)
     # They have so many times the prompts: an epoch has so many times the steps.

@@ -23,7 +23,7 @@ from extract.job.crashes import Suspects
 from extract.job.graded import graded
 from extract.job.health import Health
 from extract.job.labels import Labels
-from extract.queries.queries import Queries, Query
+from extract.queries.queries import Query, QueryBuilder
 from extract.sample import Sample
 from extract.spec import ExtractSpec
 from relope_jax.states.ragged import TokenStates, concatenate
@@ -41,7 +41,7 @@ Measured = tuple[Sample, int]  # a sample and the tokens of its prompt and answe
 
 
 @dataclasses.dataclass
-class Part:
+class PartBuffer:
     """What a part holds, gathered batch by batch.
 
     Attributes:
@@ -64,7 +64,7 @@ class Part:
         if broken:
             self.broken.append(str(reason))
 
-    def absorb(self, piece: Part) -> None:
+    def absorb(self, piece: PartBuffer) -> None:
         """Add a batch, all of it."""
         for layer, pieces in piece.states.items():
             self.states[layer] += pieces
@@ -101,13 +101,15 @@ class PartExtractor:
     spec: ExtractSpec
     backbone: Backbone
     dataset: Dataset
-    queries: Queries
+    queries: QueryBuilder
     splits: dict[str, str]
     labels: Labels | None = None
     probes: tuple[Sample, ...] = ()
     health: Health = dataclasses.field(default_factory=Health)
 
-    def extract(self, samples: list[Sample], advance: Callable[[int], None], suspects: Suspects | None = None) -> Part:
+    def extract(
+        self, samples: list[Sample], advance: Callable[[int], None], suspects: Suspects | None = None
+    ) -> PartBuffer:
         """The part of these samples; calls `advance` with the number of prompts done.
 
         A batch that fails is halved until the samples that it fails on are alone; these are left out, with the reason.
@@ -138,7 +140,7 @@ class PartExtractor:
             waiting = waiting[settled:]
         return part
 
-    def _settle(self, batch: list[Sample], part: Part) -> tuple[int, bool]:
+    def _settle(self, batch: list[Sample], part: PartBuffer) -> tuple[int, bool]:
         """Put a batch into the part, or leave samples of it out; how many are settled, and whether memory sufficed."""
         settled = 0
         try:
@@ -156,14 +158,14 @@ class PartExtractor:
             torch.cuda.empty_cache()
         return settled, False
 
-    def _absorb(self, part: Part, piece: Part) -> None:
+    def _absorb(self, part: PartBuffer, piece: PartBuffer) -> None:
         """Add what a batch gave; some of its samples may be left out."""
         part.absorb(piece)
         self.health.worked |= bool(piece.rows)
         for reason in piece.broken:
             self.health.failed(reason, self._probed)
 
-    def _broken(self, part: Part, sample: Sample, reason: str) -> None:
+    def _broken(self, part: PartBuffer, sample: Sample, reason: str) -> None:
         """Leave out a sample that the model fails on, unless it fails on every sample."""
         part.leave_out(sample, reason, broken=True)
         self.health.failed(reason, self._probed)
@@ -179,7 +181,7 @@ class PartExtractor:
                 require_accelerator([sample], error)
         return len(self.probes), False
 
-    def _measured(self, samples: list[Sample], part: Part, suspects: Suspects) -> list[Measured]:
+    def _measured(self, samples: list[Sample], part: PartBuffer, suspects: Suspects) -> list[Measured]:
         """Usable samples with their lengths, answer included, the longest first; suspects last."""
         measured = []
         for sample in samples:
@@ -203,10 +205,10 @@ class PartExtractor:
             raise LeftOut(f"{TOO_LONG}: {prompt} tokens and {answer} for the answer, {positions} positions")
         return prompt + answer
 
-    def _empty(self) -> Part:
-        return Part(self.spec.token_budget, {layer: [] for layer in self.spec.all_layers})
+    def _empty(self) -> PartBuffer:
+        return PartBuffer(self.spec.token_budget, {layer: [] for layer in self.spec.all_layers})
 
-    def _attempt(self, batch: Sequence[Sample]) -> Part:
+    def _attempt(self, batch: Sequence[Sample]) -> PartBuffer:
         """A batch as a part of its own; raises whatever the processor, the model or the grader raises."""
         part, queries = self._empty(), []
         for sample in batch:
@@ -218,7 +220,7 @@ class PartExtractor:
             self._run(queries, self.queries.inputs(queries), part)
         return part
 
-    def _run(self, queries: list[Query], inputs: Any, part: Part) -> None:
+    def _run(self, queries: list[Query], inputs: Any, part: PartBuffer) -> None:
         """One `generate`, whose prefill gives the states and whose tokens the answers; or the prefill alone."""
         with step("the model fails on it"):
             states, generated = self._passed(inputs)

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 
 from extract.backbone.batching import Size
 from extract.job.health import spread
-from extract.queries.queries import Queries
+from extract.queries.queries import QueryBuilder
 from extract.sample import Sample
 
 LOOKED_AT = 1000  # samples, from everywhere in the data
 SECONDS = 3.0  # after which no further sample is measured; sizes already measured are not measured again
 
 
-def describe_tokens(queries: Queries, samples: Sequence[Sample], n_positions: float) -> str:
+def describe_tokens(queries: QueryBuilder, samples: Sequence[Sample], n_positions: float) -> str:
     """One line: tokens of an image and of a prompt, and the model's positions. No image is decoded.
 
     Samples that cannot be used are passed over here; the extraction lists them.

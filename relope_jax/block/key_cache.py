@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from relope_jax.block.layers import Turn, inverse_rms, turns
+from relope_jax.block.layers import RotaryEmbedding, inverse_rms, rotary_embedding
 from relope_jax.block.spec import BlockSpec, Weights
 from relope_jax.precision import jit
 
@@ -25,7 +25,7 @@ class KeyCache(NamedTuple):
 
     inverse_rms: Float[Array, "*tokens"]
     keys: Float[Array, "*tokens kv_x_dim"]
-    turn: Turn
+    rope: RotaryEmbedding
 
 
 def frozen_keys(
@@ -39,7 +39,7 @@ def frozen_keys(
     keys = project_normed(hidden, scale, weights["input_norm"], weights["k.weight"])
     if "k" in spec.biases:
         keys = keys + jnp.broadcast_to(weights["k.bias"], keys.shape)
-    return KeyCache(scale, keys, turns(weights["frequencies"], positions, spec.rope_scaling))
+    return KeyCache(scale, keys, rotary_embedding(weights["frequencies"], positions, spec.rope_scaling))
 
 
 def project_normed(

@@ -16,7 +16,7 @@ import pytest
 from scipy.stats import binom
 
 from experiments.calibration.thresholds import calibrate, splits_of
-from experiments.calibration.words import Request, record, text
+from experiments.calibration.words import CalibrationRequest, record, text
 from experiments.runs.sample_table import COUNTS, SCHEMA
 from relope_jax.errors import ReLopeError
 from relope_jax.metrics.routing.cost import CostSpec, Reading
@@ -67,7 +67,7 @@ def write_run(
 
 def calibrated(folder, *, prices=None, depth=1.0, **request):
     """What the command writes and prints, or why not."""
-    run, asked = Run(folder), Request(**{"method": "probe", "seed": 0, "confidence": 0.95} | request)
+    run, asked = Run(folder), CalibrationRequest(**{"method": "probe", "seed": 0, "confidence": 0.95} | request)
     prices = prices or CostSpec()
     chosen = calibrate(run, asked, splits_of(run, asked, prices, Reading("prefill", depth=depth)))
     written = record(asked, chosen, prices)
@@ -207,7 +207,7 @@ def test_a_budget_for_everything_defers_everything(tmp_path):
 def test_thresholds_beyond_all_scores_are_null(tmp_path):
     """JSON has no infinity."""
     write_run(tmp_path / "run")
-    run, asked = Run(tmp_path / "run"), Request("probe", 0, 0.95, target_accuracy=0.88)
+    run, asked = Run(tmp_path / "run"), CalibrationRequest("probe", 0, 0.95, target_accuracy=0.88)
     chosen = calibrate(run, asked, splits_of(run, asked, CostSpec(), Reading("prefill")))
     for threshold, rule in ((np.inf, "defer every query"), (-np.inf, "defer no query")):
         constant = record(asked, dataclasses.replace(chosen, threshold=threshold), CostSpec())

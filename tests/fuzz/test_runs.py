@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from experiments.calibration.thresholds import calibrate, splits_of
-from experiments.calibration.words import Request
+from experiments.calibration.words import CalibrationRequest
 from relope_jax.block.file import save_block
 from relope_jax.block.spec import PROJECTIONS
 from relope_jax.data import load_router_data
@@ -73,7 +73,7 @@ def use_run(path: Path, states: TokenStates) -> list[str]:
 
 
 def _readings(run: Run, states: TokenStates) -> list[Callable[[], object]]:
-    request = Request("relope", 0, 0.6, target_accuracy=None, budget=None, deferral=0.9)
+    request = CalibrationRequest("relope", 0, 0.6, target_accuracy=None, budget=None, deferral=0.9)
     out = run.path.parent / "exported"
 
     def export() -> None:

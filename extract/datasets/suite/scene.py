@@ -27,7 +27,7 @@ CHOICES = "{question}\nChoices: {choices}"
 Material = TypeVar("Material")
 
 
-class Question(NamedTuple):
+class SceneQuestion(NamedTuple):
     """A question about a scene; with `choices` the answer is the text of one of them.
 
     Attributes:
@@ -51,7 +51,7 @@ class Scene:
     """
 
     image: Image.Image | None
-    questions: tuple[Question, ...]
+    questions: tuple[SceneQuestion, ...]
     caption: str = ""
     words: tuple[str, ...] = ()
 
