@@ -43,7 +43,7 @@ _PRICES = {
 
 def prices_of(run: Run, given: Mapping[str, float]) -> CostSpec:
     """The run's prices, where it has any, and those that are given instead."""
-    prices = spec_of(CostSpec, run.config.get("costs", {}), run.path / CONFIG)
+    prices = spec_of(CostSpec, run.config["costs"], run.path / CONFIG)
     return dataclasses.replace(prices, **given)
 
 

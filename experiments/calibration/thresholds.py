@@ -77,7 +77,7 @@ def dearest_of(used: list[Queries]) -> float:
 def chosen_among(run: Run, method: str) -> int:
     """How many routers the validation split chose this one from: the level is shared by all of them."""
     router = get_method(method)
-    return int(run.setting("train", "epochs")) if isinstance(router, TrainedMethod) else router.chosen_among
+    return int(run.config["train"]["epochs"]) if isinstance(router, TrainedMethod) else router.chosen_among
 
 
 def splits_of(run: Run, request: CalibrationRequest, prices: CostSpec, reading: Reading) -> dict[str, Queries]:

@@ -16,20 +16,18 @@ from experiments.report.overlays import Attention, attention_overlays
 from experiments.report.overlays import to_html as attention_html
 from experiments.report.page import Section, bullets, page, paragraphs, picture
 from experiments.report.run_tables import ordered, run_tables
-from experiments.report.summary_text import Findings, corrected, difference_text, findings, routers
+from experiments.report.summary_text import Findings, difference_text, differences_of, findings, routers
 from experiments.report.tables import to_html, to_text, write_tables
 from experiments.runs.tested import RoutedSplit, read_test_split
-from relope_jax.errors import ReLopeError
 from relope_jax.io.files import explaining, write_text
 from relope_jax.io.run_folder import require_no_links
 from relope_jax.machine.mesh import is_primary
 from relope_jax.methods import METHODS
-from relope_jax.run import CHECKPOINTS, METRICS, RESULTS, Run
+from relope_jax.run import CHECKPOINTS, METRICS, Run
 from relope_jax.states.view import ReadableStore
 
 REPORT, PDF, TABLES = "report.html", "report.pdf", "tables"
 ROUTING = "Routing to the large model"
-HEADLINE = ("model", "dataset", "layer", "n_test", "base_rate", "n_train")  # of results.json, in the first line
 MOST_LINES = 12  # of paired comparisons in the terminal
 
 
@@ -52,14 +50,14 @@ def write_report(run: Run, store: ReadableStore) -> Path:
 def _write_report(run: Run, store: ReadableStore) -> Path:
     attention = None
     if (run.path / CHECKPOINTS / OVERLAY_METHOD).exists():
-        attention = attention_overlays(run, store, run.setting("seeds")[0])
+        attention = attention_overlays(run, store, run.config["seeds"][0])
     target = run.path / REPORT
     if is_primary():
         split, summary = read_test_split(run), run.summary
         tables, words = run_tables(summary, split), findings(summary, split)
         pictures = draw(run, split)
         write_tables(run.path / TABLES, tables)
-        texts = [f"{run.setting('name')}: {headline(run)}.", *words.warnings, *words.found, *words.open]
+        texts = [f"{run.config['name']}: {headline(run)}.", *words.warnings, *words.found, *words.open]
         write_pdf(run.path / PDF, tables, [drawn.figure for drawn in pictures], texts)
         write_text(target, render(run, tables, words, pictures, attention))
     return target
@@ -67,9 +65,7 @@ def _write_report(run: Run, store: ReadableStore) -> Path:
 
 def headline(run: Run) -> str:
     """Model, data and base rate in one line."""
-    first, seeds, large = run.results[0], run.setting("seeds"), run.summary.get("large")
-    if missing := [name for name in HEADLINE if name not in first]:
-        raise ReLopeError(f"{run.path / RESULTS} is damaged: it has no '{missing[0]}'")
+    first, seeds, large = run.results[0], run.config["seeds"], run.summary["large"]
     large_model = f", {large['model']} on {large['accuracy']:.1%}" if large else ""
     return (
         f"{first['model']} on {first['dataset']}, layer {first['layer']}: {first['n_test']} test prompts, "
@@ -80,11 +76,10 @@ def headline(run: Run) -> str:
 
 def facts(run: Run) -> str:
     """What else a reader needs to repeat it."""
-    config, store = run.config, run.record.get("store", {}).get("path", "unknown")
-    rates = {name: config[name].get("learning_rate") for name in run.setting("methods") if name in config}
-    known = [f"{name} {rate:g}" for name, rate in rates.items() if rate is not None]
-    learned = f"; learning rates: {', '.join(known)}" if known else ""
-    return f"store {store}{learned}; seeds {run.setting('seeds')}"
+    config = run.config
+    rates = [f"{name} {config[name]['learning_rate']:g}" for name in config["methods"] if name in config]
+    learned = f"; learning rates: {', '.join(rates)}" if rates else ""
+    return f"store {run.record['store']['path']}{learned}; seeds {config['seeds']}"
 
 
 def draw(run: Run, split: RoutedSplit) -> list[Picture]:
@@ -129,14 +124,14 @@ def render(run: Run, tables: list[Table], words: Findings, pictures: list[Pictur
     if attention:
         sections.append(Section("Where the Attention Probe looks", attention_html(attention)))
     lead = f"<p>{html.escape(headline(run))}.</p><p class=facts>{html.escape(facts(run))}</p>"
-    return page(f"{run.setting('name')}: routing report", sections, lead)
+    return page(f"{run.config['name']}: routing report", sections, lead)
 
 
 def terminal_table(run: Run) -> str:
     """The routers in a few columns of fixed-width text, and the paired comparisons."""
     summary = run.summary
     columns = [("AUC", "auc"), ("seed range", "auc_seed_range"), ("accuracy", "accuracy"), ("ECE", "ece")]
-    if any(row.get("apgr") is not None for row in summary["methods"].values()):
+    if any(row["apgr"] is not None for row in summary["methods"].values()):
         columns.insert(1, ("APGR", "apgr"))
     columns += [("caught @10%", "caught_10"), ("@20%", "caught_20"), ("@30%", "caught_30")]
     rows = [
@@ -148,11 +143,11 @@ def terminal_table(run: Run) -> str:
         breaks=(len(routers(summary)),),
     )  # fmt: skip
     words = findings(summary, read_test_split(run))
-    lines = [difference_text(d) for d in corrected(summary["differences"])]
+    lines = [difference_text(d) for d in differences_of(summary)]
     return to_text(table) + "\n".join([*words.warnings, *(words.found if len(lines) > MOST_LINES else lines)])
 
 
 def _short(row: dict, field: str) -> Entry:
     if field == "auc":
         return Entry(row["auc"], row["auc_low"], row["auc_high"])
-    return Entry(None if field == "auc_seed_range" and row["n_seeds"] == 1 else row.get(field))
+    return Entry(None if field == "auc_seed_range" and row["n_seeds"] == 1 else row[field])

@@ -148,7 +148,7 @@ class RunWriter(RunFolder):
 
     def _require_same(self, old: dict[str, Any], new: dict[str, Any]) -> None:
         before, now = without_prices(old["config"]), without_prices(new["config"])
-        if old.get("store", {}).get("manifest_sha256") == new["store"]["manifest_sha256"]:
+        if old["store"]["manifest_sha256"] == new["store"]["manifest_sha256"]:
             different = differences(without_places(before), without_places(now))
         else:
             different = differences(without_places(before, SCRATCH), without_places(now, SCRATCH))

@@ -17,10 +17,11 @@ from experiments.studies.jobs import (
     probed_runs,
     run_job,
 )
-from experiments.studies.rows import SIGNIFICANT, auc_entry, base_rates, corrected, mean_auc
+from experiments.studies.rows import auc_entry, base_rates, corrected, mean_auc
 from experiments.studies.study import Done, Job, Outcome, Study
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import METHODS
+from relope_jax.metrics.paired import SIGNIFICANT
 from relope_jax.run import Run
 
 

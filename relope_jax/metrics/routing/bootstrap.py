@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, Real
 
 from relope_jax.metrics.auc import require_finite
 from relope_jax.metrics.bootstrap import CHUNK, FEWEST, TAILS, draw
+from relope_jax.metrics.paired import PairedDifference
 from relope_jax.metrics.routing.pgr import apgr, audc, deferral_curve
 from relope_jax.metrics.summary import Estimate, weights_of
 from relope_jax.precision import jit
@@ -34,16 +35,17 @@ class Resampled(NamedTuple):
         """
         return self._contrast(weights_of(methods, method))
 
-    def difference(self, methods: list[str], first: str, second: str) -> Estimate:
+    def difference(self, methods: list[str], first: str, second: str) -> PairedDifference:
         """Mean of `first` minus that of `second`, paired by resample, and its p-value.
 
         p is two-sided: twice the share of resamples on the other side of 0, where this sample counts as one resample
         that is, so that it is at least 2 / (r + 1). Draw more resamples where many tests are to be corrected.
         """
-        estimate = self._contrast(weights := weights_of(methods, first) - weights_of(methods, second))
+        value, low, high = self._contrast(weights := weights_of(methods, first) - weights_of(methods, second))
         drawn = weights @ self.resamples
         tail = min(np.sum(drawn <= ROUNDING), np.sum(drawn >= -ROUNDING))
-        return estimate._replace(p=float(min(1.0, 2 * (1 + tail) / (1 + drawn.size))))
+        p = float(min(1.0, 2 * (1 + tail) / (1 + drawn.size)))
+        return PairedDifference(first, second, value, low, high, p, p)
 
     def _contrast(self, weights: Real[np.ndarray, "m"]) -> Estimate:
         drawn = weights @ self.resamples

@@ -231,7 +231,7 @@ def test_no_url_of_a_run_is_opened_unless_the_user_names_it(run, monkeypatch, ur
     monkeypatch.setattr("relope_jax.run.Store", lambda path, layer: opened.append(path) or pytest.fail("opened"))
     record = run.record
     record["config"]["extract"] = {"layer": 2}
-    record["store"] = {"path": url, "manifest_sha256": "0"}
+    record["store"]["path"] = url
     (run.path / "config.json").write_text(json.dumps(record), encoding="utf-8")
     with pytest.raises(ReLopeError, match="--store=URL"):
         _ = run.store
