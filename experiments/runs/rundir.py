@@ -16,7 +16,7 @@ from tqdm import tqdm
 from experiments.runs.plan import RunPlan
 from experiments.runs.recorded import SCRATCH, without_places, without_prices
 from experiments.runs.training_log import drop_unsettled, event_log, metrics_log
-from relope_jax.block.file import block_bytes
+from relope_jax.block.file import save_block
 from relope_jax.errors import ReLopeError
 from relope_jax.io.files import explaining, read_json, write_bytes, write_json
 from relope_jax.io.locks import lock_folder
@@ -138,7 +138,7 @@ class RunWriter(RunFolder):
                 write_json(existing, old | now)
         else:
             (self.path / CHECKPOINTS).mkdir(exist_ok=True)
-            write_bytes(self.path / BLOCK, block_bytes(store.block))
+            save_block(self.path / BLOCK, store.block)
             write_json(existing, record)
         self._drop_unfinished_metrics()
 

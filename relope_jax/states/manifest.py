@@ -101,12 +101,6 @@ class Identity:
         mine, theirs = _by_content(self.record()), _by_content(record if isinstance(record, dict) else {})
         return [difference(k, mine.get(k), theirs.get(k)) for k in mine | theirs if mine.get(k) != theirs.get(k)]
 
-    def same_model(self, other: Identity) -> bool:
-        """Whether both are of one model, wherever its files lie."""
-        fields = ("model", "source", "commit", "adapter", "min_pixels", "max_pixels")
-        mine, theirs = _by_content(self.record()), _by_content(other.record())
-        return all(mine.get(field) == theirs.get(field) for field in fields)
-
 
 def difference(field: str, mine: object, theirs: object) -> str:
     """What differs between what is asked for and what a store has, and why it matters."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import io
 import json
 import random
@@ -153,12 +152,3 @@ def _png(image: Image.Image) -> bytes:
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()
-
-
-def digest(samples: Sequence[Sample]) -> str:
-    """What a list of samples asks and shows; equal on every machine for the same version of a task."""
-    sha = hashlib.sha256()
-    for sample in samples:
-        sha.update(repr((sample.sample_id, sample.question, sample.answer, sample.choices)).encode())
-        sha.update("".join(path.name for path in sample.images).encode())
-    return sha.hexdigest()
