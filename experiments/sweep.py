@@ -45,10 +45,9 @@ from relope_jax.metrics.evaluate import evaluate
 from relope_jax.models.replay import replay_block
 from relope_jax.states.store import Store
 from relope_jax.training.checkpoints import save_router
-from relope_jax.training.feeds.feed import Feed, open_feed
+from relope_jax.training.feeds.feed import Feed, open_feed, seen_by
 from relope_jax.training.fit import Fitted, NonFiniteLoss, fit
 from relope_jax.training.scoring import scores
-from relope_jax.training.view import seen_by
 
 
 def run(plan: SweepPlan, out: str = "sweeps", most: int = 32) -> Path:

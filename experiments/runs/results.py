@@ -22,9 +22,8 @@ from relope_jax.metrics.paired import PairedDifference, adjusted
 from relope_jax.metrics.summary import auc_difference, mean_auc, mean_auc_error
 from relope_jax.states.view import ReadableStore
 from relope_jax.training.checkpoints import load_ensemble
-from relope_jax.training.feeds.feed import Feed
+from relope_jax.training.feeds.feed import Feed, seen_by
 from relope_jax.training.scoring import scores
-from relope_jax.training.view import seen_by
 
 LARGE_METRICS = ("apgr", "cpt_50", "cpt_80", "audc")  # None unless the large model's answers are known
 

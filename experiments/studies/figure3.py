@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from experiments.report.csv_text import read_csv
 from experiments.report.drawing import make_figure, styled
 from experiments.report.entries import Entry, Table
 from experiments.report.palette import line_style
+from experiments.report.tables import read_csv
 from experiments.studies.jobs import NO_LARGE, StudyBackbone, backbones, chosen_dataset, run_job
 from experiments.studies.study import Done, Job, Outcome, Study
 from experiments.sweeps.results import TABLE

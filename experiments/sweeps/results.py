@@ -27,8 +27,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from experiments.report.csv_text import to_csv
-from experiments.report.tables import fixed_width
+from experiments.report.tables import csv_of, fixed_width
 from experiments.runs.rundir import PACKAGES
 from experiments.runs.training_log import drop_unsettled, metrics_log
 from experiments.sweeps.cells import Cell, Setting
@@ -174,7 +173,7 @@ def table_text(axes: Sequence[Axis], rows: Sequence[Row]) -> str:
     """results.csv: a column for every swept field, empty where it does not concern the method."""
     swept = [axis.field for axis in axes if axis.field != SEED]
     columns = (*FIRST, *swept, *LAST)
-    return to_csv([columns, *([row.get(column) for column in columns] for row in rows)])
+    return csv_of([columns, *([row.get(column) for column in columns] for row in rows)])
 
 
 def score_table(store: Store, cells: dict[str, Cell], scores: dict[str, np.ndarray]) -> pa.Table:

@@ -20,9 +20,8 @@ from extract.datasets import Dataset
 from extract.datasets.reading.grouping import contents
 from extract.imaging.images import LeftOut
 from extract.job.crashes import Suspects
-from extract.job.graded import graded
 from extract.job.health import Health
-from extract.job.labels import Labels
+from extract.job.labels import Labels, graded
 from extract.queries.queries import Query, QueryBuilder
 from extract.sample import Sample
 from extract.spec import ExtractSpec

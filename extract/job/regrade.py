@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from extract import grading
 from extract.backbone.narrowing import reason_of
 from extract.job.extraction import chosen_samples, questions_digest
-from extract.job.graded import graded
+from extract.job.labels import graded
 from extract.job.open import mismatches
 from extract.plan import Extraction
 from relope_jax.errors import ReLopeError
