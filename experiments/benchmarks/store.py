@@ -187,6 +187,7 @@ def identity(d: int, layer: int = LAYER) -> Identity:
     """Of a store that is only for measuring."""
     return Identity(
         model="random", source="", commit="", adapter="", layers=[layer], hidden_size=d, model_dtype="float32",
-        state_dtype="bfloat16", attention="", device="cpu", device_map="", prompt_hash="", graders=0, dataset={},
-        questions="", samples="", labels_from="", max_new_tokens=0, part_size=0, token_budget=0, versions={},
+        state_dtype="bfloat16", attention="", device="cpu", device_map="", prompt_hash="", graders=0,
+        dataset={"name": "random", "path": ""}, questions="", samples="",
+        labels_from="", max_new_tokens=0, part_size=0, token_budget=0, versions={},
     )  # fmt: skip

@@ -73,7 +73,7 @@ def differing(mine: Identity, theirs: Identity) -> list[str]:
     here, there = ({name: getattr(identity, name) for name in SAME} for identity in (mine, theirs))
     if not mine.commit and not theirs.commit:
         del here["model"]  # `source` is a folder's digest, wherever the folder is
-    here["dataset.name"], there["dataset.name"] = mine.dataset["name"], theirs.dataset.get("name")
+    here["dataset.name"], there["dataset.name"] = mine.dataset["name"], theirs.dataset["name"]
     packages = [package for package in mine.versions if package != "peft" or mine.adapter or theirs.adapter]
     here |= {f"versions.{package}": mine.versions[package] for package in packages}
     there |= {f"versions.{package}": theirs.versions.get(package) for package in packages}
