@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from absl import app, flags
 
 from experiments.calibration.thresholds import calibrate, splits_of
-from experiments.calibration.words import Request, record, text
+from experiments.calibration.words import CalibrationRequest, record, text
 from experiments.say import show
 from relope_jax.errors import ReLopeError, exit_on_error
 from relope_jax.io.files import explaining, write_json
@@ -43,7 +43,7 @@ _PRICES = {
 
 def prices_of(run: Run, given: Mapping[str, float]) -> CostSpec:
     """The run's prices, where it has any, and those that are given instead."""
-    prices = spec_of(CostSpec, run.config.get("costs", {}), run.path / CONFIG)
+    prices = spec_of(CostSpec, run.config["costs"], run.path / CONFIG)
     return dataclasses.replace(prices, **given)
 
 
@@ -53,7 +53,7 @@ def main(argv: list[str]) -> None:
         raise ReLopeError("usage: relope calibrate RUN_FOLDER --target_accuracy=0.9 [--method=relope]")
     run = Run(argv[1])
     goals = {"target_accuracy": _ACCURACY.value, "budget": _BUDGET.value, "deferral": _DEFERRAL.value}
-    request = Request(_METHOD.value, _SEED.value, _CONFIDENCE.value, **goals)
+    request = CalibrationRequest(_METHOD.value, _SEED.value, _CONFIDENCE.value, **goals)
     prices = prices_of(run, {name: flag.value for name, flag in _PRICES.items() if flag.value is not None})
     reading = Reading(get_method(request.method).reads, depth=_DEPTH.value, sampled_prompts=_PROMPTS.value)
     chosen = calibrate(run, request, splits_of(run, request, prices, reading))

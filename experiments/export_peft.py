@@ -40,9 +40,8 @@ def require_free(out: Path) -> None:
 
 def describe(run: Run) -> str:
     """The model that the adapter belongs on. An adapter that was on during extraction stays on below it."""
-    model = run.config.get("model", {})
-    below = f" with its adapter '{model['adapter']}' merged" if model.get("adapter") else ""
-    return model.get("name", "its small model") + below
+    model = run.config["model"]
+    return model["name"] + (f" with its adapter '{model['adapter']}' merged" if model["adapter"] else "")
 
 
 if __name__ == "__main__":

@@ -32,10 +32,9 @@ from relope_jax.states.store import Store
 from relope_jax.states.view import ReadableStore
 from relope_jax.training.checkpoints import save_router
 from relope_jax.training.feeds.buckets import shuffled_batches
-from relope_jax.training.feeds.feed import Feed, open_feed
+from relope_jax.training.feeds.feed import Feed, open_feed, seen_by
 from relope_jax.training.fit import fit
 from relope_jax.training.spec import TrainSpec
-from relope_jax.training.view import seen_by
 
 
 class Stopwatch:

@@ -27,11 +27,11 @@ from experiments.pipeline import describe
 from experiments.runs.plan import run_folder
 from experiments.runs.results import Scored, result_rows
 from experiments.say import say
-from experiments.sweeps.cells import Cell, Job, make_jobs, split_text
+from experiments.sweeps.cells import Cell, EnsembleJob, make_jobs, split_text
 from experiments.sweeps.figures import write_plots
 from experiments.sweeps.grid import EXAMPLE, Axis, show
 from experiments.sweeps.plan import SweepPlan, plan_sweep
-from experiments.sweeps.progress import Progress
+from experiments.sweeps.progress import ProgressBar
 from experiments.sweeps.results import Row, SweepFolder, cell_id, digest, score_table, summary_text, table_rows
 from extract.job.open import open_or_extract
 from extract.plan import Extraction
@@ -45,10 +45,9 @@ from relope_jax.metrics.evaluate import evaluate
 from relope_jax.models.replay import replay_block
 from relope_jax.states.store import Store
 from relope_jax.training.checkpoints import save_router
-from relope_jax.training.feeds.feed import Feed, open_feed
+from relope_jax.training.feeds.feed import Feed, open_feed, seen_by
 from relope_jax.training.fit import Fitted, NonFiniteLoss, fit
 from relope_jax.training.scoring import scores
-from relope_jax.training.view import seen_by
 
 
 def run(plan: SweepPlan, out: str = "sweeps", most: int = 32) -> Path:
@@ -79,20 +78,24 @@ def run(plan: SweepPlan, out: str = "sweeps", most: int = 32) -> Path:
     return folder.path
 
 
-def to_do(jobs: Sequence[Job]) -> str:
+def to_do(jobs: Sequence[EnsembleJob]) -> str:
     """The number of members left to train, in words."""
     members = sum(len(job.cells) for job in jobs)
     return f"{members} to train in {len(jobs)} ensemble{'' if len(jobs) == 1 else 's'}" if jobs else "none to train"
 
 
-def train_jobs(folder: SweepFolder, jobs: Sequence[Job], stores: dict[Extraction, Store], engine: EngineSpec) -> None:
+def train_jobs(
+    folder: SweepFolder, jobs: Sequence[EnsembleJob], stores: dict[Extraction, Store], engine: EngineSpec
+) -> None:
     """Train ensemble after ensemble, store by store."""
-    with Progress(jobs) as progress:
+    with ProgressBar(jobs) as progress:
         for plan, mine in itertools.groupby(jobs, lambda job: job.plan):
             train_store(folder, list(mine), stores[plan], engine, progress)
 
 
-def train_store(folder: SweepFolder, jobs: Sequence[Job], store: Store, engine: EngineSpec, progress: Progress) -> None:
+def train_store(
+    folder: SweepFolder, jobs: Sequence[EnsembleJob], store: Store, engine: EngineSpec, progress: ProgressBar
+) -> None:
     """Train the ensembles of one store; its states are freed afterwards."""
     with tqdm.external_write_mode():
         data = load_router_data(store, engine)
@@ -106,12 +109,12 @@ def train_store(folder: SweepFolder, jobs: Sequence[Job], store: Store, engine: 
 
 def train_job(
     folder: SweepFolder,
-    job: Job,
+    job: EnsembleJob,
     store: Store,
     data: RouterData,
     feed: Feed,
     engine: EngineSpec,
-    progress: Progress,
+    progress: ProgressBar,
 ) -> None:
     """Train, score and publish one ensemble."""
     name, started = digest(list(job.cells)), time.perf_counter()
@@ -132,7 +135,7 @@ def train_job(
 
 
 def cell_rows(
-    job: Job, store: Store, data: RouterData, fitted: Fitted, test_scores: np.ndarray, seconds: float
+    job: EnsembleJob, store: Store, data: RouterData, fitted: Fitted, test_scores: np.ndarray, seconds: float
 ) -> list[Row]:
     """results.json of an ensemble: a run's row for every cell, its settings and its share of the time."""
     test = data.rows["test"]

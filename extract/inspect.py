@@ -8,7 +8,7 @@ import numpy as np
 from absl import app, logging
 
 from extract import grading
-from extract.job.graded import incomplete_answers
+from extract.job.labels import incomplete_answers
 from extract.job.open import kinds
 from relope_jax.errors import ReLopeError, exit_on_error, one_line
 from relope_jax.states.store import SPLITS, Store

@@ -93,9 +93,10 @@ class Router:
             raise ReLopeError(f"'{self.method.name}' trains no LoRA to export; 'relope' does")
         a, b = module.lora.a, module.lora.b
         matrices = {name: (np.asarray(a[name].get_value()), np.asarray(b[name].get_value())) for name in a}
-        model = self._run.config.get("model", {})
-        name, below = model.get("name", ""), model.get("adapter", "")
-        save_peft(local_path(folder), self._run.block, spec.lora, matrices, base_model=name, below=below)
+        model = self._run.config["model"]
+        save_peft(
+            local_path(folder), self._run.block, spec.lora, matrices, base_model=model["name"], below=model["adapter"]
+        )
 
 
 class Run:
@@ -128,9 +129,9 @@ class Run:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """summary.json: every method over its seeds, and paired differences between methods."""
+        """summary.json: every method over its seeds, and each `PairedDifference` between two of them."""
         found = self._finished(SUMMARY, run_schema.SUMMARY)
-        compared = {name for pair in found["differences"] for name in (pair["first"], pair["second"])}
+        compared = {name for pair in found["differences"] for name in (pair.first, pair.second)}
         if unknown := sorted(compared - found["methods"].keys()):
             raise ReLopeError(f"{self.path / SUMMARY} compares '{unknown[0]}', which is not among its methods")
         return found
@@ -141,28 +142,17 @@ class Run:
         return self._json(name, check)
 
     def _json(self, name: str, check: Check) -> Any:
-        path = inside(self.path, name)
-        try:
-            return checked(read_json(path), check, path)
-        except FileNotFoundError as error:
-            raise ReLopeError(f"{path} is missing: restore it, or make the run again") from error
+        path = self._existing(name)
+        return checked(read_json(path), check, path)
+
+    def _existing(self, name: str) -> Path:
+        if not self._has(name):
+            raise ReLopeError(f"{self.path / name} is missing: restore it, or make the run again")
+        return inside(self.path, name)
 
     def _has(self, name: str) -> bool:
         with explaining(self.path):
             return inside(self.path, name).exists()
-
-    def setting(self, *names: str) -> Any:
-        """The config's value under these names, such as `setting("train", "epochs")`.
-
-        Raises:
-          ReLopeError: the config has none.
-        """
-        value: Any = self.config
-        for name in names:
-            if not isinstance(value, dict) or name not in value:
-                raise ReLopeError(f"{self.path / CONFIG} has no config.{'.'.join(names)}: restore it")
-            value = value[name]
-        return value
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
@@ -179,19 +169,13 @@ class Run:
         return self._table(SCORES, run_schema.SCORES_TABLE)
 
     def _table(self, name: str, columns: Mapping[str, Column]) -> pa.Table:
-        path = inside(self.path, name)
+        path = self._existing(name)
         with explaining(self.path):
             return checked_table(parse_table(read_bytes(path, limits.TABLE), path), columns, path)
 
     @property
     def samples(self) -> pa.Table:
-        """samples.parquet: labels of both models and token counts, one row a sample.
-
-        Raises:
-          ReLopeError: an older version made the run, without it.
-        """
-        if not self._has(SAMPLES):
-            raise ReLopeError(f"{self.path} has no {SAMPLES}: delete its {RESULTS} and run the same command again")
+        """samples.parquet: labels of both models and token counts, one row a sample."""
         table = self._table(SAMPLES, run_schema.SAMPLES_TABLE)
         if len(pc.unique(table["sample_id"])) < len(table):
             raise ReLopeError(f"{self.path / SAMPLES} is damaged: it has a sample twice")
@@ -207,8 +191,7 @@ class Run:
         Raises:
           ReLopeError: it is at neither place, it is another one by now, or config.json names a URL.
         """
-        recorded, layer = self.record.get("store", {}), self.setting("extract", "layer")
-        known = recorded.get("digests") or [recorded.get("manifest_sha256")]
+        recorded, layer = self.record["store"], self.config["extract"]["layer"]
         reasons = []
         for path in [self._given_store] if self._given_store else store_paths(self.path, recorded):
             try:
@@ -216,7 +199,7 @@ class Run:
             except ReLopeError as error:
                 reasons.append(str(error))
                 continue
-            if store.digest in known:
+            if store.digest in recorded["digests"]:
                 return store
             reasons.append(f"{path} is not the store that {self.path} was trained on: it was extracted again since")
         raise ReLopeError("; ".join(reasons))
@@ -263,7 +246,7 @@ def store_paths(run_dir: Path, record: dict[str, Any]) -> list[str]:
     Raises:
       ReLopeError: it names no place, or a URL: whoever made the run would decide what this machine connects to.
     """
-    path, way = record.get("path", ""), record.get("from_run", "")
+    path, way = record["path"], record.get("from_run", "")
     if not path or "\0" in path + way:
         raise ReLopeError(f"{run_dir / CONFIG} does not say where its store is: name it with --store=...")
     if is_url(path):

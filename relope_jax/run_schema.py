@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from relope_jax.io.inside import shown_name
 from relope_jax.io.typed import listing, mapping, maybe, number, one_of, record, text, whole
 from relope_jax.methods import METHODS, TrainedMethod
 from relope_jax.metrics.intervals import Units
+from relope_jax.metrics.paired import PairedDifference
+from relope_jax.metrics.routing.cost import Tokens
 
 MOST_SEEDS = 1024
 SPLITS = ("train", "validation", "test")
@@ -23,27 +26,29 @@ seed = whole(0, 2**32 - 1)
 share, metric, count = number(0, 1), number(nan=True), whole(0, 2**40)
 anything = record({})
 
-_GROUPS = ("dataset", "inputs", "large", "engine", "answers", "costs")
-CONFIG_FIELDS = {
-    "name": text,
-    "methods": listing(method, 1, len(METHODS)),
-    "seeds": listing(seed, 1, MOST_SEEDS),
-    "train": record({}, {"epochs": whole(1, 10**7)}),
-    "extract": record({}, {"layer": whole(0, 10_000)}),
-    "model": record({}, {"name": text, "adapter": text}),
-    **dict.fromkeys(_GROUPS, anything),
-    **{name: record({}, {"learning_rate": number()}) for name in METHODS},
-}
-STORE = {
-    "path": text, "from_run": text, "manifest_sha256": text, "digests": listing(text), "source": text,
-    "dataset": anything,
-}  # fmt: skip
-CONFIG = record({"config": record({}, CONFIG_FIELDS)}, {"store": record({}, STORE), "versions": anything})
-
-ROW = record(
-    {"method": method, "seed": seed},
-    {"model": text, "dataset": text, "layer": whole(0, 10_000), "n_test": count, "n_train": count, "base_rate": share},
+_GROUPS = ("dataset", "inputs", "large", "costs")
+_CONFIG = record(
+    {
+        "name": text,
+        "methods": listing(method, 1, len(METHODS)),
+        "seeds": listing(seed, 1, MOST_SEEDS),
+        "train": record({"epochs": whole(1, 10**7)}),
+        "extract": record({"layer": whole(0, 10_000)}),
+        "model": record({"name": text, "adapter": text}),
+        **dict.fromkeys(_GROUPS, anything),
+    },
+    {name: record({"learning_rate": number()}) for name in METHODS},
 )
+_STORE = record(
+    {"path": text, "manifest_sha256": text, "digests": listing(text, 1), "source": text, "dataset": anything},
+    {"from_run": text},  # absent where both have no folder in common
+)
+CONFIG = record({"config": _CONFIG, "store": _STORE, "versions": anything})
+
+ROW = record({
+    "method": method, "seed": seed, "model": text, "dataset": text, "layer": whole(0, 10_000), "n_test": count,
+    "n_train": count, "base_rate": share,
+})  # fmt: skip
 RESULTS = listing(ROW, 1)
 
 # Metrics that are always there, NaN where they are undefined, and those that are null where they are unknown.
@@ -53,21 +58,32 @@ _WHERE_KNOWN = (
     "caught_10", "caught_20", "caught_30",
 )  # fmt: skip
 _METHOD = record(
-    {**dict.fromkeys(_ALWAYS, metric), "n_seeds": whole(1, MOST_SEEDS)}, dict.fromkeys(_WHERE_KNOWN, maybe(metric))
-)
-_DIFFERENCE = record(
-    {"first": method, "second": method, **dict.fromkeys(("difference", "low", "high", "p"), metric)}, {"p_holm": metric}
-)
-SUMMARY = record(
-    {"methods": mapping(method, _METHOD, 1), "differences": listing(_DIFFERENCE, most=len(METHODS) ** 2)},
     {
+        **dict.fromkeys(_ALWAYS, metric),
+        **dict.fromkeys(_WHERE_KNOWN, maybe(metric)),
+        "n_seeds": whole(1, MOST_SEEDS),
+    }
+)
+_DIFFERENCE = {"first": method, "second": method} | dict.fromkeys(("difference", "low", "high", "p", "p_holm"), metric)
+
+
+def paired_difference(value: Any) -> PairedDifference:
+    """The check of a paired difference, which also makes it one."""
+    found = record(_DIFFERENCE)(value)
+    return PairedDifference(**{name: found[name] for name in _DIFFERENCE})
+
+
+SUMMARY = record(
+    {
+        "methods": mapping(method, _METHOD, 1),
+        "differences": listing(paired_difference, most=len(METHODS) ** 2),
         "large": maybe(record({"model": text, "accuracy": share})),
         "units": record(dict.fromkeys(Units._fields, count)),
     },
 )
 EPOCH = record(
     {"method": method, "seed": seed, "epoch": whole(0, 10**7), "loss": metric, "validation_auc": metric},
-    {"kl_per_dimension": maybe(metric)},
+    {"kl_per_dimension": maybe(metric)},  # of ReLope alone
 )
 
 Column = Callable[[pa.ChunkedArray], pa.ChunkedArray]
@@ -122,28 +138,28 @@ def numbers(values: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 _LABEL, _MAYBE_COUNT = integers(0, 1), integers(0, 2**31 - 1, nulls=True)
+TOKEN_COUNTS = {field.name: f"{field.name}_tokens" for field in dataclasses.fields(Tokens)}  # of samples.parquet
 SCORES_TABLE: Mapping[str, Column] = {
     "sample_id": texts, "split": among(*SPLITS), "method": among(*METHODS), "seed": integers(0, 2**32 - 1),
     "score": numbers, "label": _LABEL,
 }  # fmt: skip
 SAMPLES_TABLE: Mapping[str, Column] = {
     "sample_id": texts, "group": texts, "split": among(*SPLITS), "label": _LABEL,
-    "large_label": integers(0, 1, nulls=True),
+    "large_label": integers(0, 1, nulls=True), **dict.fromkeys(TOKEN_COUNTS.values(), _MAYBE_COUNT),
 }  # fmt: skip
 
 
 def checked_table(table: pa.Table, columns: Mapping[str, Column], where: object) -> pa.Table:
-    """The columns of a table as they must be, and its columns of token counts; others are left out.
+    """The columns of a table as they must be; others are left out.
 
     Raises:
       ReLopeError: a column is missing, of another type, or out of its range.
     """
-    counts = {name: _MAYBE_COUNT for name in table.column_names if name.endswith("_tokens")}
     kept: dict[str, Any] = {}
     name = ""
     try:
         table.validate(full=True)
-        for name, check in {**columns, **counts}.items():
+        for name, check in columns.items():
             if table.column_names.count(name) != 1:
                 raise ValueError("is missing, or there twice")
             kept[name] = check(table[name])

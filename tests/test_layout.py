@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,25 @@ def test_the_library_loads_without_torch():
         "sys.exit('jax' not in sys.modules or 'torch' in sys.modules or 'transformers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+TWINS = ("relope_jax.models.probes", "experiments.benchmarks.torch_train")  # the probes in JAX and in PyTorch
+
+
+def classes(path: Path) -> set[str]:
+    return {
+        node.name for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ClassDef)
+    }
+
+
+def test_every_class_has_a_name_of_its_own():
+    """Only the PyTorch probes that benchmarks compare ours with have the names of ours."""
+    named = {module: classes(path) for module, path in modules().items()}
+    ours, twin = (named[module] for module in TWINS)
+    assert ours & twin
+    named[TWINS[1]] = twin - ours
+    count = Counter(name for names in named.values() for name in names)
+    assert not {name: [module for module in named if name in named[module]] for name, n in count.items() if n > 1}
 
 
 NO_TEXT = {"Image", "ts", "KvStore", "os"}  # `open` of these does not open a text file

@@ -33,7 +33,7 @@ AGREEMENT = 1e-3  # relative; torch and JAX must compute the same gradients befo
 
 
 @dataclasses.dataclass(frozen=True)
-class Shape:
+class BlockShape:
     """A block, a batch and a LoRA rank."""
 
     name: str
@@ -56,9 +56,10 @@ def llama(d: int, heads: int, kv: int, dim: int, m: int) -> BlockSpec:
 
 
 SHAPES = (
-    Shape("quickstart", llama(576, 9, 3, 64, 1536), batch=64, n=32),  # SmolLM2-135M
-    Shape("d896", llama(896, 14, 2, 64, 4864), batch=16, n=256),  # Qwen2-0.5B
-    Shape("d3584", llama(3584, 28, 4, 128, 18944), batch=4, n=512, rounds=2, state_dtypes=("bfloat16",)),  # Qwen2.5-7B
+    BlockShape("quickstart", llama(576, 9, 3, 64, 1536), batch=64, n=32),  # SmolLM2-135M
+    BlockShape("d896", llama(896, 14, 2, 64, 4864), batch=16, n=256),  # Qwen2-0.5B
+    # Qwen2.5-7B:
+    BlockShape("d3584", llama(3584, 28, 4, 128, 18944), batch=4, n=512, rounds=2, state_dtypes=("bfloat16",)),
 )
 
 
@@ -77,7 +78,7 @@ def run() -> Iterator[Record]:
             yield from run_shape(shape, state_dtype)
 
 
-def run_shape(shape: Shape, state_dtype: str) -> Iterator[Record]:
+def run_shape(shape: BlockShape, state_dtype: str) -> Iterator[Record]:
     """All programs on one batch of states."""
     rng = np.random.default_rng(0)
     states = torch.from_numpy(rng.normal(size=(shape.batch, shape.n, shape.spec.hidden_size)).astype(np.float32))

@@ -26,7 +26,7 @@ from extract.job.extraction import extract_parts, extract_store
 from extract.job.part import PartExtractor
 from extract.job.splits import draw, group_split
 from extract.plan import Extraction
-from extract.queries.queries import Queries, Query, read_image
+from extract.queries.queries import Query, QueryBuilder, read_image
 from extract.queries.variants import parse_variant
 from extract.sample import Sample
 from extract.spec import DatasetSpec, ExtractSpec, ModelSpec
@@ -141,7 +141,7 @@ def run_extraction(name: str, backbone: Backbone, layer: int, samples: list[Samp
     return Record.of_rate(f"extract/{name}/whole_extraction_vs_generate", rate, "prompts/s", alone)
 
 
-class _Recording(Queries):
+class _Recording(QueryBuilder):
     """Keeps the batches for which it made inputs."""
 
     def __init__(self, *args: Any):

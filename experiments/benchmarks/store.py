@@ -30,7 +30,7 @@ ROUNDS = 5
 
 
 @dataclasses.dataclass(frozen=True)
-class Shape:
+class StoreShape:
     """A store of random bfloat16 states: prompts of n/2 to 3n/2 tokens."""
 
     name: str
@@ -41,11 +41,11 @@ class Shape:
 
 
 SHAPES = (
-    Shape("quickstart", 576, 32, prompts=256, parts=16),  # 0.15 GB
-    Shape("d896", 896, 256, prompts=256),  # 0.47 GB
-    Shape("d3584", 3584, 400, prompts=64),  # 0.73 GB
+    StoreShape("quickstart", 576, 32, prompts=256, parts=16),  # 0.15 GB
+    StoreShape("d896", 896, 256, prompts=256),  # 0.47 GB
+    StoreShape("d3584", 3584, 400, prompts=64),  # 0.73 GB
 )
-GROWING = Shape("memory", 896, 64, prompts=1024)  # read with one part and with all parts
+GROWING = StoreShape("memory", 896, 64, prompts=1024)  # read with one part and with all parts
 
 
 def run() -> Iterator[Record]:
@@ -57,7 +57,7 @@ def run() -> Iterator[Record]:
         yield run_memory(Path(folder))
 
 
-def run_shape(shape: Shape, folder: Path) -> Iterator[Record]:
+def run_shape(shape: StoreShape, folder: Path) -> Iterator[Record]:
     """Reads of a whole store and writes of one part, interleaved."""
     store = Store(write_store(shape, folder / "store"))
     with StoreWriter(folder / "written", identity(shape.d)) as writer:
@@ -74,7 +74,7 @@ def run_shape(shape: Shape, folder: Path) -> Iterator[Record]:
     yield Record.of_rate(f"{name}/write_part_vs_plain_file", write, "GB/s", disk)
 
 
-def read_programs(store: Store, shape: Shape) -> dict[str, Callable[[], None]]:
+def read_programs(store: Store, shape: StoreShape) -> dict[str, Callable[[], None]]:
     """Reads every byte of the store's states: in random batches through `Store.states`, and sequentially by TensorStore
     alone, either each array with one `read` or in pieces of `PIECE` bytes into preallocated memory."""
     rng = np.random.default_rng(0)
@@ -138,7 +138,7 @@ def read_in_batches(path: str) -> None:
         store.states(rows[start : start + BATCH])
 
 
-def write_store(shape: Shape, path: Path) -> Path:
+def write_store(shape: StoreShape, path: Path) -> Path:
     """A store written like an extraction writes it."""
     rng = np.random.default_rng(0)
     with StoreWriter(path, identity(shape.d)) as writer:
@@ -149,7 +149,7 @@ def write_store(shape: Shape, path: Path) -> Path:
     return path
 
 
-def make_part(shape: Shape, rng: np.random.Generator) -> TokenStates:
+def make_part(shape: StoreShape, rng: np.random.Generator) -> TokenStates:
     """Random states. Their values do not matter because nothing is compressed."""
     lengths = rng.integers(shape.n // 2, shape.n + shape.n // 2 + 1, shape.prompts)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
@@ -187,6 +187,7 @@ def identity(d: int, layer: int = LAYER) -> Identity:
     """The identity of a store that is only for benchmarks."""
     return Identity(
         model="random", source="", commit="", adapter="", layers=[layer], hidden_size=d, model_dtype="float32",
-        state_dtype="bfloat16", attention="", device="cpu", device_map="", prompt_hash="", graders=0, dataset={},
-        questions="", samples="", labels_from="", max_new_tokens=0, part_size=0, token_budget=0, versions={},
+        state_dtype="bfloat16", attention="", device="cpu", device_map="", prompt_hash="", graders=0,
+        dataset={"name": "random", "path": ""}, questions="", samples="",
+        labels_from="", max_new_tokens=0, part_size=0, token_budget=0, versions={},
     )  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from experiments.calibration.words import Chosen, Request, refusal
+from experiments.calibration.words import CalibrationRequest, ChosenThreshold, refusal
 from experiments.runs.sample_table import read_tokens, uncounted
 from relope_jax.errors import ReLopeError
 from relope_jax.io.inside import shown_name
@@ -31,7 +31,7 @@ from relope_jax.metrics.routing.thresholds import (
 from relope_jax.run import Run
 
 
-def calibrate(run: Run, request: Request, splits: dict[str, Queries]) -> Chosen:
+def calibrate(run: Run, request: CalibrationRequest, splits: dict[str, Queries]) -> ChosenThreshold:
     """The threshold that defers least (for an accuracy) or most (for a budget or a share) and satisfies the goal.
 
     Raises:
@@ -52,10 +52,10 @@ def calibrate(run: Run, request: Request, splits: dict[str, Queries]) -> Chosen:
     if threshold is None or (request.deferral is not None and math.isinf(threshold)):  # deferring none is not routing
         raise ReLopeError(refusal(request, test, starts))
     dearest = None if request.budget is None else dearest_of(used)
-    return Chosen(goal, threshold, validation, splits["test"], test.level, among, largest, dearest)
+    return ChosenThreshold(goal, threshold, validation, splits["test"], test.level, among, largest, dearest)
 
 
-def goal_of(request: Request, used: list[Queries]) -> Goal:
+def goal_of(request: CalibrationRequest, used: list[Queries]) -> Goal:
     """The goal as a ratio that must be exceeded."""
     if request.target_accuracy is not None:
         return (kept_accuracy if used[-1].large is None else system_accuracy)(request.target_accuracy)
@@ -77,10 +77,10 @@ def dearest_of(used: list[Queries]) -> float:
 def chosen_among(run: Run, method: str) -> int:
     """The number of routers from which the validation split chose this one. They share the level."""
     router = get_method(method)
-    return int(run.setting("train", "epochs")) if isinstance(router, TrainedMethod) else router.chosen_among
+    return int(run.config["train"]["epochs"]) if isinstance(router, TrainedMethod) else router.chosen_among
 
 
-def splits_of(run: Run, request: Request, prices: CostSpec, reading: Reading) -> dict[str, Queries]:
+def splits_of(run: Run, request: CalibrationRequest, prices: CostSpec, reading: Reading) -> dict[str, Queries]:
     """The run's queries with the scores of one method and seed, by split.
 
     Raises:
@@ -117,7 +117,7 @@ def scores_of(run: Run, method: str, seed: int) -> dict[str, float]:
     return dict(zip(mine["sample_id"].to_pylist(), mine["score"].to_pylist(), strict=True))
 
 
-def large_labels(rows: pa.Table, split: str, request: Request) -> np.ndarray | None:
+def large_labels(rows: pa.Table, split: str, request: CalibrationRequest) -> np.ndarray | None:
     """Whether the large model is right, if this is known for the split."""
     unknown = rows["large_label"].null_count
     if unknown == 0:

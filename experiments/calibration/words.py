@@ -14,7 +14,7 @@ from relope_jax.metrics.routing.thresholds import Goal, GoalTest, Queries
 
 
 @dataclasses.dataclass(frozen=True)
-class Request:
+class CalibrationRequest:
     """What the user asked for: one of the goals, on new queries, with this confidence."""
 
     method: str
@@ -42,7 +42,7 @@ class Request:
 
 
 @dataclasses.dataclass(frozen=True)
-class Chosen:
+class ChosenThreshold:
     """A threshold and the data behind it; the split of `test` was not used to choose it.
 
     `level`: of the test that chose it. `chosen_among`: number of routers that share the level. `largest`: most
@@ -59,7 +59,7 @@ class Chosen:
     dearest: float | None = None
 
 
-def promise(request: Request, queries: Queries) -> str:
+def promise(request: CalibrationRequest, queries: Queries) -> str:
     """The goal in words."""
     if request.deferral is not None:
         return f"less than {request.deferral:g} of new queries are deferred"
@@ -69,7 +69,7 @@ def promise(request: Request, queries: Queries) -> str:
     return f"{whose} right on more than {request.target_accuracy:g} of new queries"
 
 
-def refusal(request: Request, test: GoalTest, starts: list[float]) -> str:
+def refusal(request: CalibrationRequest, test: GoalTest, starts: list[float]) -> str:
     """Why there is no threshold, in one line."""
     if request.deferral is not None:
         return refusal_of_share(request, test)
@@ -83,7 +83,7 @@ def refusal(request: Request, test: GoalTest, starts: list[float]) -> str:
     return too_few(request, queries, [test.needed(start) for start in {*starts, best}])
 
 
-def refusal_of_share(request: Request, test: GoalTest) -> str:
+def refusal_of_share(request: CalibrationRequest, test: GoalTest) -> str:
     """Why no query can be deferred. If all scores differ, only one query has the lowest, however many more are
     labelled; if they are tied, a share of the queries has it."""
     lowest = np.unique(test.queries.scores)[0]
@@ -98,14 +98,14 @@ def refusal_of_share(request: Request, test: GoalTest) -> str:
     return too_few(request, test.queries, [test.needed(float(np.nextafter(lowest, np.inf)))])
 
 
-def too_few(request: Request, queries: Queries, needed: list[int | None]) -> str:
+def too_few(request: CalibrationRequest, queries: Queries, needed: list[int | None]) -> str:
     """The refusal that asks for more labels."""
     enough = [count - len(queries) for count in needed if count is not None]
     more = f"about {max(1, min(enough))} more like them would be needed" if enough else "millions would be needed"
     return f"{len(queries)} labelled validation questions cannot show that {promise(request, queries)}: {more}"
 
 
-def impossible(request: Request, queries: Queries, best: float) -> str:
+def impossible(request: CalibrationRequest, queries: Queries, best: float) -> str:
     """Why the goal is out of reach."""
     if request.budget is not None:
         assert queries.costs is not None
@@ -117,7 +117,7 @@ def impossible(request: Request, queries: Queries, best: float) -> str:
     return f"at most {best:.1%} of the validation answers {which}, which is not above {request.target_accuracy:g}"
 
 
-def record(request: Request, chosen: Chosen, prices: CostSpec) -> dict[str, Any]:
+def record(request: CalibrationRequest, chosen: ChosenThreshold, prices: CostSpec) -> dict[str, Any]:
     """The calibration as JSON. A threshold beyond all scores is null."""
     finite = math.isfinite(chosen.threshold)
     return {
@@ -137,7 +137,7 @@ def constant(threshold: float) -> str:
     return "defer every query" if threshold > 0 else "defer no query"
 
 
-def assumptions(chosen: Chosen) -> list[str]:
+def assumptions(chosen: ChosenThreshold) -> list[str]:
     """The assumptions behind the promise."""
     lines = ["new queries come from the same distribution as the validation questions"]
     if chosen.largest > 1:

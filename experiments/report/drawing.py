@@ -1,4 +1,4 @@
-"""How every figure looks, and figures as SVG for a page or in a PDF."""
+"""How every figure looks, and figures as SVG for a page, as PNG, or in a PDF."""
 
 from __future__ import annotations
 
@@ -71,6 +71,14 @@ def to_svg(figure: Figure) -> str:
     own = "f" + hashlib.sha256(svg.encode()).hexdigest()[:8] + "-"  # ids of several figures share one page
     svg = re.sub(r'(?<= id=")', own, svg)
     return re.sub(r'(?<=url\(#)|(?<=href="#)', own, svg)
+
+
+def write_png(path: Path, figure: Figure) -> Path:
+    """The figure as a PNG, in the style that is set."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=160)
+    write_bytes(path, buffer.getvalue())
+    return path
 
 
 def write_pdf(path: Path, tables: Sequence[Table], figures: Sequence[Figure], texts: Sequence[str] = ()) -> Path:

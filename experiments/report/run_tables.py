@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from experiments.report.entries import BEST, Entry, Table
-from experiments.report.summary_text import SIGNIFICANT, Summary, best_router, corrected, routers
+from experiments.report.summary_text import Summary, best_router, differences_of, routers
 from experiments.runs.tested import RoutedSplit, priced
 from relope_jax.methods import BLIND, METHODS
+from relope_jax.metrics.paired import SIGNIFICANT
 
 NEEDS_LARGE = (("APGR", "apgr"), ("CPT(50%)", "cpt_50"), ("CPT(80%)", "cpt_80"), ("AUDC", "audc"))
 PRICED = (("AIQ", "aiq"), ("QNC", "qnc"))
@@ -29,7 +30,7 @@ def main_table(summary: Summary, split: RoutedSplit) -> Table:
     columns = [
         (name, field)
         for name, field in (*((*NEEDS_LARGE, *PRICED) if split.large is not None else ()), *ALWAYS)
-        if split.large is not None or any(row.get(field) is not None for row in rows.values())
+        if split.large is not None or any(row[field] is not None for row in rows.values())
     ]
     stars, best = better_than_blind(summary), best_router(summary)
     body = [
@@ -54,14 +55,13 @@ def ordered(summary: Summary) -> list[str]:
 
 def better_than_blind(summary: Summary) -> dict[str, str]:
     """The methods that the paired tests call better than the question-only router."""
-    tests = [d for d in corrected(summary["differences"]) if d["second"] == BLIND]
-    return {d["first"]: STAR for d in tests if d["p_holm"] < SIGNIFICANT and d["difference"] > 0}
+    return {d.first: STAR for d in differences_of(summary) if d.second == BLIND and d.is_better}
 
 
 def _entries(row: dict[str, Any], columns: Sequence[tuple[str, str]], mark: str) -> tuple[Entry, ...]:
     spread = row["auc_seed_range"] if row["n_seeds"] > 1 else None
     auc = Entry(row["auc"], row["auc_low"], row["auc_high"], mark=mark)
-    return (auc, Entry(spread), *(Entry(row.get(field)) for _, field in columns))
+    return (auc, Entry(spread), *(Entry(row[field]) for _, field in columns))
 
 
 def _constant_rows(columns: Sequence[tuple[str, str]], split: RoutedSplit) -> list[tuple[str, tuple[Entry, ...]]]:
@@ -94,12 +94,10 @@ def routed_table(summary: Summary, split: RoutedSplit) -> Table:
 def difference_table(summary: Summary) -> Table:
     """All paired comparisons."""
     rows = []
-    for d in corrected(summary["differences"]):
-        mark = STAR if d["p_holm"] < SIGNIFICANT else ""
-        names = f"{METHODS[d['first']].title} - {METHODS[d['second']].title}"
-        rows.append(
-            (names, (Entry(d["difference"], d["low"], d["high"], mark=mark), Entry(d["p"]), Entry(d["p_holm"])))
-        )
+    for d in differences_of(summary):
+        names = f"{METHODS[d.first].title} - {METHODS[d.second].title}"
+        difference = Entry(d.difference, d.low, d.high, mark=STAR if d.is_significant else "")
+        rows.append((names, (difference, Entry(d.p), Entry(d.p_holm))))
     return Table(
         name="differences",
         title="Paired differences in AUC on the same test prompts (DeLong)",

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from experiments.runs.tested import RoutedSplit
 from relope_jax.methods import BLIND, METHODS, SANITY
 from relope_jax.metrics.constants import SAME, Operating, best_operating_point, constant_warning
-from relope_jax.metrics.holm import holm
 from relope_jax.metrics.intervals import Units, few_warning
+from relope_jax.metrics.paired import PairedDifference
 
-SIGNIFICANT = 0.05
 SHARE = 0.2  # of the queries, in sentences
 MOST_PAIRS = 12  # of more, only those with the best router and with the question-only one are in the summary
 Summary = dict[str, Any]
@@ -29,11 +26,10 @@ class Findings(NamedTuple):
 
 def findings(summary: Summary, split: RoutedSplit) -> Findings:
     """The summary at the top of a report."""
-    summary = summary | {"differences": corrected(summary["differences"])}
     best = best_router(summary)
-    told = summary["differences"]
+    told = differences_of(summary)
     if len(told) > MOST_PAIRS:
-        told = [d for d in told if best in (d["first"], d["second"]) or d["second"] == BLIND]
+        told = [d for d in told if best in (d.first, d.second) or d.second == BLIND]
     found = [f"{best_sentence(summary, best)} {routed_sentence(summary, split, best)}", *better_sentences(told)]
     return Findings(warnings(summary, split), found, open_sentences(told))
 
@@ -48,21 +44,10 @@ def best_router(summary: Summary) -> str:
     return max(routers(summary), key=lambda name: summary["methods"][name]["auc"])
 
 
-def corrected(differences: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Paired differences with `p_holm` (older runs have only `p`), the question-only router as the second of its pairs.
-
-    Every reader of differences starts here, so that the order of `config.methods` does not matter.
-    """
-    if not all("p_holm" in d for d in differences):
-        adjusted = holm(np.array([d["p"] for d in differences]))
-        differences = [d | {"p_holm": float(p)} for d, p in zip(differences, adjusted, strict=True)]
-    return [flipped(d) if d["first"] == BLIND else d for d in differences]
-
-
-def flipped(d: dict[str, Any]) -> dict[str, Any]:
-    """The same comparison with the methods in the other order."""
-    turned = {"difference": -d["difference"], "low": -d["high"], "high": -d["low"]}
-    return d | {"first": d["second"], "second": d["first"]} | turned
+def differences_of(summary: Summary) -> list[PairedDifference]:
+    """The paired differences, the question-only router as the second of its pairs: every reader of them starts here, so
+    that the order of `config.methods` does not matter."""
+    return [found.flipped() if found.first == BLIND else found for found in summary["differences"]]
 
 
 def title(method: str) -> str:
@@ -101,7 +86,7 @@ def routed_sentence(summary: Summary, split: RoutedSplit, best: str) -> str:
         f"{at:.1%} (random routing: {small + SHARE * (large - small):.1%}; the small model alone {small:.1%}, the "
         f"large one {large:.1%})."
     )
-    if large > small and row.get("cpt_50") is not None and row.get("cpt_80") is not None:
+    if large > small and row["cpt_50"] is not None and row["cpt_80"] is not None:
         text += (
             f" Half of the gap between the models is recovered with {row['cpt_50']:.0%} of the queries routed, 80% of "
             f"it with {row['cpt_80']:.0%}."
@@ -109,19 +94,16 @@ def routed_sentence(summary: Summary, split: RoutedSplit, best: str) -> str:
     return text
 
 
-def better_sentences(differences: Sequence[dict[str, Any]]) -> list[str]:
+def better_sentences(differences: Sequence[PairedDifference]) -> list[str]:
     """Which methods are significantly better than which."""
-    pairs = [
-        (d["first"], d["second"]) if d["difference"] > 0 else (d["second"], d["first"])
-        for d in differences
-        if d["p_holm"] < SIGNIFICANT
-    ]
+    ahead = [d if d.is_better else d.flipped() for d in differences if d.is_significant]
+    pairs = [(d.first, d.second) for d in ahead]
     return [f"Significantly higher AUC: {text}." for text in grouped(pairs, "than")]
 
 
-def open_sentences(differences: Sequence[dict[str, Any]]) -> list[str]:
+def open_sentences(differences: Sequence[PairedDifference]) -> list[str]:
     """Which methods differ by less than these questions can show."""
-    pairs = [(d["first"], d["second"]) for d in differences if d["p_holm"] >= SIGNIFICANT]
+    pairs = [(d.first, d.second) for d in differences if not d.is_significant]
     return [f"No significant difference: {text}." for text in grouped(pairs, "against")]
 
 
@@ -136,15 +118,12 @@ def grouped(pairs: Sequence[tuple[str, str]], word: str) -> list[str]:
     return [f"{listed(names)} {word} {others}" for others, names in firsts.items()]
 
 
-def difference_text(d: dict[str, Any]) -> str:
+def difference_text(d: PairedDifference) -> str:
     """A paired comparison in one line."""
-    if d["p_holm"] < SIGNIFICANT:
-        verdict = "better" if d["difference"] > 0 else "worse"
-    else:
-        verdict = "no significant difference"
+    verdict = "better" if d.is_better else "worse" if d.is_significant else "no significant difference"
     return (
-        f"{title(d['first'])} - {title(d['second'])}: AUC {d['difference']:+.3f} [{d['low']:+.3f}, {d['high']:+.3f}], "
-        f"p = {d['p']:.2g}, after Holm {d['p_holm']:.2g}: {verdict}"
+        f"{title(d.first)} - {title(d.second)}: AUC {d.difference:+.3f} [{d.low:+.3f}, {d.high:+.3f}], "
+        f"p = {d.p:.2g}, after Holm {d.p_holm:.2g}: {verdict}"
     )
 
 
@@ -155,14 +134,14 @@ def warnings(summary: Summary, split: RoutedSplit) -> list[str]:
 
 
 def few_answers_warning(summary: Summary) -> str | None:
-    """Too few right or wrong answers for sharp intervals; runs without `units` are older."""
-    return few_warning(Units(**summary["units"])) if "units" in summary else None
+    """Too few right or wrong answers for sharp intervals."""
+    return few_warning(Units(**summary["units"]))
 
 
 def blind_warning(summary: Summary) -> str | None:
     """No router that beats the one which sees only the question's text."""
-    tests = [d for d in corrected(summary["differences"]) if d["second"] == BLIND and d["first"] not in SANITY]
-    if not tests or any(d["difference"] > 0 and d["p_holm"] < SIGNIFICANT for d in tests):
+    tests = [d for d in differences_of(summary) if d.second == BLIND and d.first not in SANITY]
+    if not tests or any(d.is_better for d in tests):
         return None
     blind = summary["methods"][BLIND]["auc"]
     return (

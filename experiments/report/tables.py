@@ -1,18 +1,21 @@
-"""Tables of numbers with intervals, as text, CSV, LaTeX and HTML."""
+"""Tables of numbers with intervals, as text, CSV, LaTeX and HTML; CSV in which a spreadsheet runs nothing."""
 
 from __future__ import annotations
 
+import csv
 import html
-from collections.abc import Sequence
+import io
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.report import csv_text
 from experiments.report.entries import Entry, Table, all_notes, interval, is_known, number, paper_number
 from experiments.report.latex import to_latex
+from relope_jax.errors import ReLopeError
 from relope_jax.io.files import write_text
 
-__all__ = ["Entry", "Table", "to_csv", "to_html", "to_latex", "to_text", "write_tables"]
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a formula begins with in Excel, LibreOffice or Google Sheets
+QUOTE = "'"  # before a text, to spreadsheets: it is no formula
 
 
 def cell_text(entry: Entry, digits: int) -> str:
@@ -65,11 +68,37 @@ def to_csv(table: Table) -> str:
     for name, entries in table.rows:
         values = [getattr(entry, part) for entry, used in zip(entries, parts, strict=True) for part in used]
         rows.append([name, *(None if _is_nothing(value) else value for value in values)])
-    return csv_text.to_csv(rows)
+    return csv_of(rows)
 
 
 def _is_nothing(value: float | str | None) -> bool:
     return not isinstance(value, str) and not is_known(value)
+
+
+def csv_of(rows: Iterable[Sequence[Any]]) -> str:
+    """Rows of numbers and texts, None as an empty cell; texts that look like a formula begin with an apostrophe."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([as_text(cell) for cell in row] for row in rows)
+    return out.getvalue()
+
+
+def as_text(cell: Any) -> Any:
+    """A cell, when it is a text, so that no spreadsheet runs it."""
+    return QUOTE + cell if isinstance(cell, str) and cell.startswith(FORMULA) else cell
+
+
+def read_csv(text: str, what: object, numbers: Sequence[str], texts: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of a CSV text with a header; columns in `numbers` become floats, others that are not in `texts` are
+    left out.
+
+    Raises:
+      ReLopeError: a column is missing, or a number is none.
+    """
+    try:
+        found = csv.DictReader(io.StringIO(text), strict=True)
+        return [{name: row[name] for name in texts} | {name: float(row[name]) for name in numbers} for row in found]
+    except (csv.Error, KeyError, TypeError, ValueError) as error:
+        raise ReLopeError(f"{what} is damaged ({error}): delete it and run the same command again") from error
 
 
 def to_html(table: Table) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from experiments.report import captions, figures
+from experiments.report import figures
 from experiments.report.drawing import to_svg, write_pdf
 from experiments.report.entries import Entry, Table
 from experiments.report.overlays import METHOD as OVERLAY_METHOD
@@ -16,21 +16,54 @@ from experiments.report.overlays import Attention, attention_overlays
 from experiments.report.overlays import to_html as attention_html
 from experiments.report.page import Section, bullets, page, paragraphs, picture
 from experiments.report.run_tables import ordered, run_tables
-from experiments.report.summary_text import Findings, corrected, difference_text, findings, routers
+from experiments.report.summary_text import Findings, difference_text, differences_of, findings, routers
 from experiments.report.tables import to_html, to_text, write_tables
 from experiments.runs.tested import RoutedSplit, read_test_split
-from relope_jax.errors import ReLopeError
 from relope_jax.io.files import explaining, write_text
 from relope_jax.io.run_folder import require_no_links
 from relope_jax.machine.mesh import is_primary
 from relope_jax.methods import METHODS
-from relope_jax.run import CHECKPOINTS, METRICS, RESULTS, Run
+from relope_jax.run import CHECKPOINTS, METRICS, Run
 from relope_jax.states.view import ReadableStore
 
 REPORT, PDF, TABLES = "report.html", "report.pdf", "tables"
 ROUTING = "Routing to the large model"
-HEADLINE = ("model", "dataset", "layer", "n_test", "base_rate", "n_train")  # of results.json, in the first line
 MOST_LINES = 12  # of paired comparisons in the terminal
+
+# Captions of tables and figures, the same for every run.
+READING = (
+    "AUC is the mean over seeds on the test split. Its interval (DeLong on the logit scale, questions about one image "
+    "counted together) is the sampling error of that mean given these trained routers; the oracle's shows how sharp it "
+    "can be at most with this test split. The seed range says how far the seeds lie apart. "
+    "APGR: share of the gap between the two models that is recovered, averaged over all shares routed (random 0.5). "
+    "CPT(x): the share of queries to route that recovers x of the gap. AUDC: accuracy of the system averaged over all "
+    "shares routed. AIQ: mean height of the best accuracy that money buys, over one range of costs for all routers. "
+    "QNC: the smallest cost that reaches the better model's accuracy, as a share of that model's cost (1 where both "
+    "are 0). "
+    "PRR: how far the rejection curve lies between random (0) and oracle (1). ECE and Brier: "
+    "calibration error and mean squared error of the score, lower is better. Accuracy is of the router's own yes/no "
+    "at score 0.5; always small trusts every answer, always large none. Caught: share of all wrong answers among the "
+    "lowest 10%, 20% and 30% of scores, which is what sending those queries to the large model would repair at most "
+    "(random: 10%, 20% and 30%). The oracle of this table knows only whether the small model is right; of AIQ "
+    "and QNC it knows both models' answers."
+)
+DEFERRAL = (
+    "Accuracy of the system when the queries with the lowest scores go to the large model; mean over seeds. The "
+    "oracle knows both models' answers and defers first what the large model repairs."
+)
+COST = (
+    "Accuracy against what 1000 queries cost, from token counts and prices in dollars for a million tokens: small "
+    "model {small_in:g} in and {small_out:g} out, large model {large_in:g} in and {large_out:g} out. A router pays on "
+    "every query for what it makes the small model do before it decides."
+)
+RISK = (
+    "Left: the trade between right answers kept and wrong ones kept. Right: error rate of the answers that the small "
+    "model keeps. Mean over seeds; with few methods the range of the seeds is shaded."
+)
+RELIABILITY = (
+    "Share of right answers among those with about the same score, all seeds together; on the dotted diagonal a score "
+    "means what it says. The area of a point is the number of its prompts."
+)
 
 
 class Picture(NamedTuple):
@@ -52,14 +85,14 @@ def write_report(run: Run, store: ReadableStore) -> Path:
 def _write_report(run: Run, store: ReadableStore) -> Path:
     attention = None
     if (run.path / CHECKPOINTS / OVERLAY_METHOD).exists():
-        attention = attention_overlays(run, store, run.setting("seeds")[0])
+        attention = attention_overlays(run, store, run.config["seeds"][0])
     target = run.path / REPORT
     if is_primary():
         split, summary = read_test_split(run), run.summary
         tables, words = run_tables(summary, split), findings(summary, split)
         pictures = draw(run, split)
         write_tables(run.path / TABLES, tables)
-        texts = [f"{run.setting('name')}: {headline(run)}.", *words.warnings, *words.found, *words.open]
+        texts = [f"{run.config['name']}: {headline(run)}.", *words.warnings, *words.found, *words.open]
         write_pdf(run.path / PDF, tables, [drawn.figure for drawn in pictures], texts)
         write_text(target, render(run, tables, words, pictures, attention))
     return target
@@ -67,9 +100,7 @@ def _write_report(run: Run, store: ReadableStore) -> Path:
 
 def headline(run: Run) -> str:
     """Model, data and base rate in one line."""
-    first, seeds, large = run.results[0], run.setting("seeds"), run.summary.get("large")
-    if missing := [name for name in HEADLINE if name not in first]:
-        raise ReLopeError(f"{run.path / RESULTS} is damaged: it has no '{missing[0]}'")
+    first, seeds, large = run.results[0], run.config["seeds"], run.summary["large"]
     large_model = f", {large['model']} on {large['accuracy']:.1%}" if large else ""
     return (
         f"{first['model']} on {first['dataset']}, layer {first['layer']}: {first['n_test']} test prompts, "
@@ -80,11 +111,10 @@ def headline(run: Run) -> str:
 
 def facts(run: Run) -> str:
     """What else a reader needs to repeat it."""
-    config, store = run.config, run.record.get("store", {}).get("path", "unknown")
-    rates = {name: config[name].get("learning_rate") for name in run.setting("methods") if name in config}
-    known = [f"{name} {rate:g}" for name, rate in rates.items() if rate is not None]
-    learned = f"; learning rates: {', '.join(known)}" if known else ""
-    return f"store {store}{learned}; seeds {run.setting('seeds')}"
+    config = run.config
+    rates = [f"{name} {config[name]['learning_rate']:g}" for name in config["methods"] if name in config]
+    learned = f"; learning rates: {', '.join(rates)}" if rates else ""
+    return f"store {run.record['store']['path']}{learned}; seeds {config['seeds']}"
 
 
 def draw(run: Run, split: RoutedSplit) -> list[Picture]:
@@ -93,14 +123,14 @@ def draw(run: Run, split: RoutedSplit) -> list[Picture]:
     rows = ordered(summary)
     drawn = []
     if split.large is not None:
-        drawn.append(Picture(ROUTING, figures.deferral_curves(split, rows), captions.DEFERRAL))
+        drawn.append(Picture(ROUTING, figures.deferral_curves(split, rows), DEFERRAL))
         priced = [name for name in rows if split.cost(name) is not None]
         if priced:
-            caption = captions.COST.format(**vars(split.costs)) + _missing(rows, priced)
+            caption = COST.format(**vars(split.costs)) + _missing(rows, priced)
             drawn.append(Picture(ROUTING, figures.cost_curves(split, priced), caption))
-    drawn.append(Picture("ROC and risk", figures.routing_curves(split, rows), captions.RISK))
+    drawn.append(Picture("ROC and risk", figures.routing_curves(split, rows), RISK))
     calibrated = [name for name in rows if name in routers(summary)] or rows
-    drawn.append(Picture("Calibration", figures.reliability_diagrams(split, calibrated), captions.RELIABILITY))
+    drawn.append(Picture("Calibration", figures.reliability_diagrams(split, calibrated), RELIABILITY))
     if (run.path / METRICS).exists() and run.metrics:
         drawn.append(Picture("Training", figures.training_curves(run.metrics), "One line per seed."))
     return drawn
@@ -117,7 +147,7 @@ def render(run: Run, tables: list[Table], words: Findings, pictures: list[Pictur
     routed, differences = by_name.pop("routed", ""), by_name.pop("differences", "")
     sections = [
         Section("What was found", paragraphs(words.warnings, "warning") + bullets(words.found) + bullets(words.open)),
-        Section("Routers", "".join(by_name.values()) + paragraphs([captions.READING], "note")),
+        Section("Routers", "".join(by_name.values()) + paragraphs([READING], "note")),
     ]
     for heading in dict.fromkeys(drawn.heading for drawn in pictures):
         body = "".join(picture(to_svg(drawn.figure), drawn.caption) for drawn in pictures if drawn.heading == heading)
@@ -129,14 +159,14 @@ def render(run: Run, tables: list[Table], words: Findings, pictures: list[Pictur
     if attention:
         sections.append(Section("Where the Attention Probe looks", attention_html(attention)))
     lead = f"<p>{html.escape(headline(run))}.</p><p class=facts>{html.escape(facts(run))}</p>"
-    return page(f"{run.setting('name')}: routing report", sections, lead)
+    return page(f"{run.config['name']}: routing report", sections, lead)
 
 
 def terminal_table(run: Run) -> str:
     """The routers in a few columns of fixed-width text, and the paired comparisons."""
     summary = run.summary
     columns = [("AUC", "auc"), ("seed range", "auc_seed_range"), ("accuracy", "accuracy"), ("ECE", "ece")]
-    if any(row.get("apgr") is not None for row in summary["methods"].values()):
+    if any(row["apgr"] is not None for row in summary["methods"].values()):
         columns.insert(1, ("APGR", "apgr"))
     columns += [("caught @10%", "caught_10"), ("@20%", "caught_20"), ("@30%", "caught_30")]
     rows = [
@@ -148,11 +178,11 @@ def terminal_table(run: Run) -> str:
         breaks=(len(routers(summary)),),
     )  # fmt: skip
     words = findings(summary, read_test_split(run))
-    lines = [difference_text(d) for d in corrected(summary["differences"])]
+    lines = [difference_text(d) for d in differences_of(summary)]
     return to_text(table) + "\n".join([*words.warnings, *(words.found if len(lines) > MOST_LINES else lines)])
 
 
 def _short(row: dict, field: str) -> Entry:
     if field == "auc":
         return Entry(row["auc"], row["auc_low"], row["auc_high"])
-    return Entry(None if field == "auc_seed_range" and row["n_seeds"] == 1 else row.get(field))
+    return Entry(None if field == "auc_seed_range" and row["n_seeds"] == 1 else row[field])

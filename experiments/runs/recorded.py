@@ -28,7 +28,7 @@ def recorded_config(resolved: dict[str, Any]) -> dict[str, Any]:
     recorded = {name: copy.copy(value) for name, value in resolved.items() if name not in NO_PART}
     for field in PATHS:
         group, name = _owner(recorded, field)
-        if isinstance(group.get(name), str) and not _names_no_path(field, group):
+        if isinstance(group[name], str) and not _names_no_path(field, group):
             group[name] = absolute_if_local(group[name])
     return recorded
 
@@ -43,9 +43,9 @@ def without_places(recorded: dict[str, Any], places: Sequence[str] = PLACES) -> 
 
 
 def _owner(config: dict[str, Any], field: str) -> tuple[dict[str, Any], str]:
-    """The group that holds a field, and its name there; an empty group when the config has none."""
+    """The group that holds a field, and its name there."""
     group, _, name = field.rpartition(".")
-    return (config.get(group, {}) if group else config), name
+    return (config[group] if group else config), name
 
 
 def _names_no_path(field: str, group: dict[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -17,13 +18,12 @@ from relope_jax.data import RouterData
 from relope_jax.machine.mesh import replicate
 from relope_jax.methods import BLIND, METHODS, SANITY, Baseline, Method, TrainedMethod
 from relope_jax.metrics.evaluate import Evaluation, evaluate
-from relope_jax.metrics.holm import holm
+from relope_jax.metrics.paired import PairedDifference, adjusted
 from relope_jax.metrics.summary import auc_difference, mean_auc, mean_auc_error
 from relope_jax.states.view import ReadableStore
 from relope_jax.training.checkpoints import load_ensemble
-from relope_jax.training.feeds.feed import Feed
+from relope_jax.training.feeds.feed import Feed, seen_by
 from relope_jax.training.scoring import scores
-from relope_jax.training.view import seen_by
 
 LARGE_METRICS = ("apgr", "cpt_50", "cpt_80", "audc")  # None unless the large model's answers are known
 
@@ -57,7 +57,7 @@ def evaluate_run(
     evaluation = evaluate(tested, data.labels[test], data.groups[test], large)
     rows, summary = result_rows(scored, evaluation, inputs.store, data), summarise(scored, evaluation, names)
     summary["large"] = large_record(inputs, large)
-    writer.write(score_table(scored, inputs.store), sample_table(inputs), rows, summary)
+    writer.write(score_table(scored, inputs.store), sample_table(inputs), rows, summary_record(summary))
 
 
 def known_labels(inputs: Inputs, rows: np.ndarray) -> np.ndarray | None:
@@ -126,7 +126,8 @@ def result_rows(
 
 
 def summarise(scored: list[Scored], evaluation: Evaluation, methods: Sequence[str]) -> dict[str, Any]:
-    """summary.json: every method over its seeds, and paired differences between the run's methods."""
+    """Every method over its seeds, and each `PairedDifference` between two of the run's methods, as `Run.summary` gives
+    them."""
     names = [entry.method for entry in scored]
     table = {}
     for name in dict.fromkeys(names):
@@ -145,23 +146,20 @@ def summarise(scored: list[Scored], evaluation: Evaluation, methods: Sequence[st
     }
 
 
+def summary_record(summary: dict[str, Any]) -> dict[str, Any]:
+    """What summary.json holds."""
+    return summary | {"differences": [dataclasses.asdict(found) for found in summary["differences"]]}
+
+
 def pairs_of(methods: Sequence[str]) -> list[tuple[str, str]]:
     """All pairs of the run's methods, then each of them with the blind router."""
     pairs = [(a, b) for i, a in enumerate(methods) for b in methods[i + 1 :]]
     return pairs + [(a, BLIND) for a in methods if BLIND not in methods]
 
 
-def differences(evaluation: Evaluation, names: list[str], pairs: list[tuple[str, str]]) -> list[dict[str, Any]]:
+def differences(evaluation: Evaluation, names: list[str], pairs: list[tuple[str, str]]) -> list[PairedDifference]:
     """Paired differences of AUC; `p_holm` holds for all of them together."""
-    found = [auc_difference(evaluation.auc, names, first, second) for first, second in pairs]
-    adjusted = holm(np.array([d.p for d in found]))
-    return [
-        {
-            "first": first, "second": second, "difference": d.value, "low": d.low, "high": d.high, "p": d.p,
-            "p_holm": float(p_holm),
-        }
-        for (first, second), d, p_holm in zip(pairs, found, adjusted, strict=True)
-    ]  # fmt: skip
+    return adjusted([auc_difference(evaluation.auc, names, first, second) for first, second in pairs])
 
 
 def number(value: float) -> float | None:

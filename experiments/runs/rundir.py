@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from experiments.runs.plan import RunPlan
 from experiments.runs.recorded import SCRATCH, without_places, without_prices
 from experiments.runs.training_log import drop_unsettled, event_log, metrics_log
-from relope_jax.block.file import block_bytes
+from relope_jax.block.file import save_block
 from relope_jax.errors import ReLopeError
 from relope_jax.io.files import explaining, read_json, write_bytes, write_json
 from relope_jax.io.locks import lock_folder
 from relope_jax.io.run_folder import require_no_links
+from relope_jax.io.tables import table_bytes
 from relope_jax.io.typed import checked
 from relope_jax.machine.mesh import barrier, is_primary
 from relope_jax.methods import TrainedMethod
@@ -42,17 +42,14 @@ from relope_jax.training.fit import Log, NonFiniteLoss
 from relope_jax.training.snapshots import differences, saved_epoch
 from relope_jax.training.spec import TrainSpec
 
-
-def parquet_bytes(table: pa.Table) -> bytes:
-    """A Parquet file's bytes."""
-    buffer = pa.BufferOutputStream()
-    pq.write_table(table, buffer)
-    return buffer.getvalue().to_pybytes()
-
-
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy", "tensorstore")
 NON_FINITE = "non_finite.json"
 EVENTS = "tensorboard"
+
+
+def package_versions() -> dict[str, str]:
+    """Of the packages that compute a run's or a sweep's results."""
+    return {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
 def open_run(plan: RunPlan, store: ReadableStore) -> RunFolder:
@@ -115,7 +112,7 @@ class RunWriter(RunFolder):
                 "manifest_sha256": store.digest, "digests": store.digests,
                 "source": store.identity.source, "dataset": store.identity.dataset,
             },
-            "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+            "versions": package_versions(),
         }  # fmt: skip
         self._tensorboard = plan.engine.tensorboard
         with explaining(self.path):
@@ -138,7 +135,7 @@ class RunWriter(RunFolder):
                 write_json(existing, old | now)
         else:
             (self.path / CHECKPOINTS).mkdir(exist_ok=True)
-            write_bytes(self.path / BLOCK, block_bytes(store.block))
+            save_block(self.path / BLOCK, store.block)
             write_json(existing, record)
         self._drop_unfinished_metrics()
 
@@ -148,7 +145,7 @@ class RunWriter(RunFolder):
 
     def _require_same(self, old: dict[str, Any], new: dict[str, Any]) -> None:
         before, now = without_prices(old["config"]), without_prices(new["config"])
-        if old.get("store", {}).get("manifest_sha256") == new["store"]["manifest_sha256"]:
+        if old["store"]["manifest_sha256"] == new["store"]["manifest_sha256"]:
             different = differences(without_places(before), without_places(now))
         else:
             different = differences(without_places(before, SCRATCH), without_places(now, SCRATCH))
@@ -207,6 +204,6 @@ class RunWriter(RunFolder):
     def write(self, scores: pa.Table, samples: pa.Table, rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
         """Publish scores.parquet, samples.parquet, summary.json and results.json, the mark of a finished run."""
         for name, table in ((SCORES, scores), (SAMPLES, samples)):
-            write_bytes(self.path / name, parquet_bytes(table))
+            write_bytes(self.path / name, table_bytes(table))
         write_json(self.path / SUMMARY, summary)
         write_json(self.path / RESULTS, rows)

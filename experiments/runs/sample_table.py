@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import pyarrow.compute as pc
 from relope_jax.baselines.answered import Answered
 from relope_jax.baselines.inputs import Inputs
 from relope_jax.metrics.routing.cost import READS, Tokens
+from relope_jax.run_schema import TOKEN_COUNTS
 from relope_jax.states.answers import Answers
 
 SCHEMA = pa.schema(
@@ -31,7 +31,6 @@ SCHEMA = pa.schema(
         ("confidence_tokens", pa.int32()),
     ]
 )
-COUNTS = {field.name: f"{field.name}_tokens" for field in dataclasses.fields(Tokens)}  # columns of token counts
 
 
 def sample_table(inputs: Inputs) -> pa.Table:
@@ -88,21 +87,21 @@ def summed(answers: Answers, column: str, sample_ids: list[str], *, once: bool =
 
 
 def uncounted(samples: pa.Table, kind: str) -> list[str]:
-    """Columns of token counts that are absent or have gaps, among those that the costs of this reading need."""
+    """Columns of token counts that have gaps, among those that the costs of this reading need."""
     always = ("prompt", "answer", "large_prompt", "large_answer")
-    return [COUNTS[name] for name in (*always, *READS[kind]) if complete(samples, COUNTS[name]) is None]
+    return [TOKEN_COUNTS[name] for name in (*always, *READS[kind]) if complete(samples, TOKEN_COUNTS[name]) is None]
 
 
 def read_tokens(samples: pa.Table) -> Tokens | None:
     """The token counts of some rows of samples.parquet; None unless both models' were counted in all of them."""
     if uncounted(samples, "query"):
         return None
-    counted = {name: complete(samples, column) for name, column in COUNTS.items()}
+    counted = {name: complete(samples, column) for name, column in TOKEN_COUNTS.items()}
     return Tokens(**{name: counts for name, counts in counted.items() if counts is not None})
 
 
 def complete(samples: pa.Table, column: str) -> np.ndarray | None:
-    """A column of counts or labels; None unless every row has one. Older runs lack some columns."""
-    if column not in samples.column_names or samples[column].null_count:
+    """A column of counts or labels; None unless every row has one."""
+    if samples[column].null_count:
         return None
     return samples[column].to_numpy().astype(np.int64)

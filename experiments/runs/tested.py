@@ -26,7 +26,8 @@ ASKED = ["sample_id", "label"]
 @dataclasses.dataclass(frozen=True)
 class RoutedSplit:
     """Scores `[seeds, n]` of every method and the small model's labels `[n]`; `large` (the other model's) and `tokens`
-    are None unless they are known of every test prompt: nothing is made up. `groups` are None for older runs."""
+    are None unless they are known of every test prompt: nothing is made up. Without `groups`, every prompt is a
+    group of its own."""
 
     scores: dict[str, np.ndarray]
     labels: np.ndarray
@@ -67,7 +68,7 @@ class RoutedSplit:
 
 
 def read_test_split(run: Run) -> RoutedSplit:
-    """The test split of a run; without samples.parquet (older runs) the large model is unknown."""
+    """The test split of a run."""
     table = run.scores.filter(pc.field("split") == "test")
     scores: dict[str, np.ndarray] = {}
     first: pa.Table | None = None
@@ -91,14 +92,12 @@ def read_test_split(run: Run) -> RoutedSplit:
     names = tuple(ids.to_pylist())
     if len(set(names)) < len(names):
         raise ReLopeError(f"{run.path / SCORES} is damaged: it has a test question twice")
-    if not (run.path / SAMPLES).exists():
-        return RoutedSplit(scores, labels, sample_ids=names)
     samples = run.samples
     places = pc.index_in(ids.combine_chunks(), samples["sample_id"].combine_chunks())
     if places.null_count:
         raise ReLopeError(f"{run.path / SAMPLES} is damaged: it lacks test questions of {SCORES}")
     samples = samples.take(places)
-    costs = spec_of(CostSpec, run.config.get("costs", {}), run.path / CONFIG)
+    costs = spec_of(CostSpec, run.config["costs"], run.path / CONFIG)
     groups = np.array(samples["group"].to_pylist())
     return RoutedSplit(scores, labels, complete(samples, "large_label"), read_tokens(samples), costs, names, groups)
 

@@ -103,9 +103,9 @@ def is_finished(plan: RunPlan | SweepPlan) -> bool:
     record = Run(plan.folder).record
     if without_places(record["config"], DIGESTED) != without_places(plan.recorded, DIGESTED):
         return False
-    store = record.get("store", {})
+    store = record["store"]
     wanted = {"source": model_source(plan.target.model)} | dataset_source(plan.target.dataset)
-    have = store.get("dataset", {}) | {"source": store.get("source")}
+    have = store["dataset"] | {"source": store["source"]}
     return all(have.get(field) == value for field, value in wanted.items())
 
 

@@ -12,7 +12,7 @@ from experiments.report.drawing import make_figure, styled
 from experiments.report.entries import Entry, Table
 from experiments.report.palette import line_style, markers
 from experiments.runs.tested import RoutedSplit, priced, read_test_split
-from experiments.studies.jobs import Backbone, backbones, datasets, main_run, main_runs
+from experiments.studies.jobs import StudyBackbone, backbones, datasets, main_run, main_runs
 from experiments.studies.routed import gains, has_gap
 from experiments.studies.study import Done, Outcome, Study
 from relope_jax.errors import ReLopeError, printable
@@ -78,7 +78,7 @@ def curve(split: RoutedSplit, method: str) -> np.ndarray:
     return accuracy[np.round(SHARES * (len(accuracy) - 1)).astype(int)]
 
 
-def table(backbone: Backbone, runs: dict[str, Run], splits: dict[str, RoutedSplit]) -> Table:
+def table(backbone: StudyBackbone, runs: dict[str, Run], splits: dict[str, RoutedSplit]) -> Table:
     """Routing metrics, means over the datasets; those of the gap where the large model is surely better."""
     methods = [*dict.fromkeys((*backbone.config.methods, "question_only", "random"))]
     rows = []

@@ -9,11 +9,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from experiments.report.csv_text import read_csv
 from experiments.report.drawing import make_figure, styled
 from experiments.report.entries import Entry, Table
 from experiments.report.palette import line_style
-from experiments.studies.jobs import NO_LARGE, Backbone, backbones, chosen_dataset, run_job
+from experiments.report.tables import read_csv
+from experiments.studies.jobs import NO_LARGE, StudyBackbone, backbones, chosen_dataset, run_job
 from experiments.studies.study import Done, Job, Outcome, Study
 from experiments.sweeps.results import TABLE
 from extract.spec import ModelSpec
@@ -38,7 +38,7 @@ def axes(config: ConfigDict) -> list[str]:
     return [axis for axis in AXES if axis == "layer" or "relope" in config.probes]
 
 
-def _job(backbone: Backbone, axis: str) -> Job:
+def _job(backbone: StudyBackbone, axis: str) -> Job:
     config = backbone.config
     values = {"rank": config.ranks, "layer": layers(backbone), "beta": config.betas}[axis]
     fields = {"methods": ("relope",), "relope.lora.alpha": 0.0}  # 2r, so that the rank changes the rank alone
@@ -50,7 +50,7 @@ def _job(backbone: Backbone, axis: str) -> Job:
     return Job(job.config, (f"{AXES[axis]}={','.join(map(str, values))}",))
 
 
-def layers(backbone: Backbone) -> tuple[int, ...]:
+def layers(backbone: StudyBackbone) -> tuple[int, ...]:
     """The layers compared: the study's, or four that go through the model's depth."""
     if backbone.config.layers:
         return backbone.config.layers
@@ -106,7 +106,7 @@ def draw(rows: dict[str, list[Row]], model: str) -> Figure:
     return figure
 
 
-def table(backbone: Backbone, axis: str, rows: list[Row]) -> Table:
+def table(backbone: StudyBackbone, axis: str, rows: list[Row]) -> Table:
     """Test AUC, mean over seeds; the interval is of the sampling of test prompts, as wide as the seeds' mean one."""
     found = by_value(rows, axis)
     values = sorted({value for by in found.values() for value in by})

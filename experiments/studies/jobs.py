@@ -23,7 +23,7 @@ NO_LARGE = {"large.name": "", "large.base_url": ""}  # of jobs whose tables need
 
 
 @dataclasses.dataclass(frozen=True)
-class Backbone:
+class StudyBackbone:
     """A small model of a study: the study's own, or that of another config."""
 
     label: str
@@ -43,20 +43,20 @@ class Backbone:
         return f"{self.title}: {finding}" if self.label else finding
 
 
-def backbones(config: ConfigDict) -> list[Backbone]:
+def backbones(config: ConfigDict) -> list[StudyBackbone]:
     """The study's own small model, or those of the configs that `config.backbones` names."""
     if not config.backbones:
-        return [Backbone("", config)]
+        return [StudyBackbone("", config)]
     found = []
     for name in config.backbones:
         other, mine = load_defaults(find_config(name)), config.copy_and_resolve_references()
         mine.model, mine.extract = other.model, other.extract
-        found.append(Backbone(Path(name).stem, mine))
+        found.append(StudyBackbone(Path(name).stem, mine))
     return found
 
 
 @dataclasses.dataclass(frozen=True)
-class Chosen:
+class StudyDataset:
     """A dataset of a study: "chartqa=data/chartqa", or a name alone. Of "jsonl" the title is the file's name."""
 
     text: str
@@ -75,25 +75,25 @@ class Chosen:
         return Path(self.path).stem if self.name == JSONL.name else self.name
 
 
-def datasets(config: ConfigDict) -> dict[str, Chosen]:
+def datasets(config: ConfigDict) -> dict[str, StudyDataset]:
     """The study's datasets by title.
 
     Raises:
       ReLopeError: one is unknown, or two have the same title.
     """
-    found = {chosen.title: chosen for chosen in map(Chosen, config.datasets)}
+    found = {chosen.title: chosen for chosen in map(StudyDataset, config.datasets)}
     if len(found) < len(config.datasets):
         raise ReLopeError(f"config.datasets is {config.datasets!r}: two of them have the same name")
     return found
 
 
-def chosen_dataset(config: ConfigDict, field: str) -> Chosen:
+def chosen_dataset(config: ConfigDict, field: str) -> StudyDataset:
     """The one dataset that `config.choice_dataset` or `config.ablation_dataset` names; of one dataset, that.
 
     Raises:
       ReLopeError: it is not among the study's datasets.
     """
-    every, wanted = datasets(config), Chosen(config[field])
+    every, wanted = datasets(config), StudyDataset(config[field])
     if len(every) > 1 and wanted.title not in every:
         raise ReLopeError(
             f"config.{field} is '{config[field]}', which is not among config.datasets: "
@@ -102,7 +102,7 @@ def chosen_dataset(config: ConfigDict, field: str) -> Chosen:
     return every[wanted.title] if len(every) > 1 else next(iter(every.values()))
 
 
-def run_job(backbone: Backbone, name: str, dataset: Chosen, fields: dict[str, Any]) -> Job:
+def run_job(backbone: StudyBackbone, name: str, dataset: StudyDataset, fields: dict[str, Any]) -> Job:
     """A run called `name` on a dataset, with these fields (`{"dataset.variant": ...}`) changed."""
     if backbone.config.store:
         raise ReLopeError(
@@ -121,7 +121,7 @@ def run_job(backbone: Backbone, name: str, dataset: Chosen, fields: dict[str, An
     return Job(config)
 
 
-def main_run(backbone: Backbone, dataset: Chosen) -> Job:
+def main_run(backbone: StudyBackbone, dataset: StudyDataset) -> Job:
     """All methods on one dataset: what tables 2 to 4 and figure 2 are made of."""
     return run_job(backbone, dataset.title, dataset, {})
 

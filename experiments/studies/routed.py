@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from experiments.runs.tested import RoutedSplit
-from experiments.studies.rows import SIGNIFICANT
 from relope_jax.methods import METHODS
-from relope_jax.metrics.holm import holm
 from relope_jax.metrics.intervals import Z_95
+from relope_jax.metrics.paired import PairedDifference, adjusted
 from relope_jax.metrics.routing.bootstrap import bootstrap_routing
 from relope_jax.metrics.summary import Estimate
 
@@ -33,24 +32,22 @@ def has_gap(split: RoutedSplit) -> bool:
     return gap(split).low > 0
 
 
-def above_chance(split: RoutedSplit, methods: Sequence[str]) -> dict[str, Estimate]:
-    """Every router's AUDC minus that of routing at random, paired by resample, with its p-value."""
+def above_chance(split: RoutedSplit, methods: Sequence[str]) -> list[PairedDifference]:
+    """Every router's AUDC minus that of routing at random, paired by resample."""
     chance = np.zeros((1, len(split.labels)))  # all tied: the expectation over all orders
     scores = np.concatenate([chance, *(split.scores[method] for method in methods)])
     names = [CHANCE, *(method for method in methods for _ in split.scores[method])]
     found = bootstrap_routing(scores, split.labels, split.known_large, split.units, RESAMPLES)
-    return {method: found.audc.difference(names, method, CHANCE) for method in methods}
+    return [found.audc.difference(names, method, CHANCE) for method in methods]
 
 
 def gains(splits: Mapping[str, RoutedSplit], methods: Sequence[str]) -> list[str]:
     """One sentence per dataset: what the large model is worth there, and which routers beat routing at random."""
-    found = {dataset: above_chance(split, methods) for dataset, split in splits.items()}
-    tests = [(dataset, method) for dataset in found for method in methods]
-    p_values = holm(np.array([found[dataset][method].p for dataset, method in tests]))
+    tests = [(dataset, found) for dataset, split in splits.items() for found in above_chance(split, methods)]
     better: dict[str, list[str]] = {dataset: [] for dataset in splits}
-    for (dataset, method), p in zip(tests, p_values, strict=True):
-        if p < SIGNIFICANT and (value := found[dataset][method].value) > 0:
-            better[dataset].append(f"{METHODS[method].title} ({value:+.3f})")
+    for (dataset, _), found in zip(tests, adjusted([found for _, found in tests]), strict=True):
+        if found.is_better:
+            better[dataset].append(f"{METHODS[found.first].title} ({found.difference:+.3f})")
     sentences = [f"{_models(dataset, split)} {_better(better[dataset])}" for dataset, split in splits.items()]
     return [*sentences, f"AUDC: paired bootstrap over images, Holm-corrected for {len(tests)} tests."]
 

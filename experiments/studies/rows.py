@@ -9,11 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.report.entries import Entry
-from relope_jax.metrics.holm import holm
 from relope_jax.metrics.intervals import Units, auc_interval, few_warning, two_sided_p
+from relope_jax.metrics.paired import SIGNIFICANT, holm
 from relope_jax.run import Run
-
-SIGNIFICANT = 0.05
 
 
 def auc_entry(run: Run, method: str, paper: float | None = None, mark: str = "") -> Entry:
@@ -57,8 +55,8 @@ def marks(run: Run, methods: Sequence[str]) -> dict[str, str]:
     """ "b" for the best AUC, "=" for those not significantly different from it (Holm-corrected, 5%)."""
     auc = {method: run.summary["methods"][method]["auc"] for method in methods}
     best = max(auc, key=auc.__getitem__)
-    apart = {frozenset((d["first"], d["second"])): d["p_holm"] for d in run.summary["differences"]}
-    same = {method for method in methods if apart.get(frozenset((best, method)), 0.0) >= SIGNIFICANT}
+    tests = [found for found in run.summary["differences"] if not found.is_significant]
+    same = {name for found in tests if best in (found.first, found.second) for name in (found.first, found.second)}
     return {method: "b" if method == best else "=" if method in same else "" for method in methods}
 
 

@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 
 from experiments.report.entries import Table
 from experiments.studies import paper
-from experiments.studies.jobs import NO_LARGE, Backbone, backbones, chosen_dataset, run_job
+from experiments.studies.jobs import NO_LARGE, StudyBackbone, backbones, chosen_dataset, run_job
 from experiments.studies.rows import Comparison, auc_entry, base_rates, sentences
 from experiments.studies.study import Done, Job, Outcome, Study
 from extract.datasets.suite.places import PLACES
@@ -21,7 +21,7 @@ def jobs(config: ConfigDict) -> list[Job]:
     return [_job(backbone, version) for backbone in backbones(config) for version in VERSIONS]
 
 
-def _job(backbone: Backbone, version: str) -> Job:
+def _job(backbone: StudyBackbone, version: str) -> Job:
     dataset = chosen_dataset(backbone.config, "choice_dataset")
     modality = "text" if version == "text" else "image"
     fields = {"methods": backbone.config.probes, "dataset.modality": modality, **NO_LARGE}

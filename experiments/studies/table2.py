@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 from experiments.report.entries import Table
 from experiments.studies import paper
 from experiments.studies.comparisons import compare_means
-from experiments.studies.jobs import Backbone, backbones, datasets, main_run, main_runs
+from experiments.studies.jobs import StudyBackbone, backbones, datasets, main_run, main_runs
 from experiments.studies.rows import auc_entry, base_rates, marks, mean_auc
 from experiments.studies.study import Done, Outcome, Study
 from relope_jax.methods import METHODS
@@ -26,7 +26,7 @@ def outcome(config: ConfigDict, done: Done) -> Outcome:
     return Outcome(tuple(tables), findings=tuple(findings))
 
 
-def table(backbone: Backbone, runs: dict[str, Run]) -> Table:
+def table(backbone: StudyBackbone, runs: dict[str, Run]) -> Table:
     """Methods by datasets, and the mean over the datasets."""
     methods = [*dict.fromkeys((*backbone.config.methods, *SANITY))]
     marked = {dataset: marks(run, methods) for dataset, run in runs.items()}

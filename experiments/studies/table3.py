@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from experiments.report.entries import Entry, Table
 from experiments.runs.plan import plan_run
 from experiments.runs.tested import RoutedSplit, read_test_split
-from experiments.studies.jobs import Backbone, Chosen, backbones, datasets, main_run, probed_runs, run_job
+from experiments.studies.jobs import StudyBackbone, StudyDataset, backbones, datasets, main_run, probed_runs, run_job
 from experiments.studies.study import Done, Job, Outcome, Study
 from extract.job.open import open_or_extract
 from relope_jax.errors import ReLopeError
@@ -19,13 +19,13 @@ from relope_jax.run import Run
 from relope_jax.states.store import Store
 
 
-def perturbed_job(backbone: Backbone, dataset: Chosen, perturbation: str) -> Job:
+def perturbed_job(backbone: StudyBackbone, dataset: StudyDataset, perturbation: str) -> Job:
     """Only its store is used: the test prompts with perturbed images, with new answers and labels."""
     fields = {"dataset.variant": perturbation, "dataset.only_split": "test"}
     return run_job(backbone, f"{dataset.title}-{perturbation.replace(':', '-')}", dataset, fields)
 
 
-def perturbed_store(backbone: Backbone, dataset: Chosen, perturbation: str) -> Store:
+def perturbed_store(backbone: StudyBackbone, dataset: StudyDataset, perturbation: str) -> Store:
     """That store, extracted first when it is not there yet."""
     return open_or_extract(plan_run(perturbed_job(backbone, dataset, perturbation).config).target)
 

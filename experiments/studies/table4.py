@@ -7,11 +7,21 @@ from collections.abc import Sequence
 from ml_collections import ConfigDict
 
 from experiments.report.entries import Table
-from experiments.studies.jobs import NO_LARGE, Backbone, Chosen, backbones, datasets, main_run, probed_runs, run_job
-from experiments.studies.rows import SIGNIFICANT, auc_entry, base_rates, corrected, mean_auc
+from experiments.studies.jobs import (
+    NO_LARGE,
+    StudyBackbone,
+    StudyDataset,
+    backbones,
+    datasets,
+    main_run,
+    probed_runs,
+    run_job,
+)
+from experiments.studies.rows import auc_entry, base_rates, corrected, mean_auc
 from experiments.studies.study import Done, Job, Outcome, Study
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import METHODS
+from relope_jax.metrics.paired import SIGNIFICANT
 from relope_jax.run import Run
 
 
@@ -23,7 +33,7 @@ def jobs(config: ConfigDict) -> list[Job]:
     return probed_runs(config) + left_out
 
 
-def _job(backbone: Backbone, dataset: Chosen) -> Job:
+def _job(backbone: StudyBackbone, dataset: StudyDataset) -> Job:
     config = backbone.config
     others = tuple(other.text for other in datasets(config).values() if other != dataset)
     # They have so many times the prompts: an epoch has so many times the steps.

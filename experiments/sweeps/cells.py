@@ -35,7 +35,7 @@ class Cell:
 
 
 @dataclasses.dataclass(frozen=True)
-class Job:
+class EnsembleJob:
     """One ensemble to train: cells that share a program, by their names."""
 
     cells: dict[str, Cell]
@@ -57,14 +57,14 @@ class Job:
         return next(iter(self.cells.values()))
 
 
-def make_jobs(cells: dict[str, Cell], most: int) -> list[Job]:
+def make_jobs(cells: dict[str, Cell], most: int) -> list[EnsembleJob]:
     """The ensembles that train these cells, of at most `most` members each, store by store."""
     plans: dict[Extraction, dict[tuple, list[str]]] = {}
     for name, cell in cells.items():
         plans.setdefault(cell.plan, {}).setdefault(cell.program, []).append(name)
     groups = [names for programs in plans.values() for names in programs.values()]
     pieces = [names[start : start + most] for names in groups for start in range(0, len(names), most)]
-    return [Job({name: cells[name] for name in piece}) for piece in pieces]
+    return [EnsembleJob({name: cells[name] for name in piece}) for piece in pieces]
 
 
 def split_text(axes: Sequence[Axis], cells: Sequence[Cell]) -> str:

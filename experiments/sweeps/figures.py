@@ -14,7 +14,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogFormatter, NullFormatter, NullLocator
 
-from experiments.report.drawing import STYLE, make_figure
+from experiments.report.drawing import STYLE, make_figure, write_png
 from experiments.report.palette import colour
 from experiments.sweeps.grid import SEED, Axis, show
 from relope_jax.methods import METHODS
@@ -41,8 +41,8 @@ def write_plots(folder: Path, axes: Sequence[Axis], rows: Sequence[Row]) -> list
     swept = [axis for axis in axes if axis.field != SEED]
     with matplotlib.rc_context({**STYLE, "font.size": 10, "axes.axisbelow": True}):
         if not swept:
-            return [_save(folder / "seed.png", seed_plot(rows))]
-        return [_save(folder / f"{axis.field}.png", axis_plot(axis, swept, rows)) for axis in swept]
+            return [write_png(folder / "seed.png", seed_plot(rows))]
+        return [write_png(folder / f"{axis.field}.png", axis_plot(axis, swept, rows)) for axis in swept]
 
 
 def axis_plot(axis: Axis, swept: Sequence[Axis], rows: Sequence[Row]) -> Figure:
@@ -173,10 +173,3 @@ def _seeds_note(rows: Sequence[Row]) -> str:
 def _label(method: str, setting: Sequence[tuple[str, Any]]) -> str:
     values = ", ".join(f"{field.split('.', 1)[1]} {show(value)}" for field, value in setting)
     return f"{METHODS[method].title}\n  {values}" if values else METHODS[method].title
-
-
-def _save(path: Path, figure: Figure) -> Path:
-    scratch = path.with_name(f".{path.name}")
-    figure.savefig(scratch, format="png", dpi=160)
-    scratch.replace(path)
-    return path

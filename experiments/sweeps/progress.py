@@ -6,27 +6,27 @@ from collections.abc import Callable, Sequence
 
 from tqdm import tqdm
 
-from experiments.sweeps.cells import Job
+from experiments.sweeps.cells import EnsembleJob
 from experiments.sweeps.grid import show
 from experiments.sweeps.results import Row
 from relope_jax.training.fit import Fitted
 
 
-class Progress:
+class ProgressBar:
     """One bar over the epochs of all members of all ensembles; early stopping shortens it."""
 
-    def __init__(self, jobs: Sequence[Job]):
+    def __init__(self, jobs: Sequence[EnsembleJob]):
         self._jobs = list(jobs)
         self._bar = tqdm(total=sum(map(_epochs, jobs)), unit="epoch", disable=not jobs)
         self._before = 0
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressBar:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
 
-    def begin(self, job: Job, append: Callable[[Row], None]) -> Callable[[Row], None]:
+    def begin(self, job: EnsembleJob, append: Callable[[Row], None]) -> Callable[[Row], None]:
         """A log that passes records on and moves the bar."""
         best: dict[int, float] = {}
         self._bar.set_postfix_str("", refresh=False)
@@ -40,7 +40,7 @@ class Progress:
 
         return log
 
-    def end(self, job: Job, fitted: Fitted, seconds: float) -> None:
+    def end(self, job: EnsembleJob, fitted: Fitted, seconds: float) -> None:
         """Count the whole ensemble, and print its result."""
         self._before += _epochs(job)
         self._bar.update(self._before - self._bar.n)
@@ -48,7 +48,7 @@ class Progress:
         tqdm.write(f"{self._title(job)}: {seconds:.1f} s, validation AUC {low:.3f} to {high:.3f}")
 
     @staticmethod
-    def _title(job: Job) -> str:
+    def _title(job: EnsembleJob) -> str:
         """The ensemble in words, with the swept values that its members share."""
         cells = list(job.cells.values())
         shared = set.intersection(*(set(cell.values) for cell in cells))
@@ -56,5 +56,5 @@ class Progress:
         return ", ".join([f"{job.method.title} x {len(cells)}", *values])
 
 
-def _epochs(job: Job) -> int:
+def _epochs(job: EnsembleJob) -> int:
     return len(job.cells) * job.members[0].train.epochs

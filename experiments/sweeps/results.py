@@ -14,9 +14,6 @@ sweeps/NAME/
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import importlib.metadata
-import json
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,13 +24,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from experiments.report.csv_text import to_csv
-from experiments.report.tables import fixed_width
-from experiments.runs.rundir import PACKAGES
+from experiments.report.tables import csv_of, fixed_width
+from experiments.runs.rundir import package_versions
 from experiments.runs.training_log import drop_unsettled, metrics_log
 from experiments.sweeps.cells import Cell, Setting
 from experiments.sweeps.grid import SEED, Axis, show
-from relope_jax.io.files import publish, read_json, write_json, write_text
+from relope_jax.io.files import json_digest, publish, read_json, write_json, write_text
 from relope_jax.io.locks import lock_folder
 from relope_jax.io.paths import absolute
 from relope_jax.io.run_folder import require_no_links
@@ -67,8 +63,8 @@ def _field(value: Any) -> Any:
 
 SWEEP = record({"grid": mapping(_field, listing(lambda value: value))})
 CELL = record(
-    {"cell": text, "method": trained, "seed": seed, "auc": metric, "validation_auc": metric},
     {
+        "cell": text, "method": trained, "seed": seed, "auc": metric, "validation_auc": metric,
         "dataset": text, "model": text, "layer": whole(0, 10_000), "n_train": count, "n_test": count,
         "base_rate": share, "best_epoch": whole(), "beta_at_best": maybe(metric), "seconds": metric,
         **dict.fromkeys(("auc_low", "auc_high", "accuracy", "ece"), maybe(metric)),
@@ -80,7 +76,7 @@ CELLS = listing(CELL)
 
 def digest(value: Any) -> str:
     """A short hash of a JSON value."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+    return json_digest(value)[:16]
 
 
 def cell_id(store: Store, cell: Cell) -> str:
@@ -155,7 +151,7 @@ class SweepFolder:
             "config": config,
             "grid": {axis.field: axis.values for axis in axes},
             "stores": [{"path": absolute(s.path), "layer": s.layer, "manifest_sha256": s.digest} for s in stores],
-            "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+            "versions": package_versions(),
         }
         write_json(path, written)
 
@@ -174,7 +170,7 @@ def table_text(axes: Sequence[Axis], rows: Sequence[Row]) -> str:
     """results.csv: a column for every swept field, empty where it does not concern the method."""
     swept = [axis.field for axis in axes if axis.field != SEED]
     columns = (*FIRST, *swept, *LAST)
-    return to_csv([columns, *([row.get(column) for column in columns] for row in rows)])
+    return csv_of([columns, *([row.get(column) for column in columns] for row in rows)])
 
 
 def score_table(store: Store, cells: dict[str, Cell], scores: dict[str, np.ndarray]) -> pa.Table:

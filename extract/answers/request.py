@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +12,7 @@ from extract.answers.endings import FAILED, kind_of
 from extract.answers.styles import CONFIDENCE, DIRECT, STEPS, styled
 from extract.spec import AnswerSpec
 from extract.text import clean_text
-from relope_jax.io.files import parse_json
+from relope_jax.io.files import json_digest, parse_json
 
 KEY_VERSION = 3  # raise it when the meaning of a cached response changes
 LARGEST_COUNT = 2**31 - 1  # of tokens, as the table stores them
@@ -58,8 +57,7 @@ class Request:
         The sample's id, the style and the index are part of it, so two samples with the same prompt and images have
         separate answers. Servers are not deterministic, so this also applies to greedy answers.
         """
-        whole = json.dumps([KEY_VERSION, source, self.body, *self.identity], sort_keys=True)
-        return hashlib.sha256(whole.encode()).hexdigest()
+        return json_digest([KEY_VERSION, source, self.body, *self.identity])
 
 
 @dataclasses.dataclass(frozen=True)

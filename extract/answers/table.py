@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from extract.answers.collect import Collected, cost_of
 from extract.answers.endings import count_endings, ending_totals, is_answer
@@ -21,6 +20,7 @@ from extract.text import clean_text, shortened
 from relope_jax.errors import ReLopeError, first_line
 from relope_jax.io.files import explaining, to_json
 from relope_jax.io.place import Place
+from relope_jax.io.tables import table_bytes
 from relope_jax.states.answer_files import ANSWER_SCHEMA, FOLDER, is_table_of, sidecar_name, table_name
 from relope_jax.states.answers import Answers, read_sidecar
 from relope_jax.states.manifest import MANIFEST
@@ -95,9 +95,7 @@ def write_answers(
         raise ReLopeError(f"no answer could be graded; the last, {last['sample_id']}: {last['reason']}")
     if finished := _better(place, spec.name, settings, rows):
         return finished
-    buffer = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(rows, schema=ANSWER_SCHEMA), buffer)
-    data = buffer.getvalue().to_pybytes()
+    data = table_bytes(pa.Table.from_pylist(rows, schema=ANSWER_SCHEMA))
     sha256 = hashlib.sha256(data).hexdigest()
     responses = collected.responses.values()
     record = settings | {

@@ -52,7 +52,7 @@ class Cluster:
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
+class WorkerContext:
     """What every worker gets: the plan, the driver's working directory, and the name of a file that the driver wrote to
     the store's place and that the worker must be able to see there."""
 
@@ -67,17 +67,17 @@ class ShardWorker:
     def where(self) -> str:
         return f"node {socket.gethostname()}, process {os.getpid()}"
 
-    def make(self, task: Task, shard: Shard) -> str:
+    def make(self, context: WorkerContext, shard: Shard) -> str:
         """Extract the shard; returns the message of an error that a retry would not fix, or ""."""
-        if os.path.isdir(task.folder):  # elsewhere, relative paths fail with their own message
-            os.chdir(task.folder)
+        if os.path.isdir(context.folder):  # elsewhere, relative paths fail with their own message
+            os.chdir(context.folder)
         try:
-            if not open_place(task.plan.store).exists(task.token):
+            if not open_place(context.plan.store).exists(context.token):
                 raise ReLopeError(
-                    f"{socket.gethostname()} does not see what the driver writes to {task.plan.store}: use a folder "
+                    f"{socket.gethostname()} does not see what the driver writes to {context.plan.store}: use a folder "
                     "that all nodes share, or a bucket, with --config.store=..."
                 )
-            extract_shard(task.plan, shard)
+            extract_shard(context.plan, shard)
         except ReLopeError as error:
             return str(error)
         return ""
@@ -101,7 +101,7 @@ def extract_shard(plan: Extraction, shard: Shard) -> None:
         time.sleep(1)
 
 
-class Progress:
+class PublishedSamples:
     """Counts published samples. Each shard publishes its parts in order, so one lookup per shard is enough."""
 
     def __init__(self, place: Place, n_samples: int, part_size: int, count: int):
@@ -129,8 +129,8 @@ class Progress:
 class Workers:
     """The running shards, one actor each. Ray queues those that do not fit yet."""
 
-    def __init__(self, ray: ModuleType, task: Task, resources: dict[str, float], retries: int):
-        self._ray, self._task, self._retries = ray, task, retries
+    def __init__(self, ray: ModuleType, context: WorkerContext, resources: dict[str, float], retries: int):
+        self._ray, self._context, self._retries = ray, context, retries
         # Ray puts a node's own PYTHONPATH after this one. Progress bars are drawn by the driver.
         variables = {"PYTHONPATH": f"{CHECKOUT}:${{PYTHONPATH}}", "TQDM_DISABLE": "1"}
         self._actor = ray.remote(ShardWorker).options(**resources, runtime_env={"env_vars": variables})
@@ -141,7 +141,7 @@ class Workers:
     def start(self, shard: Shard) -> None:
         worker = self._actor.remote()
         self._locations[worker.where.remote()] = shard
-        self._results[worker.make.remote(self._task, shard)] = (shard, worker)
+        self._results[worker.make.remote(self._context, shard)] = (shard, worker)
 
     def wait(self, seconds: float) -> bool:
         """Wait at most `seconds` for an event; returns whether shards are still running.
@@ -199,13 +199,13 @@ def extract_on_cluster(plan: Extraction, n_shards: int, cluster: Cluster) -> Non
     ray = import_ray(cluster.address)
     available = len(get_dataset(plan.dataset.name).load(plan.dataset))  # unpacks images once, before the shards start
     n_samples = min(plan.dataset.max_questions or available, available)
-    progress = Progress(place, n_samples, plan.extract.part_size, n_shards)
+    progress = PublishedSamples(place, n_samples, plan.extract.part_size, n_shards)
     with connected(ray, cluster.address), token_in(place) as token:
-        task = Task(plan, os.getcwd(), token)
-        run_shards(Workers(ray, task, resources(ray, cluster), cluster.retries), progress, place)
+        context = WorkerContext(plan, os.getcwd(), token)
+        run_shards(Workers(ray, context, resources(ray, cluster), cluster.retries), progress, place)
 
 
-def run_shards(workers: Workers, progress: Progress, place: Place) -> None:
+def run_shards(workers: Workers, progress: PublishedSamples, place: Place) -> None:
     """Run all unfinished shards with one progress bar."""
     progress.update()
     with tqdm(total=progress.n_samples, initial=progress.done, desc="extracting", unit="prompt", smoothing=0.05) as bar:

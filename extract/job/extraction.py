@@ -30,7 +30,7 @@ from extract.job.token_counts import describe_tokens
 from extract.model_files.hub import dataset_commit
 from extract.plan import Extraction
 from extract.queries.captions import Captions
-from extract.queries.queries import Queries
+from extract.queries.queries import QueryBuilder
 from extract.queries.variants import CAPTION_TEMPLATE, parse_variant
 from extract.sample import Sample
 from extract.source import adapter_source, dataset_source, model_source, model_title
@@ -69,7 +69,7 @@ def extract_store(plan: Extraction, shard: Shard | None = None) -> bool:
         identity = dataclasses.replace(identity, labels_from=labels.digest)
     captions = Captions(backbone, plan.dataset.captions, samples) if variant.needs_captions else None
     with StoreWriter(plan.store, identity, shard) as writer:
-        queries = Queries(backbone, dataset, variant, captions)
+        queries = QueryBuilder(backbone, dataset, variant, captions)
         print(describe_tokens(queries, samples, backbone.n_positions))
         extractor = PartExtractor(plan.extract, backbone, dataset, queries, splits, labels)
         extract_parts(extractor, writer, parts)

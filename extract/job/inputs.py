@@ -33,7 +33,7 @@ class InputPlan:
 
 
 @dataclasses.dataclass(frozen=True)
-class Table:
+class AnswerTable:
     """A table of answers that a run can make.
 
     Attributes:
@@ -71,7 +71,7 @@ def make_inputs(plan: InputPlan, store: ReadableStore, needs: tuple[str, ...]) -
             embed_store(store, inputs.encoder, inputs.batch, inputs.encoder_revision)
 
 
-def tables(plan: InputPlan, needs: tuple[str, ...]) -> list[Table]:
+def tables(plan: InputPlan, needs: tuple[str, ...]) -> list[AnswerTable]:
     """The tables of answers that `needs` requires and `plan` describes."""
     target, inputs, large = plan.target, plan.inputs, plan.large
     whole = dataclasses.replace(plan.answers, ask="question", samples=0, splits=SPLITS)
@@ -82,18 +82,18 @@ def tables(plan: InputPlan, needs: tuple[str, ...]) -> list[Table]:
     if large.name:
         spec = dataclasses.replace(whole, name=LARGE, model=large.name, base_url=large.base_url)
         asked_of = target if large.base_url else dataclasses.replace(target, model=large.model)
-        found.append(Table(spec, asked_of, ("model",)))
+        found.append(AnswerTable(spec, asked_of, ("model",)))
     if SAMPLES in needs:
         sampling: dict[str, Any] = {name: getattr(inputs, name) for name in ("samples", "temperature", "top_p")}
         spec = dataclasses.replace(small, name=SAMPLES, max_tokens=inputs.max_tokens, **sampling)
-        found.append(Table(spec, target, ("max_tokens", *sampling), "inputs.max_tokens"))
+        found.append(AnswerTable(spec, target, ("max_tokens", *sampling), "inputs.max_tokens"))
     if CONFIDENCE in needs:
         spec = dataclasses.replace(small, name=CONFIDENCE, ask="confidence", max_tokens=CONFIDENCE_TOKENS)
-        found.append(Table(spec, target, ("ask",), limit_setting=""))
+        found.append(AnswerTable(spec, target, ("ask",), limit_setting=""))
     return found
 
 
-def is_finished(store: ReadableStore, table: Table) -> bool:
+def is_finished(store: ReadableStore, table: AnswerTable) -> bool:
     """Whether the store has these answers for all questions of their splits.
 
     Raises:

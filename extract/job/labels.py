@@ -1,9 +1,11 @@
-"""Reuses the answers and labels of a finished store, for variants that do not change them."""
+"""Labels: grades new answers, or reuses those of a finished store for variants that do not change them."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from extract.answers.endings import CUT_OFF, count_endings, incomplete_line, kind_of
+from extract.datasets import Dataset
 from extract.datasets.reading.grouping import contents
 from extract.imaging.images import LeftOut
 from extract.sample import Sample
@@ -48,12 +50,29 @@ class Labels:
         return {name: row[name] for name in COLUMNS}
 
 
+def graded(dataset: Dataset, sample: Sample, response: str, finish_reason: str) -> tuple[str, int]:
+    """Final answer and label of a response; `("", 0)` when it was cut off: such an answer is not read."""
+    if kind_of(finish_reason) == CUT_OFF:
+        return "", 0
+    return dataset.final_answer(sample, response), int(dataset.grade(sample, response))
+
+
+def incomplete_answers(store: Store) -> str:
+    """One line that counts a store's answers that are cut off or empty, and says how to raise the bound; "" when all
+    are whole."""
+    reasons, responses = (store.samples[name].to_pylist() for name in ("finish_reason", "response"))
+    endings = count_endings((reason or "", response or "") for reason, response in zip(reasons, responses, strict=True))
+    which = "" if not store.identity.labels_from else " of the store that the labels come from"
+    advice = f"such an answer counts as wrong; raise the bound{which} with --config.extract.max_new_tokens=..."
+    return incomplete_line(endings, f"extract.max_new_tokens={store.identity.max_new_tokens}", advice)
+
+
 def differing(mine: Identity, theirs: Identity) -> list[str]:
     """A line for each difference that shapes an answer or its label; the peft version counts only with an adapter."""
     here, there = ({name: getattr(identity, name) for name in SAME} for identity in (mine, theirs))
     if not mine.commit and not theirs.commit:
         del here["model"]  # `source` has the folder's digest, independent of its path
-    here["dataset.name"], there["dataset.name"] = mine.dataset["name"], theirs.dataset.get("name")
+    here["dataset.name"], there["dataset.name"] = mine.dataset["name"], theirs.dataset["name"]
     packages = [package for package in mine.versions if package != "peft" or mine.adapter or theirs.adapter]
     here |= {f"versions.{package}": mine.versions[package] for package in packages}
     there |= {f"versions.{package}": theirs.versions.get(package) for package in packages}

@@ -7,7 +7,7 @@ import re
 
 from extract import grading
 from extract.imaging.images import READING
-from extract.job.graded import incomplete_answers
+from extract.job.labels import incomplete_answers
 from extract.plan import Extraction
 from extract.source import adapter_source, dataset_source, is_local, model_source, model_title
 from extract.text import SHORT, shortened

@@ -20,10 +20,9 @@ from extract.datasets import Dataset
 from extract.datasets.reading.grouping import contents
 from extract.imaging.images import LeftOut
 from extract.job.crashes import Suspects
-from extract.job.graded import graded
 from extract.job.health import Health
-from extract.job.labels import Labels
-from extract.queries.queries import Queries, Query
+from extract.job.labels import Labels, graded
+from extract.queries.queries import Query, QueryBuilder
 from extract.sample import Sample
 from extract.spec import ExtractSpec
 from relope_jax.states.ragged import TokenStates, concatenate
@@ -41,7 +40,7 @@ Measured = tuple[Sample, int]  # a sample and the tokens of its prompt and answe
 
 
 @dataclasses.dataclass
-class Part:
+class PartBuffer:
     """The content of a part, collected batch by batch.
 
     Attributes:
@@ -64,7 +63,7 @@ class Part:
         if broken:
             self.broken.append(str(reason))
 
-    def absorb(self, piece: Part) -> None:
+    def absorb(self, piece: PartBuffer) -> None:
         """Add a whole batch."""
         for layer, pieces in piece.states.items():
             self.states[layer] += pieces
@@ -101,13 +100,15 @@ class PartExtractor:
     spec: ExtractSpec
     backbone: Backbone
     dataset: Dataset
-    queries: Queries
+    queries: QueryBuilder
     splits: dict[str, str]
     labels: Labels | None = None
     probes: tuple[Sample, ...] = ()
     health: Health = dataclasses.field(default_factory=Health)
 
-    def extract(self, samples: list[Sample], advance: Callable[[int], None], suspects: Suspects | None = None) -> Part:
+    def extract(
+        self, samples: list[Sample], advance: Callable[[int], None], suspects: Suspects | None = None
+    ) -> PartBuffer:
         """The part with these samples. Calls `advance` with the number of prompts done.
 
         A failing batch is halved until the samples that fail are isolated. These are left out with a reason.
@@ -138,7 +139,7 @@ class PartExtractor:
             waiting = waiting[processed:]
         return part
 
-    def _process(self, batch: list[Sample], part: Part) -> tuple[int, bool]:
+    def _process(self, batch: list[Sample], part: PartBuffer) -> tuple[int, bool]:
         """Add a batch to the part, or leave out samples of it; returns the samples handled, and if memory sufficed."""
         processed = 0
         try:
@@ -156,14 +157,14 @@ class PartExtractor:
             torch.cuda.empty_cache()
         return processed, False
 
-    def _absorb(self, part: Part, piece: Part) -> None:
+    def _absorb(self, part: PartBuffer, piece: PartBuffer) -> None:
         """Add the result of a batch; some of its samples may be left out."""
         part.absorb(piece)
         self.health.worked |= bool(piece.rows)
         for reason in piece.broken:
             self.health.failed(reason, self._probed)
 
-    def _leave_out_broken(self, part: Part, sample: Sample, reason: str) -> None:
+    def _leave_out_broken(self, part: PartBuffer, sample: Sample, reason: str) -> None:
         """Leave out a sample on which the model fails, unless it fails on every sample."""
         part.leave_out(sample, reason, broken=True)
         self.health.failed(reason, self._probed)
@@ -179,7 +180,7 @@ class PartExtractor:
                 require_accelerator([sample], error)
         return len(self.probes), False
 
-    def _measured(self, samples: list[Sample], part: Part, suspects: Suspects) -> list[Measured]:
+    def _measured(self, samples: list[Sample], part: PartBuffer, suspects: Suspects) -> list[Measured]:
         """Usable samples with their lengths including the answer, longest first, suspects last."""
         measured = []
         for sample in samples:
@@ -203,10 +204,10 @@ class PartExtractor:
             raise LeftOut(f"{TOO_LONG}: {prompt} tokens and {answer} for the answer, {positions} positions")
         return prompt + answer
 
-    def _empty(self) -> Part:
-        return Part(self.spec.token_budget, {layer: [] for layer in self.spec.all_layers})
+    def _empty(self) -> PartBuffer:
+        return PartBuffer(self.spec.token_budget, {layer: [] for layer in self.spec.all_layers})
 
-    def _attempt(self, batch: Sequence[Sample]) -> Part:
+    def _attempt(self, batch: Sequence[Sample]) -> PartBuffer:
         """A batch as a separate part; raises whatever the processor, the model or the grader raises."""
         part, queries = self._empty(), []
         for sample in batch:
@@ -218,7 +219,7 @@ class PartExtractor:
             self._run(queries, self.queries.inputs(queries), part)
         return part
 
-    def _run(self, queries: list[Query], inputs: Any, part: Part) -> None:
+    def _run(self, queries: list[Query], inputs: Any, part: PartBuffer) -> None:
         """One `generate`, whose prefill gives the states and whose tokens give the answers; or only the prefill."""
         with step("the model fails on it"):
             states, generated = self._passed(inputs)

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import io
 from collections.abc import Callable
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from extract import grading
 from extract.backbone.narrowing import reason_of
 from extract.job.extraction import chosen_samples, questions_digest
-from extract.job.graded import graded
+from extract.job.labels import graded
 from extract.job.open import mismatches
 from extract.plan import Extraction
 from relope_jax.errors import ReLopeError
 from relope_jax.io import limits
 from relope_jax.io.files import explaining, to_json
 from relope_jax.io.place import Place, open_place
+from relope_jax.io.tables import table_bytes
 from relope_jax.states.layout import IDENTITY, MANIFEST, PART, REGRADING, SAMPLES, part_name
 from relope_jax.states.manifest import Manifest, Part, is_regrading
 from relope_jax.states.shards import only_writer
@@ -80,7 +79,7 @@ def _prepare(place: Place, store: Store, read: Read) -> int:
         old = store.part_table(part)
         new = _graded(old, read)
         changed += sum(a != b for a, b in zip(old["label"].to_pylist(), new["label"].to_pylist(), strict=True))
-        data = _bytes(new)
+        data = table_bytes(new)
         place.write(f"{REGRADING}/{part.name}.parquet", data)
         parts.append(dataclasses.replace(part, files=part.files | {SAMPLES: hashlib.sha256(data).hexdigest()}))
     identity = dataclasses.replace(store.identity, graders=grading.VERSION)
@@ -99,12 +98,6 @@ def _graded(table: pa.Table, read: Read) -> pa.Table:
             reason = reason_of(error)
             raise ReLopeError(f"{row['sample_id']} cannot be graded ({reason}): nothing is changed") from error
     return pa.Table.from_pylist(rows, schema=table.schema)
-
-
-def _bytes(table: pa.Table) -> bytes:
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer)
-    return buffer.getvalue()
 
 
 def _publish(place: Place) -> None:

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 
 from extract.backbone.batching import Size
 from extract.job.health import spread
-from extract.queries.queries import Queries
+from extract.queries.queries import QueryBuilder
 from extract.sample import Sample
 
 LOOKED_AT = 1000  # samples, spread over the data
 SECONDS = 3.0  # limit for measuring samples; each image size is measured only once
 
 
-def describe_tokens(queries: Queries, samples: Sequence[Sample], n_positions: float) -> str:
+def describe_tokens(queries: QueryBuilder, samples: Sequence[Sample], n_positions: float) -> str:
     """One line with tokens per image and per prompt and the model's maximum length. No image is decoded.
 
     Samples that cannot be used are skipped here; the extraction lists them.

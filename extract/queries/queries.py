@@ -40,7 +40,7 @@ class Query:
         return len(place_images(self.text, len(self.images))[1])
 
 
-class Queries:
+class QueryBuilder:
     """Makes the queries of one dataset, in one variant, for one model.
 
     Args:

@@ -20,7 +20,6 @@ from relope_jax.states.view import ReadableStore
 LARGE, SAMPLES, CONFIDENCE, EMBEDDINGS, OUTPUT_EMBEDDING = (
     "large", "samples", "confidence", "embeddings", "output_embedding",
 )  # fmt: skip
-TABLES = (LARGE, SAMPLES, CONFIDENCE)
 STYLES = ("direct", "steps")  # the two prompts of sampled answers
 # Settings in which the tables of joined stores must agree; who served them may differ.
 SAME = {LARGE: ("model",), SAMPLES: ("samples", "temperature", "top_p", "max_tokens"), CONFIDENCE: ("ask",)}

@@ -64,7 +64,7 @@ def attend(
     size, n, d = batch.hidden.shape
     kv, dim = spec.n_kv_heads, spec.head_dim
     gain = weights["input_norm"]
-    scale, keys, turn = batch.cache or frozen_keys(spec, weights, batch.hidden, batch.positions)
+    scale, keys, rope = batch.cache or frozen_keys(spec, weights, batch.hidden, batch.positions)
 
     last = batch.hidden[:, -1] * scale[:, -1, None] * jnp.broadcast_to(gain, (size, d))
     q = adapted(last, weights["q.weight"], weights.get("q.bias"), adapters.get("q"))
@@ -78,7 +78,7 @@ def attend(
     q, k = q.reshape(size, spec.n_heads, dim), keys.reshape(size, n, kv, dim)
     if spec.qk_norm:
         q, k = rms_norm(q, weights["q_norm"], spec.norm_eps), rms_norm(k, weights["k_norm"], spec.norm_eps)
-    q, k = rotate(q, jax.tree.map(lambda row: row[:, -1], turn)), rotate(k, turn)
+    q, k = rotate(q, jax.tree.map(lambda row: row[:, -1], rope)), rotate(k, rope)
     scores = jnp.einsum("bkgc,bnkc->bkgn", q.reshape(size, kv, spec.group, dim), k)
     attention = attention_weights(spec, scores, batch.mask)
 

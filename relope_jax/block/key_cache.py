@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from relope_jax.block.layers import Turn, inverse_rms, turns
+from relope_jax.block.layers import RotaryEmbedding, inverse_rms, rotary_embedding
 from relope_jax.block.spec import AnyArray, BlockSpec, Weights
 from relope_jax.precision import jit
 
@@ -24,7 +24,7 @@ class KeyCache(NamedTuple):
 
     inverse_rms: Float[Array, "*tokens"]
     keys: Float[Array, "*tokens kv_x_dim"]
-    turn: Turn
+    rope: RotaryEmbedding
 
 
 def frozen_keys(
@@ -38,7 +38,7 @@ def frozen_keys(
     keys = project_normed(hidden, scale, weights["input_norm"], weights["k.weight"])
     if "k" in spec.biases:
         keys = keys + jnp.broadcast_to(weights["k.bias"], keys.shape)
-    return KeyCache(scale, keys, turns(weights["frequencies"], positions, spec.rope_scaling))
+    return KeyCache(scale, keys, rotary_embedding(weights["frequencies"], positions, spec.rope_scaling))
 
 
 def project_normed(

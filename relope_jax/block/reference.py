@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from relope_jax.block.absorbed import ACTIVATIONS, Adapters
 from relope_jax.block.batch import TokenBatch
-from relope_jax.block.layers import rms_norm, rotate, turns
+from relope_jax.block.layers import rms_norm, rotary_embedding, rotate
 from relope_jax.block.lora import adapted
 from relope_jax.block.spec import BlockSpec, Weights
 
@@ -36,8 +36,8 @@ def last_token_block_reference(
     v = heads("v", normed, spec.n_kv_heads)
     if spec.qk_norm:
         q, k = norm("q_norm", q), norm("k_norm", k)
-    turn = turns(weights["frequencies"], batch.positions, spec.rope_scaling)
-    q, k = rotate(q, turn), rotate(k, turn)
+    rope = rotary_embedding(weights["frequencies"], batch.positions, spec.rope_scaling)
+    q, k = rotate(q, rope), rotate(k, rope)
     k, v = jnp.repeat(k, spec.group, axis=2), jnp.repeat(v, spec.group, axis=2)
 
     scores = jnp.einsum("bhc,bnhc->bhn", q[:, -1], k) * spec.attention_scale

@@ -285,6 +285,11 @@ def to_json(value: Any) -> str:
     return json.dumps(value, indent=2) + "\n"
 
 
+def json_digest(value: Any) -> str:
+    """SHA-256 of a JSON value, in which the order of keys does not count."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically."""
     write_text(path, to_json(value))

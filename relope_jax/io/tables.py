@@ -1,4 +1,4 @@
-"""Parquet tables from bytes, wherever a store lives: what they take in memory is counted before it is taken."""
+"""Parquet tables and their bytes, wherever a store lives: what they take in memory is counted before it is taken."""
 
 from __future__ import annotations
 
@@ -45,6 +45,13 @@ def parse_table(data: bytes, what: object = "a table", schema: pa.Schema | None 
     except Exception as error:  # damaged pages raise whatever pyarrow's C++ finds first
         raise ReLopeError(f"{what} is no intact Parquet file: {first_line(error)}") from error
     return table if schema is None else table.select(schema.names)
+
+
+def table_bytes(table: pa.Table) -> bytes:
+    """The table as a Parquet file."""
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer)
+    return buffer.getvalue().to_pybytes()
 
 
 def _require_columns(found: pa.Schema, schema: pa.Schema) -> None:

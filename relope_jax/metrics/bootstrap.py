@@ -25,17 +25,6 @@ class Bootstrap(NamedTuple):
     auc: Float[np.ndarray, "m r"]
     left_out: int
 
-    def interval(self) -> tuple[Float[np.ndarray, "m"], Float[np.ndarray, "m"]]:
-        """95 % percentile interval of every AUC; NaN where no resample is left."""
-        return self.contrast(np.eye(len(self.auc)))
-
-    def contrast(self, weights: Real[np.ndarray, "k m"]) -> tuple[Float[np.ndarray, "k"], Float[np.ndarray, "k"]]:
-        """95 % percentile interval of `weights @ auc`, paired by resample: [[1, -1]] is the first minus the second."""
-        if self.auc.shape[1] == 0:
-            return np.full(len(weights), np.nan), np.full(len(weights), np.nan)
-        low, high = np.quantile(weights @ self.auc, TAILS, axis=1)
-        return low, high
-
 
 def bootstrap(
     scores: Real[np.ndarray, "m n"],

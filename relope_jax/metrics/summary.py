@@ -9,16 +9,16 @@ import numpy as np
 from jaxtyping import Float, Real
 
 from relope_jax.metrics.auc import AUC
-from relope_jax.metrics.intervals import Z_95, auc_interval, two_sided_p
+from relope_jax.metrics.intervals import auc_interval
+from relope_jax.metrics.paired import PairedDifference, normal_difference
 
 
 class Estimate(NamedTuple):
-    """A value with its 95% interval; `p` (two-sided, paired) only for differences."""
+    """A value with its 95% interval."""
 
     value: float
     low: float
     high: float
-    p: float | None = None
 
 
 def mean_auc(auc: AUC, methods: list[str], method: str) -> Estimate:
@@ -38,10 +38,10 @@ def mean_auc_error(auc: AUC, methods: list[str], method: str) -> float:
     return _contrast(auc, weights_of(methods, method))[1]
 
 
-def auc_difference(auc: AUC, methods: list[str], first: str, second: str) -> Estimate:
+def auc_difference(auc: AUC, methods: list[str], first: str, second: str) -> PairedDifference:
     """Mean AUC of `first` minus that of `second` on the same samples (paired DeLong test, grouped as `auc` is)."""
     value, error = _contrast(auc, weights_of(methods, first) - weights_of(methods, second))
-    return Estimate(value, value - Z_95 * error, value + Z_95 * error, two_sided_p(value, error))
+    return normal_difference(first, second, value, error)
 
 
 def weights_of(methods: list[str], method: str) -> Float[np.ndarray, "m"]:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from safetensors.numpy import save
 
 from relope_jax.errors import ReLopeError, first_line
-from relope_jax.io.files import parse_json
+from relope_jax.io.files import json_digest, parse_json
 from relope_jax.io.inside import shown_text
 from relope_jax.io.place import open_place
 from relope_jax.io.tensors import read_tensors
@@ -37,7 +37,7 @@ def save_embeddings(
     """Publish the embeddings of a store's texts in one step; `encoder` is the identity of what made them."""
     place = open_place(store)
     record = {
-        "store_manifest": place.sha256(MANIFEST), "encoder": encoder, "texts": _digest(texts),
+        "store_manifest": place.sha256(MANIFEST), "encoder": encoder, "texts": json_digest(list(texts)),
         "sha256": _array_digest(embeddings),
     }  # fmt: skip
     # One entry: safetensors writes several in random order.
@@ -69,7 +69,7 @@ def load_embeddings(
             raise ValueError("no vectors")
         whole = record["sha256"] == _array_digest(embeddings)
         same_store = record["store_manifest"] == place.sha256(MANIFEST)
-        same_texts = record["texts"] == _digest(texts) and len(embeddings) == len(texts)
+        same_texts = record["texts"] == json_digest(list(texts)) and len(embeddings) == len(texts)
         made_by = record["encoder"]
     except (OSError, ValueError, KeyError, TypeError, ReLopeError) as error:
         raise ReLopeError(f"the embeddings '{name}' of {store} are damaged ({first_line(error)}): {make}") from error
@@ -82,10 +82,6 @@ def load_embeddings(
             f"the embeddings '{name}' of {store} were made by another encoder ({shown_text(made_by)}): {make}"
         )
     return embeddings
-
-
-def _digest(texts: Sequence[str]) -> str:
-    return hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()
 
 
 def _array_digest(array: np.ndarray) -> str:

@@ -173,7 +173,7 @@ def _require_different_questions(target: Store, pieces: list[Piece]) -> None:
 def _origin(store: ReadableStore) -> tuple[str, str]:
     """Which dataset, and which file of it."""
     dataset = store.identity.dataset
-    return dataset.get("name", ""), dataset.get("sha256") or dataset.get("path", "")  # the path is only a name
+    return dataset["name"], dataset.get("sha256") or dataset["path"]  # the path is only a name
 
 
 def _require_same_model(target: Store, source: Store) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from relope_jax.errors import ReLopeError, first_line
 from relope_jax.io import limits
-from relope_jax.io.files import parse_json, to_json
+from relope_jax.io.files import json_digest, parse_json, to_json
 from relope_jax.io.inside import shown_name
 from relope_jax.io.place import Place
 from relope_jax.io.typed import LARGEST, record_of, require_between, require_digest
@@ -88,7 +86,7 @@ class Identity:
             raise ValueError(f"state_dtype is {shown_name(identity.state_dtype)}")
         if identity.model_dtype not in MODEL_DTYPES:
             raise ValueError(f"model_dtype is {shown_name(identity.model_dtype)}")
-        if not all(isinstance(dataset.get(field, ""), str) for field in ("name", "path", "sha256")):
+        if not all(isinstance(dataset.get(field), str) for field in ("name", "path", *{"sha256"} & dataset.keys())):
             raise ValueError("name, path or sha256 of the dataset is no text")
         return identity
 
@@ -100,12 +98,6 @@ class Identity:
         """`"field: config mine, store theirs"` for every field that differs from an identity.json."""
         mine, theirs = _by_content(self.record()), _by_content(record if isinstance(record, dict) else {})
         return [difference(k, mine.get(k), theirs.get(k)) for k in mine | theirs if mine.get(k) != theirs.get(k)]
-
-    def same_model(self, other: Identity) -> bool:
-        """Whether both are of one model, wherever its files lie."""
-        fields = ("model", "source", "commit", "adapter", "min_pixels", "max_pixels")
-        mine, theirs = _by_content(self.record()), _by_content(other.record())
-        return all(mine.get(field) == theirs.get(field) for field in fields)
 
 
 def difference(field: str, mine: object, theirs: object) -> str:
@@ -171,7 +163,7 @@ class Part:
         """The record of a part; None when there is none, or a damaged one: the part does not count then."""
         try:
             record = parse_json(place.read(f"{folder}/{PART}", limits.JSON), f"{place.url}/{folder}/{PART}")
-            if not isinstance(record, dict) or record.pop("sha256", None) != _digest(record):
+            if not isinstance(record, dict) or record.pop("sha256", None) != json_digest(record):
                 return None
             return Part.parse(record, folder.rpartition("/")[2], layers)
         except (FileNotFoundError, ValueError):
@@ -225,7 +217,7 @@ class Manifest:
             version, digest = raw.pop("schema_version", None), raw.pop("sha256", None)
             if version is not None and version != SCHEMA_VERSION:
                 raise other_schema(where, version)
-            if digest != _digest({"schema_version": version, **raw}):
+            if digest != json_digest({"schema_version": version, **raw}):
                 raise ValueError("its own checksum does not match")
             return _manifest(raw)
         except ValueError as error:
@@ -305,9 +297,4 @@ def _schema_of(place: Place) -> object:
 
 
 def _sealed(record: dict[str, Any]) -> str:
-    return to_json(record | {"sha256": _digest(record)})
-
-
-def _digest(record: dict[str, Any]) -> str:
-    """Of a record without its own digest."""
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+    return to_json(record | {"sha256": json_digest(record)})

@@ -16,13 +16,13 @@ import extract.answers.job as job
 from experiments import pipeline
 from experiments.configs import base
 from experiments.runs.plan import plan_run
-from experiments.runs.sample_table import COUNTS
 from extract.job.open import open_or_extract
 from extract.spec import TOY_MLLM
 from extract.toy import build
 from relope_jax.baselines.inputs import Inputs, require_inputs
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import METHODS, SANITY, Baseline
+from relope_jax.run_schema import TOKEN_COUNTS
 from relope_jax.states.answers import Answers
 from relope_jax.states.store import Store
 from relope_jax.training.checkpoints import load_member
@@ -106,9 +106,9 @@ def test_every_method_scores_every_sample(finished, config):
     assert {row["method"] for row in finished.results} == {*NAMES}
     trained = {record["method"] for record in finished.metrics}
     assert trained == {"probe", "post_hoc_embed"}
-    differences = {(d["first"], d["second"]) for d in finished.summary["differences"]}
+    differences = {(d.first, d.second) for d in finished.summary["differences"]}
     assert len(differences) == len(NAMES) * (len(NAMES) - 1) / 2  # question_only is one of them already
-    assert all(d["p"] <= d["p_holm"] <= 1 for d in finished.summary["differences"])
+    assert all(d.p <= d.p_holm <= 1 for d in finished.summary["differences"])
     assert all({"brier", "prr", "apgr", "cpt_50", "cpt_80", "audc"} <= row.keys() for row in finished.results)
 
 
@@ -178,7 +178,7 @@ def test_a_run_without_large_model_leaves_its_columns_empty(finished, config, tm
     run = pipeline.run(plan_run(cheap))
     assert {row["method"] for row in run.results} == {"chow_sum", *SANITY}
     own = ("prompt_tokens", "answer_tokens")
-    for name in ("large_label", *(column for column in COUNTS.values() if column not in own)):
+    for name in ("large_label", *(column for column in TOKEN_COUNTS.values() if column not in own)):
         assert run.samples[name].null_count == N
     assert run.summary["large"] is None
     assert not (tmp_path / "store" / "answers").exists()

@@ -16,12 +16,14 @@ import pytest
 from scipy.stats import binom
 
 from experiments.calibration.thresholds import calibrate, splits_of
-from experiments.calibration.words import Request, record, text
-from experiments.runs.sample_table import COUNTS, SCHEMA
+from experiments.calibration.words import CalibrationRequest, record, text
+from experiments.runs.sample_table import SCHEMA
 from relope_jax.errors import ReLopeError
 from relope_jax.metrics.routing.cost import CostSpec, Reading
 from relope_jax.run import Run
+from relope_jax.run_schema import TOKEN_COUNTS
 from tests import ROOT
+from tests.experiments.runs.made_runs import result_row, run_record
 
 SIZES = {"train": 600, "validation": 1500, "test": 1500}
 
@@ -48,7 +50,7 @@ def write_run(
         "answer_tokens": [10] * n,
         "large_prompt_tokens": [100] * n,
         "large_answer_tokens": [10] * n,
-        **{COUNTS[name]: [None] * n for name in ("sampled_prompt", "sampled", "confidence_prompt", "confidence")},
+        **{TOKEN_COUNTS[name]: [None] * n for name in ("sampled_prompt", "sampled", "confidence_prompt", "confidence")},
     }
     for name in drop:
         rows[name][rows["split"].index(drop_from)] = None  # for one query
@@ -59,15 +61,15 @@ def write_run(
     scores = {"sample_id": np.array(ids)[shuffled], "method": ["probe"] * n, "seed": [0] * n, "score": score[shuffled]}
     scores |= {"split": np.array(rows["split"])[shuffled], "label": label[shuffled]}
     pq.write_table(pa.table(scores), folder / "scores.parquet")
-    (folder / "config.json").write_text(json.dumps({"config": {"train": {"epochs": epochs}}}))
-    (folder / "results.json").write_text(json.dumps([{"method": "probe", "seed": 0}]))
+    (folder / "config.json").write_text(json.dumps(run_record(train={"epochs": epochs})))
+    (folder / "results.json").write_text(json.dumps([result_row("probe")]))
     parts = np.split(np.arange(n), np.cumsum(list(sizes.values()))[:-1])
     return {name: (score[part], label[part], known[part]) for name, part in zip(sizes, parts, strict=True)}
 
 
 def calibrated(folder, *, prices=None, depth=1.0, **request):
     """The command's files and output, or its refusal."""
-    run, asked = Run(folder), Request(**{"method": "probe", "seed": 0, "confidence": 0.95} | request)
+    run, asked = Run(folder), CalibrationRequest(**{"method": "probe", "seed": 0, "confidence": 0.95} | request)
     prices = prices or CostSpec()
     chosen = calibrate(run, asked, splits_of(run, asked, prices, Reading("prefill", depth=depth)))
     written = record(asked, chosen, prices)
@@ -207,7 +209,7 @@ def test_a_budget_for_everything_defers_everything(tmp_path):
 def test_thresholds_beyond_all_scores_are_null(tmp_path):
     """JSON has no infinity."""
     write_run(tmp_path / "run")
-    run, asked = Run(tmp_path / "run"), Request("probe", 0, 0.95, target_accuracy=0.88)
+    run, asked = Run(tmp_path / "run"), CalibrationRequest("probe", 0, 0.95, target_accuracy=0.88)
     chosen = calibrate(run, asked, splits_of(run, asked, CostSpec(), Reading("prefill")))
     for threshold, rule in ((np.inf, "defer every query"), (-np.inf, "defer no query")):
         constant = record(asked, dataclasses.replace(chosen, threshold=threshold), CostSpec())
@@ -294,5 +296,5 @@ def test_gaps_in_what_is_known_of_the_large_model(tmp_path):
 def test_a_run_without_samples_is_refused(tmp_path):
     write_run(tmp_path / "run")
     (tmp_path / "run" / "samples.parquet").unlink()
-    with pytest.raises(ReLopeError, match=r"has no samples\.parquet"):
+    with pytest.raises(ReLopeError, match=r"samples\.parquet is missing"):
         calibrated(tmp_path / "run", deferral=0.3)

@@ -34,6 +34,7 @@ from relope_jax.models.padding import padded_length, to_device
 from relope_jax.training.checkpoints import load_member
 from relope_jax.training.snapshots import saved_epoch
 from tests import ROOT
+from tests.experiments.runs.made_runs import run_record
 
 METHODS = ("relope", "attention_probe", "probe")
 
@@ -304,7 +305,7 @@ def test_equal_labels_stop_with_one_line(finished, monkeypatch, tmp_path):
 
 
 def test_unfinished_run_is_said_to_be_unfinished(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps({"config": {}}))
+    (tmp_path / "config.json").write_text(json.dumps(run_record()))
     with pytest.raises(ReLopeError, match="unfinished"):
         _ = relope_jax.Run(tmp_path).results
     with pytest.raises(ReLopeError, match="is not a run"):

@@ -182,7 +182,8 @@ def finished_run(store: Store) -> Run:
     run = made_run(Path("runs/r"), ("relope", "probe"))
     record = run.record
     record["config"]["extract"] = {"layer": 2}
-    record["store"] = store_record(run.path, store.path) | {"manifest_sha256": store.digest, "digests": store.digests}
+    digests = {"manifest_sha256": store.digest, "digests": store.digests}
+    record["store"] |= store_record(run.path, store.path) | digests
     (run.path / "config.json").write_text(json.dumps(record), encoding="utf-8")
     return run
 

@@ -16,7 +16,7 @@ from experiments.configs import paper
 from experiments.runs.plan import plan_run
 from experiments.runs.tested import read_test_split
 from experiments.studies import STUDIES, execute, figure3, get_studies, table1, table3, table4
-from experiments.studies.jobs import Backbone, Chosen, datasets, main_run, main_runs, run_job
+from experiments.studies.jobs import StudyBackbone, StudyDataset, datasets, main_run, main_runs, run_job
 from experiments.studies.study import Study
 from extract.job.open import open_or_extract
 from extract.queries.variants import load_captions
@@ -77,7 +77,7 @@ def graded_by_answers(config, folder: Path, name: str) -> dict[str, str]:
     """References: the small model's own answer for two of three questions, else the large model's."""
     responses = {}
     for model in ("small", "large"):
-        job = main_run(Backbone("", config), Chosen(f"jsonl={folder / name}.jsonl"))
+        job = main_run(StudyBackbone("", config), StudyDataset(f"jsonl={folder / name}.jsonl"))
         job.config.model.name, job.config.store = str(folder / model), str(folder / f"draft-{name}-{model}")
         samples = open_or_extract(plan_run(job.config).target).samples
         responses[model] = dict(zip(*(samples[c].to_pylist() for c in ("sample_id", "response")), strict=True))
@@ -155,7 +155,7 @@ def test_names_of_datasets():
     config = paper.get_config()
     config.datasets = ("jsonl=a/mine.jsonl", "chartqa=data/chartqa")
     assert list(datasets(config)) == ["mine", "chartqa"]
-    job = run_job(Backbone("", config), "x", datasets(config)["chartqa"], {"dataset.variant": "blur:2"})
+    job = run_job(StudyBackbone("", config), "x", datasets(config)["chartqa"], {"dataset.variant": "blur:2"})
     assert (job.config.dataset.name, job.config.dataset.path) == ("chartqa", "data/chartqa")
     assert job.config.dataset.variant == "blur:2"
     assert "study" not in job.config
@@ -206,7 +206,7 @@ def test_a_study_that_fails_spares_the_others(config, finished, monkeypatch, cap
 
 @pytest.mark.slow
 def test_a_run_of_another_model_is_not_finished(config, finished, monkeypatch):
-    job = main_run(Backbone("", config), datasets(config)["first"])
+    job = main_run(StudyBackbone("", config), datasets(config)["first"])
     assert execute.is_finished(job.plan)
     monkeypatch.setattr(execute, "model_source", lambda spec: "retrained")
     assert not execute.is_finished(job.plan)

@@ -258,7 +258,9 @@ def write_store(path):
         for i, n in enumerate(lengths)
     ]  # fmt: skip
     blocks = {layer: make_block(rng, make_spec(layer=layer)) for layer in LAYERS}
-    identity = dataclasses.replace(store_benchmark.identity(D), layers=list(LAYERS), dataset={"name": "made up"})
+    identity = dataclasses.replace(
+        store_benchmark.identity(D), layers=list(LAYERS), dataset={"name": "made up", "path": ""}
+    )
     with StoreWriter(path, identity) as writer:
         writer.write_part(0, layers, rows, [])
         writer.finish(1, blocks)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from experiments.calibration.thresholds import calibrate, splits_of
-from experiments.calibration.words import Request
+from experiments.calibration.words import CalibrationRequest
 from relope_jax.block.file import save_block
 from relope_jax.block.spec import PROJECTIONS
 from relope_jax.data import load_router_data
@@ -52,8 +52,8 @@ def whole(tmp_path_factory) -> Path:
     modules = {name: f"model.layers.1.{name}_proj" for name in PROJECTIONS}
     save_block(run.path / BLOCK, dataclasses.replace(store.block, modules=modules))
     record = run.record
-    record["config"] |= {"train": {"epochs": 1}, "extract": {"layer": 2}, "model": {"name": "m"}}
-    record["store"] = {"path": str(folder / "store"), "manifest_sha256": store.digest, "digests": [store.digest]}
+    record["config"] |= {"train": {"epochs": 1}, "extract": {"layer": 2}}
+    record["store"] |= {"path": str(folder / "store"), "manifest_sha256": store.digest, "digests": [store.digest]}
     (run.path / CONFIG).write_text(json.dumps(record))
     # Also compiles. Only test prompts have (made-up) scores, so no threshold can be chosen.
     assert all("has no train questions" in line for line in use_run(run.path, few(store)))
@@ -73,7 +73,7 @@ def use_run(path: Path, states: TokenStates) -> list[str]:
 
 
 def _readings(run: Run, states: TokenStates) -> list[Callable[[], object]]:
-    request = Request("relope", 0, 0.6, target_accuracy=None, budget=None, deferral=0.9)
+    request = CalibrationRequest("relope", 0, 0.6, target_accuracy=None, budget=None, deferral=0.9)
     out = run.path.parent / "exported"
 
     def export() -> None:
@@ -91,7 +91,7 @@ def _readings(run: Run, states: TokenStates) -> list[Callable[[], object]]:
 
 
 def prices_of(run: Run) -> CostSpec:
-    return spec_of(CostSpec, run.config.get("costs", {}), run.path / CONFIG)
+    return spec_of(CostSpec, run.config["costs"], run.path / CONFIG)
 
 
 @pytest.mark.parametrize("examples", ROUNDS)

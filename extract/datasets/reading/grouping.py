@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import json
 import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from tqdm import tqdm
 
 from extract.sample import Sample
 from relope_jax.io import limits
-from relope_jax.io.files import sha256
+from relope_jax.io.files import json_digest, sha256
 
 MANY = 2000  # images above which hashing shows a progress bar
 
@@ -52,7 +51,7 @@ def contents(sample: Sample) -> list[str]:
 
 def _question_digest(sample: Sample) -> str:
     """Many questions read "Which of these is true?", so the choices, in any order, are part of the digest."""
-    return hashlib.sha256(json.dumps([sample.question, *sorted(sample.choices)]).encode()).hexdigest()
+    return json_digest([sample.question, *sorted(sample.choices)])
 
 
 def _connect(lists: Iterable[list[Key]]) -> dict[Key, Key]:

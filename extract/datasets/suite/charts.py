@@ -7,7 +7,7 @@ import random
 from typing import Any
 
 from extract.datasets.suite.canvas import COLOURS, SIDE, Canvas, colour_words
-from extract.datasets.suite.scene import Question, Scene, Task, dataset
+from extract.datasets.suite.scene import Scene, SceneQuestion, Task, dataset
 from extract.datasets.suite.vega import vega_table
 
 BASE = SIDE - 8  # y of the axis
@@ -70,28 +70,28 @@ def draw(bars: Bars, rng: random.Random) -> Scene:
     return Scene(image, tuple(kind(height, rng) for kind in kinds), words=colour_words(image))
 
 
-def _extreme(height: dict[str, float], rng: random.Random) -> Question:
+def _extreme(height: dict[str, float], rng: random.Random) -> SceneQuestion:
     if rng.random() < 0.5:
-        return Question("Which bar is the tallest?", max(height, key=height.__getitem__))
-    return Question("Which bar is the shortest?", min(height, key=height.__getitem__))
+        return SceneQuestion("Which bar is the tallest?", max(height, key=height.__getitem__))
+    return SceneQuestion("Which bar is the shortest?", min(height, key=height.__getitem__))
 
 
-def _compare(height: dict[str, float], rng: random.Random) -> Question:
+def _compare(height: dict[str, float], rng: random.Random) -> SceneQuestion:
     first, second = rng.sample(sorted(height), 2)
     answer = "yes" if height[first] > height[second] else "no"
-    return Question(f"Is the {first} bar taller than the {second} bar?", answer)
+    return SceneQuestion(f"Is the {first} bar taller than the {second} bar?", answer)
 
 
-def _taller_than(height: dict[str, float], rng: random.Random) -> Question:
+def _taller_than(height: dict[str, float], rng: random.Random) -> SceneQuestion:
     colour = rng.choice(sorted(height))
     taller = sum(value > height[colour] for value in height.values())
-    return Question(f"How many bars are taller than the {colour} bar?", str(taller))
+    return SceneQuestion(f"How many bars are taller than the {colour} bar?", str(taller))
 
 
-def _ratio(height: dict[str, float], rng: random.Random) -> Question:
+def _ratio(height: dict[str, float], rng: random.Random) -> SceneQuestion:
     first, second = rng.sample(sorted(height), 2)
     answer = "yes" if height[first] > height[second] / 2 else "no"
-    return Question(f"Is the {first} bar more than half as tall as the {second} bar?", answer)
+    return SceneQuestion(f"Is the {first} bar more than half as tall as the {second} bar?", answer)
 
 
 CHARTS = Task("vega_charts", 1, material, draw)

@@ -11,12 +11,12 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from extract.datasets.suite.canvas import CELLS, SIDE, Canvas
-from extract.datasets.suite.scene import Question, Scene, Task, dataset
+from extract.datasets.suite.scene import Scene, SceneQuestion, Task, dataset
 
 SIZE = 40  # pixels of a digit; scikit-learn's have 8
 
 
-class Pair(NamedTuple):
+class DigitPair(NamedTuple):
     """Rows of two digits in scikit-learn's table."""
 
     left: int
@@ -29,14 +29,14 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
     return (data.images * 255 / 16).astype(np.uint8), data.target
 
 
-def material() -> list[Pair]:
+def material() -> list[DigitPair]:
     """Pairs of digits from the table; every digit is in one pair only."""
     rows = list(range(len(_digits()[1])))
     random.Random("digit pairs").shuffle(rows)
-    return [Pair(*rows[i : i + 2]) for i in range(0, len(rows) - 1, 2)]
+    return [DigitPair(*rows[i : i + 2]) for i in range(0, len(rows) - 1, 2)]
 
 
-def draw(pair: Pair, rng: random.Random) -> Scene:
+def draw(pair: DigitPair, rng: random.Random) -> Scene:
     """Two digits side by side and three questions about them."""
     images, values = _digits()
     canvas = Canvas(background=(0, 0, 0))
@@ -49,29 +49,29 @@ def draw(pair: Pair, rng: random.Random) -> Scene:
     return Scene(canvas.image(), tuple(kind(left, right, rng) for kind in kinds), words=words)
 
 
-def _sum(left: int, right: int, rng: random.Random) -> Question:
-    return Question("What is the sum of the two digits?", str(left + right))
+def _sum(left: int, right: int, rng: random.Random) -> SceneQuestion:
+    return SceneQuestion("What is the sum of the two digits?", str(left + right))
 
 
-def _difference(left: int, right: int, rng: random.Random) -> Question:
-    return Question("What is the difference between the two digits?", str(abs(left - right)))
+def _difference(left: int, right: int, rng: random.Random) -> SceneQuestion:
+    return SceneQuestion("What is the difference between the two digits?", str(abs(left - right)))
 
 
-def _one(left: int, right: int, rng: random.Random) -> Question:
+def _one(left: int, right: int, rng: random.Random) -> SceneQuestion:
     side = rng.choice(("left", "right"))
-    return Question(f"What is the {side} digit?", str(left if side == "left" else right))
+    return SceneQuestion(f"What is the {side} digit?", str(left if side == "left" else right))
 
 
-def _larger(left: int, right: int, rng: random.Random) -> Question:
-    return Question("What is the larger digit?", str(max(left, right)))
+def _larger(left: int, right: int, rng: random.Random) -> SceneQuestion:
+    return SceneQuestion("What is the larger digit?", str(max(left, right)))
 
 
-def _order(left: int, right: int, rng: random.Random) -> Question:
-    return Question("Is the left digit larger than the right digit?", "yes" if left > right else "no")
+def _order(left: int, right: int, rng: random.Random) -> SceneQuestion:
+    return SceneQuestion("Is the left digit larger than the right digit?", "yes" if left > right else "no")
 
 
-def _carry(left: int, right: int, rng: random.Random) -> Question:
-    return Question("Is the sum of the two digits more than nine?", "yes" if left + right > 9 else "no")
+def _carry(left: int, right: int, rng: random.Random) -> SceneQuestion:
+    return SceneQuestion("Is the sum of the two digits more than nine?", "yes" if left + right > 9 else "no")
 
 
 DIGITS = Task("digit_sums", 1, material, draw)

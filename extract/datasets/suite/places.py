@@ -8,7 +8,7 @@ import random
 from typing import NamedTuple
 
 from extract.datasets.suite.canvas import CELLS, COLOURS, GREY, SIDE, Canvas, cell_of
-from extract.datasets.suite.scene import Question, Scene, Task, dataset
+from extract.datasets.suite.scene import Scene, SceneQuestion, Task, dataset
 from extract.datasets.suite.vega import vega_table
 
 STATES = {
@@ -24,7 +24,7 @@ STATES = {
 WEST, EAST, SOUTH, NORTH = -125.0, -66.5, 24.0, 49.5
 
 
-class Place(NamedTuple):
+class Town(NamedTuple):
     """A town with an airport. `on_map`: the question shows a map instead of the town's name."""
 
     town: str
@@ -40,28 +40,28 @@ def _airports() -> list[dict[str, str]]:
     return [r for r in rows if WEST < float(r["longitude"]) < EAST and SOUTH < float(r["latitude"]) < NORTH]
 
 
-def material() -> list[Place]:
+def material() -> list[Town]:
     """Every town of the chosen states once, except towns whose name exists in two of the states."""
     towns: dict[str, list[dict[str, str]]] = {}
     for row in _airports():
         towns.setdefault(row["city"], []).append(row)
-    places: list[Place] = []
+    places: list[Town] = []
     for town, rows in sorted(towns.items()):
         state = rows[0]["state"]
         if len({row["state"] for row in rows}) == 1 and state in STATES and STATES[state] not in town:
             on_map = len(places) % 2 == 0
             latitude, longitude = float(rows[0]["latitude"]), float(rows[0]["longitude"])
-            places.append(Place(town, STATES[state], latitude, longitude, on_map))
+            places.append(Town(town, STATES[state], latitude, longitude, on_map))
     return places
 
 
-def draw(place: Place, rng: random.Random) -> Scene:
+def draw(place: Town, rng: random.Random) -> Scene:
     """A red dot among all airports, or only the town's name, with three states to choose from."""
     others = sorted(set(STATES.values()) - {place.state})
     choices = [place.state, *rng.sample(others, 2)]
     rng.shuffle(choices)
     if not place.on_map:
-        return Scene(None, (Question(f"In which state is {place.town}?", place.state, tuple(choices)),))
+        return Scene(None, (SceneQuestion(f"In which state is {place.town}?", place.state, tuple(choices)),))
     canvas = Canvas()
     for row in _airports()[::3]:
         canvas.dot(_position(float(row["latitude"]), float(row["longitude"])), 0.8, GREY)
@@ -69,7 +69,7 @@ def draw(place: Place, rng: random.Random) -> Scene:
     canvas.dot(dot, rng.uniform(4, 5), COLOURS["red"])
     words = ["map"] * CELLS**2
     words[cell_of(dot)] = place.state
-    question = Question("In which state is the red dot?", place.state, tuple(choices))
+    question = SceneQuestion("In which state is the red dot?", place.state, tuple(choices))
     caption = f"a map of the United States with a red dot at {place.town}"
     return Scene(canvas.image(), (question,), caption, tuple(words))
 

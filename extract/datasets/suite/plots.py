@@ -7,7 +7,7 @@ import random
 from typing import NamedTuple
 
 from extract.datasets.suite.canvas import CELLS, COLOURS, SIDE, Canvas, Point, cell_of, colour_words, scaled
-from extract.datasets.suite.scene import Question, Scene, Task, dataset, shuffled
+from extract.datasets.suite.scene import Scene, SceneQuestion, Task, dataset, shuffled
 from extract.datasets.suite.vega import vega_table
 
 SPECIES = {"setosa": "blue", "versicolor": "green", "virginica": "yellow"}
@@ -17,7 +17,7 @@ CLEAR = 0.03  # of the range: a third whose extreme is this close to the global 
 LOW, HIGH = SIDE - 10, 10  # y of the smallest and of the largest value
 
 
-class Piece(NamedTuple):
+class PlotData(NamedTuple):
     """A segment of a subject's line, or the row of a flower."""
 
     subject: str
@@ -25,15 +25,15 @@ class Piece(NamedTuple):
     flower: int = -1
 
 
-def material() -> list[Piece]:
+def material() -> list[PlotData]:
     """Temperatures over 29 hours, so that no third is always the warmest; years of employment; flowers."""
     return [*_lines("weather", _temperatures(), 29), *_employment(), *_flowers()]
 
 
-def _lines(subject: str, values: list[float], length: int) -> list[Piece]:
+def _lines(subject: str, values: list[float], length: int) -> list[PlotData]:
     starts = range(0, len(values) - length + 1, length)
     lines = [tuple(values[start : start + length]) for start in starts]
-    return [Piece(subject, line) for line in lines if max(line) > min(line)]
+    return [PlotData(subject, line) for line in lines if max(line) > min(line)]
 
 
 def _temperatures() -> list[float]:
@@ -41,7 +41,7 @@ def _temperatures() -> list[float]:
     return [float(row["temp"]) for table in ("seattle-temps.csv", "sf-temps.csv") for row in vega_table(table)]
 
 
-def _employment() -> list[Piece]:
+def _employment() -> list[PlotData]:
     rows = vega_table("us-employment.csv")
     sectors = [name for name in rows[0] if name not in ("month", "nonfarm_change")]
     return [
@@ -49,8 +49,8 @@ def _employment() -> list[Piece]:
     ]  # fmt: skip
 
 
-def _flowers() -> list[Piece]:
-    return [Piece("iris", flower=row) for row in range(len(_iris()))]
+def _flowers() -> list[PlotData]:
+    return [PlotData("iris", flower=row) for row in range(len(_iris()))]
 
 
 @functools.cache
@@ -58,7 +58,7 @@ def _iris() -> list[dict[str, float | str]]:
     return vega_table("iris.json")
 
 
-def draw(piece: Piece, rng: random.Random) -> Scene:
+def draw(piece: PlotData, rng: random.Random) -> Scene:
     """One plot and one or two questions about it."""
     if piece.subject == "iris":
         return _draw_flower(piece.flower, rng)
@@ -82,7 +82,7 @@ def _line_words(points: list[Point]) -> tuple[str, ...]:
     return tuple(words)
 
 
-def _peak(piece: Piece, rng: random.Random) -> Question:
+def _peak(piece: PlotData, rng: random.Random) -> SceneQuestion:
     if rng.random() < 0.5:
         text, value = "Where is the highest point?", max(piece.line)
     else:
@@ -90,19 +90,19 @@ def _peak(piece: Piece, rng: random.Random) -> Question:
     third = _third(piece, piece.line.index(value))
     near = CLEAR * (max(piece.line) - min(piece.line))
     rivals = (i for i, other in enumerate(piece.line) if abs(other - value) <= near)
-    return Question(text, THIRDS[third], THIRDS, asked=all(_third(piece, i) == third for i in rivals))
+    return SceneQuestion(text, THIRDS[third], THIRDS, asked=all(_third(piece, i) == third for i in rivals))
 
 
-def _third(piece: Piece, i: int) -> int:
+def _third(piece: PlotData, i: int) -> int:
     return i * 3 // len(piece.line)
 
 
-def _trend(piece: Piece, rng: random.Random) -> Question:
+def _trend(piece: PlotData, rng: random.Random) -> SceneQuestion:
     del rng
     change = (piece.line[-1] - piece.line[0]) / (max(piece.line) - min(piece.line))
     answer = "similar" if abs(change) < FLAT else "higher" if change > 0 else "lower"
     what = "temperature" if piece.subject == "weather" else "employment"
-    return Question(f"Compared to its start, how is {what} at the end?", answer, ("higher", "lower", "similar"))
+    return SceneQuestion(f"Compared to its start, how is {what} at the end?", answer, ("higher", "lower", "similar"))
 
 
 def _draw_flower(row: int, rng: random.Random) -> Scene:
@@ -119,7 +119,7 @@ def _draw_flower(row: int, rng: random.Random) -> Scene:
     image, species = canvas.image(), str(flowers[row]["species"])
     words = list(colour_words(image, least=0.03))
     words[cell_of((xs[row], ys[row]))] = species
-    asked = Question(question, species, tuple(SPECIES), asked=_is_alone(row, x_name, y_name))
+    asked = SceneQuestion(question, species, tuple(SPECIES), asked=_is_alone(row, x_name, y_name))
     return Scene(image, (asked,), words=tuple(words))
 
 

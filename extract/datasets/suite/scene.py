@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import io
 import json
 import random
@@ -27,7 +26,7 @@ CHOICES = "{question}\nChoices: {choices}"
 Material = TypeVar("Material")
 
 
-class Question(NamedTuple):
+class SceneQuestion(NamedTuple):
     """A question about a scene. With `choices`, the answer is the text of one of them.
 
     Attributes:
@@ -51,7 +50,7 @@ class Scene:
     """
 
     image: Image.Image | None
-    questions: tuple[Question, ...]
+    questions: tuple[SceneQuestion, ...]
     caption: str = ""
     words: tuple[str, ...] = ()
 
@@ -153,12 +152,3 @@ def _png(image: Image.Image) -> bytes:
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()
-
-
-def digest(samples: Sequence[Sample]) -> str:
-    """A digest of what the samples ask and show; equal on every machine for the same version of a task."""
-    sha = hashlib.sha256()
-    for sample in samples:
-        sha.update(repr((sample.sample_id, sample.question, sample.answer, sample.choices)).encode())
-        sha.update("".join(path.name for path in sample.images).encode())
-    return sha.hexdigest()

@@ -15,7 +15,7 @@ from extract.datasets.suite.charts import CHARTS
 from extract.datasets.suite.digits import DIGITS
 from extract.datasets.suite.places import PLACES
 from extract.datasets.suite.plots import PLOTS
-from extract.datasets.suite.scene import Question, Task, ask
+from extract.datasets.suite.scene import SceneQuestion, Task, ask
 from extract.imaging.images import read_image
 
 SUITE = {"easy_vqa": 0.15, "vega_charts": 0.2, "digit_sums": 0.3, "us_places": 0.2, "vega_plots": 0.15}  # shares
@@ -51,7 +51,7 @@ def _draws(name: str, rng: random.Random) -> Callable[[], Example]:
 
     def draw() -> Example:
         drawn = scene()
-        question: Question = rng.choice(drawn.questions)
+        question: SceneQuestion = rng.choice(drawn.questions)
         return Example(drawn.image, ask(question.text, question.choices), question.answer, drawn.words)
 
     return draw

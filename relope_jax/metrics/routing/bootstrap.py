@@ -12,8 +12,9 @@ from jaxtyping import Array, Float, Int, Real
 
 from relope_jax.metrics.auc import require_finite
 from relope_jax.metrics.bootstrap import CHUNK, FEWEST, TAILS, draw
+from relope_jax.metrics.paired import PairedDifference
 from relope_jax.metrics.routing.pgr import apgr, audc, deferral_curve
-from relope_jax.metrics.summary import Estimate, weights_of
+from relope_jax.metrics.summary import weights_of
 from relope_jax.precision import jit
 
 ROUNDING = 1e-12  # equal areas, summed in another order
@@ -26,29 +27,21 @@ class Resampled(NamedTuple):
     resamples: Float[np.ndarray, "m r"]
     left_out: int
 
-    def mean(self, methods: list[str], method: str) -> Estimate:
-        """Mean over a method's seeds, with its 95 % percentile interval.
+    def difference(self, methods: list[str], first: str, second: str) -> PairedDifference:
+        """Mean of `first` over its seeds minus that of `second`, paired by resample, with a percentile interval.
+
+        p is two-sided: twice the share of resamples on the other side of 0, where this sample counts as one resample
+        that is, so that it is at least 2 / (r + 1). Draw more resamples where many tests are to be corrected.
 
         Args:
           methods: the method of every row.
         """
-        return self._contrast(weights_of(methods, method))
-
-    def difference(self, methods: list[str], first: str, second: str) -> Estimate:
-        """Mean of `first` minus that of `second`, paired by resample, and its p-value.
-
-        p is two-sided: twice the share of resamples on the other side of 0, where this sample counts as one resample
-        that is, so that it is at least 2 / (r + 1). Draw more resamples where many tests are to be corrected.
-        """
-        estimate = self._contrast(weights := weights_of(methods, first) - weights_of(methods, second))
-        drawn = weights @ self.resamples
+        weights = weights_of(methods, first) - weights_of(methods, second)
+        value, drawn = float(weights @ self.value), weights @ self.resamples
+        low, high = map(float, np.quantile(drawn, TAILS)) if drawn.size else (np.nan, np.nan)
         tail = min(np.sum(drawn <= ROUNDING), np.sum(drawn >= -ROUNDING))
-        return estimate._replace(p=float(min(1.0, 2 * (1 + tail) / (1 + drawn.size))))
-
-    def _contrast(self, weights: Real[np.ndarray, "m"]) -> Estimate:
-        drawn = weights @ self.resamples
-        low, high = np.quantile(drawn, TAILS) if drawn.size else (np.nan, np.nan)
-        return Estimate(float(weights @ self.value), float(low), float(high))
+        p = float(min(1.0, 2 * (1 + tail) / (1 + drawn.size)))
+        return PairedDifference(first, second, value, low, high, p, p)
 
 
 class RoutingBootstrap(NamedTuple):

@@ -8,7 +8,7 @@ import math
 import numpy as np
 from jaxtyping import Float, Int, Real
 
-from relope_jax.errors import ReLopeError, require_choice, require_range
+from relope_jax.errors import ReLopeError, require_choice
 from relope_jax.metrics.routing.deferral import sums_of_lowest
 
 # What a router reads before it decides, and the token counts that only its price needs.
@@ -20,7 +20,6 @@ READS = {
     "verbalised": ("confidence_prompt", "confidence"),
 }
 MILLION = 1e6
-ROUNDING = 1e-12  # of the largest cost: sums in another order
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,29 +138,3 @@ def cost_curve(scores: Real[np.ndarray, "m n"], costs: QueryCosts) -> Float[np.n
     """
     total = costs.keep.sum() + sums_of_lowest(scores, costs.defer - costs.keep)
     return np.maximum(total, 0.0) / len(costs.keep)
-
-
-def at_share(curve: Float[np.ndarray, "m points"], share: float) -> Float[np.ndarray, "m"]:
-    """A deferral or cost curve where the share nearest to `share` is deferred.
-
-    Raises:
-      ReLopeError: `share` is not in [0, 1].
-    """
-    require_range("the share", share, 0, 1)
-    return curve[:, round(share * (curve.shape[1] - 1))]
-
-
-def share_at_budget(cost: Float[np.ndarray, "m points"], budget: float) -> Float[np.ndarray, "m"]:
-    """The largest share k/n that costs at most `budget` dollars a query; NaN where none does."""
-    pays = cost <= budget + ROUNDING * np.maximum(budget, cost.max(initial=0.0))
-    last = cost.shape[1] - 1
-    return np.where(pays.any(axis=1), 1 - pays[:, ::-1].argmax(axis=1) / last, np.nan)
-
-
-def accuracy_at_budget(
-    cost: Float[np.ndarray, "m points"], accuracy: Float[np.ndarray, "m points"], budget: float
-) -> Float[np.ndarray, "m"]:
-    """Accuracy where as much is deferred as `budget` dollars a query pay for; NaN where they pay for no share."""
-    share = share_at_budget(cost, budget)
-    at = np.nan_to_num(share * (cost.shape[1] - 1)).round().astype(int)
-    return np.where(np.isnan(share), np.nan, accuracy[np.arange(len(accuracy)), at])

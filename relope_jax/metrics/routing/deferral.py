@@ -44,17 +44,13 @@ def _sum_of_lowest(scores: Float[Array, "n"], values: Float[Array, "n"]) -> Floa
 _sums_of_lowest = jit(jax.vmap(_sum_of_lowest, in_axes=(0, None)))
 
 
-def caught_wrong(scores: Real[np.ndarray, "m n"], labels: Int[np.ndarray, "n"], share: float) -> Float[np.ndarray, "m"]:
-    """Share of the wrong answers that deferring the `share` lowest scores catches (random: `share`).
-
-    Raises:
-      ValueError: a score is not finite.
-    """
-    return caught_at(sums_of_lowest(scores, 1 - np.asarray(labels)), share)
-
-
 def caught_at(wrong: Float[np.ndarray, "m points"], share: float) -> Float[np.ndarray, "m"]:
-    """The same from the wrong answers among the k lowest scores (`sums_of_lowest`); NaN where none is wrong."""
+    """Share of the wrong answers that deferring the `share` lowest scores catches (random: `share`); NaN where none is
+    wrong.
+
+    Args:
+      wrong: number of wrong answers among the k lowest scores, k = 0..n (`sums_of_lowest`).
+    """
     k = max(1, round(share * (wrong.shape[1] - 1)))
     return wrong[:, k] / np.where(wrong[:, -1] > 0, wrong[:, -1], np.nan)
 

@@ -8,14 +8,15 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
-from relope_jax.data import RouterData
+from relope_jax.baselines.inputs import Inputs
+from relope_jax.data import RouterData, with_vectors
 from relope_jax.machine.engine import EngineSpec
 from relope_jax.machine.mesh import make_mesh
 from relope_jax.methods import TrainedMethod
 from relope_jax.models.probes import Parts
 from relope_jax.states.ragged import TokenStates
 from relope_jax.states.view import StoreStates
-from relope_jax.training.feeds.resident import resident_feed
+from relope_jax.training.feeds.resident import last_token_feed, resident_feed
 from relope_jax.training.feeds.streamed import StreamedFeed
 from relope_jax.training.step import Epoch, EpochPlan, TrainState
 
@@ -63,3 +64,11 @@ def open_feed(data: RouterData, engine: EngineSpec | None = None) -> Feed:
         return resident_feed(data.states, data.block, mesh, key_cache=engine.key_cache)
     assert isinstance(data.states, StoreStates)
     return StreamedFeed(data.states, data.block, mesh)
+
+
+def seen_by(method: TrainedMethod, data: RouterData, feed: Feed, inputs: Inputs) -> tuple[RouterData, Feed]:
+    """`data` and its feed; with output embeddings instead of the states for a method that reads those."""
+    if not method.reads_output:
+        return data, feed
+    seen = with_vectors(data, inputs.output_embedding)
+    return seen, last_token_feed(inputs.output_embedding, data.block, feed.mesh)

@@ -29,7 +29,7 @@ def small(monkeypatch):
     monkeypatch.setattr(measure, "SIZE", 64)
     monkeypatch.setattr(measure, "BLOCK", 2**16)
     monkeypatch.setattr(measure, "LONG_ENOUGH", 0.0)
-    shape = block.Shape("tiny", block.llama(32, 4, 2, 8, 48), batch=3, n=10, rank=4, rounds=1)
+    shape = block.BlockShape("tiny", block.llama(32, 4, 2, 8, 48), batch=3, n=10, rank=4, rounds=1)
     monkeypatch.setattr(block, "SHAPES", (shape,))
     for module in (extract, sampling, store):
         monkeypatch.setattr(module, "ROUNDS", 1)
@@ -120,8 +120,8 @@ def test_different_states_are_not_timed(small, toy, monkeypatch):
 
 def test_store_benchmark(small, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(store, "SHAPES", (store.Shape("tiny", 16, 8, prompts=40, parts=2),))
-    monkeypatch.setattr(store, "GROWING", store.Shape("memory", 16, 8, prompts=40, parts=2))
+    monkeypatch.setattr(store, "SHAPES", (store.StoreShape("tiny", 16, 8, prompts=40, parts=2),))
+    monkeypatch.setattr(store, "GROWING", store.StoreShape("memory", 16, 8, prompts=40, parts=2))
     records = [record for record in store.run() if record.baseline is not None]
     names = [
         "store/tiny/random_batches_vs_sequential",
@@ -134,7 +134,7 @@ def test_store_benchmark(small, monkeypatch, tmp_path):
 
 
 def test_both_ways_of_reading_read_every_byte(tmp_path):
-    shape = store.Shape("tiny", 16, 8, prompts=40, parts=2)
+    shape = store.StoreShape("tiny", 16, 8, prompts=40, parts=2)
     written = Store(store.write_store(shape, tmp_path / "store"))
     parts = [store.make_part(shape, rng) for rng in [np.random.default_rng(0)] for _ in range(shape.parts)]
     states = written.states()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import html
+import json
 import os
 import re
 import shutil
@@ -11,6 +12,8 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from experiments.report import write
@@ -18,7 +21,10 @@ from experiments.report.run_tables import main_table
 from experiments.report.summary_text import findings, grouped, listed
 from experiments.report.tables import to_text
 from experiments.runs.tested import RoutedSplit, read_test_split
+from relope_jax.errors import ReLopeError
 from relope_jax.methods import METHODS, SANITY
+from relope_jax.metrics.intervals import Units
+from relope_jax.metrics.paired import PairedDifference, adjusted
 from relope_jax.metrics.routing.pgr import apgr
 from relope_jax.run import Run
 from tests.experiments.report.test_tables import Balanced
@@ -75,14 +81,46 @@ def test_samples_are_joined_by_id(full):
     assert split.cost("mot_vote")[0, 0] > split.cost("cascade")[0, 0] == pytest.approx(split.cost("probe")[0, 0])
 
 
-def test_a_run_from_before_the_large_model(tmp_path):
-    run = made_run(tmp_path / "run", ("relope", "probe"), older=True)
+def test_a_run_without_a_large_model(tmp_path):
+    run = made_run(tmp_path / "run", ("relope", "probe"), large=False)
     write.write_report(run, None)
     text = (run.path / "report.html").read_text()
     assert "Routing to the large model" not in text
     assert "what routing does to the system" in html.unescape(text)
     assert "APGR" not in (run.path / "tables" / "metrics.csv").read_text()
-    assert "after Holm" in write.terminal_table(run), "computed here"
+    assert "after Holm" in write.terminal_table(run)
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("config", ("store",)), ("config", ("config", "costs")), ("config", ("store", "digests")),
+        ("config", ("config", "extract", "layer")), ("summary", ("units",)), ("summary", ("large",)),
+        ("summary", ("differences", 0, "p_holm")), ("summary", ("methods", "relope", "prr")),
+        ("results", (0, "base_rate")),
+    ],
+)  # fmt: skip
+def test_a_run_that_lacks_a_field_is_refused(tmp_path, name, path):
+    run = made_run(tmp_path / "run", ("relope", "probe"))
+    file = run.path / f"{name}.json"
+    value = whole = json.loads(file.read_text())
+    for part in path[:-1]:
+        value = value[part]
+    del value[path[-1]]
+    file.write_text(json.dumps(whole))
+    with pytest.raises(ReLopeError, match=rf"{name}\.json is damaged \(.* has no '{path[-1]}'\)"):
+        write.write_report(run, None)
+
+
+def test_a_run_without_its_table_of_samples_is_refused(tmp_path):
+    run = made_run(tmp_path / "run", ("relope", "probe"))
+    table = run.samples
+    pq.write_table(table.drop_columns(["answer_tokens"]), run.path / "samples.parquet")
+    with pytest.raises(ReLopeError, match=r"samples\.parquet is damaged \(its column 'answer_tokens'"):
+        read_test_split(run)
+    (run.path / "samples.parquet").unlink()
+    with pytest.raises(ReLopeError, match=r"samples\.parquet is missing"):
+        read_test_split(run)
 
 
 def test_one_method_and_one_seed_without_a_training(tmp_path):
@@ -98,9 +136,6 @@ def test_one_method_and_one_seed_without_a_training(tmp_path):
 
 
 def test_a_large_model_that_was_not_asked_everything_is_unknown(tmp_path):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     run = made_run(tmp_path / "run", ("probe",))
     table = run.samples
     place = table.column_names.index("large_label")
@@ -110,27 +145,30 @@ def test_a_large_model_that_was_not_asked_everything_is_unknown(tmp_path):
     assert read_test_split(run).tokens is not None
 
 
-def row(auc=0.7, **values):
-    return {"auc": auc, "auc_low": auc - 0.1, "auc_high": auc + 0.1, "accuracy": 0.9, "caught_20": 0.4} | values
+def row(auc=0.7, accuracy=0.9):
+    known = {"auc": auc, "auc_low": auc - 0.1, "auc_high": auc + 0.1, "accuracy": accuracy, "caught_20": 0.4}
+    return known | {"cpt_50": None, "cpt_80": None}
 
 
-def pair(first, second, difference, p, **values):
-    return {"first": first, "second": second, "difference": difference, "low": -1, "high": 1, "p": p} | values
+def summary_of(methods, differences=()):
+    return {"methods": methods, "differences": list(differences), "units": Units(99, 99, 198, 198)._asdict()}
+
+
+def pair(first, second, difference, p):
+    return PairedDifference(first, second, difference, -1.0, 1.0, p, p)
 
 
 SPLIT = RoutedSplit({}, np.array([1, 1, 0, 1]))
 
 
 def test_only_what_holm_leaves_is_called_better():
-    summary = {
-        "methods": {"relope": row(0.8), "probe": row(0.75), "question_only": row(0.6)},
-        "differences": [
-            pair("relope", "probe", 0.05, 0.03),
-            pair("relope", "question_only", 0.2, 0.0001),
-            pair("probe", "question_only", 0.15, 0.04),
-        ],
-    }
-    words = findings(summary, SPLIT)
+    pairs = [
+        pair("relope", "probe", 0.05, 0.03),
+        pair("relope", "question_only", 0.2, 0.0001),
+        pair("probe", "question_only", 0.15, 0.04),
+    ]
+    methods = {"relope": row(0.8), "probe": row(0.75), "question_only": row(0.6)}
+    words = findings(summary_of(methods, adjusted(pairs)), SPLIT)
     assert "ReLope has the highest AUC: 0.800, 95% interval 0.700 to 0.900" in words.found[0]
     assert words.found[1:] == ["Significantly higher AUC: ReLope than Question only (blind)."]
     assert words.open == [
@@ -141,27 +179,23 @@ def test_only_what_holm_leaves_is_called_better():
 
 
 def test_it_warns_where_no_router_beats_the_blind_one():
-    summary = {
-        "methods": {"probe": row(0.75), "question_only": row(0.74)},
-        "differences": [pair("probe", "question_only", 0.01, 0.8, p_holm=0.8)],
-    }
-    (warning,) = findings(summary, SPLIT).warnings
+    methods = {"probe": row(0.75), "question_only": row(0.74)}
+    (warning,) = findings(summary_of(methods, [pair("probe", "question_only", 0.01, 0.8)]), SPLIT).warnings
     assert "No router is significantly better than the question-only one (AUC 0.740)" in warning
-    summary["differences"] = [pair("probe", "question_only", -0.2, 0.001, p_holm=0.001)]
-    assert "No router" in findings(summary, SPLIT).warnings[0], "significantly worse is not better"
+    worse = summary_of(methods, [pair("probe", "question_only", -0.2, 0.001)])
+    assert "No router" in findings(worse, SPLIT).warnings[0], "significantly worse is not better"
 
 
 def test_it_warns_where_a_constant_wins():
-    summary = {"methods": {"probe": row(accuracy=0.7)}, "differences": []}
-    (warning,) = findings(summary, SPLIT).warnings
+    (warning,) = findings(summary_of({"probe": row(accuracy=0.7)}), SPLIT).warnings
     assert "Always saying 'right' is correct for 75.0%" in warning
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 100)
     perfect = RoutedSplit({"probe": rng.random((1, 100))}, labels, large=np.ones(100, np.int64))
-    (warning,) = findings({"methods": {"probe": row()}, "differences": []}, perfect).warnings
+    (warning,) = findings(summary_of({"probe": row()}), perfect).warnings
     assert warning.startswith("A constant wins: always-large is right on 100.0%")
     useful = RoutedSplit({"probe": labels[None].astype(float)}, labels, large=1 - labels)
-    assert findings({"methods": {"probe": row()}, "differences": []}, useful).warnings == []
+    assert findings(summary_of({"probe": row()}), useful).warnings == []
 
 
 def test_sentences_stay_few():

@@ -12,9 +12,10 @@ from html.parser import HTMLParser
 import pytest
 
 from experiments.report.drawing import make_figure, styled, table_sheets, to_svg, write_pdf
-from experiments.report.latex import escape
+from experiments.report.entries import Entry, Table
+from experiments.report.latex import escape, to_latex
 from experiments.report.page import Section, page, paragraphs, picture
-from experiments.report.tables import Entry, Table, to_csv, to_html, to_latex, to_text, write_tables
+from experiments.report.tables import to_csv, to_html, to_text, write_tables
 
 TABLE = Table(
     name="demo",

@@ -10,14 +10,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from experiments.runs.results import Scored, summarise
-from experiments.runs.sample_table import COUNTS
+from experiments.configs.base import get_config
+from experiments.runs.recorded import recorded_config
+from experiments.runs.results import Scored, summarise, summary_record
 from relope_jax.methods import SANITY
 from relope_jax.metrics.evaluate import evaluate
 from relope_jax.run import Run
+from relope_jax.run_schema import TOKEN_COUNTS
 
 N = 240
-TOKENS = tuple(COUNTS.values())
+TOKENS = tuple(TOKEN_COUNTS.values())
 
 
 def made_run(
@@ -26,12 +28,11 @@ def made_run(
     seeds: Sequence[int] = (0, 1),
     *,
     large: bool = True,
-    older: bool = False,
     right: float = 0.6,
     costs: Mapping[str, float] | None = None,
 ) -> Run:
-    """Earlier methods are better. `large`: the large model was asked; `older`: the format before it could be; `right`:
-    share of the small model's right answers; `costs`: prices."""
+    """The first methods are the better ones. `large`: the large model was asked; `right`: share of the small model's
+    answers; `costs`: prices."""
     rng = np.random.default_rng(0)
     labels = (rng.random(N) < right).astype(np.int64)
     large_labels = np.where(labels == 1, rng.random(N) < 0.9, rng.random(N) < 0.6).astype(np.int64)
@@ -44,27 +45,29 @@ def made_run(
     folder.mkdir(parents=True)
     ids = [f"q{i}" for i in range(N)]
     pq.write_table(_score_table(ids, names, used, np.stack(scores), labels), folder / "scores.parquet")
-    if not older:
-        shuffled = rng.permutation(N)  # the tables are joined by sample, not by position
-        pq.write_table(
-            _sample_table(rng, ids, labels, large_labels if large else None).take(shuffled), folder / "samples.parquet"
-        )
-    summary = _summary(names, used, np.stack(scores), labels, large_labels if large and not older else None, methods)
-    if older:
-        del summary["units"]
-        for row in summary["methods"].values():
-            del row["prr"], row["brier"], row["auc_error"]
-        for row in summary["differences"]:
-            del row["p_holm"]
-    first = {"model": "m", "dataset": "d", "layer": 3, "n_test": N, "n_train": 9, "base_rate": float(labels.mean())}
-    first |= {"method": "relope", "seed": 0}
-    config = {"name": "made <script>alert(1)</script>", "methods": list(methods), "seeds": list(seeds)}
-    config |= {"costs": dict(costs)} if costs is not None else {}
-    record = {"config": config | {"relope": {"learning_rate": 1e-3}}, "store": {"path": "none"}}
+    shuffled = rng.permutation(N)  # the tables are joined by sample, not by place
+    known = large_labels if large else None
+    pq.write_table(_sample_table(rng, ids, labels, known).take(shuffled), folder / "samples.parquet")
+    summary = _summary(names, used, np.stack(scores), labels, known, methods)
+    first = result_row("relope", base_rate=float(labels.mean()))
+    record = run_record(name="made <script>alert(1)</script>", methods=list(methods), seeds=list(seeds))
+    record["config"]["costs"] |= dict(costs or {})
     for name, value in (("summary", summary), ("results", [first]), ("config", record)):
         (folder / f"{name}.json").write_text(json.dumps(value))
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in _training(methods, seeds)))
     return Run(folder)
+
+
+def result_row(method: str, base_rate: float = 0.5) -> dict:
+    """The start of a row of results.json."""
+    sizes = {"n_test": N, "n_train": 9, "base_rate": base_rate}
+    return {"dataset": "d", "model": "m", "layer": 3, "method": method, "seed": 0} | sizes
+
+
+def run_record(**config: object) -> dict:
+    """What config.json of a run holds, with these fields of the base config changed; its store is nowhere."""
+    store = {"path": "none", "manifest_sha256": "0", "digests": ["0"], "source": "", "dataset": {}}
+    return {"config": recorded_config(get_config().to_dict()) | config, "store": store, "versions": {}}
 
 
 def _noisy(rng: np.random.Generator, labels: np.ndarray, noise: float) -> np.ndarray:
@@ -92,7 +95,7 @@ def _sample_table(rng, ids, labels, large_labels) -> pa.Table:
 def _summary(names, seeds, scores, labels, large, methods) -> dict:
     scored = [Scored(*entry) for entry in zip(names, seeds, scores, strict=True)]
     record = None if large is None else {"model": "big", "accuracy": float(large.mean())}
-    return summarise(scored, evaluate(scores, labels, None, large), methods) | {"large": record}
+    return summary_record(summarise(scored, evaluate(scores, labels, None, large), methods)) | {"large": record}
 
 
 def _training(methods, seeds) -> list[dict]:

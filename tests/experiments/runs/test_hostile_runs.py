@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from experiments.report import write
-from experiments.report.csv_text import to_csv
 from experiments.report.entries import Entry, Table
-from experiments.report.tables import to_html, to_latex
+from experiments.report.latex import to_latex
+from experiments.report.tables import csv_of, to_html
 from experiments.runs.plan import run_folder
 from experiments.runs.tested import read_test_split
 from experiments.say import show
@@ -231,7 +231,7 @@ def test_no_url_of_a_run_is_opened_unless_the_user_names_it(run, monkeypatch, ur
     monkeypatch.setattr("relope_jax.run.Store", lambda path, layer: opened.append(path) or pytest.fail("opened"))
     record = run.record
     record["config"]["extract"] = {"layer": 2}
-    record["store"] = {"path": url, "manifest_sha256": "0"}
+    record["store"]["path"] = url
     (run.path / "config.json").write_text(json.dumps(record), encoding="utf-8")
     with pytest.raises(ReLopeError, match="--store=URL"):
         _ = run.store
@@ -246,7 +246,7 @@ def test_texts_of_strangers_are_no_commands(capsys):
     table = Table("t", evil, (evil,), ((evil, (Entry(-0.5, mark="-1+1"),)),), row_title="@SUM(A1)")
     assert "<script" not in to_html(table)
     assert not re.search(r"(?<!textbackslash\{\})\\(input|write)", to_latex(table))
-    rows = list(csv.reader(io.StringIO(to_csv([["+1", "\t=1", -0.5, None, "a"]]))))
+    rows = list(csv.reader(io.StringIO(csv_of([["+1", "\t=1", -0.5, None, "a"]]))))
     assert rows == [["'+1", "'\t=1", "-0.5", "", "a"]]
     show(evil)
     assert "\x1b" not in (said := capsys.readouterr().out)

@@ -18,12 +18,14 @@ from experiments.report.run_tables import better_than_blind, difference_table, m
 from experiments.report.summary_text import findings
 from experiments.report.tables import to_text
 from experiments.runs.plan import plan_run
-from experiments.runs.results import Scored, summarise
+from experiments.runs.results import Scored, summarise, summary_record
 from experiments.runs.tested import RoutedSplit
 from experiments.sweeps.plan import plan_sweep
 from relope_jax.errors import ReLopeError
 from relope_jax.methods import BLIND, METHODS, SANITY
 from relope_jax.metrics.evaluate import evaluate
+from relope_jax.metrics.intervals import Units
+from relope_jax.run_schema import SUMMARY
 from tests import ROOT
 
 RUN = (BLIND, "probe", "relope")
@@ -39,8 +41,8 @@ def summary_of(methods: tuple[str, ...], noise: dict[str, float], right: float =
         scores[name] = 1 / (1 + np.exp(-labels - noise.get(name, 50.0) * drawn))
     scored = [Scored(name, 0, row) for name, row in scores.items()]
     evaluation = evaluate(np.stack(list(scores.values())), labels)
-    summary = json.loads(json.dumps(summarise(scored, evaluation, methods), allow_nan=False))
-    return summary, RoutedSplit({name: row[None] for name, row in scores.items()}, labels)
+    written = json.dumps(summary_record(summarise(scored, evaluation, methods) | {"large": None}), allow_nan=False)
+    return SUMMARY(json.loads(written)), RoutedSplit({name: row[None] for name, row in scores.items()}, labels)
 
 
 @pytest.mark.parametrize("methods", list(itertools.permutations(RUN)), ids=" ".join)
@@ -92,10 +94,11 @@ def test_a_constant_wins_in_every_size(seeds):
         for split in (RoutedSplit({}, labels), RoutedSplit({}, 1 - labels)):
             accuracy = float(np.mean([(n - wrong) / n] * seeds))
             row = {"auc": 0.7, "auc_low": 0.6, "auc_high": 0.8, "accuracy": accuracy, "caught_20": 0.4}
-            (warning,) = findings({"methods": {"probe": row}, "differences": []}, split).warnings
+            summary = {"methods": {"probe": row}, "differences": [], "units": Units(99, 99, 198, 198)._asdict()}
+            (warning,) = findings(summary, split).warnings
             assert warning.startswith("Always saying")
             row["accuracy"] += 1 / (n * seeds)
-            assert findings({"methods": {"probe": row}, "differences": []}, split).warnings == []
+            assert findings(summary, split).warnings == []
 
 
 def test_few_wrong_answers_are_warned_of_once_in_the_summary():

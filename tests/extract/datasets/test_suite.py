@@ -136,21 +136,21 @@ def test_a_place_in_the_west_is_drawn_in_the_west():
 
 
 def test_peaks_and_trends_of_lines():
-    piece = plots.Piece("weather", tuple(float(v) for v in (5, 9, 4, 3, 2, 1, 2, 3, 4)))
+    piece = plots.PlotData("weather", tuple(float(v) for v in (5, 9, 4, 3, 2, 1, 2, 3, 4)))
     found = {plots._peak(piece, random.Random(i)) for i in range(8)}
     assert {(q.text, q.answer) for q in found} == {
         ("Where is the highest point?", "left"), ("Where is the lowest point?", "middle"),
     }  # fmt: skip
     assert all(question.asked for question in found)
     assert plots._trend(piece, random.Random(0)).answer == "lower"
-    assert plots._trend(plots.Piece("weather", (1.0, 5.0, 1.1)), random.Random(0)).answer == "similar"
+    assert plots._trend(plots.PlotData("weather", (1.0, 5.0, 1.1)), random.Random(0)).answer == "similar"
 
 
 def test_plots_have_one_right_answer(spec):
     """No question is about a point with an equally high one in another third, or a flower hidden by another species."""
     for line, asked in (((9, 0, 1, 9, 2, 3, 5, 5, 5), False), ((9, 0, 1, 8.8, 2, 3, 5, 5, 5), False),
                         ((9, 0, 9, 8.5, 2, 3, 5, 5, 5), True)):  # fmt: skip
-        piece = plots.Piece("weather", tuple(map(float, line)))
+        piece = plots.PlotData("weather", tuple(map(float, line)))
         highest = next(q for q in (plots._peak(piece, random.Random(i)) for i in range(9)) if "highest" in q.text)
         assert highest.asked == asked
     task, flowers = plots.PLOTS, plots._iris()

@@ -16,7 +16,7 @@ from extract.datasets import get_dataset
 from extract.imaging.images import LeftOut, read_image
 from extract.job.open import open_or_extract
 from extract.queries.captions import Captions
-from extract.queries.queries import Queries
+from extract.queries.queries import QueryBuilder
 from extract.queries.variants import Variant
 from extract.sample import Sample
 from relope_jax.errors import ReLopeError
@@ -97,7 +97,7 @@ def test_a_failure_of_the_model_on_one_image_leaves_out_its_question_alone(plan,
 def test_the_length_of_a_prompt_is_that_of_the_turned_image(plan, tmp_path):
     odd_images(tmp_path)
     backbone, dataset = load_backbone(plan.model), get_dataset("jsonl")
-    queries = Queries(backbone, dataset, Variant())
+    queries = QueryBuilder(backbone, dataset, Variant())
     (tmp_path / "data.jsonl").write_text(json.dumps({"question": "q", "answer": "a", "image": "turned.jpg"}))
     (sample,) = dataset.load(plan.dataset)
     asked = queries.inputs([queries.read(sample)])

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from extract.job import extraction
-from extract.job.cluster import Cluster, Progress, extract_on_cluster, extract_shard
+from extract.job.cluster import Cluster, PublishedSamples, extract_on_cluster, extract_shard
 from relope_jax.errors import ReLopeError
 from relope_jax.io.locks import Locked
 from relope_jax.io.place import LocalPlace
@@ -186,7 +186,7 @@ def test_shard_waits_for_the_lock_of_a_killed_worker(tmp_path, monkeypatch, toy)
 
 
 def test_progress_counts_published_parts(tmp_path):
-    progress = Progress(LocalPlace(tmp_path), n_samples=11, part_size=2, count=4)
+    progress = PublishedSamples(LocalPlace(tmp_path), n_samples=11, part_size=2, count=4)
 
     def publish(*parts: int) -> None:
         for part in parts:

@@ -134,7 +134,7 @@ def test_a_crash_note_that_leads_out_of_the_store_is_not_read(store_path):
 def test_what_a_store_says_is_printed_without_control_characters(store_path):
     def change(record) -> None:
         record["identity"]["model"] = "m\x1b[2J\n\u2028\ud800"
-        record["identity"]["dataset"] = {"name": "d\rd", "k\x07": ["\x1b]0;x"]}
+        record["identity"]["dataset"] = {"name": "d\rd", "path": "", "k\x07": ["\x1b]0;x"]}
         record["identity"]["versions"] = {"torch\n": "\x9b"}
         record["parts"][0]["failed"] = [{"sample_id": "s\n", "reason": "\x1b[31m" + "r" * 100}]
 

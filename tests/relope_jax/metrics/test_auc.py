@@ -185,9 +185,9 @@ def test_summary_of_seeds_and_paired_difference():
     estimate = mean_auc(result, methods, "good")
     assert (estimate.value, estimate.low, estimate.high) == pytest.approx((result.auc[0], low[0], high[0]))
     same = auc_difference(result, methods, "good", "twin")
-    assert same.value == pytest.approx(0.0)
+    assert same.difference == pytest.approx(0.0)
     assert same.p == 1.0
     apart = auc_difference(result, methods, "good", "bad")
-    assert apart.value == pytest.approx(result.auc[0] - result.auc[2])
+    assert apart.difference == pytest.approx(result.auc[0] - result.auc[2])
     assert apart.p < 1e-6
     assert apart.low > 0

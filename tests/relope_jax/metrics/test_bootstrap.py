@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from relope_jax.metrics.auc import delong
-from relope_jax.metrics.bootstrap import bootstrap, draw
+from relope_jax.metrics.bootstrap import TAILS, bootstrap, draw
 
 
 def by_loop(scores, labels, groups, n_resamples, seed):
@@ -40,9 +40,6 @@ def test_bootstrap_equals_resampling_rows(grouped):
     result = bootstrap(scores, labels, groups, n_resamples=40, seed=3)
     loop = by_loop(scores, labels, np.arange(60) if groups is None else groups, 40, seed=3)
     np.testing.assert_allclose(result.auc, loop, atol=1e-12)
-    np.testing.assert_allclose(result.interval(), np.percentile(loop, [2.5, 97.5], axis=1), atol=1e-12)
-    difference = np.percentile(loop[0] - loop[2], [2.5, 97.5])
-    np.testing.assert_allclose(np.ravel(result.contrast(np.array([[1, 0, -1]]))), difference, atol=1e-12)
 
 
 def test_resamples_with_one_class_are_left_out_and_counted():
@@ -56,11 +53,10 @@ def test_resamples_with_one_class_are_left_out_and_counted():
 
 
 @pytest.mark.parametrize("label", [0, 1])
-def test_single_class_has_no_interval(label):
+def test_a_single_class_has_no_resamples(label):
     result = bootstrap(np.array([[0.1, 0.2, 0.3]]), np.full(3, label), n_resamples=5)
     assert result.auc.shape == (1, 0)
     assert result.left_out == 5
-    assert np.isnan(result.interval()).all()
 
 
 def test_many_rows_are_resampled_in_pieces():
@@ -87,7 +83,7 @@ def test_seed_decides():
 
 def test_intervals_are_as_wide_as_delong():
     scores, labels = make(2000)
-    low, high = bootstrap(scores, labels).interval()
+    low, high = np.quantile(bootstrap(scores, labels).auc, TAILS, axis=1)
     true_low, true_high = delong(scores, labels).interval()
     np.testing.assert_allclose(high - low, true_high - true_low, rtol=0.1)
     np.testing.assert_allclose([low, high], [true_low, true_high], atol=0.003)

@@ -9,7 +9,7 @@ from relope_jax.metrics.auc import auc, auc_with_interval, delong
 from relope_jax.metrics.bootstrap import bootstrap
 from relope_jax.metrics.evaluate import evaluate
 from relope_jax.metrics.routing.bootstrap import bootstrap_routing
-from relope_jax.metrics.routing.deferral import caught_wrong, risk_coverage, sums_of_lowest
+from relope_jax.metrics.routing.deferral import risk_coverage, sums_of_lowest
 from relope_jax.metrics.routing.pgr import apgr, deferral_curve, prr
 
 SUBNORMAL = [5e-324, 1e-323, 1e-310, 2e-308]
@@ -70,7 +70,7 @@ def test_what_is_read_off_the_order_depends_on_the_order_alone(sizes):
     labels, large = np.array([0, 1] * 15), rng.integers(0, 2, 30)
     scores = rng.choice(sizes, (3, 30))
     ranks = np.unique(scores.astype(np.float64), return_inverse=True)[1].reshape(3, 30) / 100
-    for metric in (prr, risk_coverage, lambda s, y: caught_wrong(s, y, 0.2)):
+    for metric in (prr, risk_coverage, sums_of_lowest):
         np.testing.assert_allclose(metric(scores, labels), metric(ranks, labels), atol=1e-12)
     drawn = [bootstrap_routing(s, labels, large, n_resamples=20).audc.resamples for s in (scores, ranks)]
     np.testing.assert_allclose(*drawn, atol=1e-12)
@@ -82,14 +82,13 @@ def test_what_is_read_off_the_order_depends_on_the_order_alone(sizes):
     "function",
     [
         lambda s, y: sums_of_lowest(s, y),
-        lambda s, y: caught_wrong(s, y, 0.5),
         lambda s, y: risk_coverage(s, y),
         lambda s, y: deferral_curve(s, y, y),
         lambda s, y: bootstrap_routing(s, y, y),
         evaluate,
         delong,
     ],
-    ids=["sums", "caught", "risk", "curve", "bootstrap", "evaluate", "delong"],
+    ids=["sums", "risk", "curve", "bootstrap", "evaluate", "delong"],
 )
 def test_what_has_no_rank_is_refused_by_all(function, bad):
     with pytest.raises(ValueError, match="finite"):

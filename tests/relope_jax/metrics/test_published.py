@@ -49,8 +49,8 @@ def test_areas_and_limits():
     [("albumin", (0.0108, -0.1761, 0.1976, 0.9102)), ("protein", (-0.0780, -0.2830, 0.1271, 0.4561))],
 )
 def test_paired_differences(first, expected):
-    difference = auc_difference(delong(SCORES, LABELS), TESTS, first, "kg")
-    assert difference == pytest.approx(expected, abs=5e-5)
+    found = auc_difference(delong(SCORES, LABELS), TESTS, first, "kg")
+    assert (found.difference, found.low, found.high, found.p) == pytest.approx(expected, abs=5e-5)
 
 
 def test_all_areas_are_equal():

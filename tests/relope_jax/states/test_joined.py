@@ -35,7 +35,7 @@ def write(
         for i, n in enumerate(LENGTHS)
     ]  # fmt: skip
     identity = dataclasses.replace(
-        IDENTITY, dataset={"name": dataset or name}, part_size=len(LENGTHS), state_dtype=state_dtype
+        IDENTITY, dataset={"name": dataset or name, "path": ""}, part_size=len(LENGTHS), state_dtype=state_dtype
     )
     with StoreWriter(path / name, identity) as writer:
         writer.write_part(0, {2: states}, rows, [])
@@ -91,7 +91,7 @@ def test_reading_all_states_takes_the_memory_of_the_states(tmp_path):
              "n_tokens": length}
             for k in range(n)
         ]  # fmt: skip
-        identity = dataclasses.replace(IDENTITY, dataset={"name": name}, part_size=n)
+        identity = dataclasses.replace(IDENTITY, dataset={"name": name, "path": ""}, part_size=n)
         with StoreWriter(tmp_path / name, identity) as writer:
             writer.write_part(0, {2: make_states(np.random.default_rng(i), [length] * n)}, rows, [])
             writer.finish(1, BLOCKS)

@@ -34,7 +34,8 @@ from tests.builders import make_block, make_states
 
 IDENTITY = Identity(
     model="m", source="s", commit="", adapter="", layers=[2], hidden_size=16, model_dtype="float32",
-    state_dtype="bfloat16", attention="sdpa", device="cpu", device_map="", prompt_hash="h", dataset={"name": "d"},
+    state_dtype="bfloat16", attention="sdpa", device="cpu", device_map="", prompt_hash="h",
+    dataset={"name": "d", "path": ""},
     graders=1, questions="q", samples="x",
     labels_from="", max_new_tokens=4, part_size=60, token_budget=64, versions={"torch": "1"},
 )  # fmt: skip

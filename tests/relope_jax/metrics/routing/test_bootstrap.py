@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from relope_jax.metrics.bootstrap import draw
+from relope_jax.metrics.paired import PairedDifference
 from relope_jax.metrics.routing.bootstrap import bootstrap_routing
 from relope_jax.metrics.routing.pgr import apgr, audc, deferral_curve
 from tests.relope_jax.metrics.outcomes import mmlu_outcomes, needs_outcomes
@@ -52,7 +53,7 @@ def test_equals_resampling_rows(grouped):
         np.testing.assert_allclose(found.value, metric(deferral_curve(scores, small, large)))
         estimate = found.difference(["a", "a", "b"], "a", "b")
         drawn = (loop[0] + loop[1]) / 2 - loop[2]
-        assert estimate.value == pytest.approx((found.value[0] + found.value[1]) / 2 - found.value[2])
+        assert estimate.difference == pytest.approx((found.value[0] + found.value[1]) / 2 - found.value[2])
         assert (estimate.low, estimate.high) == pytest.approx(tuple(np.percentile(drawn, [2.5, 97.5])))
         assert estimate.p == pytest.approx(min(1, 2 * (1 + min((drawn <= 0).sum(), (drawn >= 0).sum())) / 26))
 
@@ -67,8 +68,7 @@ def test_many_rows_are_resampled_in_pieces():
 def test_a_method_does_not_differ_from_itself():
     scores, small, large = make(100, m=1)
     result = bootstrap_routing(np.tile(scores, (2, 1)), small, large, n_resamples=50).apgr
-    assert result.difference(["a", "b"], "a", "b") == (0.0, 0.0, 0.0, 1.0)
-    assert result.mean(["a", "b"], "a").low < result.value[0] < result.mean(["a", "b"], "a").high
+    assert result.difference(["a", "b"], "a", "b") == PairedDifference("a", "b", 0.0, 0.0, 0.0, 1.0, 1.0)
 
 
 def test_resamples_where_the_models_are_equal_are_left_out():
@@ -79,9 +79,10 @@ def test_resamples_where_the_models_are_equal_are_left_out():
     assert 40 < result.apgr.left_out < 100
     assert result.apgr.resamples.shape == (1, 200 - result.apgr.left_out)
     assert result.audc.resamples.shape == (1, 200)
-    nothing = bootstrap_routing(np.arange(5.0)[None], small, small, n_resamples=20).apgr
+    nothing = bootstrap_routing(np.arange(10.0).reshape(2, 5), small, small, n_resamples=20).apgr
     assert nothing.left_out == 20
-    assert np.isnan(nothing.mean(["a"], "a")[:3]).all()
+    found = nothing.difference(["a", "b"], "a", "b")
+    assert np.isnan([found.difference, found.low, found.high]).all()
 
 
 def test_p_values_of_equally_good_routers_are_uniform_enough():

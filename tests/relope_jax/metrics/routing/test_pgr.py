@@ -13,7 +13,7 @@ from sklearn.metrics import accuracy_score, brier_score_loss, roc_auc_score
 from relope_jax.errors import ReLopeError
 from relope_jax.metrics.calibration import accuracy, brier_score, expected_calibration_error, reliability
 from relope_jax.metrics.evaluate import evaluate
-from relope_jax.metrics.routing.deferral import caught_wrong, risk_coverage
+from relope_jax.metrics.routing.deferral import caught_at, risk_coverage, sums_of_lowest
 
 
 def ece_by_loop(scores, labels, bins=15):
@@ -69,7 +69,8 @@ def test_ties_count_as_the_mean_over_all_orders(scores, labels):
     for order in itertools.permutations(range(6)):
         order = sorted(order, key=lambda i: scores[i])  # a stable sort keeps the permutation inside ties
         caught.append((1 - labels)[order[:2]].sum() / (1 - labels).sum())
-    assert caught_wrong(scores[None], labels, 2 / 6)[0] == pytest.approx(np.mean(caught))
+    wrong = sums_of_lowest(scores[None], 1 - labels)
+    assert caught_at(wrong, 2 / 6)[0] == pytest.approx(np.mean(caught))
 
 
 def test_risk_coverage():
@@ -127,7 +128,8 @@ def test_means_over_many_samples_are_float64():
     assert expected_calibration_error(scores, labels)[0] == pytest.approx(ece_by_loop(exact, labels), abs=1e-12)
     order = np.argsort(exact, kind="stable")
     caught = (1 - labels)[order[:200_000]].sum() / (1 - labels).sum()
-    assert caught_wrong(scores, labels, 0.2)[0] == pytest.approx(caught, abs=1e-5)  # float32 scores tie by chance
+    found = caught_at(sums_of_lowest(scores, 1 - labels), 0.2)[0]
+    assert found == pytest.approx(caught, abs=1e-5)  # float32 scores tie by chance
     for name, value in {"brier": brier_score, "ece": expected_calibration_error}.items():
         assert values[name][0] == value(scores, labels)[0]
     kept = np.cumsum(labels[order[::-1]])[::-1] / np.arange(n, 0, -1)

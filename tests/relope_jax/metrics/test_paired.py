@@ -1,4 +1,4 @@
-"""Holm's adjustment against a published example, its definition and its error rate."""
+"""Paired differences; Holm's adjustment against a published example, its definition and its promise."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relope_jax.metrics.holm import holm
+from relope_jax.metrics.paired import PairedDifference, adjusted, holm, normal_difference
 
 
 def test_example_of_r():
@@ -45,3 +45,22 @@ def test_bad_p_values_are_refused():
         with pytest.raises(ValueError, match="p-values"):
             holm(np.array([0.5, bad]))
     assert holm(np.zeros(0)).shape == (0,)
+
+
+def test_a_flipped_difference_is_of_the_other_method():
+    found = PairedDifference("a", "b", 0.2, 0.1, 0.4, 0.01, 0.03)
+    assert found.flipped() == PairedDifference("b", "a", -0.2, -0.4, -0.1, 0.01, 0.03)
+    assert found.flipped().flipped() == found
+    assert found.is_better
+    assert found.flipped().is_significant
+    assert not found.flipped().is_better
+
+
+def test_differences_are_adjusted_for_each_other():
+    alone = [normal_difference("a", name, value, 0.1) for name, value in (("b", 0.22), ("c", 0.1), ("d", 0.9))]
+    together = adjusted(alone)
+    assert [found.p for found in together] == [found.p for found in alone] == [found.p_holm for found in alone]
+    np.testing.assert_array_equal([found.p_holm for found in together], holm(np.array([found.p for found in alone])))
+    assert [found.is_significant for found in alone] == [True, False, True]
+    assert [found.is_significant for found in together] == [False, False, True] == [f.is_better for f in together]
+    assert adjusted([]) == []
