@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Real
+from jaxtyping import Array, Bool, Float, Int, Real, Shaped
 
 from relope_jax.metrics.intervals import Units, auc_interval, count_units
 from relope_jax.metrics.ranking import Opponents, count, count_ranked
@@ -61,7 +61,9 @@ def auc_with_interval(scores: Real[np.ndarray, "m n"], labels: Int[np.ndarray, "
     return AUCInterval(value, *auc_interval(value, variance, count_units(labels)))
 
 
-def delong(scores: Real[np.ndarray, "m n"], labels: Int[np.ndarray, "n"], groups: np.ndarray | None = None) -> AUC:
+def delong(
+    scores: Real[np.ndarray, "m n"], labels: Int[np.ndarray, "n"], groups: Shaped[np.ndarray, "n"] | None = None
+) -> AUC:
     """AUC and its covariance: DeLong et al. 1988 by midranks, in O(n log n).
 
     Args:
@@ -95,7 +97,9 @@ def require_finite(scores: Real[np.ndarray, "m n"]) -> None:
         raise ValueError("scores must be finite")
 
 
-def on_device(scores: np.ndarray, labels: np.ndarray) -> tuple[Float[Array, "m n"], Int[Array, "n"]]:
+def on_device(
+    scores: Real[np.ndarray, "m n"], labels: Int[np.ndarray, "n"]
+) -> tuple[Float[Array, "m n"], Int[Array, "n"]]:
     """Scores in float64 and labels in int64, within `jax.enable_x64`.
 
     numpy converts them: XLA would turn subnormal float32 scores into 0.
@@ -104,12 +108,14 @@ def on_device(scores: np.ndarray, labels: np.ndarray) -> tuple[Float[Array, "m n
 
 
 @jit
-def _auc(scores: Array, labels: Array) -> Array:
+def _auc(scores: Float[Array, "m n"], labels: Int[Array, "n"]) -> Float[Array, "m"]:
     return _auc_and_variance(scores, labels)[0]
 
 
 @jit
-def _auc_and_variance(scores: Array, labels: Array) -> tuple[Array, Array]:
+def _auc_and_variance(
+    scores: Float[Array, "m n"], labels: Int[Array, "n"]
+) -> tuple[Float[Array, "m"], Float[Array, "m"]]:
     """AUC and DeLong's variance; the samples may stay sorted."""
     ranked_labels, opponents = count_ranked(scores, labels)
     positive = ranked_labels == 1
@@ -121,13 +127,13 @@ def _auc_and_variance(scores: Array, labels: Array) -> tuple[Array, Array]:
 
 
 @jit
-def _delong(scores: Array, labels: Array) -> tuple[Array, Array]:
+def _delong(scores: Float[Array, "m n"], labels: Int[Array, "n"]) -> tuple[Float[Array, "m"], Float[Array, "m n"]]:
     """AUC and DeLong's components of the samples as they are stored."""
     _, opponents = count(scores, labels)
     return _components(opponents, jnp.broadcast_to(labels[None] == 1, scores.shape))
 
 
-def _components(opponents: Opponents, positive: Bool[Array, "m n"]) -> tuple[Array, Array]:
+def _components(opponents: Opponents, positive: Bool[Array, "m n"]) -> tuple[Float[Array, "m"], Float[Array, "m n"]]:
     """AUC, and DeLong's structural components: V10 of the positives, V01 of the negatives."""
     positives, negatives = _class_sizes(positive[0])
     twice = opponents.below + opponents.upto  # ties count half
@@ -159,7 +165,7 @@ def _covariance(
     positives, negatives = _class_sizes(positive)
     centred = components - value[:, None]
 
-    def sums(members: Array, size: Array) -> Array:
+    def sums(members: Bool[Array, "n"], size: Float[Array, ""]) -> Float[Array, "groups m"]:
         return jax.ops.segment_sum(jnp.where(members[None], centred / size, 0.0).T, groups, num_segments=n_groups)
 
     of_positives, of_negatives = sums(positive, positives), sums(~positive, negatives)

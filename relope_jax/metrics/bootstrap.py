@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Real
+from jaxtyping import Array, Float, Int, Real, Shaped
 
 from relope_jax.metrics.auc import on_device, require_finite
 from relope_jax.metrics.ranking import count
@@ -29,7 +29,7 @@ class Bootstrap(NamedTuple):
 def bootstrap(
     scores: Real[np.ndarray, "m n"],
     labels: Int[np.ndarray, "n"],
-    groups: np.ndarray | None = None,
+    groups: Shaped[np.ndarray, "n"] | None = None,
     n_resamples: int = 2000,
     seed: int = 0,
 ) -> Bootstrap:
@@ -57,11 +57,11 @@ def bootstrap(
     return Bootstrap(auc[:, both_classes], int(np.sum(~both_classes)))
 
 
-def draw(seed: int | Array, resamples: Int[Array, "r"], n_units: int) -> Int[Array, "units r"]:
+def draw(seed: int | Int[Array, ""], resamples: Int[Array, "r"], n_units: int) -> Int[Array, "units r"]:
     """How often each of `n_units` samples, or groups, is in the resamples of these numbers."""
     key = jax.random.key(seed)
 
-    def one(resample: Array) -> Array:
+    def one(resample: Int[Array, ""]) -> Int[Array, "units"]:
         return jax.random.randint(jax.random.fold_in(key, resample), (n_units,), 0, n_units, jnp.int32)
 
     columns = jnp.broadcast_to(jnp.arange(len(resamples))[:, None], (len(resamples), n_units))
@@ -69,14 +69,16 @@ def draw(seed: int | Array, resamples: Int[Array, "r"], n_units: int) -> Int[Arr
 
 
 @jit
-def _ranked(scores: Array, labels: Array) -> tuple[Array, Array, Array]:
+def _ranked(
+    scores: Float[Array, "m n"], labels: Int[Array, "n"]
+) -> tuple[Int[Array, "m n"], Int[Array, "m n"], Int[Array, "m n"]]:
     order, opponents = count(scores, labels)
     return order, opponents.below, opponents.upto
 
 
 @functools.partial(jit, static_argnames=("n_units", "n_resamples"))
 def _resampled_auc(
-    seed: int | Array,
+    seed: int | Int[Array, ""],
     positives: Int[Array, "p"],
     ranked_negatives: Int[Array, "m q"],
     below: Int[Array, "m p"],
@@ -94,11 +96,11 @@ def _resampled_auc(
     samples = len(positives) + ranked_negatives.shape[1]
     chunk = min(n_resamples, max(FEWEST, CHUNK // samples))
 
-    def some(resamples: Array) -> Array:
+    def some(resamples: Int[Array, "chunk"]) -> Float[Array, "m chunk"]:
         weights = draw(seed, resamples, n_units)
         right = weights[positives].astype(jnp.float64)
 
-        def one(member: tuple[Array, Array, Array]) -> Array:
+        def one(member: tuple[Int[Array, "q"], Int[Array, "p"], Int[Array, "p"]]) -> Float[Array, "chunk"]:
             negatives, below, upto = member
             wrong = jnp.cumsum(weights[negatives], axis=0, dtype=jnp.int32)
             wrong = jnp.concatenate([jnp.zeros((1, chunk), jnp.int32), wrong])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, Real
+from jaxtyping import Float, Int, Real, Shaped
 
 from relope_jax.errors import ReLopeError
 from relope_jax.metrics.auc import AUC, delong
@@ -27,7 +27,7 @@ class Evaluation(NamedTuple):
 def evaluate(
     scores: Real[np.ndarray, "m n"],
     labels: Int[np.ndarray, "n"],
-    groups: np.ndarray | None = None,
+    groups: Shaped[np.ndarray, "n"] | None = None,
     large: Int[np.ndarray, "n"] | None = None,
 ) -> Evaluation:
     """AUC with 95% interval, accuracy at 0.5, ECE, Brier score, PRR and the wrong answers caught at 10/20/30%
@@ -67,7 +67,9 @@ def routing_values(
     return {"apgr": apgr(curve), "cpt_50": cpt(curve, 0.5), "cpt_80": cpt(curve, 0.8), "audc": audc(curve)}
 
 
-def require_both_labels(labels: Int[np.ndarray, "n"], where: str, groups: np.ndarray | None = None) -> None:
+def require_both_labels(
+    labels: Int[np.ndarray, "n"], where: str, groups: Shaped[np.ndarray, "n"] | None = None
+) -> None:
     """Raise ReLopeError when `labels` holds one class only (or nothing), or one class in a single sample or group: then
     no interval exists."""
     if len(labels) == 0:

@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from scipy.special import expit, logit, stdtrit
 
 Z_95 = 1.959963984540054  # 97.5% quantile of the standard normal
@@ -35,7 +35,7 @@ class Units(NamedTuple):
         return min(self.positive, self.negative, self.all // 2)
 
 
-def count_units(labels: Int[np.ndarray, "n"], groups: np.ndarray | None = None) -> Units:
+def count_units(labels: Int[np.ndarray, "n"], groups: Shaped[np.ndarray, "n"] | None = None) -> Units:
     """The units of these samples.
 
     Args:

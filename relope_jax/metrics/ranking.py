@@ -31,11 +31,11 @@ def count_ranked(scores: Float[Array, "m n"], labels: Int[Array, "n"]) -> tuple[
     labels = jnp.broadcast_to(labels[None], scores.shape)
     size = jnp.abs(image)
 
-    def sort_one_array() -> tuple[Array, Array]:
+    def sort_one_array() -> tuple[Int[Array, "m n"], Int[Array, "m n"]]:
         keys = jax.lax.sort(2 * jnp.sign(image) * jnp.maximum(size - SMALL, 0) + labels, is_stable=False)
         return keys >> 1, keys & 1
 
-    def sort_pairs() -> tuple[Array, Array]:
+    def sort_pairs() -> tuple[Int[Array, "m n"], Int[Array, "m n"]]:
         ranked, ranked_labels = jax.lax.sort((image, labels), num_keys=2, is_stable=False)
         return ranked, ranked_labels
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Real
+from jaxtyping import Array, Float, Int, Real, Shaped
 
 from relope_jax.metrics.auc import require_finite
 from relope_jax.metrics.bootstrap import CHUNK, FEWEST, TAILS, draw
@@ -56,7 +56,7 @@ def bootstrap_routing(
     scores: Real[np.ndarray, "m n"],
     small: Int[np.ndarray, "n"],
     large: Int[np.ndarray, "n"],
-    groups: np.ndarray | None = None,
+    groups: Shaped[np.ndarray, "n"] | None = None,
     n_resamples: int = 2000,
     seed: int = 0,
 ) -> RoutingBootstrap:
@@ -87,7 +87,9 @@ def bootstrap_routing(
     )
 
 
-def _ties(scores: Real[np.ndarray, "n"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _ties(
+    scores: Real[np.ndarray, "n"],
+) -> tuple[Int[np.ndarray, "n"], Int[np.ndarray, "n"], Int[np.ndarray, "n"]]:
     """Ascending order; and where each of the ranked samples' tied group starts and ends."""
     order = np.argsort(scores, kind="stable")
     ranked = scores[order]
@@ -96,7 +98,7 @@ def _ties(scores: Real[np.ndarray, "n"]) -> tuple[np.ndarray, np.ndarray, np.nda
 
 @functools.partial(jit, static_argnames=("n_units", "n_resamples"))
 def _resampled(
-    seed: int | Array,
+    seed: int | Int[Array, ""],
     unit: Int[Array, "n"],
     small: Float[Array, "n"],
     gain: Float[Array, "n"],
@@ -110,12 +112,14 @@ def _resampled(
     """Of every resample: AUDC - a_small of each router; a_small; a_large - a_small."""
     chunk = min(n_resamples, max(FEWEST, CHUNK // len(unit)))
 
-    def some(resamples: Array) -> tuple[Array, Array, Array]:
+    def some(
+        resamples: Int[Array, "chunk"],
+    ) -> tuple[Float[Array, "m chunk"], Float[Array, "chunk"], Float[Array, "chunk"]]:
         weights = draw(seed, resamples, n_units)[unit]
         size = jnp.sum(weights, axis=0).astype(jnp.float64)
         times = weights.astype(jnp.float64)
 
-        def one(member: tuple[Array, Array, Array]) -> Array:
+        def one(member: tuple[Int[Array, "n"], Int[Array, "n"], Int[Array, "n"]]) -> Float[Array, "chunk"]:
             """A sample's gain counts for the share of the curve after it; tied ones share the places of their group."""
             order, starts, ends = member
             before = jnp.cumsum(weights[order], axis=0, dtype=jnp.int32)

@@ -14,7 +14,7 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Real
+from jaxtyping import Bool, Float, Int, Real, Shaped
 
 from relope_jax.metrics.routing.bounds import ratio_p, units_needed
 from relope_jax.metrics.routing.cost import QueryCosts
@@ -32,7 +32,7 @@ class Queries:
 
     scores: Real[np.ndarray, "n"]
     small: Int[np.ndarray, "n"]
-    groups: np.ndarray
+    groups: Shaped[np.ndarray, "n"]
     large: Int[np.ndarray, "n"] | None = None
     costs: QueryCosts | None = None
 
@@ -58,7 +58,7 @@ class Goal:
 def system_accuracy(target: float) -> Goal:
     """Accuracy of the small model on kept queries and the large one on deferred ones, together."""
 
-    def wins(queries: Queries, deferred: Deferred) -> np.ndarray:
+    def wins(queries: Queries, deferred: Deferred) -> Float[np.ndarray, "n"]:
         assert queries.large is not None
         return np.where(deferred, queries.large, queries.small).astype(np.float64)
 
@@ -78,7 +78,7 @@ def kept_share(share: float) -> Goal:
 def saving(budget: float, dearest: float) -> Goal:
     """What a query costs less than `dearest`, over `dearest`: costs of at most `dearest` stay below `budget`."""
 
-    def wins(queries: Queries, deferred: Deferred) -> np.ndarray:
+    def wins(queries: Queries, deferred: Deferred) -> Float[np.ndarray, "n"]:
         assert queries.costs is not None
         return 1 - np.where(deferred, queries.costs.defer, queries.costs.keep) / dearest
 

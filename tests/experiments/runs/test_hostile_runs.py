@@ -27,6 +27,7 @@ from experiments.sweeps import results
 from experiments.sweeps.results import SweepFolder
 from relope_jax.errors import ReLopeError, exit_on_error
 from relope_jax.run import Run
+from tests import contracts
 from tests.experiments.runs.made_runs import made_run
 
 FILES = ("config.json", "results.json", "summary.json")
@@ -221,8 +222,8 @@ def test_a_name_in_a_flag_stays_in_its_folder(tmp_path, name):
 
 @pytest.mark.parametrize("name", [*NAMES, "oracle", 5, None])
 def test_no_router_is_restored_from_elsewhere(run, name):
-    with pytest.raises(ReLopeError, match=r"unknown method|trains nothing"):
-        run.restore(name)
+    with contracts.ignored(), pytest.raises(ReLopeError, match=r"unknown method|trains nothing"):
+        run.restore(name)  # not every name is a text
 
 
 @pytest.mark.parametrize("url", ["s3://bucket/x", "gs://b/x", "http://127.0.0.1:9/x", "file:///etc", "memory://x"])
