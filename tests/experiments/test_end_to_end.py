@@ -43,7 +43,7 @@ def small_config(folder):
     config = quickstart.get_config()
     config.runs, config.store = str(folder / "runs"), str(folder / "store")
     config.seeds = (0, 1)
-    config.dataset.max_questions = 320
+    config.dataset.max_questions = 200
     config.train.epochs = 6
     for method in METHODS:
         config[method].learning_rate = 1e-3
@@ -66,7 +66,7 @@ def test_run_directory(finished):
         "config.json", "metrics.jsonl", "results.json", "summary.json", "scores.parquet", "samples.parquet",
         "checkpoints", "block.safetensors", "report.html", "report.pdf", "tables", "tensorboard", ".lock",
     }  # fmt: skip
-    assert run.config["dataset"]["max_questions"] == 320
+    assert run.config["dataset"]["max_questions"] == 200
     rows = {(row["method"], row["seed"]): row for row in run.results}
     expected = {(m, s) for m in (*METHODS, "random") for s in (0, 1)} | {("question_only", 0), ("oracle", 0)}
     assert set(rows) == expected
@@ -260,7 +260,7 @@ def test_two_processes_make_the_same_run(finished):
     methods = "--config.methods=('attention_probe', 'probe')"
     settings = ["--config.name=two", methods, "--config.engine.checkpoint_seconds=0"]
     settings += [f"--config.runs={folder / 'runs'}", f"--config.store={folder / 'store'}", "--config.seeds=(0, 1)"]
-    settings += ["--config.dataset.max_questions=320", "--config.train.epochs=6", "--config.probe.learning_rate=1e-3"]
+    settings += ["--config.dataset.max_questions=200", "--config.train.epochs=6", "--config.probe.learning_rate=1e-3"]
     settings += ["--config.attention_probe.learning_rate=1e-3"]
     command = [sys.executable, "-m", "experiments.run", "--config=quickstart", *settings]
     command += [f"--coordinator=localhost:{port}", "--processes=2"]

@@ -1,6 +1,7 @@
-"""Kill a training with SIGKILL repeatedly: python -m tests.relope_jax.training.kill_training FOLDER KILLS
+"""Kill trainings with SIGKILL repeatedly: python -m tests.relope_jax.training.kill_training FOLDER KILLS METHOD...
 
-Imports once and forks for every attempt, so that fifty kills take a minute; JAX starts its threads in the forks only.
+Each method is trained and killed KILLS times. The command imports once and forks for every attempt, so that fifty kills
+take a minute; JAX starts its threads in the forks only.
 Exits with a message if the resumed training's arrays or records differ from those of the uninterrupted one.
 """
 
@@ -25,7 +26,7 @@ from relope_jax.machine.engine import EngineSpec
 from relope_jax.training import fit as fitting
 from tests.relope_jax.training import small
 
-EPOCHS = 60
+EPOCHS = 24
 MEASURED = ("samples_per_second", "input_wait")  # differ from run to run
 
 
@@ -124,15 +125,15 @@ def rounds(folder: Path, method: str, kills: int) -> None:
             sys.exit(f"{method}: the resumed training differs from the uninterrupted one")
 
 
-def main(folder: Path, kills: int) -> None:
+def main(folder: Path, kills: int, methods: list[str]) -> None:
     warnings.filterwarnings("ignore", message="os.fork", category=RuntimeWarning)  # JAX has no threads yet
     in_fork(small.write_small_store, folder / "store")
-    workers = [start(rounds, folder, method, kills // 2) for method in ("probe", "attention_probe")]
+    workers = [start(rounds, folder, method, kills) for method in methods]
     statuses = [os.waitpid(worker, 0)[1] for worker in workers]
     if any(statuses):
         sys.exit("a worker failed")
-    print(f"{kills} kills: all trainings equal to the bit")
+    print(f"{kills} kills of {', '.join(methods)}: all trainings equal to the bit")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])

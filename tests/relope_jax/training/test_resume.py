@@ -105,12 +105,14 @@ def test_streamed_training_resumes_to_the_same_bits(tmp_path):
     assert bits(resumed) == bits(whole)
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
-def test_killed_again_and_again(tmp_path, kills):
+@pytest.mark.parametrize(
+    ("kills", "methods"), [(2, ["probe"]), pytest.param(10, ["probe", "attention_probe"], marks=pytest.mark.slow)]
+)
+def test_killed_again_and_again(tmp_path, kills, methods):
     """SIGKILL at random moments: during epochs, while saving and in between."""
-    command = [sys.executable, "-m", "tests.relope_jax.training.kill_training", str(tmp_path), str(kills)]
+    command = [sys.executable, "-m", "tests.relope_jax.training.kill_training", str(tmp_path), str(kills), *methods]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"{kills} kills: all"), done.stdout
+    assert done.stdout.startswith(f"{kills} kills of {', '.join(methods)}: all"), done.stdout
     state = json.loads(next((tmp_path / "broken-probe").glob("training/epoch-*/state.json")).read_text())
     assert state["epoch"] > 1
