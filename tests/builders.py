@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 
+from relope_jax.block.absorbed import last_token_block
+from relope_jax.block.reference import last_token_block_reference
 from relope_jax.block.spec import Block, BlockSpec, projection_shape, weight_shapes
 from relope_jax.states.ragged import TokenStates
+
+# Without jit, JAX compiles every operation on its own, which takes far longer than one program.
+compiled_block = jax.jit(last_token_block, static_argnums=0)
+compiled_reference = jax.jit(last_token_block_reference, static_argnums=0)
 
 
 def make_spec(**changes) -> BlockSpec:

@@ -25,14 +25,13 @@ from extract.backbone.dump_block import dump_block, dump_layer
 from extract.backbone.load import Backbone, load_backbone
 from extract.backbone.prompts import build_inputs, image_spans, image_token_id
 from extract.spec import ModelSpec
-from relope_jax.block.absorbed import last_token_block
 from relope_jax.block.batch import gather, with_key_cache
 from relope_jax.block.peft import load_peft, save_peft
-from relope_jax.block.reference import last_token_block_reference
 from relope_jax.block.spec import LoRASpec, by_module, projection_shape
 from relope_jax.errors import ReLopeError
 from relope_jax.models.padding import padded_length, to_device
 from relope_jax.models.replay import replay_block
+from tests.builders import compiled_block, compiled_reference
 from tests.extract import tiny_models as tiny
 
 pytestmark = [  # raised by PaliGemma's processor and by PEFT's own code
@@ -149,7 +148,7 @@ def token_batch(states, block=None):
 
 
 def z_of(block, states, adapters=None):
-    return last_token_block(block.spec, block.weights, adapters or {}, token_batch(states))
+    return compiled_block(block.spec, block.weights, adapters or {}, token_batch(states))
 
 
 def relative(ours, theirs) -> float:
@@ -161,9 +160,9 @@ def test_frozen_block(subject, states, block):
     """Prompts of different lengths, with images of different shapes and without images."""
     assert len(set(states.lengths)) > 2
     assert relative(z_of(block, states), states.last_hidden) < 1e-5
-    cached = last_token_block(block.spec, block.weights, {}, token_batch(states, block))
+    cached = compiled_block(block.spec, block.weights, {}, token_batch(states, block))
     assert relative(cached, states.last_hidden) < 1e-5
-    plain = last_token_block_reference(block.spec, block.weights, {}, token_batch(states))
+    plain = compiled_reference(block.spec, block.weights, {}, token_batch(states))
     assert relative(plain, states.last_hidden) < 1e-5
     # The neighbouring layer differs, so the comparison can fail.
     other = dump_block(subject.backbone, subject.layer % 3 + 1)
@@ -201,7 +200,7 @@ def test_every_feature_of_the_family_matters(subject, states, block):
         one_axis = weights["frequencies"].sum(axis=0, keepdims=True).repeat(3, axis=0) / 3
         variants.append((spec, weights | {"frequencies": one_axis.astype(np.float32)}))
     for changed, other in variants:
-        z = last_token_block(changed, other, {}, token_batch(states))
+        z = compiled_block(changed, other, {}, token_batch(states))
         assert relative(z, states.last_hidden) > 1e-4, [k for k in other if other[k] is not weights[k]]
 
 
@@ -226,7 +225,7 @@ def test_specs(subject, states, block):
 def test_longrope_follows_the_batch(subject, block):
     """A short prompt alone uses Phi-4's short factors, and in a batch with a long prompt the long ones; both replay."""
     short = prefill(subject, build_inputs(subject.backbone, [subject.queries[2]]), generate=True)
-    together = prefill(subject, build_inputs(subject.backbone, subject.queries), generate=True).select([2])
+    together = prefill(subject, build_inputs(subject.backbone, subject.queries), generate=True).select(np.array([2]))
     assert (short.positions[:, 0].max(), short.positions[:, 1].max()) == (len(short.hidden) - 1, 0)
     assert (together.positions[:, 0].max(), together.positions[:, 1].max()) == (0, len(short.hidden) - 1)
     assert relative(z_of(block, short), short.last_hidden) < 1e-5
@@ -352,11 +351,11 @@ def test_lora_with_peft(subject, block, rank, cached):
     batch = token_batch(states, block if cached else None)
 
     def z(params):
-        return last_token_block(block.spec, block.weights, split(block, params), batch)
+        return compiled_block(block.spec, block.weights, split(block, params), batch)
 
-    assert relative(z(params), theirs.detach()) < 1e-5
+    assert relative(jax.jit(z)(params), theirs.detach()) < 1e-5
     assert relative(states.last_hidden, theirs.detach()) > 1e-2  # the adapter has an effect
-    gradients = jax.grad(lambda p: jnp.sum(z(p) * jnp.asarray(direction)))(params)
+    gradients = jax.jit(jax.grad(lambda p: jnp.sum(z(p) * jnp.asarray(direction))))(params)
     for module, layer in layers.items():
         for ours, weight in zip(gradients[module], (layer.lora_A, layer.lora_B), strict=True):
             assert relative(ours, weight["default"].weight.grad) < 1e-4, module

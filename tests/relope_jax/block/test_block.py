@@ -11,14 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relope_jax.block.absorbed import last_token_block
 from relope_jax.block.batch import TokenBatch, gather, with_key_cache
 from relope_jax.block.file import load_block, save_block
-from relope_jax.block.reference import last_token_block_reference
 from relope_jax.block.spec import ACTIVATION_NAMES, PROJECTIONS
 from relope_jax.errors import ReLopeError
 from relope_jax.models.padding import to_device
-from tests.builders import make_adapters, make_block, make_spec, make_states
+from tests.builders import compiled_block, compiled_reference, make_adapters, make_block, make_spec, make_states
 
 
 def cut(states, n: int | None = None) -> TokenBatch:
@@ -87,24 +85,24 @@ def absorbed_equals_reference(changes, seed, lengths, targets, cached, rank):
     direction = jnp.asarray(rng.normal(size=(len(lengths), spec.hidden_size)), jnp.float32)
 
     def absorbed(adapters):
-        z = last_token_block(spec, block.weights, adapters, batch)
+        z = compiled_block(spec, block.weights, adapters, batch)
         return jnp.sum(z * direction), z
 
     def reference(adapters):
-        z = last_token_block_reference(spec, block.weights, adapters, plain)
+        z = compiled_reference(spec, block.weights, adapters, plain)
         return jnp.sum(z * direction), z
 
-    (_, z), gradient = jax.value_and_grad(absorbed, has_aux=True)(adapters)
-    (_, z_ref), gradient_ref = jax.value_and_grad(reference, has_aux=True)(adapters)
+    (_, z), gradient = jax.jit(jax.value_and_grad(absorbed, has_aux=True))(adapters)
+    (_, z_ref), gradient_ref = jax.jit(jax.value_and_grad(reference, has_aux=True))(adapters)
     assert relative(z, z_ref) <= 2e-5
     largest = max((float(jnp.abs(x).max()) for x in jax.tree.leaves(gradient_ref)), default=0.0)
     for ours, theirs in zip(jax.tree.leaves(gradient), jax.tree.leaves(gradient_ref), strict=True):
         assert float(jnp.abs(ours - theirs).max()) <= 2e-5 * largest
 
     def of_hidden(hidden):
-        return jnp.sum(last_token_block(spec, block.weights, adapters, batch._replace(hidden=hidden)))
+        return jnp.sum(compiled_block(spec, block.weights, adapters, batch._replace(hidden=hidden)))
 
-    gradient = np.asarray(jax.grad(of_hidden)(batch.hidden))
+    gradient = np.asarray(jax.jit(jax.grad(of_hidden))(batch.hidden))
     assert np.isfinite(gradient).all()
     assert np.all(gradient[~np.asarray(batch.mask)] == 0.0)
 
@@ -123,10 +121,10 @@ def test_window_hides_older_tokens():
     """With a window of 3, tokens before the last three have no effect; the third last has one."""
     rng = np.random.default_rng(4)
     block, batch = make_block(rng, make_spec(window=3)), cut(to_device(make_states(rng, [8])), 8)
-    z = last_token_block(block.spec, block.weights, {}, batch)
+    z = compiled_block(block.spec, block.weights, {}, batch)
     for column, changes in ((4, False), (5, True)):
         moved = batch._replace(hidden=batch.hidden.at[0, column].add(1.0))
-        assert bool(jnp.any(last_token_block(block.spec, block.weights, {}, moved) != z)) == changes
+        assert bool(jnp.any(compiled_block(block.spec, block.weights, {}, moved) != z)) == changes
 
 
 def test_weights_must_be_those_of_the_spec():
@@ -157,15 +155,15 @@ def test_padding_changes_nothing_and_gets_no_gradient():
     block, states = make_block(rng), make_states(rng, [5, 1, 8])
     narrow, wide = cut(to_device(states), 8), cut(to_device(states), 24)
     np.testing.assert_allclose(
-        last_token_block(block.spec, block.weights, {}, narrow),
-        last_token_block(block.spec, block.weights, {}, wide),
+        compiled_block(block.spec, block.weights, {}, narrow),
+        compiled_block(block.spec, block.weights, {}, wide),
         atol=1e-6,
     )
 
     def total(hidden):
-        return jnp.sum(last_token_block(block.spec, block.weights, {}, wide._replace(hidden=hidden)))
+        return jnp.sum(compiled_block(block.spec, block.weights, {}, wide._replace(hidden=hidden)))
 
-    gradient = np.asarray(jax.grad(total)(wide.hidden))
+    gradient = np.asarray(jax.jit(jax.grad(total))(wide.hidden))
     assert np.all(gradient[~np.asarray(wide.mask)] == 0.0)
     assert np.abs(gradient[np.asarray(wide.mask)]).min(axis=0).max() > 0.0
 
@@ -176,6 +174,6 @@ def test_only_relative_positions_matter():
     block, batch = make_block(rng), cut(to_device(make_states(rng, [6, 4])))
     shifted = batch._replace(positions=batch.positions + 7)
     moved = batch._replace(positions=batch.positions * 2)
-    z = last_token_block(block.spec, block.weights, {}, batch)
-    np.testing.assert_allclose(z, last_token_block(block.spec, block.weights, {}, shifted), atol=1e-5)
-    assert float(jnp.max(jnp.abs(z - last_token_block(block.spec, block.weights, {}, moved)))) > 1e-3
+    z = compiled_block(block.spec, block.weights, {}, batch)
+    np.testing.assert_allclose(z, compiled_block(block.spec, block.weights, {}, shifted), atol=1e-5)
+    assert float(jnp.max(jnp.abs(z - compiled_block(block.spec, block.weights, {}, moved)))) > 1e-3
