@@ -22,8 +22,9 @@ test: lint types $(VENV)/.installed-dev
 test-slow: $(VENV)/.installed-dev
 	$(PYTEST) -m "slow and not long"
 
-test-all: lint types $(VENV)/.installed-dev
-	$(PYTEST) -m "not long"
+test-all:
+	$(MAKE) test
+	$(MAKE) test-slow
 
 # Hostile stores, runs, adapters, tables, images and replies: the long round, FUZZ_SECONDS (120) for each kind.
 fuzz: $(VENV)/.installed-dev

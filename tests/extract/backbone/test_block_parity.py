@@ -25,13 +25,14 @@ from extract.backbone.dump_block import dump_block, dump_layer
 from extract.backbone.load import Backbone, load_backbone
 from extract.backbone.prompts import build_inputs, image_spans, image_token_id
 from extract.spec import ModelSpec
+from relope_jax.block.absorbed import last_token_block
 from relope_jax.block.batch import gather, with_key_cache
 from relope_jax.block.peft import load_peft, save_peft
+from relope_jax.block.reference import last_token_block_reference
 from relope_jax.block.spec import LoRASpec, by_module, projection_shape
 from relope_jax.errors import ReLopeError
 from relope_jax.models.padding import padded_length, to_device
 from relope_jax.models.replay import replay_block
-from tests.builders import compiled_block, compiled_reference
 from tests.extract import tiny_models as tiny
 
 pytestmark = [  # raised by PaliGemma's processor and by PEFT's own code
@@ -148,7 +149,7 @@ def token_batch(states, block=None):
 
 
 def z_of(block, states, adapters=None):
-    return compiled_block(block.spec, block.weights, adapters or {}, token_batch(states))
+    return last_token_block(block.spec, block.weights, adapters or {}, token_batch(states))
 
 
 def relative(ours, theirs) -> float:
@@ -160,9 +161,9 @@ def test_frozen_block(subject, states, block):
     """Prompts of different lengths, with images of different shapes and without images."""
     assert len(set(states.lengths)) > 2
     assert relative(z_of(block, states), states.last_hidden) < 1e-5
-    cached = compiled_block(block.spec, block.weights, {}, token_batch(states, block))
+    cached = last_token_block(block.spec, block.weights, {}, token_batch(states, block))
     assert relative(cached, states.last_hidden) < 1e-5
-    plain = compiled_reference(block.spec, block.weights, {}, token_batch(states))
+    plain = last_token_block_reference(block.spec, block.weights, {}, token_batch(states))
     assert relative(plain, states.last_hidden) < 1e-5
     # The neighbouring layer differs, so the comparison can fail.
     other = dump_block(subject.backbone, subject.layer % 3 + 1)
@@ -200,7 +201,7 @@ def test_every_feature_of_the_family_matters(subject, states, block):
         one_axis = weights["frequencies"].sum(axis=0, keepdims=True).repeat(3, axis=0) / 3
         variants.append((spec, weights | {"frequencies": one_axis.astype(np.float32)}))
     for changed, other in variants:
-        z = compiled_block(changed, other, {}, token_batch(states))
+        z = last_token_block(changed, other, {}, token_batch(states))
         assert relative(z, states.last_hidden) > 1e-4, [k for k in other if other[k] is not weights[k]]
 
 
@@ -330,7 +331,10 @@ def split(block, fused):
     return adapters
 
 
-@pytest.mark.parametrize(("rank", "cached"), [(4, False), (4, True), (64, True)])
+@pytest.mark.parametrize(
+    ("rank", "cached"),
+    [(4, True), pytest.param(4, False, marks=pytest.mark.slow), pytest.param(64, True, marks=pytest.mark.slow)],
+)
 def test_lora_with_peft(subject, block, rank, cached):
     """z and every LoRA gradient with a random adapter on all projections. Rank 64 is wider than the keys."""
     inputs = build_inputs(subject.backbone, subject.queries)
@@ -351,11 +355,11 @@ def test_lora_with_peft(subject, block, rank, cached):
     batch = token_batch(states, block if cached else None)
 
     def z(params):
-        return compiled_block(block.spec, block.weights, split(block, params), batch)
+        return last_token_block(block.spec, block.weights, split(block, params), batch)
 
-    assert relative(jax.jit(z)(params), theirs.detach()) < 1e-5
+    assert relative(z(params), theirs.detach()) < 1e-5
     assert relative(states.last_hidden, theirs.detach()) > 1e-2  # the adapter has an effect
-    gradients = jax.jit(jax.grad(lambda p: jnp.sum(z(p) * jnp.asarray(direction))))(params)
+    gradients = jax.grad(lambda p: jnp.sum(z(p) * jnp.asarray(direction)))(params)
     for module, layer in layers.items():
         for ours, weight in zip(gradients[module], (layer.lora_A, layer.lora_B), strict=True):
             assert relative(ours, weight["default"].weight.grad) < 1e-4, module

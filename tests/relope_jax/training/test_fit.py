@@ -73,12 +73,11 @@ def different_members(name):
     ]
     if name != "relope":
         return members
-    lora = LoRASpec(rank=2, alpha=32.0, rslora=True)
+    lora, constant = LoRASpec(rank=2, alpha=32.0, rslora=True), {"beta": 1.0, "beta_schedule": "constant"}
     return [
         *members,
-        Member(dataclasses.replace(plain, lora=lora), train, 7),
-        Member(dataclasses.replace(plain, beta=1.0, beta_schedule="constant"), train, 5),
-        Member(dataclasses.replace(plain, beta=0.1, beta_warmup=0.1, kl_reduction="sum"), train, 5),
+        Member(dataclasses.replace(plain, lora=lora, **constant), train, 7),
+        Member(dataclasses.replace(plain, beta_warmup=0.1, kl_reduction="sum"), train, 5),
     ]
 
 

@@ -61,8 +61,8 @@ def test_equals_resampling_rows(grouped):
 def test_many_rows_are_resampled_in_pieces():
     scores, small, large = make(20_000, m=2)
     result = bootstrap_routing(scores, small, large, n_resamples=20)
-    loop = by_loop(scores, small, large, np.arange(20_000), 20, seed=0)
-    np.testing.assert_allclose(result.audc.resamples, loop[1], atol=1e-12)
+    loop = by_loop(scores, small, large, np.arange(20_000), 4, seed=0)
+    np.testing.assert_allclose(result.audc.resamples[:, :4], loop[1], atol=1e-12)
 
 
 def test_a_method_does_not_differ_from_itself():
