@@ -233,7 +233,7 @@ def test_a_current_directory_that_is_gone_is_one_line(tmp_path):
     gone.mkdir()
     done = run(command(f"os.rmdir({str(gone)!r}); os.getcwd()"), cwd=gone)
     assert done.returncode == 1
-    assert done.stderr == b"error: the current directory is gone: change to one that is there\n"
+    assert done.stderr == b"error: the current directory no longer exists: change to another one\n"
 
 
 def test_no_folder_for_temporary_files_is_one_line():
