@@ -114,8 +114,8 @@ def test_a_bug_is_none_of_them(error):
 def test_a_full_disk_is_told_by_every_library_alike(error):
     assert is_full(error)
     assert "full" in line_of(error)
-    assert "make space" in line_of(error)
-    full = "the disk of here is full: make space and run the same command again"
+    assert "free some space" in line_of(error)
+    full = "the disk of here is full: free some space and run the same command again"
     with pytest.raises(ReLopeError, match=full), files.explaining("here"):
         raise error
 

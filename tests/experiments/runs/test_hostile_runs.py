@@ -160,7 +160,7 @@ def test_scores_that_are_none_are_refused(run, column, values):
 @pytest.mark.parametrize("name", ["scores.parquet", "samples.parquet"])
 def test_tables_that_are_no_parquet_cost_a_line(run, name, data):
     (run.path / name).write_bytes(data)
-    with pytest.raises(ReLopeError, match=rf"{name} is no intact Parquet file"):
+    with pytest.raises(ReLopeError, match=rf"{name} is not a valid Parquet file"):
         read_test_split(run)
 
 

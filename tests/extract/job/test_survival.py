@@ -59,7 +59,7 @@ def test_full_disk_is_one_line_and_resumes_when_there_is_space(plan, tmp_path):
     with small_disk(tmp_path / "disk", "400k"):
         small = dataclasses.replace(plan, store=tmp_path / "disk" / "store")
         for _ in range(2):
-            with pytest.raises(ReLopeError, match=r"the disk of .* is full: make space"):
+            with pytest.raises(ReLopeError, match=r"the disk of .* is full: free some space"):
                 open_or_extract(small)
         assert (small.store / "parts" / "00000").exists()
         with pytest.raises(ReLopeError, match="unfinished"):
