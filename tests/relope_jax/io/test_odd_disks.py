@@ -159,7 +159,7 @@ def test_another_identity_is_refused_without_links_too(monkeypatch, tmp_path):
 
     refuse(monkeypatch, os, "link", errno.EOPNOTSUPP)
     StoreWriter(tmp_path / "s", IDENTITY).close()
-    with pytest.raises(ReLopeError, match="was begun with other settings"):
+    with pytest.raises(ReLopeError, match="was started with other settings"):
         StoreWriter(tmp_path / "s", dataclasses.replace(IDENTITY, source="other"), Shard(0, 1))
 
 
