@@ -51,7 +51,7 @@ def test_sampled_answers(store):
     answers = Answers.load(store, "votes")
     assert answers.sampled("final_answer", "steps", ["b"]) == [["0", "1", "2"]]
     assert answers.has(["a", "c"]).tolist() == [True, False]
-    with pytest.raises(ReLopeError, match="'votes' are sampled, 3 a prompt"):
+    with pytest.raises(ReLopeError, match="'votes' are sampled, 3 per prompt"):
         answers.labels(["a"])
 
 
