@@ -105,8 +105,8 @@ class Inputs:
         return [next(iter(stated), None) for stated in answers.sampled("final_answer", CONFIDENCE)]
 
     def _of_all_but_training(self, answers: Answered | None, name: str) -> Answered:
-        """The answers, after checking that all validation and test samples have them; nothing is fitted on training
-        samples."""
+        """Check that all validation and test samples have answers. Methods that are not fitted do not need those of
+        training samples."""
         answers = answers or require_answers(self.store, name)
         there = answers.has() | (self.store.column("split") == "train")
         start = 0

@@ -23,7 +23,7 @@ BATCHED_TRAIN = ("weight_decay", "clip_norm")
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """One training: settings of the method and of training, and a seed."""
+    """One training: the settings of its method and of training, and a seed."""
 
     spec: ProbeSpec
     train: TrainSpec

@@ -147,7 +147,7 @@ def test_exported_lora_gives_the_same_states_in_peft(finished, toy, tmp_path, ca
 
     with pytest.raises(SystemExit):
         export_peft.main(flags.FLAGS(command))
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     with pytest.raises(ReLopeError, match="'probe' trains no LoRA"):
         relope_jax.restore(run.path, method="probe").export_peft(tmp_path / "none")
 

@@ -101,7 +101,7 @@ def test_values(text, values):
         (["seed=0:2", "seed=2:4"], "given twice"),
         (["relope.kl_reduction=mean,max"], "it can be mean, sum"),
         (["relope.beta=-1"], "relope.beta is -1.0; it must be at least 0"),
-        (["dataset.max_questions=100,200"], "would share the store stores/toy-mllm-easy_vqa-l24: give every value a"),
+        (["dataset.max_questions=100,200"], "would share the store stores/toy-mllm-easy_vqa-l24: run one sweep per"),
     ],
 )
 def test_wrong_grids_are_one_line(grid, message):
@@ -111,9 +111,9 @@ def test_wrong_grids_are_one_line(grid, message):
 
 
 def test_axes_need_a_method_and_stores_a_name_of_their_own():
-    with pytest.raises(ReLopeError, match=r"concerns none of config.methods \(probe\): add 'relope'"):
+    with pytest.raises(ReLopeError, match=r"affects none of config.methods \(probe\): add 'relope'"):
         cells_of("relope.beta=1,2", config=config_of("probe"))
-    with pytest.raises(ReLopeError, match="'random' trains nothing"):
+    with pytest.raises(ReLopeError, match="'random' is not trained"):
         cells_of("seed=0:2", config=config_of("random"))
     with pytest.raises(ReLopeError, match=r"config.seeds has 1 twice"):
         cells_of("relope.beta=1,2", config=config_of(seeds=(1, 1)))
@@ -455,4 +455,4 @@ def test_command():
     command = [sys.executable, "-m", "experiments.sweep", "--config=quickstart.py", "--members=4"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.strip() == f"error: nothing to sweep: name fields and their values, such as {EXAMPLE}"
+    assert done.stderr.strip() == f"error: nothing to sweep: give fields and their values, for example {EXAMPLE}"
