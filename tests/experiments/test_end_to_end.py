@@ -160,7 +160,7 @@ def test_report_is_self_contained(finished):
         assert title in page
     assert page.count("<svg") == 3 + 6  # curves, calibration, training; right and wrong answers at three scores
     assert page.count("of the attention is on the image") == 6
-    assert "test prompts the image gets" in page
+    assert "test prompts, the image gets" in page
     table = write.terminal_table(run)
     assert f"{run.summary['methods']['relope']['auc']:.3f}" in table
 
