@@ -1,4 +1,4 @@
-"""Everything a method may learn from: states, labels, splits and prompts of one store."""
+"""The training data of a method: states, labels, splits and prompts of one store."""
 
 from __future__ import annotations
 

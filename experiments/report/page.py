@@ -44,12 +44,12 @@ def _parts(sections: Sequence[Section]) -> str:
 
 
 def paragraphs(texts: Sequence[str], kind: str = "") -> str:
-    """Plain texts as paragraphs; `kind` "note" is small and grey, "warning" stands out."""
+    """Plain text strings as paragraphs; `kind` "note" is small and grey, "warning" is highlighted."""
     return "".join(f'<p class="{kind}">{html.escape(text)}</p>\n' for text in texts)
 
 
 def bullets(texts: Sequence[str]) -> str:
-    """Plain texts as a list."""
+    """Plain text strings as a bullet list."""
     return "<ul>" + "".join(f"<li>{html.escape(text)}</li>\n" for text in texts) + "</ul>\n" if texts else ""
 
 

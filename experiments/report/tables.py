@@ -88,8 +88,8 @@ def as_text(cell: Any) -> Any:
 
 
 def read_csv(text: str, what: object, numbers: Sequence[str], texts: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of a CSV text with a header. Columns in `numbers` become floats; columns that are not in `texts` either
-    are dropped.
+    """The rows of a CSV text with a header. Columns in `numbers` become floats, columns in `texts` stay strings, all
+    others are dropped.
 
     Raises:
       ReLopeError: a column is missing, or a number is not valid.

@@ -77,8 +77,8 @@ def split_text(axes: Sequence[Axis], cells: Sequence[Cell]) -> str:
         for axis in axes:
             if axis.concerns(method.name):
                 (together if _is_batched(axis, mine) else apart).append(f"{axis.field} ({len(axis.values)})")
-        parts = [f"together {' x '.join(together)}"] if together else []
-        parts += [f"one after another {' x '.join(apart)}"] if apart else []
+        parts = [f"trained together: {' x '.join(together)}"] if together else []
+        parts += [f"sequentially: {' x '.join(apart)}"] if apart else []
         lines.append(f"  {method.title}, {len(mine)} cells: {'; '.join(parts)}")
     return "\n".join(lines)
 

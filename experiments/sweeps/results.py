@@ -89,7 +89,7 @@ class SweepFolder:
     """Exclusive writer of sweeps/NAME.
 
     Raises:
-      ReLopeError: another process holds the folder.
+      ReLopeError: another process has locked the folder.
     """
 
     def __init__(self, path: Path):

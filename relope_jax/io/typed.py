@@ -63,7 +63,7 @@ def number(low: float = -BIG, high: float = BIG, *, nan: bool = False) -> Check:
 
 
 def whole(low: int = 0, high: int = LARGEST) -> Check:
-    """A whole number from `low` to `high`."""
+    """An integer from `low` to `high`."""
 
     def check(value: Any) -> Any:
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
@@ -76,7 +76,7 @@ def whole(low: int = 0, high: int = LARGEST) -> Check:
 def text(value: Any) -> Any:
     """A string of at most `LONGEST` characters."""
     if not isinstance(value, str) or len(value) > LONGEST:
-        raise wrong(value, f"a text of at most {LONGEST} characters")
+        raise wrong(value, f"a string of at most {LONGEST} characters")
     return value
 
 

@@ -70,8 +70,8 @@ def routing_values(
 def require_both_labels(
     labels: Int[np.ndarray, "n"], where: str, groups: Shaped[np.ndarray, "n"] | None = None
 ) -> None:
-    """Raise ReLopeError if `labels` is empty, has only one class, or has only one sample or group with a class, so that
-    no interval exists."""
+    """Raise ReLopeError if `labels` is empty or has only one class, or if one class is in a single sample or group, so
+    that no interval exists."""
     if len(labels) == 0:
         raise ReLopeError(f"{where} is empty: extract more questions or change the split shares")
     units = count_units(labels, groups)

@@ -136,9 +136,9 @@ def test_a_method_is_trained_once_along_the_axes_of_another():
     ]  # fmt: skip
     assert (cells[3].member.spec.beta, cells[3].member.seed) == (1.0, 0)
     assert split_text(axes, cells).splitlines() == [
-        "  ReLope, 6 cells: together relope.beta (2) x seed (3)",
-        "  Attention Probe, 3 cells: together seed (3)",
-        "  Probe, 3 cells: together seed (3)",
+        "  ReLope, 6 cells: trained together: relope.beta (2) x seed (3)",
+        "  Attention Probe, 3 cells: trained together: seed (3)",
+        "  Probe, 3 cells: trained together: seed (3)",
     ]
 
 
@@ -146,8 +146,8 @@ def test_cells_that_share_a_program_train_together():
     grid = ["extract.layer=12,24", "probe.widths=(64,),(32,)", "train.weight_decay=0.0,0.1", "seed=0:5"]
     axes, cells = cells_of(*grid, config=config_of("probe"))
     assert split_text(axes, cells) == (
-        "  Probe, 40 cells: together train.weight_decay (2) x seed (5); "
-        "one after another extract.layer (2) x probe.widths (2)"
+        "  Probe, 40 cells: trained together: train.weight_decay (2) x seed (5); "
+        "sequentially: extract.layer (2) x probe.widths (2)"
     )
     jobs = make_jobs({str(i): cell for i, cell in enumerate(cells)}, most=4)
     assert [len(job.cells) for job in jobs] == [4, 4, 2] * 4

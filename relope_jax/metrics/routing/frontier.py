@@ -45,7 +45,7 @@ def aiq(
         expensive), the result is the height of the envelope there.
 
     Raises:
-      ValueError: the range is empty.
+      ValueError: the range ends before it starts.
     """
     low, high = between or (float(cost.min()), float(cost.max()))
     if not low <= high:

@@ -114,8 +114,8 @@ class GoalTest:
         return self._p(threshold) <= self.level
 
     def needed(self, threshold: float, lost: int = 0) -> int | None:
-        """Number of labelled queries that would be enough at this threshold, if more were like these; None if no number
-        is.
+        """Number of labelled queries, distributed like these, that would be enough at this threshold; None if no number
+        is enough.
 
         Args:
           lost: number of wins to subtract, independent of the number of queries.
