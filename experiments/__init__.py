@@ -1,13 +1,13 @@
-"""Thin commands, and what they draw and print."""
+"""Commands, and the code for their figures and output."""
 
 import os
 
 
 def _import_matplotlib() -> None:
-    """Import matplotlib without the backend that MPLBACKEND names; called only where that is set.
+    """Import matplotlib without the backend in MPLBACKEND; called only if that is set.
 
-    matplotlib refuses to be imported when that is not installed, as where a notebook passes its own backend on to
-    `!python -m experiments.run`. No backend is needed: all figures are written to files through `Figure.savefig`.
+    The import of matplotlib fails if that backend is not installed, for example if a notebook passes its own backend to
+    `!python -m experiments.run`. No backend is needed: all figures are written with `Figure.savefig`.
     """
     backend = os.environ.pop("MPLBACKEND", None)
     try:

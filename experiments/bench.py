@@ -1,7 +1,7 @@
 """Benchmarks, one JSON object per line: python -m experiments.bench --only=block --out=bench.jsonl
 
 Every line has name, value, unit, baseline, ratio, floor, fraction_of_floor (see benchmarks/measure.py). Competitors
-are measured in the same run, in turns; the floor comes from ceilings measured in the same run too.
+are measured in the same run, alternately. The floor comes from hardware limits measured in the same run.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Record]]] = {
 
 
 def run(names: list[str], out: str = "") -> None:
-    """Print the lines of the named benchmarks, and write them to the file `out` as they come."""
+    """Print the lines of the named benchmarks, and append them to the file `out`."""
     for name in names:
         if name not in BENCHMARKS:
             raise ReLopeError(f"unknown benchmark '{name}'{nearest(name, BENCHMARKS)}; known: {', '.join(BENCHMARKS)}")
@@ -57,7 +57,7 @@ def run(names: list[str], out: str = "") -> None:
 
 
 def _empty(out: str) -> None:
-    """Make the file; a wrong path fails before anything is measured."""
+    """Create the file, so that a wrong path fails before the measurements."""
     try:
         Path(out).write_text("", encoding="utf-8")
     except OSError as error:
@@ -65,7 +65,7 @@ def _empty(out: str) -> None:
 
 
 def machine() -> str:
-    """Where the numbers come from."""
+    """Description of the machine and the library versions."""
     device = jax.devices()[0]
     cores = len(os.sched_getaffinity(0))
     return (
@@ -76,11 +76,11 @@ def machine() -> str:
 
 if __name__ == "__main__":
     _ONLY = flags.DEFINE_list("only", list(BENCHMARKS), f"which benchmarks to run: {', '.join(BENCHMARKS)}")
-    _OUT = flags.DEFINE_string("out", "", "file for the lines; they are always printed too")
+    _OUT = flags.DEFINE_string("out", "", "file for the lines; they are also printed")
 
     @exit_on_error
     def main(_: list[str]) -> None:
-        logging.set_verbosity(logging.WARNING)  # jax reports every backend that it does not find
+        logging.set_verbosity(logging.WARNING)  # jax logs every missing backend
         run(_ONLY.value, _OUT.value)
 
     app.run(main)

@@ -1,4 +1,4 @@
-"""The threshold of a run's router that keeps a promise on new queries.
+"""Choose a router's threshold with a guarantee on new queries.
 
 python -m experiments.calibrate runs/NAME --method=relope --target_accuracy=0.9   # or --budget=0.5, or --deferral=0.3
 """
@@ -25,24 +25,24 @@ from relope_jax.run import CONFIG, Run
 _METHOD = flags.DEFINE_string("method", "relope", "which of the run's methods")
 _SEED = flags.DEFINE_integer("seed", 0, "which of the run's seeds")
 _ACCURACY = flags.DEFINE_float("target_accuracy", None, "accuracy to exceed, with as few queries deferred as possible")
-_BUDGET = flags.DEFINE_float("budget", None, "dollars that 1000 queries may cost on average")
-_DEFERRAL = flags.DEFINE_float("deferral", None, "share of queries that may be deferred")
+_BUDGET = flags.DEFINE_float("budget", None, "maximum average cost in dollars per 1000 queries")
+_DEFERRAL = flags.DEFINE_float("deferral", None, "maximum share of queries to defer")
 flags.DEFINE_alias("target-accuracy", "target_accuracy")
-_CONFIDENCE = flags.DEFINE_float("confidence", 0.95, "probability that the promise holds")
+_CONFIDENCE = flags.DEFINE_float("confidence", 0.95, "probability that the guarantee holds")
 _DEPTH = flags.DEFINE_float("depth", 1.0, "share of the small model's layers that a prefill runs before the decision")
 _PROMPTS = flags.DEFINE_integer(
     "sampled_prompts",
     1,
-    "how often a prompt is paid for when answers are sampled: k where each is one request",
+    "how often the prompt of sampled answers is paid for: k if each of k answers is a separate request",
 )
 _PRICES = {
-    field.name: flags.DEFINE_float(f"price_{field.name}", None, "dollars for a million tokens")
+    field.name: flags.DEFINE_float(f"price_{field.name}", None, "dollars per million tokens")
     for field in dataclasses.fields(CostSpec)
 }
 
 
 def prices_of(run: Run, given: Mapping[str, float]) -> CostSpec:
-    """The run's prices, where it has any, and those that are given instead."""
+    """The run's prices, if it has any, with the given ones replacing them."""
     prices = spec_of(CostSpec, run.config["costs"], run.path / CONFIG)
     return dataclasses.replace(prices, **given)
 
@@ -60,7 +60,7 @@ def main(argv: list[str]) -> None:
     written = record(request, chosen, prices)
     require_no_links(run.path)
     target = inside(run.path, f"calibration-{request.method}-{request.seed}.json")
-    show(text(written), flush=True)  # first: a disk that refuses the file does not lose it
+    show(text(written), flush=True)  # print first, so that a write error does not lose it
     with explaining(target):
         write_json(target, written)
     show(target)

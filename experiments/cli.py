@@ -1,4 +1,4 @@
-"""The console script `relope`: `relope run ...` is `python -m experiments.run ...`, and so on for every command."""
+"""The console script `relope`: `relope run ...` is `python -m experiments.run ...`, likewise for every command."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from relope_jax.errors import ReLopeError, exit_on_error, nearest
 COMMANDS = {  # name: (module that runs as __main__, what it does)
     "run": ("experiments.run", "extract a store if there is none, train, evaluate and write a report"),
     "sweep": ("experiments.sweep", "train a grid of settings"),
-    "report": ("experiments.report", "write the report of a run again"),
-    "calibrate": ("experiments.calibrate", "choose a threshold, with what holds for it on new data"),
+    "report": ("experiments.report", "write the report of a finished run again"),
+    "calibrate": ("experiments.calibrate", "choose a threshold with a guarantee on new data"),
     "export-peft": ("experiments.export_peft", "write the LoRA of a ReLope router as a PEFT checkpoint"),
     "bench": ("experiments.bench", "run the benchmarks"),
     "extract": ("extract.run", "write a store of hidden states, or one shard of it"),
     "cluster": ("extract.cluster", "write a store on a Ray cluster"),
-    "inspect": ("extract.inspect", "show what is in a store"),
+    "inspect": ("extract.inspect", "show the contents of a store"),
     "verify": ("extract.verify", "check every file of a store, and its frozen blocks"),
     "regrade": ("extract.regrade", "grade the responses in a store with the current graders"),
     "answer": ("extract.answer", "collect answers of a large model, or sampled answers"),
@@ -28,10 +28,10 @@ OURS = {"relope_jax", "extract", "experiments"}
 
 @exit_on_error
 def main(argv: list[str]) -> None:
-    """Run the command that `argv[1]` names with the arguments after it.
+    """Run the command `argv[1]` with the arguments after it.
 
     Raises:
-      ReLopeError: no command or an unknown one is given, or a package that the command imports is not installed.
+      ReLopeError: the command is missing or unknown, or a package that it imports is not installed.
     """
     name, arguments = argv[1] if argv[1:] else "", argv[2:]
     if name in ("-h", "--help", "help"):
@@ -49,19 +49,19 @@ def main(argv: list[str]) -> None:
             raise
         raise ReLopeError(
             f"`relope {name}` needs the Python package {package}, which is not installed; "
-            "pip install 'relope-jax[extract]' installs all that an extraction needs"
+            "pip install 'relope-jax[extract]' installs everything for extraction"
         ) from error
 
 
 def help_text() -> str:
-    """What `relope --help` prints: one line per command."""
+    """The output of `relope --help`: one line per command."""
     lines = [f"  {name:<13}{description}" for name, (_, description) in COMMANDS.items()]
     last = "`relope COMMAND --help` lists the flags of most commands."
     return "\n".join(["usage: relope COMMAND [ARGUMENTS]", "", *lines, "", last])
 
 
 class _Main(types.ModuleType):
-    """The running module; absl's --help prints its docstring, which then names `relope run`, not `python -m ...`."""
+    """The running module. absl's --help prints its docstring, which here names `relope run`, not `python -m ...`."""
 
     @property
     def __doc__(self) -> str:  # type: ignore[override]
@@ -72,7 +72,7 @@ class _Main(types.ModuleType):
 
 
 def run_as_main(module: str, argv: list[str]) -> None:
-    """Run a module, or the `__main__` of a package, as `python -m` does, but with this `sys.argv`.
+    """Run a module, or the `__main__` of a package, like `python -m`, but with this `sys.argv`.
 
     runpy would overwrite argv[0], which absl prints as the program's name.
     """

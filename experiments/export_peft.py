@@ -1,4 +1,4 @@
-"""The LoRA of a run's ReLope router as a PEFT checkpoint, to put on the small model outside of this software.
+"""Export the LoRA of a run's ReLope router as a PEFT checkpoint, to use with the small model in other software.
 
 python -m experiments.export_peft runs/quickstart --out=adapter
 """
@@ -32,14 +32,14 @@ def main(argv: list[str]) -> None:
 
 
 def require_free(out: Path) -> None:
-    """Raise ReLopeError when the checkpoint cannot be written to `out`, before the router is restored."""
+    """Raise ReLopeError if the checkpoint cannot be written to `out`. Call it before restoring the router."""
     if os.path.lexists(out):
-        raise ReLopeError(f"{out} exists already: name another folder, or delete it")
+        raise ReLopeError(f"{out} already exists: choose another folder, or delete it")
     require_writable(out)
 
 
 def describe(run: Run) -> str:
-    """The model that the adapter belongs on. An adapter that was on during extraction stays on below it."""
+    """The model that the adapter belongs to, with the adapter used during extraction, if any."""
     model = run.config["model"]
     return model["name"] + (f" with its adapter '{model['adapter']}' merged" if model["adapter"] else "")
 

@@ -1,4 +1,4 @@
-"""The main job, top to bottom: store -> replay -> train -> evaluate -> report."""
+"""The main pipeline: store -> replay -> train -> evaluate -> report."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from relope_jax.training.spec import TrainSpec
 
 
 class Stopwatch:
-    """Times the stages of a run for its closing line."""
+    """Times the stages of a run for its last line of output."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -52,14 +52,14 @@ class Stopwatch:
     def __str__(self) -> str:
         parts = [f"{name} {seconds:.0f} s" for name, seconds in self.seconds.items()]
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # kB on Linux
-        return f"{', '.join(parts)}; in all {sum(self.seconds.values()):.0f} s; peak memory {peak:.1f} GB"
+        return f"{', '.join(parts)}; {sum(self.seconds.values()):.0f} s in total; peak memory {peak:.1f} GB"
 
 
 def run(plan: RunPlan) -> Run:
     """Run `plan` and return the finished run."""
     watch, engine = Stopwatch(), plan.engine
     if is_primary():
-        require_writable(plan.folder)  # not after hours of extraction
+        require_writable(plan.folder)  # fail before hours of extraction
     with watch.stage("store"):
         store = open_store(plan.target, plan.sources)
     with watch.stage("inputs"):
@@ -99,27 +99,28 @@ def run(plan: RunPlan) -> Run:
 
 
 def open_store(target: Extraction, sources: Sequence[Extraction]) -> ReadableStore:
-    """The target's store, or with `sources` that and the stores to train on; each is extracted first when there is
-    none yet, by a process that is alone."""
+    """The target's store, or with `sources` this store joined with the training stores. A missing store is extracted
+    first, if there is only one process."""
     store = open_one(target)
     if not sources:
         return store
     joined = JoinedStore(store, [open_one(source) for source in sources])
     if joined.left_out:
         counts = ", ".join(f"{n} {split}" for split, n in joined.left_out.items())
-        say(f"left out of the stores trained on, since a later split holds their image or question: {counts} prompts")
+        say(f"left out of the training stores, because a later split has their image or question: {counts} prompts")
     return joined
 
 
 def open_one(plan: Extraction) -> Store:
-    """One store."""
+    """Open one store, and extract it first if it is missing."""
     if jax.process_count() > 1 and not open_place(plan.store).exists(MANIFEST):
         raise ReLopeError(f"there is no finished store {plan.store}: make it with `python -m extract.run --config=...`")
     return open_or_extract(plan)
 
 
 def open_inputs(plan: InputPlan, store: ReadableStore, needs: tuple[str, ...]) -> Inputs:
-    """What the methods read in addition to the hidden states; what is missing is made first where the plan says how.
+    """The inputs of the methods other than hidden states. Missing inputs are made first if the plan has settings for
+    them.
 
     Raises:
       ReLopeError: an input is missing and cannot be made here.
@@ -131,7 +132,7 @@ def open_inputs(plan: InputPlan, store: ReadableStore, needs: tuple[str, ...]) -
 
 
 def describe(store: ReadableStore, data: RouterData) -> None:
-    """One line about what is being learned from."""
+    """Print one line about the training data."""
     sizes = ", ".join(f"{split} {len(rows)}" for split, rows in data.rows.items())
     say(
         f"{store.path}: {len(data.labels)} prompts ({sizes}), small-model accuracy {data.labels.mean():.3f}, "
@@ -140,7 +141,7 @@ def describe(store: ReadableStore, data: RouterData) -> None:
 
 
 def padding(feed: Feed, data: RouterData, train: TrainSpec) -> str:
-    """How much of an epoch's tokens is padding."""
+    """One line on the share of padding among an epoch's tokens."""
     batches = shuffled_batches(
         data.rows["train"], feed.lengths, train.batch_size, (train.order_seed, 1), feed.mesh.size
     )

@@ -1,8 +1,8 @@
 """Train and compare routers: python -m experiments.run --config=relope_qwen.py
 
-Extracts the store when there is none yet, verifies the frozen block by replay, trains every method with all
-seeds at once, evaluates, and writes runs/<name>/ with a report. A restart skips finished methods and continues an
-interrupted method from its last snapshot.
+Extracts the store if there is none yet, verifies the frozen block by replay, trains every method with all seeds at
+once, evaluates, and writes runs/<name>/ with a report. A restart skips finished methods and continues an interrupted
+method from its last snapshot.
 
 With a study's config (paper.py, table1.py to table4.py, figure2.py, figure3.py) the command makes the study's runs,
 then its tables and figures.
@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import sys
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's C++ log lines say nothing a user needs
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's C++ log is not useful to users
 
 import jax
 from absl import app, flags
@@ -27,9 +27,9 @@ from relope_jax.config import define_config_flag, parse_flags
 from relope_jax.errors import ReLopeError, exit_on_error, line_of, one_line
 
 _CONFIG = define_config_flag()
-_COORDINATOR = flags.DEFINE_string("coordinator", "", "host:port of process 0, where several hosts train together")
-_PROCESSES = flags.DEFINE_integer("processes", 1, "how many processes train together", lower_bound=1)
-_PROCESS = flags.DEFINE_integer("process", 0, "which of them this is", lower_bound=0)
+_COORDINATOR = flags.DEFINE_string("coordinator", "", "host:port of process 0, for training on several hosts")
+_PROCESSES = flags.DEFINE_integer("processes", 1, "number of processes", lower_bound=1)
+_PROCESS = flags.DEFINE_integer("process", 0, "index of this process", lower_bound=0)
 
 
 @exit_on_error
@@ -42,7 +42,7 @@ def main(_: list[str]) -> None:
         config = _CONFIG.value
         run_study(config) if "study" in config else run(plan_run(config))
     except Exception as error:
-        if jax.process_count() > 1 and (line := line_of(error)):  # at once: the others wait for this one in vain
+        if jax.process_count() > 1 and (line := line_of(error)):  # at once: the others would wait forever
             print(f"error: {one_line(line)}", file=sys.stderr, flush=True)
             os._exit(1)
         raise

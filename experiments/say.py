@@ -1,4 +1,4 @@
-"""What a command prints: the one place from which texts of stores, runs and servers reach a terminal."""
+"""Prints the output of commands; the only place where text from stores, runs and servers reaches the terminal."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from relope_jax.machine.mesh import is_primary
 
 
 def show(text: object, *, flush: bool = False) -> None:
-    """Print it without what a terminal would obey."""
+    """Print `text` with terminal control characters escaped."""
     print(printable(text), flush=flush)
 
 
 def say(text: object) -> None:
-    """`show` it once, however many processes work together."""
+    """`show` on the primary process only."""
     if is_primary():
         show(text)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's C++ log lines say nothing a user needs
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's C++ log is not useful to users
 
 import functools
 import itertools
@@ -51,11 +51,11 @@ from relope_jax.training.scoring import scores
 
 
 def run(plan: SweepPlan, out: str = "sweeps", most: int = 32) -> Path:
-    """Train the cells that are not finished yet, and write the table and the plots of all; returns the folder.
+    """Train the unfinished cells and write the table and plots of all cells; returns the folder.
 
     Args:
       out: the sweep is written to `out/<plan.name>`.
-      most: members that an ensemble trains at once.
+      most: maximum number of members per ensemble.
     """
     axes, cells = plan.axes, plan.cells
     if jax.process_count() > 1:
@@ -64,7 +64,7 @@ def run(plan: SweepPlan, out: str = "sweeps", most: int = 32) -> Path:
     path = run_folder(out, plan.name)
     require_writable(path)
     with explaining(path), SweepFolder(path) as folder:
-        # All stores first: once JAX has taken an accelerator's memory, the small model finds no room there.
+        # All stores first: once JAX has allocated the accelerator's memory, the small model does not fit.
         stores = {needed: open_or_extract(needed) for needed in dict.fromkeys(cell.plan for cell in cells)}
         named = {cell_id(stores[cell.plan], cell): cell for cell in cells}
         folder.write_record(plan.recorded, axes, stores.values())
@@ -87,7 +87,7 @@ def to_do(jobs: Sequence[EnsembleJob]) -> str:
 def train_jobs(
     folder: SweepFolder, jobs: Sequence[EnsembleJob], stores: dict[Extraction, Store], engine: EngineSpec
 ) -> None:
-    """Train ensemble after ensemble, store by store."""
+    """Train the ensembles one after another, store by store."""
     with ProgressBar(jobs) as progress:
         for plan, mine in itertools.groupby(jobs, lambda job: job.plan):
             train_store(folder, list(mine), stores[plan], engine, progress)
@@ -137,7 +137,7 @@ def train_job(
 def cell_rows(
     job: EnsembleJob, store: Store, data: RouterData, fitted: Fitted, test_scores: np.ndarray, seconds: float
 ) -> list[Row]:
-    """results.json of an ensemble: a run's row for every cell, its settings and its share of the time."""
+    """results.json of an ensemble: for every cell the row of a run, its settings and its share of the time."""
     test = data.rows["test"]
     evaluation = evaluate(test_scores, data.labels[test], data.groups[test])
     scored = [
@@ -154,7 +154,7 @@ def report(folder: SweepFolder, axes: Sequence[Axis], cells: Sequence[Cell], row
     """Write the table and the plots, and print the summary."""
     table = folder.write_table(axes, rows)
     plots = write_plots(folder.path, axes, rows)
-    say(f"\n{summary_text(axes, cells, rows)}\n\nbest: by the mean validation AUC; the test split chooses nothing")
+    say(f"\n{summary_text(axes, cells, rows)}\n\nbest: by mean validation AUC, not by the test split")
     say(f"table: {table}\nplots: {', '.join(map(str, plots))}")
 
 
@@ -165,9 +165,9 @@ def label(cell: Cell) -> str:
 
 if __name__ == "__main__":
     _CONFIG = define_config_flag()
-    _GRID = flags.DEFINE_multi_string("grid", [], f"FIELD=VALUES, given several times, such as {EXAMPLE}")
+    _GRID = flags.DEFINE_multi_string("grid", [], f"FIELD=VALUES; may be repeated, for example {EXAMPLE}")
     _OUT = flags.DEFINE_string("out", "sweeps", "the sweep is written to OUT/<config.name>")
-    _MEMBERS = flags.DEFINE_integer("members", 32, "most members that an ensemble trains at once", lower_bound=1)
+    _MEMBERS = flags.DEFINE_integer("members", 32, "maximum number of members per ensemble", lower_bound=1)
 
     @exit_on_error
     def main(_: list[str]) -> None:

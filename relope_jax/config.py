@@ -31,9 +31,9 @@ def define_config_flag() -> Any:
 
 
 def parse_flags(argv: list[str]) -> list[str]:
-    """absl's flag parsing, with the config found by path or name and every override checked first.
+    """Parse flags with absl, after finding the config by path or name and checking every override.
 
-    Exits with one clear line for a config that does not exist, an unknown field, or a wrong type.
+    Exits with a one-line error for a missing config, an unknown field, or a wrong type.
     """
     try:
         argv = _join_values(argv)
@@ -65,7 +65,7 @@ def config_names() -> list[str]:
 
 
 def find_config(name: str) -> str:
-    """A config by path, else by name (with or without .py) in experiments/configs: `PATH` or `PATH:ARGUMENT`."""
+    """Find a config by path, else by name (with or without .py) in experiments/configs: `PATH` or `PATH:ARGUMENT`."""
     for path in (local_path(name), CONFIG_FOLDER / name, CONFIG_FOLDER / f"{name}.py"):
         if path.is_file():
             return str(path)
@@ -91,7 +91,7 @@ def load_defaults(config: str) -> ConfigDict:
 
 
 def spell_out(defaults: ConfigDict, argument: str) -> str:
-    """`--config.model=NAME` as `--config.model.name=NAME`, and `--config.datasets=a,b` as a tuple of texts."""
+    """`--config.model=NAME` as `--config.model.name=NAME`, and `--config.datasets=a,b` as a tuple of strings."""
     match = _OVERRIDE.match(argument)
     field = match and _field(defaults, match[1])
     if match is None or match[2] is None or field is None:
@@ -112,7 +112,7 @@ def _is_literal(text: str) -> bool:
 
 
 def _field(defaults: ConfigDict, path: str) -> Any:
-    """What `path` names in the config; None when there is nothing of that name."""
+    """The value at `path` in the config, or None."""
     current: Any = defaults
     for name in path.split("."):
         if not isinstance(current, ConfigDict) or name not in current:
@@ -122,7 +122,7 @@ def _field(defaults: ConfigDict, path: str) -> Any:
 
 
 def check_override(defaults: ConfigDict, argument: str) -> None:
-    """Raise ReLopeError when `--config.field=value` names no field or has the wrong type."""
+    """Raise ReLopeError when `--config.field=value` names an unknown field or has the wrong type."""
     match = _OVERRIDE.match(argument)
     if not match:
         return

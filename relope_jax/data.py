@@ -1,4 +1,4 @@
-"""Everything a method may learn from: states, labels, splits and prompts of one store."""
+"""The training data of a method: states, labels, splits and prompts of one store."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class RouterData:
     Attributes:
       states: in memory (`TokenStates`), or read from the store as they are needed (`StoreStates`).
       statistics: of the training split.
-      identity: what tells this data from other data; a checkpoint of a training holds it.
+      identity: identifies this data; training checkpoints store it.
     """
 
     states: StateSource
@@ -42,7 +42,7 @@ def load_router_data(store: ReadableStore, engine: EngineSpec | None = None) -> 
     """Open a store for training and check that it can be trained on.
 
     Raises:
-      ReLopeError: a split is empty or has one class only, a state is not finite, a part is damaged.
+      ReLopeError: a split is empty or has only one class, a state is not finite, or a part is damaged.
     """
     engine = engine or EngineSpec()
     labels = store.column("label").astype(np.int64)
@@ -69,25 +69,25 @@ def load_router_data(store: ReadableStore, engine: EngineSpec | None = None) -> 
 
 
 def with_vectors(data: RouterData, vectors: Float[np.ndarray, "samples d"]) -> RouterData:
-    """`data` with one vector a sample in the place of its states, for a method that reads another one than z_n^(l)."""
+    """`data` with one vector per sample instead of its states, for a method that does not read z_n^(l)."""
     states = vector_states(vectors)
     require_finite(states, data.sample_ids)
     return dataclasses.replace(data, states=states, statistics=token_statistics(states, data.rows["train"]))
 
 
 def vector_states(vectors: Float[np.ndarray, "samples d"]) -> TokenStates:
-    """Prompts of one token, whose z_n^(l) is the vector."""
+    """One-token prompts whose z_n^(l) is the vector."""
     vectors = np.asarray(vectors, np.float32)
     return TokenStates(vectors, np.zeros((len(vectors), 1), np.int32), np.arange(len(vectors) + 1), vectors)
 
 
 def open_states(store: ReadableStore, engine: EngineSpec) -> StateSource:
-    """All states in memory when they will be resident on the device, else a view of the store."""
+    """All states in memory if they will be resident on the device, else a view of the store."""
     return store.states() if agreed(engine.resident(device_bytes(store))) else StoreStates(store)
 
 
 def device_bytes(store: ReadableStore) -> int:
-    """What the states of a store take on the device: hidden states, and the key cache of ReLope."""
+    """Device memory for the states of a store, in bytes: hidden states and ReLope's key cache."""
     spec = store.block.spec
     tokens = int(store.column("n_tokens").sum())
     keys = 4 * (spec.n_kv_heads * spec.head_dim + 1 + spec.rope_dim)

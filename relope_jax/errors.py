@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable
 
 from relope_jax.machine_errors import is_full, refusal
 
-# What a terminal obeys instead of showing it: control characters but tab and line feed, and marks that turn the reading
-# order. Half surrogate pairs are left to `write_any_text`.
-_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-SIGNALLED = 128  # exit status of a shell for a process that a signal ended, less the signal's number
+# Characters that a terminal interprets: control characters except tab and line feed, and bidirectional marks.
+# Lone surrogates are left to `write_any_text`.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+SIGNALLED = 128  # a shell reports a process killed by signal n with exit status 128 + n
 
 
 class ReLopeError(Exception):
@@ -24,18 +24,18 @@ class ReLopeError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message that says something; its type when none does."""
+    """The first non-empty line of an error's message, or its type if there is none."""
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).strip()
 
 
 def printable(text: object) -> str:
-    """A text for the terminal: what would move its cursor, change its colours or write its clipboard becomes an escape
-    such as \\x1b. Every command prints what files hold through this."""
-    return _OBEYED.sub(lambda found: ascii(found[0])[1:-1], str(text))
+    """`text` with terminal control characters escaped, as in \\x1b: they could move the cursor, change colours or write
+    the clipboard. Commands print all file contents through this."""
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], str(text))
 
 
 def one_line(text: object) -> str:
-    """`printable`, and line feeds escaped too: no text from a file makes a message look like two."""
+    """`printable` with line feeds escaped too, so that text from a file cannot fake a second message."""
     return printable(text).replace("\n", "\\n")
 
 
@@ -60,19 +60,19 @@ def require_range(field: str, value: float, low: float, high: float = float("inf
 
 
 def line_of(error: BaseException) -> str | None:
-    """The one line that a command prints about an error; None for a bug, which keeps its traceback."""
+    """The one line that a command prints for an error; None for a bug, which keeps its traceback."""
     if isinstance(error, ReLopeError):
         return str(error)
     if is_full(error):
         said = refusal(error) or first_line(error)
-        return f"a disk is full ({said}): make space and run the same command again, what is finished is kept"
+        return f"a disk is full ({said}): free some space and run the same command again; finished work is kept"
     return refusal(error)
 
 
 def exit_on_error(main: Callable[[list[str]], None]) -> Callable[[list[str]], None]:
-    """Wrap a command's main, so that what a user can act on becomes one line on stderr.
+    """Wrap a command's main so that errors a user can act on become one line on stderr.
 
-    Exit status 1 for an error; 130 for Ctrl-C; 141, without a word, when the reader of the output has gone (`| head`).
+    Exit status 1 for an error, 130 for Ctrl-C, 141 without a message when the reader of the output is gone (`| head`).
     """
 
     @functools.wraps(main)
@@ -98,15 +98,15 @@ def exit_on_error(main: Callable[[list[str]], None]) -> Callable[[list[str]], No
 
 
 def write_any_text() -> None:
-    """Let stdout and stderr write every text: what the locale's encoding lacks, and half a surrogate pair, becomes an
-    escape such as \\u2014."""
+    """Let stdout and stderr write any text: lone surrogates and characters missing from the locale's encoding become
+    escapes such as \\u2014."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def flush_output() -> None:
-    """Write what is printed so far.
+    """Flush stdout.
 
     Raises:
       BrokenPipeError: its reader has gone.
@@ -123,7 +123,7 @@ def flush_output() -> None:
 
 
 def _forget_output() -> None:
-    """Drop what could not be written, which Python would try again at its end."""
+    """Drop the unwritten output; Python would try again to write it at exit."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())
     os.close(null)

@@ -1,4 +1,4 @@
-"""What the operating system refuses, in one line, also when a library met it and says it in its own way."""
+"""One-line messages for operating system errors, including those that libraries wrap in their own exceptions."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ import re
 import sys
 
 FULL = re.compile("No space left on device|Disk quota exceeded|database or disk is full")
-# As C libraries and Rust say it, inside messages of safetensors, pyarrow, TensorStore, orbax and SQLite.
+# As worded by C libraries and Rust, inside messages of safetensors, pyarrow, TensorStore, orbax and SQLite.
 REFUSED = re.compile(
     "Permission denied|Operation not permitted|Read-only file system|Too many open files|File name too long|"
     "File too large|Input/output error|Stale file handle|attempt to write a readonly database|"
     "unable to open database file|disk I/O error|[Oo][Ss] error [0-9]+|os_error_code"
 )
-# Of errors that name no file, those that are about a disk and not about a network or a program.
+# Errors that name no file but concern a disk, not a network or a program.
 ABOUT_DISKS = {
     errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENAMETOOLONG, errno.EFBIG,
     errno.ESTALE, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP, errno.ENOSPC,
     errno.EDQUOT,
 }  # fmt: skip
-OF_THEIR_OWN = ("safetensors", "sqlite3")  # libraries whose errors derive from Exception alone
+OWN_ERRORS = ("safetensors", "sqlite3")  # libraries whose errors derive only from Exception
 SHORT = 300  # characters of a library's message
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether an error, of whatever library, says that a disk is full."""
+    """Whether an error, from any library, reports a full disk."""
     number = error.errno if isinstance(error, OSError) else None
     return number in (errno.ENOSPC, errno.EDQUOT) or FULL.search(str(error)) is not None
 
 
 def refusal(error: BaseException) -> str | None:
-    """What the operating system refused, in one line; None for an error that is something else."""
+    """The operating system's error in one line; None for any other error."""
     if isinstance(error, UnicodeEncodeError):
         return _unwritable_name(error)
     if isinstance(error, OSError) and error.errno is not None:
         return _of_system(error)
-    if isinstance(error, OSError | ValueError | RuntimeError) or type(error).__module__.split(".")[0] in OF_THEIR_OWN:
+    if isinstance(error, OSError | ValueError | RuntimeError) or type(error).__module__.split(".")[0] in OWN_ERRORS:
         return _of_library(str(error))
     return None
 
@@ -53,7 +53,7 @@ def _of_system(error: OSError) -> str | None:
     if not names and error.errno not in ABOUT_DISKS:
         return None
     if not names and error.errno == errno.ENOENT and _is_gone():
-        return "the current directory is gone: change to one that is there"
+        return "the current directory no longer exists: change to another one"
     where = f" ({' -> '.join(names)})" if names else ""
     return f"{' '.join(str(error.strerror).split())[:SHORT]}{where}"
 
@@ -67,7 +67,7 @@ def _is_gone() -> bool:
 
 
 def _unwritable_name(error: UnicodeEncodeError) -> str | None:
-    """A file name that the locale's encoding does not have: Python raises this before it asks the system."""
+    """A message for a file name that the locale's encoding lacks: Python raises this before the system call."""
     encoding = sys.getfilesystemencoding()
     if encoding == "utf-8" or error.encoding.lower().replace("_", "-") != encoding:
         return None

@@ -31,8 +31,8 @@ from relope_jax.metrics.routing.cost import READS
 from relope_jax.models.probes import AttentionProbe, Probe, ReLope
 from relope_jax.models.spec import AttentionProbeSpec, ProbeSpec, ReLopeSpec
 
-# What a router reads before it decides, from the cheapest on: the question alone, the small model's prefill, its greedy
-# answer, further sampled answers, or its answer to a question about its answer.
+# Inputs of a router, cheapest first: the question alone, the small model's prefill, its greedy answer, further sampled
+# answers, or the small model's confidence in its own answer.
 QUERY, PREFILL, ANSWER, SAMPLED, VERBALISED = READS
 
 
@@ -40,8 +40,8 @@ QUERY, PREFILL, ANSWER, SAMPLED, VERBALISED = READS
 class TrainedMethod:
     """A probe trained on hidden states: its nnx module and the spec that configures it.
 
-    `reads_tokens`: it reads Z^(l-1), not only z_n^(l). `reads_block`: it computes the frozen block, so a key cache
-    makes its training faster. `reads_output`: it reads the output embedding in the place of z_n^(l).
+    `reads_tokens`: it reads Z^(l-1), not only z_n^(l). `reads_block`: it runs the frozen block, so a key cache speeds
+    up its training. `reads_output`: it reads the output embedding instead of z_n^(l).
     """
 
     name: str
@@ -59,17 +59,17 @@ class TrainedMethod:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """What must be there beside the hidden states."""
+        """Required inputs besides the hidden states."""
         return (OUTPUT_EMBEDDING,) if self.reads_output else ()
 
 
 @dataclasses.dataclass(frozen=True)
 class Baseline:
-    """A router without a checkpoint: `scores(data, inputs, seed)` gives P(Y = 1) of every sample.
+    """A router without a checkpoint: `scores(data, inputs, seed)` gives P(Y = 1) for every sample.
 
-    `reads` is one of `READS`; `needs` names the inputs that a store need not have (relope_jax/baselines/inputs.py);
-    `seeded`: its scores depend on the seed. `chosen_among`: the versions of it that the validation split chose one
-    from, as it chooses a trained method's epoch; a threshold set on the same split must allow for them.
+    `reads` is one of `READS`. `needs` names its optional inputs (relope_jax/baselines/inputs.py). `seeded`: its scores
+    depend on the seed. `chosen_among`: how many versions the validation split chose from, as it chooses a trained
+    method's epoch; a threshold set on the same split must allow for this selection.
     """
 
     name: str
@@ -105,12 +105,12 @@ METHODS: dict[str, Method] = {
         Baseline("oracle", "Oracle", oracle_baseline, QUERY),
     )
 }
-BLIND = "question_only"  # what every method is compared with
-SANITY = (BLIND, "random", "oracle")  # rows of every table
+BLIND = "question_only"  # every method is compared with it
+SANITY = (BLIND, "random", "oracle")  # in every table
 
 
 def get_method(name: str) -> Method:
-    """The method registered under `name`; raises ReLopeError that lists the known ones."""
+    """The method registered under `name`. Raises ReLopeError, listing the known methods, if there is none."""
     if not isinstance(name, str) or name not in METHODS:
         close = nearest(str(name), METHODS)
         raise ReLopeError(f"unknown method {shown_name(name)}{close}; known: {', '.join(METHODS)}")
@@ -118,13 +118,13 @@ def get_method(name: str) -> Method:
 
 
 def get_trained(name: str) -> TrainedMethod:
-    """`get_method` of a method that is trained; raises ReLopeError for one that is not."""
+    """`get_method` for a trained method; raises ReLopeError for a baseline."""
     method = get_method(name)
     if not isinstance(method, TrainedMethod):
-        raise ReLopeError(f"'{name}' trains nothing, so that there is no router of it")
+        raise ReLopeError(f"'{name}' is not trained, so there is no router to restore")
     return method
 
 
 def needs_of(methods: list[Method]) -> tuple[str, ...]:
-    """All inputs that these methods need, each once."""
+    """The inputs that these methods need, without duplicates."""
     return tuple(dict.fromkeys(need for method in methods for need in method.needs))

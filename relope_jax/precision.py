@@ -1,7 +1,7 @@
-"""The one place that says in how many bits matrices are multiplied.
+"""Sets the precision of matrix products, for the whole library.
 
-An accelerator multiplies float32 matrices in fewer bits unless a program asks for more (TF32 on a GPU, bfloat16 on a
-TPU). All programs of the library ask for all bits, so training, scoring and a restored router agree.
+By default an accelerator multiplies float32 matrices at lower precision (TF32 on a GPU, bfloat16 on a TPU). The library
+always asks for full precision, so training, scoring and a restored router agree.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ MATMUL_PRECISION = "highest"
 
 
 def full_precision() -> contextlib.AbstractContextManager[None]:
-    """A context in which matrix products keep all bits; for operations outside of `jit`."""
+    """A context with full-precision matrix products, for operations outside `jit`."""
     return jax.default_matmul_precision(MATMUL_PRECISION)
 
 
 def jit(function: Callable[..., Any], **options: Any) -> Any:
-    """`jax.jit` of a function whose matrix products keep all bits, whatever the caller's setting; options as there."""
+    """`jax.jit`, with full-precision matrix products whatever the caller's setting; same options."""
 
     @functools.wraps(function)
     def exact(*args: Any, **kwargs: Any) -> Any:

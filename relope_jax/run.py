@@ -52,7 +52,7 @@ TRAINING = "training"
 
 
 class Router:
-    """A restored router. `router(states)` gives P(the small model's answer is right) of every prompt."""
+    """A restored router. `router(states)` gives P(the small model's answer is right) for every prompt."""
 
     def __init__(self, restored: Restored, run: Run):
         self._restored, self._run = restored, run
@@ -64,7 +64,7 @@ class Router:
         Post-Hoc Embed takes output embeddings instead.
 
         Raises:
-          ReLopeError: the method reads the other of the two.
+          ReLopeError: the method takes the other kind of input.
         """
         if self.method.reads_output != isinstance(states, np.ndarray):
             kind = "output embeddings (store.output_embedding())" if self.method.reads_output else "states"
@@ -74,7 +74,7 @@ class Router:
         return scores(stack([self._restored.parts]), feed, np.arange(len(states)))[0]
 
     def attention(self, states: TokenStates) -> list[Float[np.ndarray, "_"]]:
-        """Attention Probe only: its weight on every prompt token, one array a prompt, each summing to 1."""
+        """Attention Probe only: the weight of every prompt token, one array per prompt, each summing to 1."""
         rows = jnp.arange(len(states), dtype=jnp.int32)
         output = single_output(self._restored.parts, to_device(states), rows, int(states.lengths.max()))
         if output.attention is None:
@@ -83,7 +83,7 @@ class Router:
         return [row[-length:] for row, length in zip(weights, states.lengths, strict=True)]
 
     def export_peft(self, folder: str | Path) -> None:
-        """ReLope only: write its LoRA as a PEFT checkpoint, which `PeftModel.from_pretrained` puts on the small model.
+        """ReLope only: write its LoRA as a PEFT checkpoint for `PeftModel.from_pretrained` on the small model.
 
         Raises:
           ReLopeError: the method trains no LoRA, or `folder` exists.
@@ -100,11 +100,11 @@ class Router:
 
 
 class Run:
-    """Read access to a run directory, which may come from anybody: what its files hold is checked as it is read.
+    """Read access to a run directory. Runs may come from untrusted sources, so all files are checked as they are read.
 
     Args:
-      store: where the run's store is, a path or a URL; by default where its config.json says, if that is on this
-        machine. No URL is opened that the caller did not name.
+      store: path or URL of the run's store. The default is the path in its config.json, if that is on this machine.
+        Only a URL that the caller gives is opened.
     """
 
     def __init__(self, path: str | Path, store: str | Path = ""):
@@ -124,7 +124,7 @@ class Run:
 
     @property
     def results(self) -> list[dict[str, Any]]:
-        """results.json: one row a dataset, model, method and seed."""
+        """results.json: one row per dataset, model, method and seed."""
         return self._finished(RESULTS, run_schema.RESULTS)
 
     @property
@@ -147,7 +147,7 @@ class Run:
 
     def _existing(self, name: str) -> Path:
         if not self._has(name):
-            raise ReLopeError(f"{self.path / name} is missing: restore it, or make the run again")
+            raise ReLopeError(f"{self.path / name} is missing: restore it, or delete the run and repeat it")
         return inside(self.path, name)
 
     def _has(self, name: str) -> bool:
@@ -156,7 +156,7 @@ class Run:
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
-        """metrics.jsonl: one record a method, seed and epoch."""
+        """metrics.jsonl: one record per method, seed and epoch."""
         path = inside(self.path, METRICS)
         found = [checked(line, run_schema.EPOCH, path) for line in read_lines(path) if line is not None]
         if len({(line["method"], line["seed"]) for line in found}) > run_schema.MOST_SEEDS:
@@ -175,21 +175,21 @@ class Run:
 
     @property
     def samples(self) -> pa.Table:
-        """samples.parquet: labels of both models and token counts, one row a sample."""
+        """samples.parquet: labels of both models and token counts, one row per sample."""
         table = self._table(SAMPLES, run_schema.SAMPLES_TABLE)
         if len(pc.unique(table["sample_id"])) < len(table):
-            raise ReLopeError(f"{self.path / SAMPLES} is damaged: it has a sample twice")
+            raise ReLopeError(f"{self.path / SAMPLES} is damaged: it has duplicate samples")
         return table
 
     @functools.cached_property
     def store(self) -> Store:
         """The store whose test prompts the run was tested on, found from any working directory.
 
-        It is where the caller said; else it is looked for where it was, then by its way from the run's folder: both may
-        have moved together.
+        The caller's path is used if given. Otherwise the recorded path is tried, then the recorded path relative to
+        the run's folder, since both may have moved together.
 
         Raises:
-          ReLopeError: it is at neither place, it is another one by now, or config.json names a URL.
+          ReLopeError: it is not found, it is no longer the same store, or config.json names a URL.
         """
         recorded, layer = self.record["store"], self.config["extract"]["layer"]
         reasons = []
@@ -206,7 +206,7 @@ class Run:
 
     @property
     def block(self) -> Block:
-        """The frozen block that ReLope's routers stand on."""
+        """The frozen block that ReLope's routers use."""
         return load_block(inside(self.path, BLOCK))
 
     def restore(self, method: str, seed: int = 0) -> Router:
@@ -229,8 +229,8 @@ def restore(run_dir: str | Path, method: str, seed: int = 0) -> Router:
 
 
 def store_record(run_dir: Path, store: str) -> dict[str, str]:
-    """What a run's config.json says of where its store is: the whole path, and the way to it from the run's folder
-    when they have a folder in common."""
+    """The store's location for config.json: its absolute path, and its path relative to the run's folder if they share
+    a folder."""
     if is_url(store):
         return {"path": store}
     whole, run = absolute(store), os.path.realpath(run_dir)
@@ -241,18 +241,18 @@ def store_record(run_dir: Path, store: str) -> dict[str, str]:
 
 
 def store_paths(run_dir: Path, record: dict[str, Any]) -> list[str]:
-    """Where the store of a run may be on this machine, the likeliest place first.
+    """Paths where the store of a run may be on this machine, the most likely first.
 
     Raises:
-      ReLopeError: it names no place, or a URL: whoever made the run would decide what this machine connects to.
+      ReLopeError: the record has no path, or a URL: the author of a run must not decide what this machine connects to.
     """
     path, way = record["path"], record.get("from_run", "")
     if not path or "\0" in path + way:
         raise ReLopeError(f"{run_dir / CONFIG} does not say where its store is: name it with --store=...")
     if is_url(path):
         raise ReLopeError(
-            f"{run_dir / CONFIG} names the store {shown_name(path)}, and no URL is opened that you did not name: "
-            "give the same with --store=URL if you trust it"
+            f"{run_dir / CONFIG} names the store {shown_name(path)}, and only URLs that you give are opened: "
+            "pass it with --store=URL if you trust it"
         )
     paths = [path]
     if way and not os.path.isabs(way):

@@ -1,4 +1,4 @@
-"""What the JSON files and Parquet tables of a run must hold: readers get these types and ranges, whoever made it."""
+"""Schemas of a run's JSON files and Parquet tables: readers get these types and ranges, whatever their source."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _CONFIG = record(
 )
 _STORE = record(
     {"path": text, "manifest_sha256": text, "digests": listing(text, 1), "source": text, "dataset": anything},
-    {"from_run": text},  # absent where both have no folder in common
+    {"from_run": text},  # absent if the two share no folder
 )
 CONFIG = record({"config": _CONFIG, "store": _STORE, "versions": anything})
 
@@ -51,7 +51,7 @@ ROW = record({
 })  # fmt: skip
 RESULTS = listing(ROW, 1)
 
-# Metrics that are always there, NaN where they are undefined, and those that are null where they are unknown.
+# Metrics that are always present (NaN if undefined), and those that are null if unknown.
 _ALWAYS = ("auc", "auc_low", "auc_high", "accuracy")
 _WHERE_KNOWN = (
     "auc_error", "auc_seed_range", "ece", "brier", "prr", "apgr", "cpt_50", "cpt_80", "audc",
@@ -68,7 +68,7 @@ _DIFFERENCE = {"first": method, "second": method} | dict.fromkeys(("difference",
 
 
 def paired_difference(value: Any) -> PairedDifference:
-    """The check of a paired difference, which also makes it one."""
+    """Check a paired difference and convert it."""
     found = record(_DIFFERENCE)(value)
     return PairedDifference(**{name: found[name] for name in _DIFFERENCE})
 
@@ -83,23 +83,23 @@ SUMMARY = record(
 )
 EPOCH = record(
     {"method": method, "seed": seed, "epoch": whole(0, 10**7), "loss": metric, "validation_auc": metric},
-    {"kl_per_dimension": maybe(metric)},  # of ReLope alone
+    {"kl_per_dimension": maybe(metric)},  # only for ReLope
 )
 
 Column = Callable[[pa.ChunkedArray], pa.ChunkedArray]
 
 
 def texts(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column of texts, none of them null."""
+    """A column of strings without nulls."""
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
     if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)) or values.null_count:
-        raise ValueError("is no column of texts")
+        raise ValueError("is not a string column")
     return values.cast(pa.string())
 
 
 def among(*allowed: str) -> Column:
-    """A column of some texts alone."""
+    """A column that holds only these strings."""
 
     def check(values: pa.ChunkedArray) -> pa.ChunkedArray:
         values = texts(values)
@@ -112,28 +112,28 @@ def among(*allowed: str) -> Column:
 
 
 def integers(low: int, high: int, *, nulls: bool = False) -> Column:
-    """A column of whole numbers from `low` to `high`, as the type that it has."""
+    """A column of integers from `low` to `high`; keeps its integer type."""
 
     def check(values: pa.ChunkedArray) -> pa.ChunkedArray:
         empty = pa.types.is_null(values.type) and nulls
         if not (pa.types.is_integer(values.type) or empty) or (values.null_count and not nulls):
-            raise ValueError("is no column of whole numbers" + ("" if nulls else " without gaps"))
+            raise ValueError("is not an integer column" + ("" if nulls else " without nulls"))
         values = values.cast(pa.int64())
         ends = pc.min_max(values).as_py()
         if ends["min"] is not None and not low <= ends["min"] <= ends["max"] <= high:
-            raise ValueError(f"goes from {ends['min']} to {ends['max']}, and may go from {low} to {high}")
+            raise ValueError(f"ranges from {ends['min']} to {ends['max']}, outside {low} to {high}")
         return values
 
     return check
 
 
 def numbers(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column of numbers, NaN where they are unknown."""
+    """A column of floats, NaN if unknown."""
     if not pa.types.is_floating(values.type) or values.null_count:
-        raise ValueError("is no column of numbers")
+        raise ValueError("is not a float column")
     values = values.cast(pa.float64())
     if np.isinf(values.to_numpy()).any():
-        raise ValueError("holds infinity")
+        raise ValueError("has infinite values")
     return values
 
 
@@ -150,7 +150,7 @@ SAMPLES_TABLE: Mapping[str, Column] = {
 
 
 def checked_table(table: pa.Table, columns: Mapping[str, Column], where: object) -> pa.Table:
-    """The columns of a table as they must be; others are left out.
+    """The checked columns of a table; other columns are dropped.
 
     Raises:
       ReLopeError: a column is missing, of another type, or out of its range.
@@ -161,9 +161,9 @@ def checked_table(table: pa.Table, columns: Mapping[str, Column], where: object)
         table.validate(full=True)
         for name, check in columns.items():
             if table.column_names.count(name) != 1:
-                raise ValueError("is missing, or there twice")
+                raise ValueError("is missing or duplicated")
             kept[name] = check(table[name])
     except (pa.ArrowException, ValueError, OverflowError) as error:
         said = f"its column {shown_name(name)} {first_line(error)}" if name else first_line(error)
-        raise ReLopeError(f"{where} is damaged ({said}): restore it, or make it again") from error
+        raise ReLopeError(f"{where} is damaged ({said}): restore it, or create it again") from error
     return pa.table(kept)

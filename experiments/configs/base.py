@@ -1,4 +1,4 @@
-"""Every field with its default; the other configs change a few. The fields are documented where they are defined:
+"""Every field with its default; the other configs change some. The fields are documented where they are defined:
 extract/spec.py (model, dataset, extract, answers), extract/input_spec.py (large, inputs), relope_jax/training/spec.py
 (train), relope_jax/machine/engine.py (engine), relope_jax/metrics/routing/cost.py (costs) and relope_jax/models/spec.py
 (relope, attention_probe, probe, post_hoc_embed)."""

@@ -1,4 +1,4 @@
-"""The paper's whole evaluation: Tables 1 to 4, Figures 2 and 3. By default on the suite, five tasks that run anywhere.
+"""The paper's evaluation: Tables 1 to 4, Figures 2 and 3. By default on the suite, five tasks that run anywhere.
 
 python -m experiments.run --config=paper.py
 python -m experiments.run --config=table2.py      # only Table 2, with the same runs; see names.json
@@ -7,8 +7,8 @@ python -m experiments.run --config=paper.py --config.backbones=relope_qwen --con
     --config.choice_dataset=scienceqa --config.ablation_dataset=mmmu --config.dataset.max_questions=0 \
     --config.inputs.max_tokens=512
 
-A backbone is another config's small model with its extract settings (layer, maximum answer length); --config.model=NAME
-keeps the settings of this config, which are for the toys.
+A backbone is the small model of another config, with that config's extract settings (layer, maximum answer length).
+--config.model=NAME keeps the settings of this config, which are for the toy models.
 
 docs/results/paper.md has the suite's results; docs/design/suite.md describes its tasks.
 """
@@ -20,7 +20,7 @@ from relope_jax.methods import METHODS, SANITY
 
 
 def get_config(study: str = "paper") -> ConfigDict:
-    """All six studies, or the one given, with the toy MLLMs on 700 questions of each task of the suite."""
+    """All six studies, or only `study`, with the toy MLLMs on 700 questions of each task of the suite."""
     config = base.get_config()
     config.update(
         {
@@ -47,5 +47,5 @@ def get_config(study: str = "paper") -> ConfigDict:
     config.probe.learning_rate = 3e-4
     config.train.batch_size = 32
     config.train.epochs = 60
-    config.train.patience = 20  # epochs have eleven steps: the usual 8 would stop on the first plateau
+    config.train.patience = 20  # epochs have eleven steps: the default 8 would stop on the first plateau
     return config

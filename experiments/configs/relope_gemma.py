@@ -3,7 +3,7 @@
     python -m experiments.run --config=relope_gemma.py
 
 Needs the model (about 25 GB, bfloat16; gated: log in to the hub once) in the local cache or in a folder set with
-`--config.model.name=`, and an accelerator that holds it, or several with `--config.model.device_map=auto`.
+`--config.model.name=`, and an accelerator with enough memory, or several with `--config.model.device_map=auto`.
 """
 
 from ml_collections import ConfigDict

@@ -12,13 +12,13 @@ from experiments.configs import relope_qwen
 
 
 def get_config() -> ConfigDict:
-    """The backbone whose vision adapter is merged into the frozen block."""
+    """The backbone with a vision adapter, which is merged into the frozen block."""
     config = relope_qwen.get_config()
     config.name = "relope_phi4"
     config.model.name = "microsoft/Phi-4-multimodal-instruct"
     config.model.revision = "refs/pr/70"  # uses transformers' own classes; main runs code from the repository
     config.model.adapter = "vision-lora"
-    # With sdpa, whether its vision tower attends causally depends on the other images in the batch.
+    # With sdpa, its vision tower attends causally or not, depending on the other images in the batch.
     config.model.attention = "eager"
     config.extract.layer = 24
     return config

@@ -4,7 +4,7 @@
 
 on easy-VQA. On a benchmark, add for example `--config.dataset.name=chartqa` (docs/guide/datasets.md); on your own
 labelled questions, `--config.dataset.name=jsonl --config.dataset.path=data.jsonl`. Needs the model (about 17 GB,
-bfloat16) in the local cache or in a folder set with `--config.model.name=`, and an accelerator that holds it.
+bfloat16) in the local cache or in a folder set with `--config.model.name=`, and an accelerator with enough memory.
 """
 
 from ml_collections import ConfigDict

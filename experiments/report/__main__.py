@@ -1,6 +1,6 @@
 """Write a run's report again: python -m experiments.report runs/quickstart [--store=PATH_OR_URL]
 
-`--store` gives the place of the run's store if it moved, for example into a bucket.
+`--store` gives the path of the run's store if it moved, for example into a bucket.
 """
 
 from __future__ import annotations

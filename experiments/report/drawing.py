@@ -1,4 +1,4 @@
-"""How every figure looks, and figures as SVG for a page, as PNG, or in a PDF."""
+"""The style of all figures, and their export as SVG, PNG and PDF."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from experiments.report.entries import Table, all_notes
 from experiments.report.tables import text_rows
 from relope_jax.io.files import write_bytes
 
-INK = "#010203"  # drawn as black; in a page it becomes the colour of the page's text, which dark mode changes
+INK = "#010203"  # placeholder for black; replaced by the page's text colour, which depends on dark mode
 STYLE: dict[Any, Any] = {
     "font.size": 9,
     "text.color": INK,
@@ -37,21 +37,21 @@ STYLE: dict[Any, Any] = {
     "grid.color": "#8b949e",
     "grid.alpha": 0.3,
     "legend.frameon": False,
-    "svg.hashsalt": "relope",  # the same run gives the same file
-    "pdf.fonttype": 42,  # text that can be searched
-    "text.parse_math": False,  # names of models and data sets may hold a dollar sign
+    "svg.hashsalt": "relope",  # makes the file reproducible
+    "pdf.fonttype": 42,  # searchable text
+    "text.parse_math": False,  # names of models and datasets may have a dollar sign
 }
 NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 
 def make_figure(width: float, height: float, **subplots: Any) -> tuple[Figure, Any]:
-    """A figure (inches) with its panels; unlike pyplot's, it is freed with its last reference."""
+    """A figure (size in inches) with its panels; unlike pyplot's figures, it is freed with its last reference."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(**subplots)
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Decorator of a function that draws a figure: it is drawn in `STYLE`."""
+    """Decorator for a function that draws a figure; applies `STYLE`."""
 
     @functools.wraps(draw)
     def drawn(*args: Any, **kwargs: Any) -> Figure:
@@ -62,19 +62,19 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
 
 def to_svg(figure: Figure) -> str:
-    """The figure as an <svg> element with a transparent ground, its text in the page's colour."""
+    """The figure as an <svg> element with a transparent background and text in the page's colour."""
     buffer = io.StringIO()
     with matplotlib.rc_context(STYLE):
         figure.savefig(buffer, format="svg", bbox_inches="tight", transparent=True, metadata=NO_METADATA)
     svg = re.sub(r"^.*?(?=<svg)", "", buffer.getvalue(), flags=re.DOTALL)
     svg = svg.replace(INK, "currentColor").replace("#000000", "currentColor")
-    own = "f" + hashlib.sha256(svg.encode()).hexdigest()[:8] + "-"  # ids of several figures share one page
+    own = "f" + hashlib.sha256(svg.encode()).hexdigest()[:8] + "-"  # unique ids, since several figures share one page
     svg = re.sub(r'(?<= id=")', own, svg)
     return re.sub(r'(?<=url\(#)|(?<=href="#)', own, svg)
 
 
 def write_png(path: Path, figure: Figure) -> Path:
-    """The figure as a PNG, in the style that is set."""
+    """Write the figure as a PNG, in the current style."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=160)
     write_bytes(path, buffer.getvalue())
@@ -82,7 +82,7 @@ def write_png(path: Path, figure: Figure) -> Path:
 
 
 def write_pdf(path: Path, tables: Sequence[Table], figures: Sequence[Figure], texts: Sequence[str] = ()) -> Path:
-    """One PDF: a page with the paragraphs `texts`, every table on pages of its own, then one page per figure."""
+    """Write one PDF: a page with the paragraphs `texts`, each table on separate pages, then one page per figure."""
     buffer = io.BytesIO()
     sheets = [text_sheet(texts)] * bool(texts) + [sheet for table in tables for sheet in table_sheets(table)]
     with matplotlib.rc_context(STYLE), PdfPages(buffer, metadata={"CreationDate": None}) as pdf:
@@ -97,7 +97,7 @@ SIZE, LINE, GAP, INCH = 9.0, 17.0, 16.0, 72.0  # points
 
 
 def table_sheets(table: Table) -> list[Figure]:
-    """The table as figures of its own width; a long table continues on the next figure."""
+    """The table as figures as wide as the table; a long table continues on the next figure."""
     head, *rows = text_rows(table)
     notes = all_notes(table, "†")
     widths = [max(_width(row[i], bold=k == 0) for k, row in enumerate([head, *rows])) for i in range(len(head))]
@@ -113,7 +113,7 @@ def table_sheets(table: Table) -> list[Figure]:
 def _sheet(
     title: str, head: list[str], rows: list[list[str]], breaks: list[int], widths: list[float], notes: list[str]
 ) -> Figure:
-    """Title, rules, rows and notes at places counted in points."""
+    """Draw title, rules, rows and notes at positions in points."""
     width = max(sum(widths) + GAP * (len(widths) - 1), 6 * INCH)
     notes = [line for note in notes for line in _wrapped(note, width)]
     titles = _wrapped(title, width * SIZE / (SIZE + 2))
@@ -141,7 +141,7 @@ def _sheet(
 
 
 def text_sheet(texts: Sequence[str]) -> Figure:
-    """Paragraphs, the first of them as the title."""
+    """A page of paragraphs; the first is the title."""
     width = 6.5 * INCH
     lines = [(line, i == 0) for i, text in enumerate(texts) for line in (*_wrapped(text, width), "")]
     with matplotlib.rc_context(STYLE):
@@ -173,7 +173,7 @@ def _width(text: str, *, bold: bool = False) -> float:
 
 
 def _wrapped(text: str, width: float) -> list[str]:
-    """The text in lines that are at most `width` points long."""
+    """The text wrapped into lines of at most `width` points."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()

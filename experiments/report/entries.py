@@ -1,11 +1,11 @@
-"""What a table of numbers is, and how its numbers read."""
+"""Tables of numbers and the formatting of their entries."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 
-BEST = "b"  # the mark of the best number of its column
+BEST = "b"  # marks the best number of a column
 UNKNOWN = "-"
 
 
@@ -13,9 +13,9 @@ UNKNOWN = "-"
 class Entry:
     """One number of a table.
 
-    `value`: None or NaN where it is undefined or unknown. `low`, `high`: its 95% interval. `paper`: the paper's number
-    for this cell, which is of another model and other data. `mark`: signs that the table's notes explain, such as "*";
-    "b" is the best of its column.
+    `value`: None or NaN if undefined or unknown. `low`, `high`: 95% interval. `paper`: the paper's number for this
+    cell, for another model and other data. `mark`: signs explained in the table's notes, such as "*"; "b" is the best
+    of its column.
     """
 
     value: float | None
@@ -30,7 +30,7 @@ class Entry:
 
     @property
     def signs(self) -> str:
-        """The marks that are printed behind the number."""
+        """The marks printed after the number."""
         return self.mark.replace(BEST, "")
 
     @property
@@ -40,8 +40,8 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Numbers in rows and columns. `name` is its file name, `columns` are without the row header, `breaks` are the rows
-    that a line separates from the rows before."""
+    """Numbers in rows and columns. `name` is the file name, `columns` excludes the row header, and `breaks` are the
+    rows with a rule above them."""
 
     name: str
     title: str
@@ -59,17 +59,17 @@ class Table:
 
     @property
     def entries(self) -> list[Entry]:
-        """All its numbers."""
+        """All entries of the table."""
         return [entry for _, entries in self.rows for entry in entries]
 
 
 def is_known(value: float | None) -> bool:
-    """Whether there is a number (it may be infinite)."""
+    """Whether `value` is a number, possibly infinite."""
     return value is not None and not math.isnan(value)
 
 
 def number(value: float | None, digits: int) -> str:
-    """A number as people read it; a minus that rounds away is dropped."""
+    """A formatted number; "-0.00" becomes "0.00"."""
     if value is None or math.isnan(value):
         return UNKNOWN
     text = f"{value:.{digits}f}"
@@ -77,22 +77,22 @@ def number(value: float | None, digits: int) -> str:
 
 
 def interval(entry: Entry, digits: int) -> str:
-    """`[low, high]`, or nothing."""
+    """`[low, high]`, or an empty string."""
     return f"[{number(entry.low, digits)}, {number(entry.high, digits)}]" if entry.has_interval else ""
 
 
 def paper_number(entry: Entry, digits: int) -> str:
-    """`(paper 0.750)`, or nothing."""
+    """`(paper 0.750)`, or an empty string."""
     return f"(paper {number(entry.paper, digits)})" if is_known(entry.paper) else ""
 
 
 def all_notes(table: Table, best: str) -> list[str]:
-    """The table's notes, and what its marks mean; `best` is how the best number of a column is shown."""
+    """The table's notes and the legend of its marks; `best` describes how the best number of a column is shown."""
     notes = list(table.notes)
     if any(entry.has_interval for entry in table.entries):
         notes.append("In brackets: 95% interval.")
     if any(entry.is_best for entry in table.entries):
         notes.append(f"{best}: best of its column{', above the line' if table.breaks else ''}.")
     if any(is_known(entry.paper) for entry in table.entries):
-        notes.append("(paper ...): the number that the paper reports, of another model and other data.")
+        notes.append("(paper ...): the paper's number, for another model and other data.")
     return notes

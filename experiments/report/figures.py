@@ -1,4 +1,4 @@
-"""Figures of the report; `experiments.report.drawing` makes SVG and PDF of them."""
+"""Figures of the report; `experiments.report.drawing` exports them as SVG and PDF."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from relope_jax.metrics.routing.cost import model_costs
 from relope_jax.metrics.routing.deferral import risk_coverage
 
 GRID = np.linspace(0, 1, 201)
-MOST_BANDS = 6  # the seeds' ranges of more methods hide each other
-COLUMNS = 5  # of small panels, and of a legend
-LARGEST_IMAGE = 480  # pixels a side in the report
+MOST_BANDS = 6  # with more methods, the bands of seed ranges hide each other
+COLUMNS = 5  # of small panels and of legends
+LARGEST_IMAGE = 480  # maximum side in pixels in the report
 
 
 @styled
 def routing_curves(split: RoutedSplit, methods: Sequence[str]) -> Figure:
-    """ROC and risk-coverage curves, mean over seeds with the range of the seeds shaded."""
+    """ROC and risk-coverage curves, mean over seeds with the seed range shaded."""
     figure, (left, right) = make_figure(10, 4.6 + _legend_height(methods), ncols=2)
     coverage = 1 - np.arange(len(split.labels)) / len(split.labels)
     shown = coverage >= 0.05  # the last few samples are noise
@@ -36,8 +36,8 @@ def routing_curves(split: RoutedSplit, methods: Sequence[str]) -> Figure:
         roc = np.stack([_roc(member, split.labels) for member in scores])
         _line(left, GRID, roc, method, bands)
         _line(right, coverage[shown], risk_coverage(scores, split.labels)[:, shown], method, bands)
-    left.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC (answer right or wrong)")
-    right.set(xlabel="coverage: share the small model keeps", ylabel="error rate of the kept answers")
+    left.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC (right against wrong answers)")
+    right.set(xlabel="coverage (share kept by the small model)", ylabel="error rate of kept answers")
     right.set(title="Risk-coverage", ylim=(0, None))
     _legend(figure, left)
     return figure
@@ -49,7 +49,7 @@ def _roc(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def _line(axes: Axes, x: np.ndarray, y: np.ndarray, method: str, band: bool) -> None:
-    """Mean over seeds, with their range."""
+    """Plot the mean over seeds, with the seed range as a band."""
     axes.plot(x, y.mean(axis=0), label=METHODS[method].title, **line_style(method), **markers(method))
     if band and len(y) > 1:
         axes.fill_between(x, y.min(axis=0), y.max(axis=0), color=colour(method), alpha=0.15, linewidth=0)
@@ -68,19 +68,19 @@ def _legend(figure: Figure, axes: Axes) -> None:
 
 @styled
 def deferral_curves(split: RoutedSplit, methods: Sequence[str]) -> Figure:
-    """Accuracy of the system against the share that the large model answers."""
+    """System accuracy against the share of queries sent to the large model."""
     figure, axes = make_figure(8.5, 5.0 + _legend_height(methods))
     share = np.arange(len(split.labels) + 1) / len(split.labels)
     for method in methods:
         _line(axes, share, split.deferral(method), method, len(methods) <= MOST_BANDS)
     _constants(axes, split, 0.0, 1.0)
-    axes.set(xlabel="share of the queries sent to the large model", ylabel="accuracy of the system")
+    axes.set(xlabel="share of queries sent to the large model", ylabel="system accuracy")
     _legend(figure, axes)
     return figure
 
 
 def _constants(axes: Axes, split: RoutedSplit, small: float, large: float) -> None:
-    """Each model alone; `small` and `large` are their places on the x axis."""
+    """Plot each model alone; `small` and `large` are their positions on the x axis."""
     for x, labels, name, marker in ((small, split.labels, "small", "o"), (large, split.known_large, "large", "s")):
         axes.plot(
             [x], [labels.mean()], label=f"Always {name} ({labels.mean():.3f})",
@@ -90,7 +90,7 @@ def _constants(axes: Axes, split: RoutedSplit, small: float, large: float) -> No
 
 @styled
 def cost_curves(split: RoutedSplit, methods: Sequence[str]) -> Figure:
-    """Accuracy of the system against dollars for 1000 queries, what the router itself reads included."""
+    """System accuracy against dollars per 1000 queries, including the cost of the router's inputs."""
     figure, axes = make_figure(8.5, 5.0 + _legend_height(methods))
     for method in methods:
         dollars = split.cost(method)
@@ -101,14 +101,14 @@ def cost_curves(split: RoutedSplit, methods: Sequence[str]) -> Figure:
     if split.tokens is not None:
         small, large = (1000 * cost.mean() for cost in model_costs(split.costs, split.tokens))
         _constants(axes, split, small, large)
-    axes.set(xlabel="dollars for 1000 queries", ylabel="accuracy of the system")
+    axes.set(xlabel="dollars per 1000 queries", ylabel="system accuracy")
     _legend(figure, axes)
     return figure
 
 
 @styled
 def reliability_diagrams(split: RoutedSplit, methods: Sequence[str]) -> Figure:
-    """Accuracy of the answers against the score that promises it, one panel per method, all seeds together."""
+    """Accuracy of the answers against the score, one panel per method, all seeds together."""
     columns = min(COLUMNS, max(len(methods), 3))
     rows = -(-len(methods) // columns)
     shape = {"nrows": rows, "ncols": columns, "sharex": True, "sharey": True, "squeeze": False}
@@ -125,14 +125,14 @@ def reliability_diagrams(split: RoutedSplit, methods: Sequence[str]) -> Figure:
         panel.scatter(bins.score[full], bins.accuracy[full], s=area, color=colour(method), zorder=3)
         panel.set(xlim=(0, 1), ylim=(0, 1))
         panel.set_title(METHODS[method].title, fontsize=9)
-    figure.supxlabel("score: promised share of right answers", fontsize=9)
+    figure.supxlabel("score (predicted share of right answers)", fontsize=9)
     figure.supylabel("share of right answers", fontsize=9)
     return figure
 
 
 @styled
 def training_curves(metrics: list[dict]) -> Figure:
-    """Training loss, validation AUC, and KL per dimension by epoch; one line per seed."""
+    """Training loss, validation AUC and KL per dimension by epoch; one line per seed."""
     panels = [
         ("loss", "training loss"),
         ("validation_auc", "validation AUC"),
@@ -154,14 +154,14 @@ def training_curves(metrics: list[dict]) -> Figure:
 
 @styled
 def attention_overlay(image: Image.Image, grid: np.ndarray) -> Figure:
-    """The image, and the image with the attention on its tokens `grid` [height, width] laid over it."""
+    """The image alone, and overlaid with the attention on its tokens, `grid` [height, width]."""
     width, height = image.size
     image = image.copy()
     image.thumbnail((LARGEST_IMAGE, LARGEST_IMAGE))
     figure, (left, right) = make_figure(4.2, 2.1, ncols=2)
     place = (0, width, height, 0)
     left.imshow(image, extent=place)
-    right.imshow(image.convert("L"), extent=place, cmap="gray", vmin=0, vmax=255)  # colours belong to the weights
+    right.imshow(image.convert("L"), extent=place, cmap="gray", vmin=0, vmax=255)  # colour is reserved for the weights
     for axes in (left, right):
         axes.set_axis_off()
     shown = right.imshow(grid, extent=place, cmap="inferno", alpha=0.6, vmin=0, interpolation="nearest")

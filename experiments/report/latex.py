@@ -10,7 +10,7 @@ ESCAPES = {
     "\\": r"\textbackslash{}",
     "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "[": "{[}", "*": "{*}",  # at the start of a row they would belong to the \\ before it
+    "[": "{[}", "*": "{*}",  # at the start of a row LaTeX would read them as arguments of the \\ before
     "\N{MINUS SIGN}": "$-$", "\N{MULTIPLICATION SIGN}": r"$\times$", "±": r"$\pm$", "≥": r"$\ge$", "≤": r"$\le$",
     "\N{GREEK SMALL LETTER ALPHA}": r"$\alpha$", "β": r"$\beta$",
     "μ": r"$\mu$", "\N{GREEK SMALL LETTER SIGMA}": r"$\sigma$", "→": r"$\to$", "↑": r"$\uparrow$",
@@ -24,7 +24,7 @@ def escape(text: str) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """A `table` for `\\input`, with booktabs' rules, narrowed to the line where it is wider."""
+    """A `table` environment for `\\input`, with booktabs rules, scaled down if it is wider than the line."""
     rows = [" & ".join((escape(name), *(_cell(e, table.digits) for e in entries))) for name, entries in table.rows]
     before = {i: "\\midrule\n" if i in table.breaks else "\\addlinespace[2pt]\n" for i in range(1, len(rows))}
     lines = [before.get(i, "") + rf"{row} \\" for i, row in enumerate(rows)]
@@ -58,10 +58,10 @@ def _cell(entry: Entry, digits: int) -> str:
 
 
 def _stacked(lines: Sequence[str]) -> str:
-    """Lines of one cell, the first on the row's base line: side by side they would make the table too wide to read."""
+    """Stack the lines of one cell, with the first on the row's baseline, to keep the table narrow."""
     return r"\begin{tabular}[t]{@{}r@{}}" + r" \\[-2pt] ".join(lines) + r"\end{tabular}"
 
 
 def _number(text: str) -> str:
-    """Numbers with a minus sign, not a hyphen; the dash that stands for no number stays one."""
+    """Typeset numbers with a minus sign instead of a hyphen; the dash of a missing number does not change."""
     return text if text == UNKNOWN else text.replace("-", "$-$").replace("inf", r"$\infty$").replace("[", "{[}")

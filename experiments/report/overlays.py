@@ -1,5 +1,5 @@
-"""Which test prompts the report shows with the Attention Probe's weights on the image, right and wrong answers side by
-side, and how much of its attention the image gets in all."""
+"""The Attention Probe's weights on the images of example test prompts, with right and wrong answers side by side, and
+the image's total share of attention."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from relope_jax.run import Router, Run
 from relope_jax.states.view import ReadableStore
 
 METHOD = "attention_probe"
-LEVELS = (("highest score", 1.0), ("middle score", 0.5), ("lowest score", 0.0))  # of the right or of the wrong answers
-MEASURED = 200  # test prompts whose attention is averaged
-STATE_BYTES = 2**28  # of states at once
+LEVELS = (("highest score", 1.0), ("middle score", 0.5), ("lowest score", 0.0))  # among right or among wrong answers
+MEASURED = 200  # test prompts used for the average attention
+STATE_BYTES = 2**28  # of states per chunk
 
 
 @dataclasses.dataclass(frozen=True)
 class Overlay:
-    """One example: what was asked and answered, the probe's score, and the picture (or why there is none) as HTML."""
+    """One example: question, answer, the probe's score, and the picture, or the reason for its absence, as HTML."""
 
     right: bool
     level: str
@@ -43,7 +43,7 @@ class Overlay:
 
 @dataclasses.dataclass(frozen=True)
 class Attention:
-    """Examples, in pairs of rows, and a sentence on the attention that the image gets over a sample of the split."""
+    """Pairs of examples, and a sentence on the image's share of attention over a sample of the split."""
 
     examples: list[Overlay]
     sentence: str
@@ -69,7 +69,7 @@ def attention_overlays(run: Run, store: ReadableStore, seed: int) -> Attention:
 
 
 def choose(scores: np.ndarray, labels: np.ndarray) -> list[tuple[str, int]]:
-    """For every level one right and one wrong answer, each prompt once."""
+    """Choose one right and one wrong answer per level, without repeating prompts."""
     order = {label: np.flatnonzero(labels == label)[np.argsort(scores[labels == label])] for label in (1, 0)}
     taken: set[int] = set()
     chosen = []
@@ -83,7 +83,7 @@ def choose(scores: np.ndarray, labels: np.ndarray) -> list[tuple[str, int]]:
 
 
 def attention(router: Router, store: ReadableStore, rows: np.ndarray) -> list[np.ndarray]:
-    """The probe's weights on the prompts' tokens, a few prompts at a time where they are long."""
+    """The probe's weights on the prompts' tokens, computed in chunks of bounded size."""
     longest = int(np.max(store.column("n_tokens")))
     step = max(1, STATE_BYTES // (4 * longest * store.block.spec.hidden_size))
     parts = [rows[i : i + step] for i in range(0, len(rows), step)]
@@ -91,7 +91,7 @@ def attention(router: Router, store: ReadableStore, rows: np.ndarray) -> list[np
 
 
 def share_sentence(router: Router, store: ReadableStore, rows: np.ndarray, labels: np.ndarray) -> str:
-    """How much of the attention is on the image, for right and for wrong answers."""
+    """A sentence on the share of attention on the image, for right and for wrong answers."""
     start, count = (np.nan_to_num(store.column(f"image_{name}")[rows]).astype(int) for name in ("start", "tokens"))
     with_image = count > 0
     rows, labels, start, count = rows[with_image], labels[with_image], start[with_image], count[with_image]
@@ -104,10 +104,10 @@ def share_sentence(router: Router, store: ReadableStore, rows: np.ndarray, label
     right, wrong = share[labels == 1], share[labels == 0]
     difference = right.mean() - wrong.mean()
     error = Z_95 * np.sqrt(right.var(ddof=1) / len(right) + wrong.var(ddof=1) / len(wrong))
-    clear = "" if abs(difference) > error else ", so no clear difference"
+    clear = "" if abs(difference) > error else ", so no significant difference"
     return (
-        f"Over {len(rows)} test prompts the image gets {right.mean():.1%} of the attention when the answer is right "
-        f"({len(right)} prompts) and {wrong.mean():.1%} when it is wrong ({len(wrong)}): a difference of "
+        f"Over {len(rows)} test prompts, the image gets {right.mean():.1%} of the attention if the answer is right "
+        f"({len(right)} prompts) and {wrong.mean():.1%} if it is wrong ({len(wrong)}): a difference of "
         f"{100 * difference:+.1f} points, 95% interval {100 * (difference - error):+.1f} to "
         f"{100 * (difference + error):+.1f}{clear}. The image's share of the prompts' tokens is {even:.1%}."
     )
@@ -127,7 +127,7 @@ def _picture(sample: dict, on_image: np.ndarray) -> str:
         return "<p>no image in this prompt</p>"
     height, width = (max(0, sample[f"grid_{side}"] or 0) for side in ("height", "width"))
     if height * width != len(on_image):
-        return "<p>the image's tokens are not one grid</p>"
+        return "<p>the image's tokens do not form one grid</p>"
     try:
         image = decode_image(_own_image(sample), sample["images"][0])
     except LeftOut as reason:
@@ -136,10 +136,10 @@ def _picture(sample: dict, on_image: np.ndarray) -> str:
 
 
 def _own_image(sample: dict) -> bytes:
-    """The file of a prompt's first image.
+    """The bytes of a prompt's first image.
 
-    The store may be somebody else's, and names any file of this machine, while the report is passed on: only the bytes
-    whose SHA-256 the store recorded are shown. Raises LeftOut.
+    An untrusted store could name any file on this machine, and reports are shared. Therefore only files whose SHA-256
+    is recorded in the store are shown. Raises LeftOut.
     """
     path, digest = ((sample.get(column) or [None])[0] for column in ("images", "contents"))
     try:
@@ -147,7 +147,7 @@ def _own_image(sample: dict) -> bytes:
     except (OSError, ValueError, TypeError, ReLopeError) as error:
         raise LeftOut(f"the image {shortened(path)} is not on this machine") from error
     if hashlib.sha256(data).hexdigest() != digest:
-        raise LeftOut(f"{shortened(path)} is not the image that the store was made of")
+        raise LeftOut(f"{shortened(path)} is not the image that the store was made from")
     return data
 
 
@@ -165,8 +165,8 @@ def to_html(attention: Attention) -> str:
 
 
 NOTE = (
-    "<p class=note>The probe's weight on every image token, over the image. Before training it is even over all tokens "
-    "of the prompt.</p>"
+    "<p class=note>The probe's weight on every image token, overlaid on the image. Before training it is uniform over "
+    "all prompt tokens.</p>"
 )
 
 

@@ -1,4 +1,4 @@
-"""A self-contained HTML page of text, tables and figures: no scripts, no fonts, nothing fetched."""
+"""A self-contained HTML page of text, tables and figures, without scripts, fonts or external resources."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import html
 from collections.abc import Sequence
 
-# What a browser may do with the page, whatever texts it holds: no script runs, and nothing is fetched or sent.
+# Content security policy: whatever text the page contains, no script runs and nothing is fetched or sent.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 
 
@@ -19,7 +19,7 @@ class Section:
 
 
 def page(title: str, sections: Sequence[Section], lead: str = "") -> str:
-    """The page; `title` is plain text, `lead` is HTML below the title and before the sections."""
+    """The page; `title` is plain text, `lead` is HTML between the title and the sections."""
     e = html.escape
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
@@ -31,7 +31,7 @@ def page(title: str, sections: Sequence[Section], lead: str = "") -> str:
 
 
 def _parts(sections: Sequence[Section]) -> str:
-    """Links to the sections and the sections; a single one needs no link, and its title is the page's."""
+    """The sections with links to them; a single section has no link, and its title is the page's."""
     if len(sections) == 1:
         return f"<section>{sections[0].body}</section>\n"
     e = html.escape
@@ -44,17 +44,17 @@ def _parts(sections: Sequence[Section]) -> str:
 
 
 def paragraphs(texts: Sequence[str], kind: str = "") -> str:
-    """Plain texts as paragraphs; `kind` "note" is small and grey, "warning" stands out."""
+    """Plain text strings as paragraphs; `kind` "note" is small and grey, "warning" is highlighted."""
     return "".join(f'<p class="{kind}">{html.escape(text)}</p>\n' for text in texts)
 
 
 def bullets(texts: Sequence[str]) -> str:
-    """Plain texts as a list."""
+    """Plain text strings as a bullet list."""
     return "<ul>" + "".join(f"<li>{html.escape(text)}</li>\n" for text in texts) + "</ul>\n" if texts else ""
 
 
 def picture(svg: str, caption: str) -> str:
-    """A figure (`experiments.report.drawing.to_svg`) with its caption, which is also what screen readers say."""
+    """A figure (`experiments.report.drawing.to_svg`) with its caption, which is also its label for screen readers."""
     e = html.escape
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{e(caption)}" ', 1)
     return f"<figure class=picture><div class=scroll>{svg}</div><figcaption>{e(caption)}</figcaption></figure>\n"

@@ -1,7 +1,7 @@
-"""One colour, line and marker per method, the same in every figure.
+"""One colour, line style and marker per method, the same in every figure.
 
-Hues are those of Okabe and Ito, which colour-blind readers can distinguish, on white and on dark; methods that share
-one differ in line and marker, and sanity rows are dashed and without a marker.
+Hues are from Okabe and Ito's palette, which colour-blind readers can distinguish on light and dark backgrounds. Methods
+with the same hue differ in line style and marker. Sanity rows are dashed, without markers.
 """
 
 from __future__ import annotations
@@ -44,21 +44,21 @@ OTHER = Look("#16a085", DASHDOT, ".")
 
 
 def look(method: str) -> Look:
-    """How a method is drawn."""
+    """The look of a method."""
     return LOOKS.get(method, OTHER)
 
 
 def colour(method: str) -> str:
-    """Its colour."""
+    """The colour of a method."""
     return look(method).colour
 
 
 def line_style(method: str) -> dict[str, Any]:
-    """Keywords of `Axes.plot` for its line, without markers."""
+    """Keywords of `Axes.plot` for a method's line, without markers."""
     return {"color": look(method).colour, "linestyle": look(method).line, "linewidth": 1.6}
 
 
 def markers(method: str) -> dict[str, Any]:
-    """Keywords of `Axes.plot` for some markers on a long line, at places that differ between methods."""
+    """Keywords of `Axes.plot` for a few markers on a long line, at positions that differ between methods."""
     first = 0.02 + 0.011 * list(LOOKS).index(method) if method in LOOKS else 0.0
     return {"marker": look(method).marker, "markersize": 4.5, "markevery": (first, 0.2)}

@@ -24,7 +24,7 @@ STAR = "*"
 
 
 def main_table(summary: Summary, split: RoutedSplit) -> Table:
-    """Every method and sanity row with all metrics; columns without any value are left out."""
+    """All methods and sanity rows with all metrics; empty columns are left out."""
     prices = priced(split, list(summary["methods"]))
     rows = {name: row | prices[name] for name, row in summary["methods"].items()}
     columns = [
@@ -40,7 +40,7 @@ def main_table(summary: Summary, split: RoutedSplit) -> Table:
     notes = [f"{STAR} AUC significantly above the question-only router's (paired test, Holm-corrected)."] * bool(stars)
     return Table(
         name="metrics",
-        title="How well each router finds the answers that are wrong",
+        title="How well each router detects wrong answers",
         columns=("AUC", "seed range", *(name for name, _ in columns)),
         rows=(*body, *_constant_rows(columns, split)),
         notes=tuple(notes),
@@ -54,7 +54,7 @@ def ordered(summary: Summary) -> list[str]:
 
 
 def better_than_blind(summary: Summary) -> dict[str, str]:
-    """The methods that the paired tests call better than the question-only router."""
+    """The methods that are significantly better than the question-only router in paired tests."""
     return {d.first: STAR for d in differences_of(summary) if d.second == BLIND and d.is_better}
 
 
@@ -65,7 +65,7 @@ def _entries(row: dict[str, Any], columns: Sequence[tuple[str, str]], mark: str)
 
 
 def _constant_rows(columns: Sequence[tuple[str, str]], split: RoutedSplit) -> list[tuple[str, tuple[Entry, ...]]]:
-    """Trusting every answer, and none; as a yes/no they are right on a share, and their scores order nothing."""
+    """The rows of the constants: trust every answer, or none. They have an accuracy, but their scores rank nothing."""
     rows = []
     for name, accuracy in (("Always small", split.labels.mean()), ("Always large", 1 - split.labels.mean())):
         known = {"accuracy": float(accuracy)}
@@ -74,7 +74,7 @@ def _constant_rows(columns: Sequence[tuple[str, str]], split: RoutedSplit) -> li
 
 
 def routed_table(summary: Summary, split: RoutedSplit) -> Table:
-    """Accuracy of the system at some shares routed; needs the large model's answers."""
+    """System accuracy at some shares routed; needs the large model's answers."""
     body = []
     for name in ordered(summary):
         curve = split.deferral(name).mean(axis=0)
@@ -83,10 +83,10 @@ def routed_table(summary: Summary, split: RoutedSplit) -> Table:
     body += [(name, (Entry(float(np.mean(labels))),) * len(SHARES)) for name, labels in ends]
     return Table(
         name="routed",
-        title="Accuracy of the system when this share of the queries goes to the large model",
+        title="System accuracy by share of queries sent to the large model",
         columns=tuple(f"{share:.0%}" for share in SHARES),
         rows=tuple(body),
-        notes=("Oracle: knows both models' answers, and defers first what the large model repairs.",),
+        notes=("Oracle: knows both models' answers and first defers queries that only the large model gets right.",),
         breaks=(len(routers(summary)),),
     )
 
@@ -104,12 +104,12 @@ def difference_table(summary: Summary) -> Table:
         columns=("difference", "p", "p after Holm"),
         rows=tuple(rows),
         row_title="routers",
-        notes=(f"{STAR} p < {SIGNIFICANT} after Holm's correction for all these tests together. 0.000: below 0.0005.",),
+        notes=(f"{STAR} p < {SIGNIFICANT} after Holm's correction for all tests in this table. 0.000: below 0.0005.",),
     )
 
 
 def run_tables(summary: Summary, split: RoutedSplit) -> list[Table]:
-    """All of them."""
+    """All tables of the report."""
     routed = [routed_table(summary, split)] if split.large is not None else []
     differences = [difference_table(summary)] if summary["differences"] else []
     return [main_table(summary, split), *routed, *differences]

@@ -1,4 +1,4 @@
-"""What a run found, in words; only what a paired test leaves after Holm's correction is called better."""
+"""The findings of a run as sentences. "Better" means significant in a paired test after Holm's correction."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from relope_jax.metrics.constants import SAME, Operating, best_operating_point, 
 from relope_jax.metrics.intervals import Units, few_warning
 from relope_jax.metrics.paired import PairedDifference
 
-SHARE = 0.2  # of the queries, in sentences
-MOST_PAIRS = 12  # of more, only those with the best router and with the question-only one are in the summary
+SHARE = 0.2  # of queries, used in sentences
+MOST_PAIRS = 12  # if there are more, the summary only has pairs with the best or the question-only router
 Summary = dict[str, Any]
 
 
 class Findings(NamedTuple):
-    """Sentences: warnings, findings, and comparisons that are not significant."""
+    """Sentences: warnings, findings, and comparisons without significant difference."""
 
     warnings: list[str]
     found: list[str]
@@ -35,23 +35,23 @@ def findings(summary: Summary, split: RoutedSplit) -> Findings:
 
 
 def routers(summary: Summary) -> list[str]:
-    """The methods that are no sanity rows; all when a run has only those."""
+    """The methods except sanity rows; all methods if a run has only sanity rows."""
     return [name for name in summary["methods"] if name not in SANITY] or list(summary["methods"])
 
 
 def best_router(summary: Summary) -> str:
-    """The highest AUC."""
+    """The router with the highest AUC."""
     return max(routers(summary), key=lambda name: summary["methods"][name]["auc"])
 
 
 def differences_of(summary: Summary) -> list[PairedDifference]:
-    """The paired differences, the question-only router as the second of its pairs: every reader of them starts here, so
-    that the order of `config.methods` does not matter."""
+    """The paired differences, with the question-only router always as `second`. All code reads them from here, so that
+    the order of `config.methods` does not matter."""
     return [found.flipped() if found.first == BLIND else found for found in summary["differences"]]
 
 
 def title(method: str) -> str:
-    """Its name in a table."""
+    """The name of a method in tables."""
     return METHODS[method].title
 
 
@@ -61,7 +61,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def best_sentence(summary: Summary, best: str) -> str:
-    """The router with the highest AUC."""
+    """A sentence on the router with the highest AUC."""
     row = summary["methods"][best]
     return (
         f"{title(best)} has the highest AUC: {row['auc']:.3f}, 95% interval {row['auc_low']:.3f} to "
@@ -70,45 +70,45 @@ def best_sentence(summary: Summary, best: str) -> str:
 
 
 def routed_sentence(summary: Summary, split: RoutedSplit, best: str) -> str:
-    """What routing by the best router buys."""
+    """A sentence on the effect of routing with the best router."""
     row = summary["methods"][best]
     if split.large is None:
         return (
-            f"Among the {SHARE:.0%} of the queries that it trusts least are {row['caught_20']:.0%} of all wrong answers"
-            f" (random: {SHARE:.0%}). No large model's answers are known for the whole test split, so what routing does"
-            " to the system's accuracy is unknown."
+            f"The {SHARE:.0%} of queries with its lowest scores include {row['caught_20']:.0%} of all wrong answers"
+            f" (random: {SHARE:.0%}). The effect of routing on system accuracy is unknown, because there are no answers"
+            " of a large model for the whole test split."
         )
     small, large = split.labels.mean(), split.large.mean()
     curve = split.deferral(best).mean(axis=0)
     at = float(curve[round(SHARE * (len(curve) - 1))])
     text = (
-        f"Sending the {SHARE:.0%} of the queries that it trusts least to the large model makes the system right on "
-        f"{at:.1%} (random routing: {small + SHARE * (large - small):.1%}; the small model alone {small:.1%}, the "
-        f"large one {large:.1%})."
+        f"With the {SHARE:.0%} of queries with its lowest scores sent to the large model, system accuracy is "
+        f"{at:.1%} (random routing: {small + SHARE * (large - small):.1%}; small model alone: {small:.1%}; "
+        f"large model alone: {large:.1%})."
     )
     if large > small and row["cpt_50"] is not None and row["cpt_80"] is not None:
         text += (
-            f" Half of the gap between the models is recovered with {row['cpt_50']:.0%} of the queries routed, 80% of "
-            f"it with {row['cpt_80']:.0%}."
+            f" Routing {row['cpt_50']:.0%} of queries recovers half of the gap between the models; routing "
+            f"{row['cpt_80']:.0%} recovers 80% of it."
         )
     return text
 
 
 def better_sentences(differences: Sequence[PairedDifference]) -> list[str]:
-    """Which methods are significantly better than which."""
+    """Sentences on significant differences."""
     ahead = [d if d.is_better else d.flipped() for d in differences if d.is_significant]
     pairs = [(d.first, d.second) for d in ahead]
     return [f"Significantly higher AUC: {text}." for text in grouped(pairs, "than")]
 
 
 def open_sentences(differences: Sequence[PairedDifference]) -> list[str]:
-    """Which methods differ by less than these questions can show."""
+    """Sentences on comparisons without significant difference."""
     pairs = [(d.first, d.second) for d in differences if not d.is_significant]
     return [f"No significant difference: {text}." for text in grouped(pairs, "against")]
 
 
 def grouped(pairs: Sequence[tuple[str, str]], word: str) -> list[str]:
-    """`a than b and c`: pairs in few phrases, those of equal second names together."""
+    """`a than b and c`: pairs as few phrases, grouped."""
     seconds: dict[str, list[str]] = {}
     for first, second in pairs:
         seconds.setdefault(first, []).append(title(second))
@@ -128,30 +128,30 @@ def difference_text(d: PairedDifference) -> str:
 
 
 def warnings(summary: Summary, split: RoutedSplit) -> list[str]:
-    """Why these routers may not be worth having."""
+    """Warnings that these routers may not be useful."""
     texts = (few_answers_warning(summary), blind_warning(summary), *constant_warnings(summary, split))
     return [text for text in texts if text]
 
 
 def few_answers_warning(summary: Summary) -> str | None:
-    """Too few right or wrong answers for sharp intervals."""
+    """A warning if there are too few right or wrong answers for accurate intervals."""
     return few_warning(Units(**summary["units"]))
 
 
 def blind_warning(summary: Summary) -> str | None:
-    """No router that beats the one which sees only the question's text."""
+    """A warning if no router beats the question-only router."""
     tests = [d for d in differences_of(summary) if d.second == BLIND and d.first not in SANITY]
     if not tests or any(d.is_better for d in tests):
         return None
     blind = summary["methods"][BLIND]["auc"]
     return (
         f"No router is significantly better than the question-only one (AUC {blind:.3f}), which sees neither the image "
-        "nor the small model: these results show no use of hidden states or answers."
+        "nor the small model: these results show no benefit of hidden states or answers."
     )
 
 
 def constant_warnings(summary: Summary, split: RoutedSplit) -> list[str | None]:
-    """A constant decision that does as well as the routers."""
+    """Warnings about constant decisions that are as good as the routers."""
     known = routers(summary)
     if split.large is not None:
         return [_system_warning(known, split)]
@@ -161,9 +161,9 @@ def constant_warnings(summary: Summary, split: RoutedSplit) -> list[str | None]:
         return [None]
     always = "right" if split.labels.mean() >= 0.5 else "wrong"
     return [
-        f"Always saying '{always}' is correct for {constant:.1%} of the test answers, and at score 0.5 "
-        f"{listed([title(name) for name in beaten])} {'is' if len(beaten) == 1 else 'are'} correct no more often: use "
-        "the order of the scores, and set the threshold on validation data."
+        f"Always predicting '{always}' is correct for {constant:.1%} of the test answers, and "
+        f"{listed([title(name) for name in beaten])} {'is' if len(beaten) == 1 else 'are'} not more accurate at score "
+        "0.5: use the ranking of the scores, and set the threshold on validation data."
     ]
 
 

@@ -1,4 +1,4 @@
-"""Tables of numbers with intervals, as text, CSV, LaTeX and HTML; CSV in which a spreadsheet runs nothing."""
+"""Tables of numbers with intervals, as text, CSV, LaTeX and HTML. CSV files are safe from formula injection."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from experiments.report.latex import to_latex
 from relope_jax.errors import ReLopeError
 from relope_jax.io.files import write_text
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a formula begins with in Excel, LibreOffice or Google Sheets
-QUOTE = "'"  # before a text, to spreadsheets: it is no formula
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # start of a formula in Excel, LibreOffice or Google Sheets
+QUOTE = "'"  # marks a cell as text in spreadsheets
 
 
 def cell_text(entry: Entry, digits: int) -> str:
@@ -53,7 +53,7 @@ PARTS = ("low", "high", "paper", "mark")
 
 
 def to_csv(table: Table) -> str:
-    """Full precision; a column's interval, paper's numbers and marks follow it as columns where it has any."""
+    """CSV with full precision; intervals, the paper's numbers and marks are additional columns after their column."""
     columns = [[entries[i] for _, entries in table.rows] for i in range(len(table.columns))]
     parts = [
         ["value", *(part for part in PARTS if any(getattr(e, part) not in (None, "") for e in column))]
@@ -76,23 +76,23 @@ def _is_nothing(value: float | str | None) -> bool:
 
 
 def csv_of(rows: Iterable[Sequence[Any]]) -> str:
-    """Rows of numbers and texts, None as an empty cell; texts that look like a formula begin with an apostrophe."""
+    """CSV of numbers and strings, with None as an empty cell; strings that look like a formula get an apostrophe."""
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows([as_text(cell) for cell in row] for row in rows)
     return out.getvalue()
 
 
 def as_text(cell: Any) -> Any:
-    """A cell, when it is a text, so that no spreadsheet runs it."""
+    """A cell, quoted if a spreadsheet would run it as a formula."""
     return QUOTE + cell if isinstance(cell, str) and cell.startswith(FORMULA) else cell
 
 
 def read_csv(text: str, what: object, numbers: Sequence[str], texts: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of a CSV text with a header; columns in `numbers` become floats, others that are not in `texts` are
-    left out.
+    """The rows of a CSV text with a header. Columns in `numbers` become floats, columns in `texts` stay strings, all
+    others are dropped.
 
     Raises:
-      ReLopeError: a column is missing, or a number is none.
+      ReLopeError: a column is missing, or a number is not valid.
     """
     try:
         found = csv.DictReader(io.StringIO(text), strict=True)
@@ -102,7 +102,7 @@ def read_csv(text: str, what: object, numbers: Sequence[str], texts: Sequence[st
 
 
 def to_html(table: Table) -> str:
-    """A `<figure>` with the table, which scrolls sideways where it is wide; the page's style is in page.py."""
+    """A `<figure>` with the table; a wide table scrolls horizontally. The CSS is in page.py."""
     e = html.escape
     head = "".join(f"<th scope=col>{e(title)}</th>" for title in (table.row_title, *table.columns))
     body = "".join(
@@ -128,7 +128,7 @@ def _cell_html(entry: Entry, digits: int) -> str:
 
 
 def write_tables(folder: Path, tables: Sequence[Table]) -> list[Path]:
-    """`NAME.csv` and `NAME.tex` of every table; returns what was written."""
+    """Write `NAME.csv` and `NAME.tex` for every table; returns the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for table in tables:

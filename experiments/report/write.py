@@ -1,4 +1,4 @@
-"""The report of a run: for the terminal, as one self-contained HTML file, as PDF, and its tables as CSV and LaTeX."""
+"""The report of a run: terminal output, one self-contained HTML file, a PDF, and tables as CSV and LaTeX."""
 
 from __future__ import annotations
 
@@ -28,46 +28,46 @@ from relope_jax.states.view import ReadableStore
 
 REPORT, PDF, TABLES = "report.html", "report.pdf", "tables"
 ROUTING = "Routing to the large model"
-MOST_LINES = 12  # of paired comparisons in the terminal
+MOST_LINES = 12  # paired comparisons in the terminal
 
 # Captions of tables and figures, the same for every run.
 READING = (
-    "AUC is the mean over seeds on the test split. Its interval (DeLong on the logit scale, questions about one image "
-    "counted together) is the sampling error of that mean given these trained routers; the oracle's shows how sharp it "
-    "can be at most with this test split. The seed range says how far the seeds lie apart. "
-    "APGR: share of the gap between the two models that is recovered, averaged over all shares routed (random 0.5). "
-    "CPT(x): the share of queries to route that recovers x of the gap. AUDC: accuracy of the system averaged over all "
-    "shares routed. AIQ: mean height of the best accuracy that money buys, over one range of costs for all routers. "
-    "QNC: the smallest cost that reaches the better model's accuracy, as a share of that model's cost (1 where both "
+    "AUC is the mean over seeds on the test split. Its interval (DeLong on the logit scale, clustered by image) is the "
+    "sampling error of that mean for these trained routers; the oracle's interval is the narrowest possible with this "
+    "test split. The seed range is the range of AUC over seeds. "
+    "APGR: share of the gap between the two models that is recovered, averaged over all shares routed (random: 0.5). "
+    "CPT(x): smallest share of queries to route that recovers x of the gap. AUDC: system accuracy averaged over all "
+    "shares routed. AIQ: mean of the best accuracy at each cost, over one range of costs for all routers. "
+    "QNC: the smallest cost that reaches the better model's accuracy, as a share of that model's cost (1 if both "
     "are 0). "
-    "PRR: how far the rejection curve lies between random (0) and oracle (1). ECE and Brier: "
-    "calibration error and mean squared error of the score, lower is better. Accuracy is of the router's own yes/no "
-    "at score 0.5; always small trusts every answer, always large none. Caught: share of all wrong answers among the "
-    "lowest 10%, 20% and 30% of scores, which is what sending those queries to the large model would repair at most "
-    "(random: 10%, 20% and 30%). The oracle of this table knows only whether the small model is right; of AIQ "
-    "and QNC it knows both models' answers."
+    "PRR: position of the rejection curve between random (0) and oracle (1). ECE and Brier: "
+    "calibration error and mean squared error of the score, lower is better. Accuracy: how often the router's "
+    "prediction at score 0.5 is correct; always small trusts every answer, always large none. Caught: share of all "
+    "wrong answers among the lowest 10%, 20% and 30% of scores, the most that sending these queries to the large model "
+    "could correct (random: 10%, 20% and 30%). The oracle of this table knows only whether the small model is right, "
+    "except for AIQ and QNC, where it knows both models' answers."
 )
 DEFERRAL = (
-    "Accuracy of the system when the queries with the lowest scores go to the large model; mean over seeds. The "
-    "oracle knows both models' answers and defers first what the large model repairs."
+    "System accuracy if the queries with the lowest scores are sent to the large model; mean over seeds. The oracle "
+    "knows both models' answers and first defers queries that only the large model gets right."
 )
 COST = (
-    "Accuracy against what 1000 queries cost, from token counts and prices in dollars for a million tokens: small "
-    "model {small_in:g} in and {small_out:g} out, large model {large_in:g} in and {large_out:g} out. A router pays on "
-    "every query for what it makes the small model do before it decides."
+    "Accuracy against the cost of 1000 queries, from token counts and prices in dollars per million tokens: small "
+    "model {small_in:g} in and {small_out:g} out, large model {large_in:g} in and {large_out:g} out. The cost of every "
+    "query includes the small model's work before the router's decision."
 )
 RISK = (
-    "Left: the trade between right answers kept and wrong ones kept. Right: error rate of the answers that the small "
-    "model keeps. Mean over seeds; with few methods the range of the seeds is shaded."
+    "Left: right answers kept against wrong answers kept. Right: error rate of the answers that the small model keeps. "
+    "Mean over seeds; with few methods the seed range is shaded."
 )
 RELIABILITY = (
-    "Share of right answers among those with about the same score, all seeds together; on the dotted diagonal a score "
-    "means what it says. The area of a point is the number of its prompts."
+    "Share of right answers among answers with similar scores, all seeds together; the dotted diagonal is perfect "
+    "calibration. The area of a point is proportional to its number of prompts."
 )
 
 
 class Picture(NamedTuple):
-    """A figure, the heading that it stands under, and its caption."""
+    """A figure with its heading and caption."""
 
     heading: str
     figure: Figure
@@ -75,8 +75,8 @@ class Picture(NamedTuple):
 
 
 def write_report(run: Run, store: ReadableStore) -> Path:
-    """Write report.html, report.pdf and tables/ into the run directory, and return the path of the first; of several
-    processes every one calls it."""
+    """Write report.html, report.pdf and tables/ into the run directory, and return the path of report.html. Every
+    process calls it."""
     with explaining(run.path):
         require_no_links(run.path)
         return _write_report(run, store)
@@ -110,7 +110,7 @@ def headline(run: Run) -> str:
 
 
 def facts(run: Run) -> str:
-    """What else a reader needs to repeat it."""
+    """The other settings needed to reproduce the run."""
     config = run.config
     rates = [f"{name} {config[name]['learning_rate']:g}" for name in config["methods"] if name in config]
     learned = f"; learning rates: {', '.join(rates)}" if rates else ""
@@ -118,7 +118,7 @@ def facts(run: Run) -> str:
 
 
 def draw(run: Run, split: RoutedSplit) -> list[Picture]:
-    """All figures that this run has the numbers for."""
+    """All figures for which this run has numbers."""
     summary = run.summary
     rows = ordered(summary)
     drawn = []
@@ -138,7 +138,7 @@ def draw(run: Run, split: RoutedSplit) -> list[Picture]:
 
 def _missing(rows: list[str], priced: list[str]) -> str:
     names = [METHODS[name].title for name in rows if name not in priced]
-    return f" Not shown, since the tokens of what they read were not counted: {', '.join(names)}." if names else ""
+    return f" Not shown, because token counts of their inputs are missing: {', '.join(names)}." if names else ""
 
 
 def render(run: Run, tables: list[Table], words: Findings, pictures: list[Picture], attention: Attention | None) -> str:
@@ -146,7 +146,7 @@ def render(run: Run, tables: list[Table], words: Findings, pictures: list[Pictur
     by_name = {table.name: to_html(table) for table in tables}
     routed, differences = by_name.pop("routed", ""), by_name.pop("differences", "")
     sections = [
-        Section("What was found", paragraphs(words.warnings, "warning") + bullets(words.found) + bullets(words.open)),
+        Section("Findings", paragraphs(words.warnings, "warning") + bullets(words.found) + bullets(words.open)),
         Section("Routers", "".join(by_name.values()) + paragraphs([READING], "note")),
     ]
     for heading in dict.fromkeys(drawn.heading for drawn in pictures):
@@ -163,7 +163,7 @@ def render(run: Run, tables: list[Table], words: Findings, pictures: list[Pictur
 
 
 def terminal_table(run: Run) -> str:
-    """The routers in a few columns of fixed-width text, and the paired comparisons."""
+    """The routers with a few columns as fixed-width text, and the paired comparisons."""
     summary = run.summary
     columns = [("AUC", "auc"), ("seed range", "auc_seed_range"), ("accuracy", "accuracy"), ("ECE", "ece")]
     if any(row["apgr"] is not None for row in summary["methods"].values()):

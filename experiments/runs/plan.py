@@ -1,4 +1,4 @@
-"""The run that a command makes: its config read once, typed from here on."""
+"""The typed plan of a run, read from its config."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class RunPlan:
     """One run with every setting checked.
 
     Attributes:
-      folder: where the run is written.
-      methods: in the order in which they are trained.
-      specs: of every trained method, by its name.
-      target: the store that is tested on, and trained on unless there are `sources`.
+      folder: the run's folder.
+      methods: the methods, in training order.
+      specs: the spec of every trained method, by name.
+      target: the store for testing, and for training unless there are `sources`.
       sources: the stores of `config.train_on`.
-      inputs: what the baselines read, and how to make it.
-      recorded: the resolved config as config.json holds it.
+      inputs: the inputs of baselines and how to make them.
+      recorded: the resolved config as recorded in config.json.
     """
 
     name: str
@@ -56,7 +56,7 @@ class RunPlan:
 
     @property
     def trained(self) -> list[TrainedMethod]:
-        """The methods that learn something."""
+        """The methods that are trained."""
         return [method for method in self.methods if isinstance(method, TrainedMethod)]
 
     def members(self, method: TrainedMethod) -> list[Member]:
@@ -65,10 +65,10 @@ class RunPlan:
 
 
 def plan_run(config: ConfigDict) -> RunPlan:
-    """The run that `config` describes, with every field checked; reads and writes no file.
+    """The plan of a run with every field of `config` checked; reads and writes no files.
 
     Raises:
-      ReLopeError: a value is out of its range, a method is unknown, or the name leads out of the folder of runs.
+      ReLopeError: a value is out of range, a method is unknown, or the name leads out of the folder of runs.
     """
     require_distinct("config.methods", config.methods)
     require_distinct("config.seeds", config.seeds)
@@ -92,14 +92,14 @@ def plan_run(config: ConfigDict) -> RunPlan:
 
 
 def source(target: Extraction, text: str, stores: str) -> Extraction:
-    """The store of a dataset to train on, `"name"` or `"name=path"`: everything else as for `target`."""
+    """The store of a training dataset, `"name"` or `"name=path"`; all other settings are those of `target`."""
     name, _, path = text.partition("=")
     dataset = dataclasses.replace(target.dataset, name=name, path=path)
     return plan_extraction(target.model, dataset, target.extract, stores)
 
 
 def run_folder(runs: str, name: str) -> Path:
-    """The folder `runs`/`name`; raises ReLopeError when the name leads out of `runs`."""
+    """The folder `runs`/`name`; raises ReLopeError if the name leads out of `runs`."""
     return own_folder(local_path(runs), name, "config.name")
 
 
@@ -110,7 +110,7 @@ def resolved(config: ConfigDict) -> dict[str, Any]:
 
 
 def require_distinct(what: str, values: Sequence[Any]) -> None:
-    """Raise ReLopeError when `values` is empty or repeats itself."""
+    """Raise ReLopeError if `values` is empty or has duplicates."""
     if not values:
         raise ReLopeError(f"{what} is empty; it needs at least one value")
     if len(set(values)) < len(values):

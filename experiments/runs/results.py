@@ -1,4 +1,4 @@
-"""Scores of every method and seed, and everything computed from them."""
+"""Scores of every method and seed, and the results computed from them."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ def evaluate_run(
 
 
 def known_labels(inputs: Inputs, rows: np.ndarray) -> np.ndarray | None:
-    """Whether the large model is right on these samples; None unless that is known of all of them."""
+    """Whether the large model is right on these samples; None unless known for all of them."""
     labels = inputs.large_labels[rows]
     unknown = int((labels < 0).sum())
     if 0 < unknown < len(rows):
-        say(f"the large model's answer to {unknown} of {len(rows)} test questions is unknown: its columns stay empty")
+        say(f"the large model's answer to {unknown} of {len(rows)} test questions is unknown: its columns are empty")
     return None if unknown else labels
 
 
@@ -77,7 +77,7 @@ def large_record(inputs: Inputs, labels: np.ndarray | None) -> dict[str, Any] | 
 
 
 def trained_scores(writer: RunFolder, method: TrainedMethod, data: RouterData, feed: Feed) -> list[Scored]:
-    """Scores of every seed, from the checkpoint: what is reported is what can be restored."""
+    """Scores of every seed, computed from the checkpoint, so that restored routers reproduce the report."""
     _, members, fitted = load_ensemble(writer.checkpoint(method.name), data.block)
     parts = replicate(feed.mesh, fitted.parts)
     predicted = scores(parts, feed.of(method), np.arange(len(data.labels)))
@@ -87,7 +87,7 @@ def trained_scores(writer: RunFolder, method: TrainedMethod, data: RouterData, f
 
 
 def baseline_scores(method: Baseline, data: RouterData, inputs: Inputs, seeds: tuple[int, ...]) -> list[Scored]:
-    """Scores of a baseline, once when it draws nothing at random."""
+    """Scores of a baseline; only once if they do not depend on the seed."""
     used = seeds if method.seeded else seeds[:1]
     return [Scored(method.name, seed, method.scores(data, inputs, seed)) for seed in used]
 
@@ -126,8 +126,8 @@ def result_rows(
 
 
 def summarise(scored: list[Scored], evaluation: Evaluation, methods: Sequence[str]) -> dict[str, Any]:
-    """Every method over its seeds, and each `PairedDifference` between two of the run's methods, as `Run.summary` gives
-    them."""
+    """Every method over its seeds, and each `PairedDifference` between two of the run's methods, as in
+    `Run.summary`."""
     names = [entry.method for entry in scored]
     table = {}
     for name in dict.fromkeys(names):
@@ -147,21 +147,21 @@ def summarise(scored: list[Scored], evaluation: Evaluation, methods: Sequence[st
 
 
 def summary_record(summary: dict[str, Any]) -> dict[str, Any]:
-    """What summary.json holds."""
+    """The contents of summary.json."""
     return summary | {"differences": [dataclasses.asdict(found) for found in summary["differences"]]}
 
 
 def pairs_of(methods: Sequence[str]) -> list[tuple[str, str]]:
-    """All pairs of the run's methods, then each of them with the blind router."""
+    """All pairs of the run's methods, then each method with the blind router."""
     pairs = [(a, b) for i, a in enumerate(methods) for b in methods[i + 1 :]]
     return pairs + [(a, BLIND) for a in methods if BLIND not in methods]
 
 
 def differences(evaluation: Evaluation, names: list[str], pairs: list[tuple[str, str]]) -> list[PairedDifference]:
-    """Paired differences of AUC; `p_holm` holds for all of them together."""
+    """Paired differences of AUC; `p_holm` is adjusted for all of them."""
     return adjusted([auc_difference(evaluation.auc, names, first, second) for first, second in pairs])
 
 
 def number(value: float) -> float | None:
-    """A metric for JSON: None where it is undefined or infinite."""
+    """A metric for JSON; None if it is undefined or infinite."""
     return float(value) if math.isfinite(value) else None

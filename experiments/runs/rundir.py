@@ -1,4 +1,4 @@
-"""Writes a run directory; its layout is in docs/design/formats.md, its reader in relope_jax/run.py."""
+"""Writes a run directory. See docs/design/formats.md for its layout and relope_jax/run.py for the reader."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ EVENTS = "tensorboard"
 
 
 def package_versions() -> dict[str, str]:
-    """Of the packages that compute a run's or a sweep's results."""
+    """Versions of the packages that compute the results of runs and sweeps."""
     return {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
 def open_run(plan: RunPlan, store: ReadableStore) -> RunFolder:
-    """The run folder of a plan: the primary process writes it, others read it on the disk that they share.
+    """The run folder of a plan. The primary process writes it; the others read it from the shared disk.
 
     Raises:
-      ReLopeError: the folder holds a run with another config or of another store.
+      ReLopeError: the folder has a run with another config or store.
     """
     opened = RunWriter(plan, store) if is_primary() else RunFolder(plan.folder)
     barrier(f"{plan.folder}: opened")
@@ -64,7 +64,7 @@ def open_run(plan: RunPlan, store: ReadableStore) -> RunFolder:
 
 
 class RunFolder:
-    """runs/<name> as every process sees it; this one writes nothing."""
+    """runs/<name>, read-only, for processes that are not primary."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -82,11 +82,11 @@ class RunFolder:
         return self.path / CHECKPOINTS / method
 
     def has_method(self, method: str) -> bool:
-        """Whether a method's training is finished."""
+        """Whether the training of a method is finished."""
         return self.checkpoint(method).exists()
 
     def training(self, method: str) -> Path:
-        """Where a method's training in progress is saved."""
+        """Folder for the training state of an unfinished method."""
         return self.path / TRAINING / method
 
     @contextlib.contextmanager
@@ -130,7 +130,7 @@ class RunWriter(RunFolder):
         if existing.exists():
             old = checked(read_json(existing), CONFIG_SCHEMA, existing)
             self._require_same(old, record)
-            now = {name: record[name] for name in ("config", "store")}  # prices may change, and where the store is
+            now = {name: record[name] for name in ("config", "store")}  # prices and the store's path may change
             if old != old | now:
                 write_json(existing, old | now)
         else:
@@ -152,12 +152,12 @@ class RunWriter(RunFolder):
             different.append("the store's contents")
         if different:
             raise ReLopeError(
-                f"{self.path} holds a run with another config ({'; '.join(different)}): "
-                "name this one with --config.name=... or delete the folder"
+                f"{self.path} has a run with another config ({'; '.join(different)}): "
+                "choose another name with --config.name=..., or delete the folder"
             )
 
     def _drop_unfinished_metrics(self) -> None:
-        """Remove the epochs after the last snapshot of an interrupted method: they are repeated."""
+        """Remove the epochs after the last snapshot of an interrupted method, because they will be repeated."""
 
         def is_settled(record: dict[str, Any]) -> bool:
             method = record["method"]
@@ -167,8 +167,8 @@ class RunWriter(RunFolder):
 
     @contextlib.contextmanager
     def progress(self, method: TrainedMethod, train: TrainSpec, seeds: tuple[int, ...]) -> Iterator[Log]:
-        """A log function that appends to metrics.jsonl and moves a progress bar over the epochs. If the loss is
-        not finite, non_finite.json lists the samples."""
+        """A log function that appends to metrics.jsonl and advances a progress bar. If the loss is not finite, the
+        samples are written to non_finite.json."""
         best: dict[int, float] = {}
         bar = tqdm(
             total=train.epochs, initial=saved_epoch(self.training(method.name)),
@@ -192,13 +192,13 @@ class RunWriter(RunFolder):
                 found = {"method": method.name, "step": error.step, "seed": seeds[error.member]}
                 write_json(self.path / NON_FINITE, found | {"sample_ids": error.sample_ids})
                 raise ReLopeError(f"{error} (all samples: {self.path / NON_FINITE})") from error
-            bar.total = bar.n  # early stopping is a finished bar, not an abandoned one
+            bar.total = bar.n  # show early stopping as a finished bar
             bar.refresh()
 
     def finish_method(self, method: str) -> None:
         """Remove the saved training state of a finished method."""
         shutil.rmtree(self.training(method), ignore_errors=True)
-        with contextlib.suppress(OSError):  # another method's training may be there
+        with contextlib.suppress(OSError):  # it may have another method's training
             self.training(method).parent.rmdir()
 
     def write(self, scores: pa.Table, samples: pa.Table, rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""samples.parquet of a run: every sample's labels and token counts, from which accuracies and costs follow."""
+"""samples.parquet of a run: labels and token counts of every sample, for accuracies and costs."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ SCHEMA = pa.schema(
         ("sample_id", pa.string()),
         ("group", pa.string()),
         ("split", pa.string()),
-        ("label", pa.int8()),  # 1 when the small model is right
-        ("large_label", pa.int8()),  # 1 when the large one is; null when nobody asked it
+        ("label", pa.int8()),  # 1 if the small model is right
+        ("large_label", pa.int8()),  # 1 if the large model is right; null if it has no answer
         ("prompt_tokens", pa.int32()),
         ("answer_tokens", pa.int32()),  # of the small model's greedy answer
-        ("large_prompt_tokens", pa.int32()),  # null when nobody asked, or counted
+        ("large_prompt_tokens", pa.int32()),  # null if there is no answer or no count
         ("large_answer_tokens", pa.int32()),
-        ("sampled_prompt_tokens", pa.int32()),  # of the prompts that answers are drawn from, each once
-        ("sampled_tokens", pa.int32()),  # of all sampled answers together; null without them
-        ("confidence_prompt_tokens", pa.int32()),  # of the question how likely the answer is right; null if not asked
+        ("sampled_prompt_tokens", pa.int32()),  # of the prompts for sampling, each counted once
+        ("sampled_tokens", pa.int32()),  # of all sampled answers; null without them
+        ("confidence_prompt_tokens", pa.int32()),  # of the confidence question; null if not asked
         ("confidence_tokens", pa.int32()),
     ]
 )
@@ -57,7 +57,7 @@ def sample_table(inputs: Inputs) -> pa.Table:
 
 
 def greedy(answers: Answers, sample_ids: list[str]) -> list[dict[str, Any]]:
-    """The row of each sample's answer; empty where there is none."""
+    """The row of each sample's answer; empty if there is none."""
     rows = {row["sample_id"]: row for row in answers.table.to_pylist()}
     return [rows.get(sample_id, {}) for sample_id in sample_ids]
 
@@ -70,10 +70,10 @@ def totals(answered: Answered | None, column: str, n: int, *, once: bool = False
 
 
 def summed(answers: Answers, column: str, sample_ids: list[str], *, once: bool = False) -> list[int | None]:
-    """A column of counts, summed over each sample's answers; None where an answer is missing or was not counted.
+    """A column of counts, summed over each sample's answers; None if an answer or its count is missing.
 
     Args:
-      once: take the first answer to each prompt alone: what all answers to it have in common is counted once.
+      once: use only the first answer to each prompt, for counts that all answers to a prompt share.
     """
     counts: dict[str, int | None] = dict.fromkeys(sample_ids, 0)
     names = ("sample_id", "index", column)
@@ -87,13 +87,13 @@ def summed(answers: Answers, column: str, sample_ids: list[str], *, once: bool =
 
 
 def uncounted(samples: pa.Table, kind: str) -> list[str]:
-    """Columns of token counts that have gaps, among those that the costs of this reading need."""
+    """The token count columns with nulls, among those that the cost of this reading needs."""
     always = ("prompt", "answer", "large_prompt", "large_answer")
     return [TOKEN_COUNTS[name] for name in (*always, *READS[kind]) if complete(samples, TOKEN_COUNTS[name]) is None]
 
 
 def read_tokens(samples: pa.Table) -> Tokens | None:
-    """The token counts of some rows of samples.parquet; None unless both models' were counted in all of them."""
+    """The token counts in rows of samples.parquet; None unless all rows have both models' counts."""
     if uncounted(samples, "query"):
         return None
     counted = {name: complete(samples, column) for name, column in TOKEN_COUNTS.items()}

@@ -1,4 +1,4 @@
-"""The test split of a run: every method's scores, and what is known of both models' answers."""
+"""The test split of a run: scores of every method, and labels and token counts of both models."""
 
 from __future__ import annotations
 
@@ -25,9 +25,8 @@ ASKED = ["sample_id", "label"]
 
 @dataclasses.dataclass(frozen=True)
 class RoutedSplit:
-    """Scores `[seeds, n]` of every method and the small model's labels `[n]`; `large` (the other model's) and `tokens`
-    are None unless they are known of every test prompt: nothing is made up. Without `groups`, every prompt is a
-    group of its own."""
+    """Scores `[seeds, n]` of every method and the small model's labels `[n]`. `large` (the large model's labels) and
+    `tokens` are None unless known for every test prompt. Without `groups`, every prompt is its own group."""
 
     scores: dict[str, np.ndarray]
     labels: np.ndarray
@@ -39,29 +38,30 @@ class RoutedSplit:
 
     @property
     def known_large(self) -> np.ndarray:
-        """The large model's labels `[n]`; raises ReLopeError when they are unknown."""
+        """The large model's labels `[n]`; raises ReLopeError if they are unknown."""
         if self.large is None:
             raise ReLopeError("the large model's answers to the test questions are unknown: no query can be routed")
         return self.large
 
     @property
     def units(self) -> np.ndarray:
-        """The independent unit of every prompt `[n]`: its group, or itself."""
+        """The independent unit of every prompt `[n]`: its group, or the prompt itself."""
         return np.arange(len(self.labels)) if self.groups is None else self.groups
 
     def deferral(self, method: str) -> np.ndarray:
-        """Accuracy of the system `[seeds, n+1]` over the share routed; needs `large`."""
+        """System accuracy `[seeds, n+1]` over the share routed; needs `large`."""
         return deferral_curve(self._routing_scores(method), self.labels, self.known_large)
 
     def cost(self, method: str) -> np.ndarray | None:
-        """Dollars per query at the same points; None where they are unknown."""
+        """Dollars per query at the same points; None if unknown."""
         reads = METHODS[method].reads
         if self.tokens is None or self.tokens.uncounted(reads):
             return None
         return cost_curve(self._routing_scores(method), query_costs(self.costs, self.tokens, Reading(reads)))
 
     def _routing_scores(self, method: str) -> np.ndarray:
-        """Its scores; the oracle of routing knows both answers and defers first what the large model repairs."""
+        """The method's scores. The routing oracle knows both answers and first defers queries that only the large model
+        answers correctly."""
         if method == "oracle" and self.large is not None:
             return (self.labels - self.large)[None].astype(np.float64)
         return self.scores[method]
@@ -84,14 +84,14 @@ def read_test_split(run: Run) -> RoutedSplit:
         first = parts[0]
         scores[method] = np.stack([part["score"].to_numpy() for part in seeds])
         if np.isnan(scores[method]).any():
-            raise ReLopeError(f"{run.path / SCORES} is damaged: a test score of {method} is no number")
+            raise ReLopeError(f"{run.path / SCORES} is damaged: a test score of {method} is NaN")
     missing = sorted(run.summary["methods"].keys() - scores.keys())
     if first is None or missing:
         raise ReLopeError(f"{run.path / SCORES} has no test scores of {', '.join(missing)}")
     ids, labels = first["sample_id"], first["label"].to_numpy().astype(np.int64)
     names = tuple(ids.to_pylist())
     if len(set(names)) < len(names):
-        raise ReLopeError(f"{run.path / SCORES} is damaged: it has a test question twice")
+        raise ReLopeError(f"{run.path / SCORES} is damaged: it has duplicate test questions")
     samples = run.samples
     places = pc.index_in(ids.combine_chunks(), samples["sample_id"].combine_chunks())
     if places.null_count:
@@ -106,8 +106,8 @@ UNKNOWN = {"aiq": math.nan, "qnc": math.nan}
 
 
 def priced(split: RoutedSplit, methods: Sequence[str]) -> dict[str, dict[str, float]]:
-    """`{method: {"aiq": ..., "qnc": ...}}` on the test split, means over seeds; NaN where tokens were not counted, and
-    QNC where a router never gets as good as the better model."""
+    """`{method: {"aiq": ..., "qnc": ...}}` on the test split, means over seeds. NaN if tokens were not counted; QNC is
+    also NaN if a router is never as accurate as the better model."""
     costs = {method: split.cost(method) for method in methods}
     known = [method for method in methods if costs[method] is not None]
     if split.large is None or split.tokens is None or not known:

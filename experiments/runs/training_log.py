@@ -1,4 +1,4 @@
-"""What a training logs, of a run or a sweep: metrics.jsonl, and TensorBoard event files on request."""
+"""Training logs of runs and sweeps: metrics.jsonl, and optionally TensorBoard event files."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ LABELS = ("method", "member", "seed", "epoch", "step")  # identify a record; eve
 
 
 def drop_unsettled(path: Path, is_settled: Callable[[dict[str, Any]], bool]) -> None:
-    """Remove the records of epochs that will be repeated, and damaged lines, from a metrics.jsonl that may be absent.
+    """Remove damaged lines and records of epochs that will be repeated from a metrics.jsonl, which may not exist.
 
     Args:
-      is_settled: whether the training that wrote a record has saved its epoch.
+      is_settled: whether the epoch of a record was saved by its training.
     """
     kept = [record for record in read_lines(path) if _is_record(record) and is_settled(record)]
     write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
@@ -39,7 +39,7 @@ def _is_record(record: Any) -> bool:
 
 @contextlib.contextmanager
 def metrics_log(path: Path) -> Iterator[Log]:
-    """A log function that appends one line per record to `path`, at once."""
+    """A log function that appends one line per record to `path`, without buffering."""
     with open(path, "a", encoding="utf-8") as file:
 
         def log(record: dict[str, Any]) -> None:
@@ -52,7 +52,7 @@ def metrics_log(path: Path) -> Iterator[Log]:
 @contextlib.contextmanager
 def event_log(folder: Path) -> Iterator[Log]:
     """A log function that writes event files to `folder/seed-S`: one run per member, one scalar per metric and epoch.
-    Epochs repeated after a restart replace the old ones."""
+    Epochs repeated after a restart replace the earlier ones."""
     with contextlib.ExitStack() as stack:
         writers: dict[int, SummaryWriter] = {}
 

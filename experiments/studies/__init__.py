@@ -1,4 +1,4 @@
-"""The paper's evaluation as studies: each names the runs it needs and makes tables and figures from them.
+"""The paper's evaluation as studies: each defines the runs it needs and makes tables and figures from them.
 
 A study is one file here, one line in `STUDIES` and one line in experiments/configs/names.json.
 `python -m experiments.run --config=table2.py` runs one study, `--config=paper.py` runs all. Studies share their runs.
@@ -18,7 +18,7 @@ ALL = "paper"
 
 
 def get_studies(name: str) -> list[Study]:
-    """The study of that name, or all of them for "paper"."""
+    """The study with that name, or all studies for "paper"."""
     if name == ALL:
         return list(STUDIES.values())
     if name not in STUDIES:

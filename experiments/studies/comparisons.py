@@ -1,4 +1,4 @@
-"""Which method is better over several datasets: paired differences averaged, tested, and corrected for their number."""
+"""Compares methods over several datasets: tests of mean paired differences, corrected for multiple comparisons."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from relope_jax.run import Run
 
 
 def mean_difference(runs: Sequence[Run], first: str, second: str) -> PairedDifference:
-    """Mean over datasets, whose questions are independent of each other, of the paired difference in AUC."""
+    """Mean paired difference in AUC over datasets, whose questions are independent."""
     found = [_difference(run, first, second) for run in runs]
     errors = [(each.high - each.low) / (2 * Z_95) for each in found]  # intervals of differences are symmetric
     value = float(np.mean([each.difference for each in found]))
@@ -28,23 +28,23 @@ def _difference(run: Run, first: str, second: str) -> PairedDifference:
         for either in (found, found.flipped()):
             if (either.first, either.second) == (first, second):
                 return either
-    raise KeyError(f"{run.path} compares no {first} with {second}")
+    raise KeyError(f"{run.path} does not compare {first} with {second}")
 
 
 def all_pairs(runs: Sequence[Run], methods: Sequence[str]) -> dict[tuple[str, str], PairedDifference]:
-    """Every two methods in both orders; Holm's correction counts each pair once."""
+    """All pairs of methods in both orders; Holm's correction counts each pair once."""
     pairs = adjusted([mean_difference(runs, *pair) for pair in itertools.combinations(methods, 2)])
     return {(pair.first, pair.second): pair for one in pairs for pair in (one, one.flipped())}
 
 
 def compare_means(runs: Sequence[Run], methods: Sequence[str], where: str) -> list[str]:
-    """Sentences: the best mean AUC against all others, and the paper's claim; only what is left by Holm's correction
-    over all pairs (the best one is picked by the same numbers) is called better."""
+    """Sentences: the best mean AUC against all others, and the paper's claim. "Better" means significant after Holm's
+    correction over all pairs, because the best method is chosen from the same numbers."""
     mean = {name: float(np.mean([run.summary["methods"][name]["auc"] for run in runs])) for name in methods}
     best = max(mean, key=mean.__getitem__)
     pairs = all_pairs(runs, methods)
     others = [pairs[best, name] for name in sorted(mean, key=mean.__getitem__, reverse=True) if name != best]
-    sentences = [f"{where}: the highest mean AUC has {METHODS[best].title} ({mean[best]:.3f})."]
+    sentences = [f"{where}: {METHODS[best].title} has the highest mean AUC ({mean[best]:.3f})."]
     if better := [_lead(pair) for pair in others if pair.is_better]:
         sentences.append(f"It is better than {', '.join(better)}.")
     if same := [_lead(pair) for pair in others if not pair.is_better]:
@@ -52,17 +52,17 @@ def compare_means(runs: Sequence[Run], methods: Sequence[str], where: str) -> li
     first, lesser = paper.CLAIM
     sentences += [_claim(pairs[first, second]) for second in lesser if (first, second) in pairs]
     if pairs:
-        sentences.append(f"p: two-sided, of the mean paired difference, Holm-corrected for {len(pairs) // 2} pairs.")
+        sentences.append(f"p: two-sided, for the mean paired difference, Holm-corrected for {len(pairs) // 2} pairs.")
     return sentences
 
 
 def _lead(pair: PairedDifference) -> str:
-    """By how much the first is ahead of the second."""
+    """The lead of the first method over the second."""
     interval = f"[{pair.low:+.3f}, {pair.high:+.3f}]"
     return f"{METHODS[pair.second].title} ({pair.difference:+.3f} {interval}, p = {pair.p_holm:.2g})"
 
 
 def _claim(pair: PairedDifference) -> str:
-    """Whether a lead that the paper reports is found here."""
-    found = "found" if pair.is_better else "the opposite is found" if pair.flipped().is_better else "not found"
+    """A sentence on whether a claim of the paper is confirmed here."""
+    found = "confirmed" if pair.is_better else "contradicted" if pair.flipped().is_better else "not confirmed"
     return f"The paper's claim that {METHODS[pair.first].title} is better than {_lead(pair)}: {found} here."

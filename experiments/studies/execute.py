@@ -1,4 +1,4 @@
-"""Runs studies: each unfinished job once, then their tables, figures and pages."""
+"""Runs studies: first every unfinished job once, then tables, figures and pages."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from relope_jax.io.files import require_writable, write_text
 from relope_jax.run import RESULTS, Run
 
 PAGE, PDF = "report.html", "report.pdf"
-DIGESTED = (*SCRATCH, "dataset.path", "dataset.captions")  # places, and what `dataset_source` has digests of
+DIGESTED = (*SCRATCH, "dataset.path", "dataset.captions")  # paths, and fields that `dataset_source` has digests of
 
 
 def run(config: ConfigDict) -> Path:
     """Run `config.study`; returns the folder of its pages.
 
     Raises:
-      ReLopeError: a table or figure cannot be made; of several, all others are made first.
+      ReLopeError: a table or figure cannot be made; all others are made first.
     """
     if jax.process_count() > 1:
         raise ReLopeError("a study runs in one process: start it without a coordinator")
@@ -55,14 +55,14 @@ def run(config: ConfigDict) -> Path:
         raise ReLopeError("; ".join(failed))
     if len(studies) > 1:
         publish(folder, outcomes)
-    say(f"\npages: {folder if len(studies) > 1 else folder / studies[0].name}/{PAGE}, and the same as PDF, CSV, LaTeX")
+    say(f"\npages: {folder if len(studies) > 1 else folder / studies[0].name}/{PAGE}, also as PDF, CSV and LaTeX")
     if failed:
         raise ReLopeError(f"{len(failed)} of {len(studies)} failed: {'; '.join(failed)}")
     return folder
 
 
 class Worker:
-    """Runs each unfinished job once and prints the progress."""
+    """Runs each unfinished job once and prints progress."""
 
     def __init__(self, jobs: Sequence[Job]):
         self._plans = {name: job.plan for name, job in {job.name: job for job in jobs}.items()}
@@ -72,7 +72,7 @@ class Worker:
         say(f"{len(self._plans)} runs and sweeps; {len(self._plans) - len(self._waiting)} runs are finished")
 
     def carry_out(self, jobs: Sequence[Job]) -> Done:
-        """These jobs, finished."""
+        """Run these jobs if they are not finished, and return them."""
         for job in jobs:
             if job.name in self._waiting:
                 self._announce(job)
@@ -96,7 +96,7 @@ class Worker:
 def is_finished(plan: RunPlan | SweepPlan) -> bool:
     """Whether a run with this config, model and questions is finished; a sweep checks its own cells.
 
-    A finished run with another config is opened again, which reports what differs. The store may be gone.
+    A finished run with another config counts as unfinished; opening it reports the differences. Its store may be gone.
     """
     if isinstance(plan, SweepPlan) or not (plan.folder / RESULTS).exists():
         return False
@@ -110,7 +110,7 @@ def is_finished(plan: RunPlan | SweepPlan) -> bool:
 
 
 def show(study: Study, outcome: Outcome) -> None:
-    """The study in the terminal."""
+    """Print the study to the terminal."""
     say(f"\n{study.title}")
     for table in outcome.tables:
         say(f"\n{to_text(table)}")
@@ -119,7 +119,7 @@ def show(study: Study, outcome: Outcome) -> None:
 
 
 def publish(folder: Path, outcomes: Sequence[tuple[Study, Outcome]]) -> None:
-    """Tables as CSV and LaTeX, figures and all as one HTML page and one PDF."""
+    """Write the tables as CSV and LaTeX, and tables and figures as one HTML page and one PDF."""
     folder.mkdir(parents=True, exist_ok=True)
     tables = [table for _, outcome in outcomes for table in outcome.tables]
     figures = [figure for _, outcome in outcomes for figure in outcome.figures]
@@ -130,6 +130,6 @@ def publish(folder: Path, outcomes: Sequence[tuple[Study, Outcome]]) -> None:
 
 
 def section(study: Study, outcome: Outcome) -> Section:
-    """A study's part of the page."""
+    """The section of a study in the page."""
     figures = (picture(to_svg(figure), study.title) for _, figure in outcome.figures)
     return Section(study.title, "".join([bullets(outcome.findings), *figures, *map(to_html, outcome.tables)]))

@@ -1,4 +1,4 @@
-"""Figure 2: accuracy of the system against the share of queries that the large model answers."""
+"""Figure 2: system accuracy against the share of queries sent to the large model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ METRICS = {
     "prr": "PRR", "ece": "ECE", "brier": "Brier",
 }  # fmt: skip
 OF_THE_GAP = ("apgr", "cpt_50", "cpt_80")
-COLUMNS = 3  # panels side by side
+COLUMNS = 3  # panels per row
 SHARES = np.linspace(0, 1, 101)
 
 
@@ -36,8 +36,8 @@ def outcome(config: ConfigDict, done: Done) -> Outcome:
         for dataset, run in runs.items():
             if run.summary["large"] is None:
                 raise ReLopeError(
-                    f"not every test question of {dataset} has a large model's answer: name the model with "
-                    "--config.large=..., or ask again for the answers that it owes with `python -m extract.answer`"
+                    f"some test questions of {dataset} have no answer of a large model: give the model with "
+                    "--config.large=..., or request the missing answers with `python -m extract.answer`"
                 )
         splits = {dataset: read_test_split(run) for dataset, run in runs.items()}
         models = f"small model {backbone.title}, large model {large_model(runs)}"
@@ -49,7 +49,7 @@ def outcome(config: ConfigDict, done: Done) -> Outcome:
 
 @styled
 def draw(splits: dict[str, RoutedSplit], methods: tuple[str, ...], models: str) -> Figure:
-    """A panel a dataset, and one of their mean."""
+    """One panel per dataset, and one for their mean."""
     shown = [*methods, "question_only", "random", "oracle"]
     curves = {name: [curve(split, name) for split in splits.values()] for name in shown}
     rows = -(-(len(splits) + 1) // COLUMNS)
@@ -61,10 +61,10 @@ def draw(splits: dict[str, RoutedSplit], methods: tuple[str, ...], models: str) 
             label = METHODS[name].title if title == "mean" else None
             panel.plot(SHARES, accuracy, label=label, **line_style(name), **markers(name))
         panel.set(title=printable(title), xlim=(0, 1))
-        if i + COLUMNS > len(splits):  # nothing is below it
+        if i + COLUMNS > len(splits):  # there is no panel below
             panel.set(xlabel="share sent to the large model")
         if i % COLUMNS == 0:
-            panel.set(ylabel="accuracy of the system")
+            panel.set(ylabel="system accuracy")
     for panel in axes.flat[len(splits) + 1 :]:
         panel.set_visible(False)
     figure.legend(loc="outside lower center", ncols=5)
@@ -79,7 +79,8 @@ def curve(split: RoutedSplit, method: str) -> np.ndarray:
 
 
 def table(backbone: StudyBackbone, runs: dict[str, Run], splits: dict[str, RoutedSplit]) -> Table:
-    """Routing metrics, means over the datasets; those of the gap where the large model is surely better."""
+    """Routing metrics, means over datasets; for metrics of the gap, over those where the large model is significantly
+    better."""
     methods = [*dict.fromkeys((*backbone.config.methods, "question_only", "random"))]
     rows = []
     measured = {dataset: numbers(run, splits[dataset], methods) for dataset, run in runs.items()}
@@ -100,14 +101,14 @@ def table(backbone: StudyBackbone, runs: dict[str, Run], splits: dict[str, Route
         rows=tuple(rows),
         notes=(
             f"Accuracy of the small and of the large model: {accuracies}.",
-            "Means over the datasets, of APGR and CPT over those where the large model is significantly better "
-            f"({', '.join(with_gap) or 'none'}); - where a metric is undefined on one (a recovery never reached).",
+            "Means over the datasets; APGR and CPT only over those where the large model is significantly better "
+            f"({', '.join(with_gap) or 'none'}). -: undefined on a dataset (the recovery is never reached).",
         ),
     )
 
 
 def numbers(run: Run, split: RoutedSplit, methods: list[str]) -> dict[str, dict[str, float]]:
-    """Every metric of every method on one dataset; NaN where it is undefined."""
+    """Every metric of every method on one dataset; NaN if undefined."""
     prices, summary = priced(split, methods), run.summary["methods"]
     return {
         name: {metric: math.nan if value is None else value for metric, value in (summary[name] | prices[name]).items()}
@@ -116,8 +117,8 @@ def numbers(run: Run, split: RoutedSplit, methods: list[str]) -> dict[str, dict[
 
 
 def large_model(runs: dict[str, Run]) -> str:
-    """Its name."""
+    """The name of the large model."""
     return next(iter(runs.values())).summary["large"]["model"]
 
 
-STUDY = Study("figure2", "Figure 2: accuracy of the system against the share routed", main_runs, outcome)
+STUDY = Study("figure2", "Figure 2: system accuracy against the share of queries routed", main_runs, outcome)

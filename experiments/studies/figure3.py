@@ -29,21 +29,21 @@ LABELS = {"rank": "LoRA rank r", "layer": "layer l", "beta": "beta"}
 
 
 def jobs(config: ConfigDict) -> list[Job]:
-    """One sweep per axis on one dataset; the layers have a store of their own."""
+    """One sweep per axis on one dataset; the layer sweep has its own store."""
     return [_job(backbone, axis) for backbone in backbones(config) for axis in axes(config)]
 
 
 def axes(config: ConfigDict) -> list[str]:
-    """The axes to sweep: rank and beta only where ReLope is among the probes."""
+    """The axes to sweep; rank and beta only if ReLope is among the probes."""
     return [axis for axis in AXES if axis == "layer" or "relope" in config.probes]
 
 
 def _job(backbone: StudyBackbone, axis: str) -> Job:
     config = backbone.config
     values = {"rank": config.ranks, "layer": layers(backbone), "beta": config.betas}[axis]
-    fields = {"methods": ("relope",), "relope.lora.alpha": 0.0}  # 2r, so that the rank changes the rank alone
+    fields = {"methods": ("relope",), "relope.lora.alpha": 0.0}  # 2r, so that the scale does not change with the rank
     if axis == "layer":
-        fields = {"methods": config.probes, "extract.layers": values}  # a store with all of them
+        fields = {"methods": config.probes, "extract.layers": values}  # one store with all layers
     fields |= NO_LARGE
     dataset = chosen_dataset(config, "ablation_dataset")
     job = run_job(backbone, f"{axis}-{dataset.title}", dataset, fields)
@@ -51,10 +51,10 @@ def _job(backbone: StudyBackbone, axis: str) -> Job:
 
 
 def layers(backbone: StudyBackbone) -> tuple[int, ...]:
-    """The layers compared: the study's, or four that go through the model's depth."""
+    """The layers to compare: the study's, or four spread over the model's depth."""
     if backbone.config.layers:
         return backbone.config.layers
-    from extract.backbone.load import decoder_depth  # torch loads only when needed
+    from extract.backbone.load import decoder_depth  # imports torch only if needed
 
     depth = decoder_depth(ModelSpec(**backbone.config.model))
     return tuple(round(share * depth) for share in DEPTHS)
@@ -72,14 +72,14 @@ def outcome(config: ConfigDict, done: Done) -> Outcome:
 
 
 def read(folder: Path, axis: str) -> list[Row]:
-    """results.csv of a sweep over the axis: methods, their AUCs and the value of the axis."""
+    """Read results.csv of a sweep over the axis: methods, AUCs and values of the axis."""
     path = folder / TABLE
     text = read_bytes(path, limits.TABLE).decode(errors="replace")
     return read_csv(text, path, ("auc", "auc_low", "auc_high", AXES[axis]), ("method",))
 
 
 def by_value(rows: list[Row], axis: str) -> dict[str, dict[float, list[Row]]]:
-    """Rows of the seeds, by method and value of the axis."""
+    """The rows of all seeds, by method and value of the axis."""
     found: dict[str, dict[float, list[Row]]] = {}
     for row in rows:
         found.setdefault(row["method"], {}).setdefault(row[AXES[axis]], []).append(row)
@@ -88,7 +88,7 @@ def by_value(rows: list[Row], axis: str) -> dict[str, dict[float, list[Row]]]:
 
 @styled
 def draw(rows: dict[str, list[Row]], model: str) -> Figure:
-    """Test AUC against each setting: mean over seeds, their range shaded."""
+    """Test AUC against each setting: mean over seeds, with the seed range shaded."""
     figure, panels = make_figure(3.5 * len(rows), 3.2, ncols=len(rows), sharey=True, squeeze=False)
     for panel, (axis, found) in zip(panels[0], rows.items(), strict=True):
         for method, values in by_value(found, axis).items():
@@ -107,7 +107,7 @@ def draw(rows: dict[str, list[Row]], model: str) -> Figure:
 
 
 def table(backbone: StudyBackbone, axis: str, rows: list[Row]) -> Table:
-    """Test AUC, mean over seeds; the interval is of the sampling of test prompts, as wide as the seeds' mean one."""
+    """Test AUC, mean over seeds. The interval is for sampling of test prompts, with the mean width over seeds."""
     found = by_value(rows, axis)
     values = sorted({value for by in found.values() for value in by})
     body = [(METHODS[name].title, tuple(_entry(by.get(value, [])) for value in values)) for name, by in found.items()]
@@ -116,22 +116,22 @@ def table(backbone: StudyBackbone, axis: str, rows: list[Row]) -> Table:
         title=f"AUC by {LABELS[axis]} on {chosen_dataset(backbone.config, 'ablation_dataset').title}: {backbone.title}",
         columns=tuple(f"{value:g}" for value in values),
         rows=tuple(body),
-        notes=(f"Everything else as in Table 2; {len(backbone.config.seeds)} seeds.",),
+        notes=(f"All other settings as in Table 2; {len(backbone.config.seeds)} seeds.",),
     )
 
 
 def effects(rows: list[Row], axis: str) -> list[str]:
-    """One sentence per method: the range of its mean AUC along the axis, and the spread of seeds at one value."""
+    """One sentence per method: the range of its mean AUC along the axis, compared with the spread of seeds."""
     sentences = []
     for method, values in by_value(rows, axis).items():
         auc = {value: [row["auc"] for row in seeds] for value, seeds in values.items()}
         mean = {value: float(np.mean(of)) for value, of in auc.items()}
         worst, best = min(mean, key=mean.__getitem__), max(mean, key=mean.__getitem__)
         noise = max(max(of) - min(of) for of in auc.values())
-        verdict = "more" if mean[best] - mean[worst] > noise else "no more"
+        verdict = "more" if mean[best] - mean[worst] > noise else "not more"
         sentences.append(
             f"{METHODS[method].title} by {LABELS[axis]}: AUC {mean[worst]:.3f} (at {worst:g}) to {mean[best]:.3f} (at "
-            f"{best:g}), {verdict} than seeds of one value differ (up to {noise:.3f})."
+            f"{best:g}), {verdict} than the spread of seeds at one value (up to {noise:.3f})."
         )
     return sentences
 

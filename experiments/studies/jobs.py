@@ -1,4 +1,4 @@
-"""The configs of the runs that studies are made of."""
+"""The configs of the runs that studies use."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ STUDY_FIELDS = (
     "study", "datasets", "backbones", "choice_dataset", "ablation_dataset", "perturbations", "layers", "ranks", "betas",
     "probes",
 )  # fmt: skip
-NO_LARGE = {"large.name": "", "large.base_url": ""}  # of jobs whose tables need no large model: nobody pays it
+NO_LARGE = {"large.name": "", "large.base_url": ""}  # for jobs that need no large model, to avoid its cost
 
 
 @dataclasses.dataclass(frozen=True)
 class StudyBackbone:
-    """A small model of a study: the study's own, or that of another config."""
+    """A small model of a study: from the study's config or from another config."""
 
     label: str
     config: ConfigDict
 
     @property
     def prefix(self) -> str:
-        """Of the names of its runs; empty for the study's own model."""
+        """Prefix of its run names; empty for the study's own model."""
         return f"{self.label}-" if self.label else ""
 
     @property
@@ -39,12 +39,12 @@ class StudyBackbone:
         return self.config.model.name
 
     def says(self, finding: str) -> str:
-        """A finding about this model, named where there are several."""
+        """A finding about this model, with its name if there are several."""
         return f"{self.title}: {finding}" if self.label else finding
 
 
 def backbones(config: ConfigDict) -> list[StudyBackbone]:
-    """The study's own small model, or those of the configs that `config.backbones` names."""
+    """The study's own small model, or those of the configs in `config.backbones`."""
     if not config.backbones:
         return [StudyBackbone("", config)]
     found = []
@@ -57,13 +57,13 @@ def backbones(config: ConfigDict) -> list[StudyBackbone]:
 
 @dataclasses.dataclass(frozen=True)
 class StudyDataset:
-    """A dataset of a study: "chartqa=data/chartqa", or a name alone. Of "jsonl" the title is the file's name."""
+    """A dataset of a study: "chartqa=data/chartqa", or only a name. For "jsonl" the title is the file's name."""
 
     text: str
 
     @property
     def name(self) -> str:
-        """The registered dataset; raises ReLopeError when there is none of that name."""
+        """The registered dataset; raises ReLopeError if there is none with that name."""
         return get_dataset(self.text.partition("=")[0]).name
 
     @property
@@ -88,7 +88,7 @@ def datasets(config: ConfigDict) -> dict[str, StudyDataset]:
 
 
 def chosen_dataset(config: ConfigDict, field: str) -> StudyDataset:
-    """The one dataset that `config.choice_dataset` or `config.ablation_dataset` names; of one dataset, that.
+    """The dataset in `config.choice_dataset` or `config.ablation_dataset`, or the only dataset if there is one.
 
     Raises:
       ReLopeError: it is not among the study's datasets.
@@ -103,11 +103,11 @@ def chosen_dataset(config: ConfigDict, field: str) -> StudyDataset:
 
 
 def run_job(backbone: StudyBackbone, name: str, dataset: StudyDataset, fields: dict[str, Any]) -> Job:
-    """A run called `name` on a dataset, with these fields (`{"dataset.variant": ...}`) changed."""
+    """A run with the name `name` on a dataset, with these fields (`{"dataset.variant": ...}`) changed."""
     if backbone.config.store:
         raise ReLopeError(
-            "a study has a store for every dataset, named by what is in it: "
-            "leave config.store empty, and name their folder with --config.stores=..."
+            "a study has one store per dataset, named by its contents: "
+            "leave config.store empty, and set their folder with --config.stores=..."
         )
     config = backbone.config.copy_and_resolve_references()
     config.unlock()
@@ -122,7 +122,7 @@ def run_job(backbone: StudyBackbone, name: str, dataset: StudyDataset, fields: d
 
 
 def main_run(backbone: StudyBackbone, dataset: StudyDataset) -> Job:
-    """All methods on one dataset: what tables 2 to 4 and figure 2 are made of."""
+    """All methods on one dataset, for tables 2 to 4 and figure 2."""
     return run_job(backbone, dataset.title, dataset, {})
 
 
@@ -132,10 +132,10 @@ def main_runs(config: ConfigDict) -> list[Job]:
 
 
 def probed_runs(config: ConfigDict) -> list[Job]:
-    """The main runs, of a study that tests their probes on other prompts.
+    """The main runs, for a study that tests their probes on other prompts.
 
     Raises:
-      ReLopeError: `config.probes` has a method that is no probe, or that the main runs do not train.
+      ReLopeError: `config.probes` has a method that is not a probe, or that the main runs do not train.
     """
     for name in config.probes:
         if not isinstance(get_method(name), TrainedMethod) or name not in config.methods:

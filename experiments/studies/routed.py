@@ -14,13 +14,12 @@ from relope_jax.metrics.paired import PairedDifference, adjusted
 from relope_jax.metrics.routing.bootstrap import bootstrap_routing
 from relope_jax.metrics.summary import Estimate
 
-RESAMPLES = 10_000  # p is at least 2 / 10,001, which the correction for a hundred tests still leaves below 5%
+RESAMPLES = 10_000  # p is at least 2 / 10,001, which is below 5% even after correction for a hundred tests
 CHANCE = "chance"
 
 
 def gap(split: RoutedSplit) -> Estimate:
-    """The large model's lead in accuracy over the small one, paired by question; questions about one image count once
-    in its interval."""
+    """The large model's lead in accuracy over the small one, paired by question; the interval is clustered by image."""
     gain = (split.known_large - split.labels).astype(np.float64)
     units = np.unique(split.units, return_inverse=True)[1]
     error = math.sqrt(np.sum(np.bincount(units, gain - gain.mean()) ** 2)) / len(gain)
@@ -28,12 +27,12 @@ def gap(split: RoutedSplit) -> Estimate:
 
 
 def has_gap(split: RoutedSplit) -> bool:
-    """Whether the large model is significantly better: shares of a gap that may be none say nothing."""
+    """Whether the large model is significantly better; otherwise shares of the gap are not meaningful."""
     return gap(split).low > 0
 
 
 def above_chance(split: RoutedSplit, methods: Sequence[str]) -> list[PairedDifference]:
-    """Every router's AUDC minus that of routing at random, paired by resample."""
+    """Every router's AUDC minus that of random routing, paired by resample."""
     chance = np.zeros((1, len(split.labels)))  # all tied: the expectation over all orders
     scores = np.concatenate([chance, *(split.scores[method] for method in methods)])
     names = [CHANCE, *(method for method in methods for _ in split.scores[method])]
@@ -42,7 +41,7 @@ def above_chance(split: RoutedSplit, methods: Sequence[str]) -> list[PairedDiffe
 
 
 def gains(splits: Mapping[str, RoutedSplit], methods: Sequence[str]) -> list[str]:
-    """One sentence per dataset: what the large model is worth there, and which routers beat routing at random."""
+    """One text per dataset, with the large model's lead and the routers that beat random routing."""
     tests = [(dataset, found) for dataset, split in splits.items() for found in above_chance(split, methods)]
     better: dict[str, list[str]] = {dataset: [] for dataset in splits}
     for (dataset, _), found in zip(tests, adjusted([found for _, found in tests]), strict=True):
@@ -54,7 +53,7 @@ def gains(splits: Mapping[str, RoutedSplit], methods: Sequence[str]) -> list[str
 
 def _models(dataset: str, split: RoutedSplit) -> str:
     lead, small, large = gap(split), split.labels.mean(), split.known_large.mean()
-    worth = "" if lead.low > 0 else ", so there is no gap that routing could be said to recover"
+    worth = "" if lead.low > 0 else ", so there is no significant gap for routing to recover"
     return (
         f"{dataset}: the small model is right on {small:.1%}, the large one on {large:.1%} "
         f"({lead.value:+.3f} [{lead.low:+.3f}, {lead.high:+.3f}]{worth})."
@@ -63,5 +62,5 @@ def _models(dataset: str, split: RoutedSplit) -> str:
 
 def _better(names: Sequence[str]) -> str:
     if not names:
-        return "No router has a significantly higher AUDC than routing at random."
-    return f"Higher AUDC than routing at random: {', '.join(names)}."
+        return "No router has a significantly higher AUDC than random routing."
+    return f"Significantly higher AUDC than random routing: {', '.join(names)}."

@@ -21,25 +21,25 @@ def auc_entry(run: Run, method: str, paper: float | None = None, mark: str = "")
 
 
 class Measured(NamedTuple):
-    """An AUC, or the mean of some on different questions: its standard error, and the units that it was measured on."""
+    """An AUC, or a mean of AUCs on different questions, with its standard error and its units."""
 
     auc: float
     error: float
     units: Units
 
     def entry(self, paper: float | None = None) -> Entry:
-        """With its 95% interval."""
+        """The table entry with its 95% interval."""
         return Entry(self.auc, *self.interval(), paper)
 
     def interval(self) -> tuple[float, float]:
-        """Its 95% interval."""
+        """The 95% interval."""
         low, high = auc_interval(np.array(self.auc), np.array(self.error**2), self.units)
         return float(low), float(high)
 
 
 def mean_auc(runs: Sequence[Run], method: str) -> Measured:
-    """A method's mean AUC over datasets, whose questions are independent of each other. Its interval is as careful as
-    the dataset with the fewest answers of one kind needs it."""
+    """A method's mean AUC over datasets, whose questions are independent. Its interval uses the units of the dataset
+    with the fewest answers of one class."""
     rows = [run.summary["methods"][method] for run in runs]
     value = sum(row["auc"] for row in rows) / len(rows)
     error = math.sqrt(sum(row["auc_error"] ** 2 for row in rows)) / len(rows)
@@ -61,7 +61,7 @@ def marks(run: Run, methods: Sequence[str]) -> dict[str, str]:
 
 
 def base_rates(runs: Sequence[Run], titles: Sequence[str]) -> str:
-    """How often the small model is right on each column's test questions, and where intervals are only approximate."""
+    """A sentence on the small model's accuracy on each column's test questions, with warnings about few units."""
     parts = []
     for run, title in zip(runs, titles, strict=True):
         row = run.results[0]
@@ -71,7 +71,7 @@ def base_rates(runs: Sequence[Run], titles: Sequence[str]) -> str:
 
 
 class Comparison(NamedTuple):
-    """Two AUCs on different questions, each with its name and its row of summary.json."""
+    """Two AUCs on different questions, each with a name and a row of summary.json."""
 
     first: str
     one: dict[str, Any]

@@ -1,4 +1,4 @@
-"""What a study is: the jobs it needs, and how tables and figures come from them."""
+"""Types of studies: the jobs they need and their results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from relope_jax.run import Run
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One run, or with `grid` one sweep, that a study needs; studies that need the same one share it by its name."""
+    """One run, or with `grid` one sweep, that a study needs; studies share jobs with the same name."""
 
     config: ConfigDict
     grid: tuple[str, ...] = ()
@@ -54,8 +54,8 @@ class Study:
     """One table or figure of the paper.
 
     Attributes:
-      jobs: the runs and sweeps it needs, from the study's config.
-      outcome: the tables and figures, from the config and the finished jobs.
+      jobs: function from the study's config to the runs and sweeps it needs.
+      outcome: function from the config and the finished jobs to tables and figures.
     """
 
     name: str

@@ -17,7 +17,7 @@ VERSIONS = {"text": "text only", "image": "multimodal", "caption": "captioned"}
 
 
 def jobs(config: ConfigDict) -> list[Job]:
-    """Questions that have no image, questions that have one, and those with a caption in its place."""
+    """Jobs for questions without an image, with an image, and with a caption instead of the image."""
     return [_job(backbone, version) for backbone in backbones(config) for version in VERSIONS]
 
 
@@ -29,7 +29,7 @@ def _job(backbone: StudyBackbone, version: str) -> Job:
         fields["dataset.variant"] = "caption"
         if (
             dataset.name == PLACES.name
-        ):  # the suite knows what its drawings show; other images are described by the model
+        ):  # the suite has descriptions of its images; other images are captioned by the model
             fields["dataset.captions"] = PLACES.captions(DatasetSpec(**backbone.config.dataset))
     return run_job(backbone, f"{dataset.title}-{version}", dataset, fields)
 
@@ -51,7 +51,7 @@ def outcome(config: ConfigDict, done: Done) -> Outcome:
                 columns=tuple(VERSIONS.values()),
                 rows=tuple(rows),
                 notes=(
-                    "Each version has its own prompts, answers and labels; routers are trained and tested on the same "
+                    "Each version has its own prompts, answers and labels. Routers are trained and tested on the same "
                     "version. Text only: questions that never had an image.",
                     base_rates(runs, tuple(VERSIONS.values())),
                     f"Paper: ScienceQA, {paper.MODEL.rpartition(', ')[2]}.",

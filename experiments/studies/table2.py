@@ -41,7 +41,7 @@ def table(backbone: StudyBackbone, runs: dict[str, Run]) -> Table:
         columns=(*runs, "mean"),
         rows=tuple(rows),
         notes=(
-            "=: not significantly different from the best by the paired DeLong test (Holm over all pairs, 5%).",
+            "=: not significantly different from the best (paired DeLong test, Holm over all pairs, 5%).",
             base_rates(list(runs.values()), list(runs)),
             f"Paper: {paper.MODEL}.",
         ),

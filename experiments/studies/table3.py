@@ -1,4 +1,4 @@
-"""Table 3: routers trained on clean images, tested on images with noise, JPEG artefacts or blur."""
+"""Table 3: routers trained on clean images and tested on images with noise, JPEG artefacts or blur."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from relope_jax.states.store import Store
 
 
 def perturbed_job(backbone: StudyBackbone, dataset: StudyDataset, perturbation: str) -> Job:
-    """Only its store is used: the test prompts with perturbed images, with new answers and labels."""
+    """The job of a perturbation, for its store only: the test prompts with perturbed images, new answers and labels."""
     fields = {"dataset.variant": perturbation, "dataset.only_split": "test"}
     return run_job(backbone, f"{dataset.title}-{perturbation.replace(':', '-')}", dataset, fields)
 
 
 def perturbed_store(backbone: StudyBackbone, dataset: StudyDataset, perturbation: str) -> Store:
-    """That store, extracted first when it is not there yet."""
+    """The store of `perturbed_job`, extracted first if it does not exist yet."""
     return open_or_extract(plan_run(perturbed_job(backbone, dataset, perturbation).config).target)
 
 
@@ -52,9 +52,9 @@ def outcome(config: ConfigDict, done: Done) -> Outcome:
                 rows=tuple(rows),
                 row_title="perturbation, method",
                 notes=(
-                    "Delta AUC = AUC on perturbed test images - AUC on the clean ones, without questions that have no "
-                    "image. Trained on clean images; labels of the answers to the perturbed ones. 95% intervals: "
-                    "paired bootstrap over images; *: without 0.",
+                    "Delta AUC = AUC on perturbed test images - AUC on clean ones, only questions with an image. "
+                    "Trained on clean images; labels are for the answers to perturbed images. 95% intervals: "
+                    "paired bootstrap over images; *: excludes 0.",
                     f"Small model's accuracy: {'; '.join(accuracies)}.",
                 ),
             )
@@ -75,7 +75,7 @@ def column(run: Run, store: Store, config: ConfigDict) -> tuple[dict[str, Entry]
 
 
 def with_images(run: Run, store: Store) -> tuple[RoutedSplit, np.ndarray]:
-    """The run's test prompts that have an image, and the rows of the store that hold them perturbed.
+    """The run's test prompts with an image, and the rows of their perturbed versions in the store.
 
     Raises:
       ReLopeError: the store's prompts are not the run's test prompts.
@@ -84,7 +84,7 @@ def with_images(run: Run, store: Store) -> tuple[RoutedSplit, np.ndarray]:
     row = {sample_id: i for i, sample_id in enumerate(store.column("sample_id"))}
     if row.keys() != set(clean.sample_ids):
         raise ReLopeError(
-            f"{store.path} does not hold the test prompts of {run.path}: delete both and run the same command again"
+            f"{store.path} does not have the test prompts of {run.path}: delete both and run the same command again"
         )
     rows = np.array([row[sample_id] for sample_id in clean.sample_ids])
     chosen = np.flatnonzero(store.column("image_tokens")[rows] > 0)
@@ -97,21 +97,21 @@ def change(clean: RoutedSplit, method: str, scores: np.ndarray, labels: np.ndarr
     before_scores = clean.scores[method]
     if len(np.unique(labels)) < 2 or len(np.unique(clean.labels)) < 2:
         return Entry(None)
-    before = bootstrap(before_scores, clean.labels, clean.groups)  # both draw the same images
+    before = bootstrap(before_scores, clean.labels, clean.groups)  # both resample the same images
     after = bootstrap(scores, labels, clean.groups)
     value = float((delong(scores, labels).auc - delong(before_scores, clean.labels).auc).mean())
-    if before.left_out or after.left_out:  # then the resamples no longer pair up
+    if before.left_out or after.left_out:  # the resamples are then no longer paired
         return Entry(value)
     low, high = np.quantile(after.auc.mean(axis=0) - before.auc.mean(axis=0), TAILS)
     return Entry(value, float(low), float(high), mark="*" if low > 0 or high < 0 else "")
 
 
 def mean_change(rows: list, perturbations: tuple[str, ...], method: str) -> str:
-    """A method's mean change over all perturbations and datasets, in words."""
+    """A sentence on a method's mean change over all perturbations and datasets."""
     mine = [entry.value for title, entries in rows for entry in entries if title.endswith(f", {METHODS[method].title}")]
     known = [value for value in mine if value is not None]
     if not known:
-        return f"{METHODS[method].title}: the change is undefined, since every perturbed split has one class only."
+        return f"{METHODS[method].title}: the change is undefined, because every perturbed split has only one class."
     return f"{METHODS[method].title}: mean change of AUC {np.mean(known):+.3f} over {len(perturbations)} perturbations."
 
 

@@ -1,4 +1,4 @@
-"""Table 4: routers trained on all datasets but one, tested on that one."""
+"""Table 4: routers trained on all datasets but one and tested on the remaining one."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from relope_jax.run import Run
 
 
 def jobs(config: ConfigDict) -> list[Job]:
-    """The runs on each dataset alone, whose stores these are, and one run for each dataset that is left out."""
+    """The main runs on each dataset, which provide the stores, and one run per left-out dataset."""
     if len(config.datasets) < 2:
-        raise ReLopeError("Table 4 trains on all datasets but one: name at least two with --config.datasets=...")
+        raise ReLopeError("Table 4 trains on all datasets but one: give at least two with --config.datasets=...")
     left_out = [_job(backbone, dataset) for backbone in backbones(config) for dataset in datasets(config).values()]
     return probed_runs(config) + left_out
 
@@ -36,14 +36,15 @@ def jobs(config: ConfigDict) -> list[Job]:
 def _job(backbone: StudyBackbone, dataset: StudyDataset) -> Job:
     config = backbone.config
     others = tuple(other.text for other in datasets(config).values() if other != dataset)
-    # They have so many times the prompts: an epoch has so many times the steps.
+    # An epoch has this many times more prompts, and so this many times more steps.
     train = {f"train.{field}": -(-config.train[field] // len(others)) for field in ("epochs", "patience")}
     fields = {"methods": config.probes, "train_on": others, **train, **NO_LARGE}
     return run_job(backbone, f"all-but-{dataset.title}", dataset, fields)
 
 
 def outcome(config: ConfigDict, done: Done) -> Outcome:
-    """One table per backbone: AUC of routers trained on the other datasets, and of routers trained on the same one."""
+    """One table per backbone: AUC of routers trained on the other datasets, and of routers trained on the same
+    dataset."""
     tables: list[Table] = []
     findings: list[str] = []
     shown = (*config.probes, "question_only")
@@ -65,7 +66,7 @@ def outcome(config: ConfigDict, done: Done) -> Outcome:
                 row_title="method",
                 notes=(
                     base_rates(out, tuple(chosen)),
-                    f"On the others: {len(chosen) - 1} times fewer epochs, so that there are about as many steps.",
+                    f"Trained on the others: 1/{len(chosen) - 1} of the epochs, for about the same number of steps.",
                 ),
             )
         )
@@ -74,7 +75,7 @@ def outcome(config: ConfigDict, done: Done) -> Outcome:
 
 
 def transfer(out: Sequence[Run], within: Sequence[Run], methods: Sequence[str]) -> list[str]:
-    """How far each method's mean AUC on datasets it was not trained on is above chance, Holm-corrected for all."""
+    """One sentence per method: its mean AUC on left-out datasets, tested against chance (Holm-corrected)."""
     means = [mean_auc(out, method) for method in methods]
     found = []
     p_values = corrected([mean.auc - 0.5 for mean in means], [mean.error for mean in means])
@@ -82,8 +83,8 @@ def transfer(out: Sequence[Run], within: Sequence[Run], methods: Sequence[str]) 
         low, high, here = *mean.interval(), mean_auc(within, method).auc
         chance = "above chance" if mean.auc > 0.5 and p < SIGNIFICANT else "not significantly above chance"
         found.append(
-            f"{METHODS[method].title}: mean AUC {mean.auc:.3f} [{low:.3f}, {high:.3f}] on datasets it "
-            f"was not trained on ({chance}, Holm-corrected p = {p:.2g}), {here:.3f} on those it was."
+            f"{METHODS[method].title}: mean AUC {mean.auc:.3f} [{low:.3f}, {high:.3f}] on datasets that "
+            f"it was not trained on ({chance}, Holm-corrected p = {p:.2g}), {here:.3f} on those that it was."
         )
     return found
 

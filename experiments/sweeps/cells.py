@@ -1,4 +1,4 @@
-"""The cells of a sweep: every training that its grids ask for, and the ensembles that train them."""
+"""The cells of a sweep: every training in its grid, and the ensembles that train them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Setting = tuple[tuple[str, Any], ...]  # swept fields with one value each
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One training: a method under one value of every axis that concerns it, and the store it learns from."""
+    """One training: a method with one value per axis that affects it, and its store."""
 
     method: TrainedMethod
     values: Setting
@@ -25,7 +25,7 @@ class Cell:
 
     @property
     def setting(self) -> Setting:
-        """`values` without the seed: what the seeds are averaged over."""
+        """`values` without the seed; results are averaged over seeds per setting."""
         return tuple((field, value) for field, value in self.values if field != SEED)
 
     @property
@@ -58,7 +58,7 @@ class EnsembleJob:
 
 
 def make_jobs(cells: dict[str, Cell], most: int) -> list[EnsembleJob]:
-    """The ensembles that train these cells, of at most `most` members each, store by store."""
+    """The ensembles that train these cells, with at most `most` members each, store by store."""
     plans: dict[Extraction, dict[tuple, list[str]]] = {}
     for name, cell in cells.items():
         plans.setdefault(cell.plan, {}).setdefault(cell.program, []).append(name)
@@ -68,7 +68,7 @@ def make_jobs(cells: dict[str, Cell], most: int) -> list[EnsembleJob]:
 
 
 def split_text(axes: Sequence[Axis], cells: Sequence[Cell]) -> str:
-    """One line per method: its cells, the axes that train together in one ensemble and those that train one by one."""
+    """One line per method: its cells, the axes that train in one ensemble, and the axes that train sequentially."""
     lines = []
     for method in dict.fromkeys(cell.method for cell in cells):
         mine = [cell for cell in cells if cell.method == method]
@@ -77,14 +77,14 @@ def split_text(axes: Sequence[Axis], cells: Sequence[Cell]) -> str:
         for axis in axes:
             if axis.concerns(method.name):
                 (together if _is_batched(axis, mine) else apart).append(f"{axis.field} ({len(axis.values)})")
-        parts = [f"together {' x '.join(together)}"] if together else []
-        parts += [f"one after another {' x '.join(apart)}"] if apart else []
+        parts = [f"trained together: {' x '.join(together)}"] if together else []
+        parts += [f"sequentially: {' x '.join(apart)}"] if apart else []
         lines.append(f"  {method.title}, {len(mine)} cells: {'; '.join(parts)}")
     return "\n".join(lines)
 
 
 def _is_batched(axis: Axis, cells: Sequence[Cell]) -> bool:
-    """Whether cells that differ along `axis` only can train in one ensemble."""
+    """Whether cells that differ only along `axis` can train in one ensemble."""
     programs: dict[Setting, set] = {}
     for cell in cells:
         rest = tuple((field, value) for field, value in cell.values if field != axis.field)

@@ -1,4 +1,4 @@
-"""Plots of a sweep, one PNG per axis: test AUC against the axis' values."""
+"""Plots of a sweep, one PNG per axis: test AUC against the values of the axis."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from experiments.sweeps.grid import SEED, Axis, show
 from relope_jax.methods import METHODS
 
 MOST_LINES = 8
-LOG_SPREAD = 20.0  # values that lie further apart are drawn on a logarithmic scale
+LOG_SPREAD = 20.0  # ratio of values above which the scale is logarithmic
 MOST_TICKS = 12
 MARKERS = "osD^vPX*"
 GREY = "#666666"
@@ -37,7 +37,7 @@ class Line:
 
 
 def write_plots(folder: Path, axes: Sequence[Axis], rows: Sequence[Row]) -> list[Path]:
-    """`<axis>.png` for every swept axis but the seed; `seed.png` when only seeds are swept."""
+    """`<axis>.png` for every swept axis except the seed; `seed.png` if only seeds are swept."""
     swept = [axis for axis in axes if axis.field != SEED]
     with matplotlib.rc_context({**STYLE, "font.size": 10, "axes.axisbelow": True}):
         if not swept:
@@ -66,7 +66,7 @@ def axis_plot(axis: Axis, swept: Sequence[Axis], rows: Sequence[Row]) -> Figure:
 
 
 def make_lines(axis: Axis, others: Sequence[str], rows: Sequence[Row]) -> list[Line]:
-    """The AUCs of `rows` by method and setting of the fields `others`; the rest is averaged for every seed."""
+    """The AUCs of `rows` by method and setting of the fields `others`, averaged over all other fields per seed."""
     found: dict[tuple, dict[Any, dict[int, list[float]]]] = {}
     for row in rows:
         setting = tuple((field, row[field]) for field in others if field in row)
@@ -102,7 +102,7 @@ def seed_plot(rows: Sequence[Row]) -> Figure:
 
 
 def scale_of(values: Sequence[Any]) -> str:
-    """ "linear" or "log" for numbers; "even", one step per value, for everything else and for a wide range from 0."""
+    """ "linear" or "log" for numbers; "even" (equal steps) for everything else and for a wide range that includes 0."""
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         return "even"
     positive = [value for value in values if value > 0]
@@ -112,12 +112,12 @@ def scale_of(values: Sequence[Any]) -> str:
 
 
 def _set_scale(panel: Axes, axis: Axis) -> dict[Any, float]:
-    """Prepare the x axis, ticks at the values; returns where each value is."""
+    """Set the scale of the x axis, with ticks at the values; returns the position of each value."""
     scale = scale_of(axis.values)
     place = {value: float(i if scale == "even" else value) for i, value in enumerate(axis.values)}
     if scale == "log":
         panel.set_xscale("log")
-        panel.xaxis.set_major_formatter(LogFormatter())  # plain text: STYLE has no mathematics in texts
+        panel.xaxis.set_major_formatter(LogFormatter())  # plain text: STYLE disables math text
         panel.xaxis.set_minor_formatter(NullFormatter())
     if scale == "even" or len(place) <= MOST_TICKS:
         panel.xaxis.set_major_locator(FixedLocator(list(place.values())))
@@ -155,7 +155,7 @@ def _reference(panel: Axes, line: Line, shade: tuple) -> None:
 
 
 def _shades(lines: Sequence[Line]) -> list[tuple]:
-    """A method's own colour; from dark to light where it has several lines."""
+    """The colour of each line: its method's colour, from dark to light if a method has several lines."""
     shades = []
     for line in lines:
         mine = [other for other in lines if other.method == line.method]

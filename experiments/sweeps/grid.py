@@ -16,8 +16,8 @@ from relope_jax.errors import ReLopeError
 from relope_jax.methods import METHODS
 
 SEED = "seed"
-STORED = ("model", "dataset", "extract")  # sections that shape a store
-SHARED = (*STORED, "train", SEED)  # sections that concern every method
+STORED = ("model", "dataset", "extract")  # sections that affect the store
+SHARED = (*STORED, "train", SEED)  # sections that affect every method
 EXAMPLE = "--grid=relope.beta=0.1,0.5,1.0 --grid=seed=0:8"
 _RANGE = re.compile(r"(-?\d+):(-?\d+)(?::(-?\d+))?")
 _LARGEST_SEED = 2**32 - 1
@@ -25,7 +25,7 @@ _LARGEST_SEED = 2**32 - 1
 
 @dataclasses.dataclass(frozen=True)
 class Axis:
-    """A swept field (`relope.beta`, or `seed`) and its values in the order asked for."""
+    """A swept field (`relope.beta`, or `seed`) and its values in the given order."""
 
     field: str
     values: tuple[Any, ...]
@@ -35,18 +35,18 @@ class Axis:
         return self.field.split(".")[0]
 
     def concerns(self, method: str) -> bool:
-        """Whether `method` trains differently along this axis."""
+        """Whether this axis affects the training of `method`."""
         return self.section == method or self.section in SHARED
 
 
 def parse_axes(config: ConfigDict, grid: Sequence[str]) -> tuple[Axis, ...]:
-    """The axes of all `--grid` flags, and the config's seeds as the last one unless `seed` is swept.
+    """The axes of all `--grid` flags, with the config's seeds as the last axis unless `seed` is swept.
 
     Raises:
-      ReLopeError: a field is unknown, given twice or concerns no method; a value has the wrong type or is given twice.
+      ReLopeError: a field is unknown, duplicated or affects no method; a value has the wrong type or is duplicated.
     """
     if not grid:
-        raise ReLopeError(f"nothing to sweep: name fields and their values, such as {EXAMPLE}")
+        raise ReLopeError(f"nothing to sweep: give fields and their values, for example {EXAMPLE}")
     axes = [_parse_axis(config, text) for text in grid]
     fields = [axis.field for axis in axes]
     if SEED not in fields:
@@ -55,15 +55,15 @@ def parse_axes(config: ConfigDict, grid: Sequence[str]) -> tuple[Axis, ...]:
     require_distinct("config.methods", config.methods)
     for axis in axes:
         if fields.count(axis.field) > 1:
-            raise ReLopeError(f"--grid={axis.field} is given twice; put all its values into one")
+            raise ReLopeError(f"--grid={axis.field} is given twice; give all its values in one flag")
         if not any(axis.concerns(method) for method in config.methods):
             methods = ", ".join(config.methods)
-            raise ReLopeError(f"--grid={axis.field} concerns none of config.methods ({methods}): add '{axis.section}'")
+            raise ReLopeError(f"--grid={axis.field} affects none of config.methods ({methods}): add '{axis.section}'")
     return tuple(axes)
 
 
 def show(value: Any) -> str:
-    """A swept value as people read it."""
+    """A swept value as text."""
     if isinstance(value, float):
         return f"{value:g}"
     return str(value) or "''"
@@ -73,9 +73,9 @@ def _parse_axis(config: ConfigDict, text: str) -> Axis:
     field, found, listed = text.partition("=")
     field = field.strip()
     if not found or not field:
-        raise ReLopeError(f"--grid={text} is not FIELD=VALUES; write for instance {EXAMPLE}")
+        raise ReLopeError(f"--grid={text} is not FIELD=VALUES; for example {EXAMPLE}")
     if not listed.strip():
-        raise ReLopeError(f"--grid={field} has no values; write for instance {EXAMPLE}")
+        raise ReLopeError(f"--grid={field} has no values; for example {EXAMPLE}")
     current = _current(config, field)
     values = tuple(_parse(config, field, current, piece) for piece in _texts(field, current, listed))
     require_distinct(f"--grid={field}", values)
@@ -83,28 +83,28 @@ def _parse_axis(config: ConfigDict, text: str) -> Axis:
 
 
 def _current(config: ConfigDict, field: str) -> Any:
-    """The field's value in the base config; 0 for `seed`, which is none of its fields.
+    """The field's value in the base config; 0 for `seed`, which is not a field of it.
 
     Raises:
-      ReLopeError: there is no such field, or it is none to sweep.
+      ReLopeError: there is no such field, or it cannot be swept.
     """
     if field == SEED:
         return 0
     current: Any = config
     for name in field.split("."):
         if not isinstance(current, ConfigDict) or name not in current:
-            check_override(config, f"--config.{field}=")  # says what is wrong with the name
+            check_override(config, f"--config.{field}=")  # raises for a wrong name
         current = current[name]
     section = field.split(".")[0]
     if section == "seeds":
-        raise ReLopeError("--grid=seeds: the axis of seeds is called `seed`, such as --grid=seed=0:8")
+        raise ReLopeError("--grid=seeds: the seed axis is called `seed`, for example --grid=seed=0:8")
     if section not in (*SHARED, *METHODS):
         raise ReLopeError(f"--grid={field} cannot be swept; set it for all cells with --config.{field}=...")
     return current
 
 
 def _texts(field: str, current: Any, listed: str) -> list[str]:
-    """`listed` cut into the texts of single values, ranges of whole numbers written out."""
+    """Split `listed` into single values, with ranges of integers expanded."""
     texts = []
     for piece in _pieces(listed):
         match = None if isinstance(current, str) else _RANGE.fullmatch(piece)
@@ -114,13 +114,13 @@ def _texts(field: str, current: Any, listed: str) -> list[str]:
         start, stop, step = (int(number) if number else 1 for number in match.groups())
         numbers = range(start, stop, step) if step else ()
         if not numbers:
-            raise ReLopeError(f"--grid={field}: the range {piece} is empty; START:STOP:STEP leaves out STOP")
+            raise ReLopeError(f"--grid={field}: the range {piece} is empty; START:STOP:STEP excludes STOP")
         texts += map(str, numbers)
     return texts
 
 
 def _pieces(listed: str) -> list[str]:
-    """`listed` cut at the commas outside of brackets and quotes."""
+    """Split `listed` at commas outside of brackets and quotes."""
     pieces, depth, quote = [""], 0, ""
     for character in listed:
         if quote:
@@ -137,7 +137,7 @@ def _pieces(listed: str) -> list[str]:
 
 
 def _parse(config: ConfigDict, field: str, current: Any, text: str) -> Any:
-    """One value, checked as `--config.FIELD=` checks it, with the type of the config's own."""
+    """Parse one value with the checks of `--config.FIELD=` and the type of the config's value."""
     if field == SEED:
         if not text.isdecimal() or int(text) > _LARGEST_SEED:
             raise ReLopeError(f"--grid=seed takes whole numbers from 0 to {_LARGEST_SEED} like 0:8, not '{text}'")

@@ -1,4 +1,4 @@
-"""The trainings of a sweep: config and grid read once, typed from here on."""
+"""The typed plan of a sweep, read from its config and grid."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class SweepPlan:
     """One sweep with every setting checked.
 
     Attributes:
-      cells: every training that the axes ask for.
-      recorded: the resolved config as sweep.json holds it.
+      cells: every training in the grid.
+      recorded: the resolved config as recorded in sweep.json.
     """
 
     name: str
@@ -36,26 +36,26 @@ class SweepPlan:
 
 
 def plan_sweep(config: ConfigDict, grid: Sequence[str]) -> SweepPlan:
-    """The sweep of `config` over `grid`, texts such as `"relope.beta=0.1,1.0"`; reads and writes no file.
+    """The sweep of `config` over `grid`, strings such as `"relope.beta=0.1,1.0"`; reads and writes no files.
 
     Raises:
-      ReLopeError: the grid or a value is wrong, or cells that need different stores would share one folder.
+      ReLopeError: the grid or a value is not valid, or cells that need different stores would share one folder.
     """
     axes = parse_axes(config, grid)
     return SweepPlan(config.name, axes, tuple(expand(config, axes)), EngineSpec(**config.engine), resolved(config))
 
 
 def expand(config: ConfigDict, axes: Sequence[Axis]) -> list[Cell]:
-    """All cells: for every method the product of the axes that concern it, the last axis fastest.
+    """All cells: for every method the product of the axes that affect it; the last axis varies fastest.
 
     Raises:
-      ReLopeError: a value is out of its range, or cells that need different stores would share one folder.
+      ReLopeError: a value is out of range, or cells that need different stores would share one folder.
     """
     cells = []
     for name in config.methods:
         method = get_method(name)
         if not isinstance(method, TrainedMethod):
-            raise ReLopeError(f"'{name}' trains nothing; a sweep's config.methods names trained methods only")
+            raise ReLopeError(f"'{name}' is not trained; config.methods of a sweep may only have trained methods")
         mine = [axis for axis in axes if axis.concerns(name)]
         for values in itertools.product(*(axis.values for axis in mine)):
             setting = tuple((axis.field, value) for axis, value in zip(mine, values, strict=True))
@@ -73,14 +73,14 @@ def _make_cell(config: ConfigDict, method: TrainedMethod, values: Setting) -> Ce
 
 
 def _require_own_stores(config: ConfigDict, axes: Sequence[Axis], cells: Sequence[Cell]) -> None:
-    """Raise ReLopeError when two cells need stores of different contents under one name."""
+    """Raise ReLopeError if two cells need different stores with the same name."""
     contents: dict[str, Extraction] = {}
     for cell in cells:
         plan = _whole_store(cell.plan)
         if contents.setdefault(str(plan.store), plan) == plan:
             continue
         fields = [axis.field for axis in axes if axis.section in STORED]
-        advice = "give every value a sweep with its own --config.store="
+        advice = "run one sweep per value, each with its own --config.store="
         if config.store:
             advice = f"leave config.store out, or {advice}"
         if fields == ["extract.layer"]:
@@ -90,6 +90,6 @@ def _require_own_stores(config: ConfigDict, axes: Sequence[Axis], cells: Sequenc
 
 
 def _whole_store(plan: Extraction) -> Extraction:
-    """`plan` without the choice of one of the layers that its store holds."""
+    """`plan` without the choice of one of its store's layers."""
     layers = plan.extract.all_layers
     return dataclasses.replace(plan, extract=dataclasses.replace(plan.extract, layer=layers[0], layers=tuple(layers)))

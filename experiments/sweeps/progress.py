@@ -27,7 +27,7 @@ class ProgressBar:
         self._bar.close()
 
     def begin(self, job: EnsembleJob, append: Callable[[Row], None]) -> Callable[[Row], None]:
-        """A log that passes records on and moves the bar."""
+        """A log function that passes records on and advances the bar."""
         best: dict[int, float] = {}
         self._bar.set_postfix_str("", refresh=False)
         self._bar.set_description(f"{self._jobs.index(job) + 1}/{len(self._jobs)} {self._title(job)}")
@@ -41,7 +41,7 @@ class ProgressBar:
         return log
 
     def end(self, job: EnsembleJob, fitted: Fitted, seconds: float) -> None:
-        """Count the whole ensemble, and print its result."""
+        """Advance the bar to the end of the ensemble, and print its result."""
         self._before += _epochs(job)
         self._bar.update(self._before - self._bar.n)
         low, high = fitted.best_auc.min(), fitted.best_auc.max()
@@ -49,7 +49,7 @@ class ProgressBar:
 
     @staticmethod
     def _title(job: EnsembleJob) -> str:
-        """The ensemble in words, with the swept values that its members share."""
+        """A title for the ensemble, with the swept values that its members share."""
         cells = list(job.cells.values())
         shared = set.intersection(*(set(cell.values) for cell in cells))
         values = [f"{field} {show(value)}" for field, value in cells[0].values if (field, value) in shared]

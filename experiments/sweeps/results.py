@@ -1,13 +1,13 @@
-"""The folder of a sweep: its finished ensembles, and the table over their cells.
+"""The folder of a sweep: its finished ensembles, and the table of their cells.
 
 sweeps/NAME/
-  sweep.json         of the last command: resolved config, grid, stores, versions
-  ensembles/ID/      routers that were trained together; appears in one step when they are finished:
+  sweep.json         resolved config, grid, stores and versions of the last command
+  ensembles/ID/      routers that were trained together; appears atomically when they are finished:
     router.json, arrays   as in a run's checkpoints
     results.json          one row per cell; a cell with a row is finished
     scores.parquet        cell, sample_id, split (validation, test), method, seed, score, label
     metrics.jsonl         one record per member and epoch
-  training/ID/       an ensemble under way
+  training/ID/       an ensemble in training
   results.csv        one row per cell of the last command's grid
 """
 
@@ -55,7 +55,7 @@ Row = dict[str, Any]
 
 
 def _field(value: Any) -> Any:
-    """A swept field, such as `relope.lora.rank`: a name that stays in the folder when a plot is called so."""
+    """A swept field, such as `relope.lora.rank`. It is also a safe file name for its plot."""
     if not isinstance(value, str) or not re.fullmatch(r"[a-z_][a-z0-9_]{0,40}(\.[a-z_][a-z0-9_]{0,40}){0,4}", value):
         raise wrong(value, "a field of a config")
     return value
@@ -80,7 +80,7 @@ def digest(value: Any) -> str:
 
 
 def cell_id(store: Store, cell: Cell) -> str:
-    """A hash of a cell's store and settings: equal for the same training in any grid."""
+    """A hash of a cell's store and settings; equal for the same training in any grid."""
     trained_on = {"store": store.digest, "layer": store.layer, "method": cell.method.name}
     return digest(trained_on | cell.member.record())
 
@@ -89,7 +89,7 @@ class SweepFolder:
     """Exclusive writer of sweeps/NAME.
 
     Raises:
-      ReLopeError: another process holds the folder.
+      ReLopeError: another process has locked the folder.
     """
 
     def __init__(self, path: Path):
@@ -105,19 +105,19 @@ class SweepFolder:
         self._lock.close()
 
     def finished(self) -> dict[str, Row]:
-        """`{cell id: row}` of every finished cell of this and earlier commands."""
+        """`{cell id: row}` for every finished cell of this and earlier commands."""
         files = self.path.glob(f"ensembles/[!.]*/{ROWS}")
         return {row["cell"]: row for file in files for row in checked(read_json(file), CELLS, file)}
 
     def training(self, name: str) -> Path:
-        """Where the ensemble `name` saves its state while it trains."""
+        """Folder for the training state of the ensemble `name`."""
         return self.path / "training" / name
 
     @contextlib.contextmanager
     def log(self, name: str) -> Iterator[Log]:
-        """A function that appends to the metrics of an ensemble under way.
+        """A log function that appends to the metrics of an ensemble in training.
 
-        The epochs after the last snapshot of an interrupted training are removed first: they are repeated.
+        Epochs after the last snapshot of an interrupted training are removed first, because they will be repeated.
         """
         folder = self.training(name)
         folder.mkdir(parents=True, exist_ok=True)
@@ -126,10 +126,10 @@ class SweepFolder:
             yield append
 
     def publish(self, name: str, save_router: Callable[[Path], None], rows: list[Row], scores: pa.Table) -> None:
-        """Make the finished ensemble appear in one step, and remove its saved training state."""
+        """Publish the finished ensemble atomically, and remove its saved training state."""
         target = self.path / "ensembles" / name
         scratch = target.with_name(f".{name}.tmp")
-        shutil.rmtree(scratch, ignore_errors=True)  # of a process that was killed here
+        shutil.rmtree(scratch, ignore_errors=True)  # left by a killed process
         save_router(scratch)
         pq.write_table(scores, scratch / SCORES)
         shutil.copyfile(self.training(name) / METRICS, scratch / METRICS)
@@ -162,12 +162,12 @@ class SweepFolder:
 
 
 def table_rows(cells: dict[str, Cell], finished: dict[str, Row]) -> list[Row]:
-    """The finished rows of these cells (by id), in their order, with the swept fields and the metrics."""
+    """The finished rows of these cells (by id), in the same order, with the swept fields and the metrics."""
     return [dict(cell.values) | finished[name] for name, cell in cells.items()]
 
 
 def table_text(axes: Sequence[Axis], rows: Sequence[Row]) -> str:
-    """results.csv: a column for every swept field, empty where it does not concern the method."""
+    """results.csv: one column per swept field, empty if it does not affect the method."""
     swept = [axis.field for axis in axes if axis.field != SEED]
     columns = (*FIRST, *swept, *LAST)
     return csv_of([columns, *([row.get(column) for column in columns] for row in rows)])
@@ -194,7 +194,7 @@ def score_table(store: Store, cells: dict[str, Cell], scores: dict[str, np.ndarr
 
 
 def settings(cells: Iterable[Cell]) -> dict[tuple[str, Setting], list[int]]:
-    """Places of the cells that differ in the seed only, by method and setting, in order of first appearance."""
+    """Indices of the cells that differ only in the seed, by method and setting, in order of first appearance."""
     groups: dict[tuple[str, Setting], list[int]] = {}
     for i, cell in enumerate(cells):
         groups.setdefault((cell.method.name, cell.setting), []).append(i)
@@ -202,7 +202,7 @@ def settings(cells: Iterable[Cell]) -> dict[tuple[str, Setting], list[int]]:
 
 
 def summary_text(axes: Sequence[Axis], cells: Sequence[Cell], rows: Sequence[Row]) -> str:
-    """The terminal's table: every method and setting over its seeds; the best by validation AUC is marked."""
+    """The table for the terminal: every method and setting over its seeds; the best by validation AUC is marked."""
     swept = [axis.field for axis in axes if axis.field != SEED]
     header = ["method", *swept, "validation AUC", "test AUC", "seed range", "seeds"]
     body, keys, validation = [], [], []
@@ -222,5 +222,5 @@ def summary_text(axes: Sequence[Axis], cells: Sequence[Cell], rows: Sequence[Row
 
 
 def _questions(setting: Setting) -> Setting:
-    """What decides the questions and answers: AUCs on different ones are not compared."""
+    """The part of a setting that determines questions and answers; AUCs are only compared if it is equal."""
     return tuple((field, value) for field, value in setting if field.startswith(("dataset.", "model.")))

@@ -1,4 +1,4 @@
-"""Tables of answers as the samples of a store, or of several joined ones, see them."""
+"""Tables of answers, aligned with the samples of a store or of several joined stores."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ UNKNOWN = -1  # label of a sample without an answer
 
 @dataclasses.dataclass(frozen=True)
 class Answered:
-    """The answers of one name to all samples, each looked up in the table of its own store, by its id there.
+    """The answers with one name to all samples, looked up in each sample's own store by its id there.
 
     Attributes:
-      tables: of every piece, its table of answers (None when its store has none of that name) and its samples' ids.
+      tables: for every piece, its table of answers (None if its store has none with that name) and its samples' ids.
     """
 
     name: str
@@ -30,13 +30,13 @@ class Answered:
 
     @staticmethod
     def find(store: ReadableStore, name: str, same: Sequence[str] = ()) -> Answered | None:
-        """The answers `name`; None when no store has any.
+        """Find the answers `name`; None if no store has any.
 
         Args:
-          same: settings in which the tables of several stores must agree.
+          same: settings that must be equal in the tables of all stores.
 
         Raises:
-          ReLopeError: a table is damaged or another store's, or two were asked for with other settings.
+          ReLopeError: a table is damaged or belongs to another store, or two tables have different settings.
         """
         found = [
             Answers.load(piece.store.path, name) if name in answer_names(piece.store.path) else None
@@ -49,19 +49,19 @@ class Answered:
                 mine, theirs = table.settings.get(field), last.settings.get(field)
                 if mine != theirs:
                     raise ReLopeError(
-                        f"the answers '{name}' of {path} and of {last_path} were asked for with other settings "
-                        f"({field}: {mine!r} != {theirs!r}): ask again with the same ones"
+                        f"the answers '{name}' of {path} and of {last_path} have different settings "
+                        f"({field}: {mine!r} != {theirs!r}): make them again with the same settings"
                     )
         ids = [piece.sample_ids for piece in store.pieces]
         return Answered(name, tuple(zip(found, ids, strict=True))) if there else None
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Of the last store that has a table: the one that is tested on, where it has."""
+        """The settings of the last store that has a table: the test store, if it has one."""
         return [table for table, _ in self.tables if table][-1].settings
 
     def each(self, read: Callable[[Answers, list[str]], Iterable[T]], missing: T) -> list[T]:
-        """What `read` gives for every sample, table by table; `missing` where a store has no table."""
+        """The result of `read` for every sample, table by table; `missing` if its store has no table."""
         return [
             value
             for table, ids in self.tables
@@ -69,11 +69,11 @@ class Answered:
         ]  # fmt: skip
 
     def has(self) -> Bool[np.ndarray, "samples"]:
-        """For each sample whether all answers that were asked for are there."""
+        """Whether each sample has all the answers that were requested."""
         return np.array(self.each(lambda table, ids: table.has(ids), False), dtype=bool)
 
     def labels(self) -> Int[np.ndarray, "samples"]:
-        """Whether the greedy answer to each sample is right, 0 or 1; UNKNOWN where there is none.
+        """Whether the greedy answer to each sample is right, 0 or 1; UNKNOWN if there is none.
 
         Raises:
           ReLopeError: these are sampled answers.
@@ -81,7 +81,7 @@ class Answered:
         return np.array(self.each(_labels, UNKNOWN), np.int64)
 
     def sampled(self, column: str, style: str) -> list[list[Any]]:
-        """A column's values of each sample's answers under one style; empty where there are none."""
+        """One column of each sample's answers in one style; empty if there are none."""
         return self.each(lambda table, ids: table.sampled(column, style, ids), [])
 
 

@@ -1,5 +1,5 @@
-"""What baselines read beside the hidden states: answers, their token probabilities, text embeddings. Read when asked
-for, once."""
+"""Inputs of baselines other than hidden states: answers, their token probabilities and text embeddings. Read lazily and
+cached."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from relope_jax.states.answers import Answers
 from relope_jax.states.embeddings import QUESTION, QUESTION_ANSWER
 from relope_jax.states.view import ReadableStore
 
-# Inputs that a store need not have; the first three are names of tables of answers.
+# Optional inputs; the first three are names of tables of answers.
 LARGE, SAMPLES, CONFIDENCE, EMBEDDINGS, OUTPUT_EMBEDDING = (
     "large", "samples", "confidence", "embeddings", "output_embedding",
 )  # fmt: skip
 STYLES = ("direct", "steps")  # the two prompts of sampled answers
-# Settings in which the tables of joined stores must agree; who served them may differ.
+# Settings that must be equal in the tables of joined stores; the server may differ.
 SAME = {LARGE: ("model",), SAMPLES: ("samples", "temperature", "top_p", "max_tokens"), CONFIDENCE: ("ask",)}
 
 
 class Inputs:
-    """Lazy columns of one store, or of several joined ones, row i for sample i. What is missing raises a ReLopeError
-    that says how to make it."""
+    """Lazy columns of one store or of several joined stores, row i for sample i. A missing input raises a ReLopeError
+    with the command that makes it."""
 
     def __init__(self, store: ReadableStore):
         self.store = store
@@ -35,7 +35,7 @@ class Inputs:
 
     @functools.cached_property
     def final_answers(self) -> list[str]:
-        """What they settle on; "" when nothing."""
+        """The final answers of the small model; "" if none was found."""
         return self.store.column("final_answer").tolist()
 
     @functools.cached_property
@@ -43,7 +43,7 @@ class Inputs:
         """Log-probabilities of each greedy answer's tokens, in nats.
 
         Raises:
-          ReLopeError: an answer has none.
+          ReLopeError: an answer has no log-probabilities.
         """
         ragged = [np.asarray(row or [], np.float32) for row in self.store.samples["token_logprobs"].to_pylist()]
         if empty := [name for name, row in zip(self.sample_ids, ragged, strict=True) if not len(row)]:
@@ -71,41 +71,42 @@ class Inputs:
 
     @functools.cached_property
     def large(self) -> Answered | None:
-        """The large model's greedy answers; None when nobody asked it."""
+        """The large model's greedy answers; None if there are none."""
         return Answered.find(self.store, LARGE, SAME[LARGE])
 
     @functools.cached_property
     def large_labels(self) -> Int[np.ndarray, "samples"]:
-        """1 where the large model is right, 0 where it is wrong, -1 where its answer is unknown."""
+        """1 if the large model is right, 0 if it is wrong, -1 if its answer is unknown."""
         return self.large.labels() if self.large else np.full(len(self.sample_ids), UNKNOWN, np.int64)
 
     @functools.cached_property
     def samples(self) -> Answered | None:
-        """Sampled answers of the small model; None when there are none."""
+        """Sampled answers of the small model; None if there are none."""
         return Answered.find(self.store, SAMPLES, SAME[SAMPLES])
 
     @functools.cached_property
     def confidence(self) -> Answered | None:
-        """What the small model says about its own answers; None when it was not asked."""
+        """The small model's replies about its own answers; None if there are none."""
         return Answered.find(self.store, CONFIDENCE, SAME[CONFIDENCE])
 
     def sampled_answers(self, style: str) -> list[list[str]]:
-        """Final answers of every sample's draws under one prompt; a training sample may have none.
+        """Final answers of every sample's draws in one style; training samples may have none.
 
         Raises:
-          ReLopeError: another sample lacks draws.
+          ReLopeError: a sample of another split lacks draws.
         """
         return self._of_all_but_training(self.samples, SAMPLES).sampled("final_answer", style)
 
     @functools.cached_property
     def stated_confidence(self) -> list[str | None]:
-        """The probability in percent that the small model states of each of its answers; "" where it states none, None
-        for a training sample whose answer it was not asked about."""
+        """The probability in percent that the small model states for each of its answers: "" if it states none, None
+        for training samples without a reply."""
         answers = self._of_all_but_training(self.confidence, CONFIDENCE)
         return [next(iter(stated), None) for stated in answers.sampled("final_answer", CONFIDENCE)]
 
     def _of_all_but_training(self, answers: Answered | None, name: str) -> Answered:
-        """Methods that learn nothing need no training samples; the others must all have their answers."""
+        """Check that all validation and test samples have answers. Methods that are not fitted do not need those of
+        training samples."""
         answers = answers or require_answers(self.store, name)
         there = answers.has() | (self.store.column("split") == "train")
         start = 0
@@ -115,20 +116,20 @@ class Inputs:
             if not own.all():
                 raise ReLopeError(
                     f"the answers '{name}' of {piece.store.path} lack {int((~own).sum())} of {len(own)} samples, the "
-                    f"first '{piece.sample_ids[int(np.argmin(own))]}': give the command that made them again"
+                    f"first '{piece.sample_ids[int(np.argmin(own))]}': run the command that made them again"
                 )
         return answers
 
 
 def require_answers(store: ReadableStore, name: str) -> NoReturn:
-    """Raise the ReLopeError that says how answers which no store has are made."""
+    """Raise the ReLopeError for missing answers, with the command that makes them."""
     Answers.load(store.path, name)
     raise AssertionError(f"{store.path} has the answers '{name}'")
 
 
 def require_inputs(inputs: Inputs, needs: tuple[str, ...]) -> None:
-    """Raise ReLopeError, before anything is trained, when an input of `needs` cannot be read, or a table of answers
-    that is there: a run sums up its tokens."""
+    """Raise ReLopeError before training if an input of `needs` cannot be read. Existing tables of answers must be
+    readable too, because a run sums up their tokens."""
     _ = inputs.large, inputs.samples, inputs.confidence
     checks: dict[str, Callable[[], object]] = {
         LARGE: lambda: inputs.large or require_answers(inputs.store, LARGE),

@@ -1,15 +1,15 @@
 """MoT: consistency of sampled answers (Yue et al., "Large Language Model Cascades with Mixture of Thought
 Representations for Cost-efficient Reasoning", ICLR 2024). Nothing is trained.
 
-Every question is answered k times under each of two prompts, "direct" and "steps" (docs/guide/answers.md); two answers
-agree when their final answers are the same text. Answers without a final answer agree with nothing, but they count as
-drawn. Training questions need no draws: their score is then NaN.
+Every question is answered k times with each of two prompts, "direct" and "steps" (docs/guide/answers.md). Two answers
+agree if their final answers are the same text. An answer without a final answer agrees with none, but counts as a draw.
+Training questions may have no draws; their score is then NaN.
 
-  vote    the share of the 2k draws that agree with the greedy answer. The paper's share is the largest class's; here
-          the greedy answer is what the user gets, so its class is the one to ask about
-  verify  the paper accepts when the majority of one prompt equals that of the other (equal counts: the class that was
-          drawn first). That is 0 or 1, so ties are broken by the vote share v: score = (accepted + v) / 2. Every
-          accepted question scores at least 1/2, every other one below 1/2
+  vote    the share of the 2k draws that agree with the greedy answer. The paper uses the share of the largest class;
+          here the user gets the greedy answer, so the share of its class is used
+  verify  the paper accepts if the majorities of the two prompts are equal (for equal counts, the class drawn first
+          wins). This is 0 or 1, so ties are broken by the vote share v: score = (accepted + v) / 2. Accepted questions
+          score at least 1/2, all others below 1/2
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Draws = Sequence[Sequence[str]]  # final answers, of every sample
 
 
 def vote_share(greedy: Sequence[str], first: Draws, second: Draws) -> Float[np.ndarray, "samples"]:
-    """Share of both prompts' draws that agree with the greedy answer; 0 when that is nothing, NaN without draws."""
+    """Share of both prompts' draws that agree with the greedy answer; 0 if that is empty, NaN without draws."""
     shares = []
     for answer, *draws in zip(greedy, first, second, strict=True):
         drawn = [other for prompt in draws for other in prompt]
@@ -38,7 +38,7 @@ def vote_share(greedy: Sequence[str], first: Draws, second: Draws) -> Float[np.n
 
 
 def majority(draws: Sequence[str]) -> str:
-    """The most frequent final answer, of several the one drawn first; "" when no draw settles on anything."""
+    """The most frequent final answer; for ties, the one drawn first; "" if no draw has a final answer."""
     counts = Counter(draw for draw in draws if draw)
     return counts.most_common(1)[0][0] if counts else ""
 

@@ -1,5 +1,5 @@
-"""Blind router: bag of words of the prompt's text, logistic regression. What routing without the image and
-without hidden states reaches; a probe that does not beat it has learned the question type only."""
+"""Blind router: logistic regression on a bag of words of the prompt, without the image and without hidden states.
+A probe that does not beat it has learned only the question type."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from relope_jax.data import RouterData
 def question_only_scores(
     train_prompts: list[str], train_labels: Int[np.ndarray, "n"], prompts: list[str]
 ) -> Float[np.ndarray, "m"]:
-    """P(Y = 1) of `prompts` from word unigrams and bigrams, fitted on the training split."""
+    """P(Y = 1) of `prompts` from word unigrams and bigrams; fitted on the training split."""
     model = make_pipeline(
         TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b"),
         LogisticRegression(max_iter=1000),

@@ -1,4 +1,4 @@
-"""Rows that every table needs to be read: a router that knows nothing and one that knows everything."""
+"""Reference rows of every table: a random router and an oracle."""
 
 from __future__ import annotations
 

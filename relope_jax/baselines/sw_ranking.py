@@ -1,14 +1,14 @@
 """RouteLLM's similarity-weighted ranking (Ong et al., "RouteLLM: Learning to Route LLMs with Preference Data", 2024).
 
-The battles are the training questions: the model that is right where the other is wrong wins, else it is a tie. For a
-new question battle i weighs w_i = 10 * 10^(s_i / max s), with s the cosine similarities of the questions' embeddings.
-Ratings are the weighted Bradley-Terry fit: logistic regression without intercept or penalty, a row a battle with
-+ln 10 in the column of one model and -ln 10 in that of the other, every battle twice (a win is two wins, a tie one for
-each), R = 400 * coefficient. P(large wins) = 1 / (1 + 10^((R_small - R_large) / 400)).
+The battles are the training questions: a model wins if it is right and the other is wrong; otherwise it is a tie. For a
+new question, battle i has weight w_i = 10 * 10^(s_i / max s), with s the cosine similarities of the questions'
+embeddings. Ratings are the weighted Bradley-Terry fit: logistic regression without intercept or penalty, one row per
+battle with +ln 10 in the column of one model and -ln 10 in that of the other, every battle twice (a win is two wins, a
+tie is one for each), R = 400 * coefficient. P(large wins) = 1 / (1 + 10^((R_small - R_large) / 400)).
 
-Here there are two models, so every row is +-ln 10 * (1, -1), the likelihood has the one parameter P(large wins), and
-its maximum is known: the weighted share of the large model's wins, ties counting half. The original has 64 models from
-Chatbot Arena in ten tiers, and battles that are people's votes; its fit must be iterated for every question.
+With two models, every row is +-ln 10 * (1, -1), the likelihood has the single parameter P(large wins), and its maximum
+has a closed form: the weighted share of the large model's wins, with ties counting half. The original has 64 models
+from Chatbot Arena in ten tiers, with human votes as battles, and needs an iterative fit for every question.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from relope_jax.data import RouterData
 from relope_jax.errors import ReLopeError
 from relope_jax.states.view import paths_of
 
-CHUNK = 1024  # questions weighed at a time
+CHUNK = 1024  # questions per chunk
 
 
 def battle_outcomes(
     small: Int[np.ndarray, "battles"], large: Int[np.ndarray, "battles"]
 ) -> Float[np.ndarray, "battles"]:
-    """1 where the large model wins, 0 where the small one does, 1/2 for a tie."""
+    """1 if the large model wins, 0 if the small one wins, 1/2 for a tie."""
     return (1 + large.astype(np.float64) - small) / 2
 
 
 def battle_weights(similarities: Float[np.ndarray, "queries battles"]) -> Float[np.ndarray, "queries battles"]:
-    """w = 10 * 10^(s / max s) of every query; all 10 for a query that nothing resembles (max s <= 0)."""
+    """w = 10 * 10^(s / max s) of every query; all 10 for a query without similar battles (max s <= 0)."""
     largest = similarities.max(axis=1, keepdims=True)
     relative = np.divide(similarities, largest, out=np.zeros_like(similarities), where=largest > 0)
     return 10 * 10**relative
@@ -43,7 +43,7 @@ def large_win_rate(
     battles: Float[np.ndarray, "battles d"],
     outcomes: Float[np.ndarray, "battles"],
 ) -> Float[np.ndarray, "queries"]:
-    """P(large wins) of every query, from embeddings (of any length) of queries and battles."""
+    """P(large wins) of every query, from embeddings (not necessarily unit vectors) of queries and battles."""
     battles, rates = _unit(battles), []
     for start in range(0, len(queries), CHUNK):
         weights = battle_weights(_unit(queries[start : start + CHUNK]) @ battles.T)
@@ -58,7 +58,7 @@ def sw_ranking_scores(data: RouterData, inputs: Inputs, seed: int) -> Float[np.n
     if not len(train):
         raise ReLopeError(
             f"sw_ranking needs the large model's answers to training questions, and the answers '{LARGE}' of "
-            f"{paths_of(inputs.store, 'train')} hold none: make them with --config.answers.splits including 'train'"
+            f"{paths_of(inputs.store, 'train')} have none: make them with --config.answers.splits including 'train'"
         )
     outcomes = battle_outcomes(data.labels[train], inputs.large_labels[train])
     embeddings = inputs.question_embedding

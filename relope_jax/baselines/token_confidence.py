@@ -1,15 +1,15 @@
-"""Confidence of the small model in its own answer, from the probabilities of the answer's tokens. Nothing is trained.
+"""Confidence of the small model in its own answer, from its token probabilities. Nothing is trained.
 
 Chow's rule (Chow 1970) applied to sequences, as in Gupta et al., "Language Model Cascades: Token-Level Uncertainty and
 Beyond" (ICLR 2024). With the log-probabilities l_1..l_n of the greedy answer's tokens, the end token included:
 
   Chow-Sum              sum_i l_i, the log-probability of the whole answer: favours short answers
-  Chow-Average          mean_i l_i: forgets the length, and lets many easy tokens hide a hard one
-  Chow-Quantile(alpha)  the alpha-quantile of l_1..l_n (linear interpolation); alpha = 0 is the least sure token
-  first-token entropy   of the model's distribution of the first token: known before anything is generated
+  Chow-Average          mean_i l_i: ignores the length; many easy tokens can hide a hard one
+  Chow-Quantile(alpha)  the alpha-quantile of l_1..l_n (linear interpolation); alpha = 0 is the least certain token
+  first-token entropy   entropy of the model's distribution of the first token, known before generation
 
-Scores are exp of these (of minus the entropy), which keeps the order and makes them lie between 0 and 1. Sums below
-about -740 nats, where exp is 0, are ties among the least sure answers.
+Scores are exp of these (of minus the entropy), which keeps the order and maps them to [0, 1]. Sums below about -740
+nats, where exp is 0, are tied as least certain.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from relope_jax.metrics.auc import auc
 
 ALPHAS = tuple(round(0.1 * i, 1) for i in range(11))  # 0, 0.1, ..., 1, as in the source
 
-Ragged = Sequence[Float[np.ndarray, "_"]]  # of every answer; their lengths differ
+Ragged = Sequence[Float[np.ndarray, "_"]]  # one array per answer
 
 
 def chow_sum(logprobs: Ragged) -> Float[np.ndarray, "samples"]:
@@ -55,7 +55,7 @@ def chow_quantile_scores(data: RouterData, inputs: Inputs, seed: int) -> Float[n
     """Chow-Quantile with the alpha of `ALPHAS` that has the best AUC on the validation split."""
     quantiles = chow_quantiles(inputs.token_logprobs, ALPHAS).T
     rows = data.rows["validation"]
-    # Log-probabilities choose: exp ties what is near 0 or far below it.
+    # Choose by log-probabilities: exp ties values near 0 or far below it.
     return np.exp(quantiles[int(np.argmax(auc(quantiles[:, rows], data.labels[rows])))])
 
 

@@ -16,7 +16,7 @@ from relope_jax.data import RouterData
 
 
 def quantile_features(logprobs: Ragged) -> Float[np.ndarray, "samples k"]:
-    """Quantiles of the log-probabilities at 0, 0.1, ..., 1, their mean, their sum, and the log of their number."""
+    """Quantiles of the log-probabilities at 0, 0.1, ..., 1, their mean, their sum, and the log of their count."""
     return np.stack([
         np.concatenate([np.quantile(row, ALPHAS), [row.mean(), row.sum(), np.log(len(row))]])
         for row in (np.asarray(row, np.float64) for row in logprobs)
@@ -24,5 +24,5 @@ def quantile_features(logprobs: Ragged) -> Float[np.ndarray, "samples k"]:
 
 
 def token_quantiles_scores(data: RouterData, inputs: Inputs, seed: int) -> Float[np.ndarray, "samples"]:
-    """P(Y = 1) from the quantile features, fitted on the training split."""
+    """P(Y = 1) from the quantile features; fitted on the training split."""
     return fitted_probability(quantile_features(inputs.token_logprobs), data.labels, data.rows)

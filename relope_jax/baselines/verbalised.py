@@ -1,5 +1,5 @@
-"""Verbalised confidence: the small model is shown its own answer and states how probable it is that it is right, in
-percent ("Just Ask for Calibration", Tian et al. 2023, two-stage prompt). Nothing is trained."""
+"""Verbalised confidence: the small model sees its own answer and states the probability in percent that it is right
+("Just Ask for Calibration", Tian et al. 2023, two-stage prompt). Nothing is trained."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from jaxtyping import Float
 from relope_jax.baselines.inputs import Inputs
 from relope_jax.data import RouterData
 
-UNSTATED = 0.5  # where the model states no number: it says neither right nor wrong
+UNSTATED = 0.5  # if the model states no number
 
 
 def stated_probability(percent: Sequence[str | None]) -> Float[np.ndarray, "samples"]:
-    """Percentages as probabilities; None (the model was not asked) gives NaN."""
+    """Percentages as probabilities; None (no reply) gives NaN."""
     return np.array([math.nan if text is None else float(text) / 100 if text else UNSTATED for text in percent])
 
 

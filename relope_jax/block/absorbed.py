@@ -1,9 +1,8 @@
 """Decoder block l for the last prompt token only, with LoRA, in the absorbed form.
 
-ReLope reads one token of one block (paper section 4.2), so only that token's query, output projection
-and MLP are computed, values are pooled before they are projected, and no normalised copy of the states is ever
-written. Exact, not approximate: docs/design/absorbed_block.md has the derivation. `block_reference` is the
-readable version that the tests compare with.
+ReLope reads one token of one block (paper section 4.2). Only that token's query, output projection and MLP are
+computed, values are pooled before projection, and no normalised copy of the states is materialised. This is exact; see
+docs/design/absorbed_block.md for the derivation. Tests compare with the readable version, `block.reference`.
 """
 
 from __future__ import annotations
@@ -38,8 +37,8 @@ def last_token_block(
     Args:
       weights: see `block_spec.weight_shapes`; float32.
       adapters: `{projection: (A, scale * B)}` for any subset of q, k, v, o, gate, up, down.
-      batch: with a key cache, the frozen keys are read from it; else they are computed here.
-      token_dtype: of the factors in products with the states of all tokens; sums are float32.
+      batch: frozen keys are read from its key cache if it has one, else computed here.
+      token_dtype: dtype of the factors in products with the states of all tokens; sums are float32.
     """
 
     def project(name: str, x: Float[Array, "batch fan_in"]) -> Float[Array, "batch fan_out"]:
@@ -90,7 +89,7 @@ def attend(
 def pool(
     attention: Float[Array, "batch kv group n"], hidden: Float[Array, "batch n d"], token_dtype: str = "float32"
 ) -> Float[Array, "batch kv group d"]:
-    """Weighted sums of the raw states, one a head."""
+    """Weighted sums of the raw states, one per head."""
     size, kv, group, n = attention.shape
     return pool_tokens(attention.reshape(size, kv * group, n), hidden, token_dtype).reshape(size, kv, group, -1)
 
@@ -98,13 +97,13 @@ def pool(
 def project_pooled(
     spec: BlockSpec, weights: Weights, adapters: Adapters, pooled: Float[Array, "batch kv group d"]
 ) -> Float[Array, "batch heads_x_dim"]:
-    """W_v, its adapter and bias on the pooled states: H vectors a prompt instead of n tokens."""
+    """Apply W_v, its adapter and bias to the pooled states: H vectors per prompt instead of n tokens."""
     kv, dim = spec.n_kv_heads, spec.head_dim
     context = jnp.einsum("bkgd,kcd->bkgc", pooled, weights["v.weight"].reshape(kv, dim, -1))
     if "v" in adapters:
         a, b = adapters["v"]
         context = context + jnp.einsum("bkgr,kcr->bkgc", pooled @ a.T, b.reshape(kv, dim, -1))
-    if "v" in spec.biases:  # attention weights sum to 1, so the bias passes
+    if "v" in spec.biases:  # attention weights sum to 1, so the bias is unchanged
         context = context + weights["v.bias"].reshape(1, kv, 1, dim)
     return context.reshape(pooled.shape[0], -1)
 
@@ -112,7 +111,7 @@ def project_pooled(
 def attention_weights(
     spec: BlockSpec, scores: Float[Array, "batch kv group n"], mask: Bool[Array, "batch n"]
 ) -> Float[Array, "batch kv group n"]:
-    """Scale, soft cap, window and softmax of the last token's raw scores `q.k`; exactly 0 where padded."""
+    """Scale, soft cap, window and softmax of the last token's raw scores `q.k`; exactly 0 for padding."""
     scores = scores * spec.attention_scale
     if spec.softcap is not None:
         scores = spec.softcap * jnp.tanh(scores / spec.softcap)

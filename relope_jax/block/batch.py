@@ -1,4 +1,4 @@
-"""Padded batches of token states, cut inside jit from states that live on the device."""
+"""Padded batches of token states, gathered inside jit from states on the device."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from relope_jax.block.spec import Block
 
 
 class TokenBatch(NamedTuple):
-    """B prompts padded on the left to n tokens, so that the last prompt token is always column -1."""
+    """B prompts, left-padded to n tokens, so that the last prompt token is always column -1."""
 
-    hidden: Float[Array, "batch n d"]  # Z^(l-1), zero where padded
+    hidden: Float[Array, "batch n d"]  # Z^(l-1), zero for padding
     positions: Int[Array, "batch n axes"]
     mask: Bool[Array, "batch n"]
     last_hidden: Float[Array, "batch d"]  # z_n^(l)
@@ -24,7 +24,7 @@ class TokenBatch(NamedTuple):
 
 
 class DeviceStates(NamedTuple):
-    """TokenStates on the device, flat; `starts` and `ends` say which rows belong to a sample."""
+    """Flat TokenStates on the device; `starts` and `ends` are the row range of each sample."""
 
     hidden: Float[Array, "tokens d"]
     positions: Int[Array, "tokens axes"]
@@ -35,18 +35,18 @@ class DeviceStates(NamedTuple):
 
 
 def with_key_cache(states: DeviceStates, block: Block) -> DeviceStates:
-    """The same states with the frozen block's key of every token, computed once and kept on the device."""
+    """The same states with the frozen block's keys for all tokens, computed once and kept on the device."""
     weights = device_weights(block)
     return states._replace(cache=build_key_cache(block.spec, weights, states.hidden, states.positions))
 
 
 def widened(batch: TokenBatch) -> TokenBatch:
-    """The batch with its states in float32."""
+    """The batch with float32 states."""
     return batch._replace(hidden=batch.hidden.astype(jnp.float32))
 
 
 def gather(states: DeviceStates, rows: Int[Array, "batch"], n: int) -> TokenBatch:
-    """Cut the samples `rows` out of flat states as one left-padded batch of width n."""
+    """Gather the samples `rows` from flat states as one left-padded batch of width n."""
     tokens = states.ends[rows][:, None] - n + jnp.arange(n, dtype=jnp.int32)[None, :]
     mask = tokens >= states.starts[rows][:, None]
     tokens = jnp.where(mask, tokens, 0)

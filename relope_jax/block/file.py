@@ -1,4 +1,4 @@
-"""A frozen block on disk (safetensors; spec and module names as JSON in the file's metadata) and on the device."""
+"""A frozen block on disk (safetensors, with spec and module names as JSON metadata) and on the device."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ def save_block(path: Path, block: Block) -> None:
 
 
 def block_bytes(block: Block) -> bytes:
-    """A block as a safetensors file, the same bytes for the same block."""
+    """A block as a safetensors file; the same block always gives the same bytes."""
     record = json.dumps({"spec": dataclasses.asdict(block.spec), "modules": block.modules})
-    weights = {name: np.ascontiguousarray(weight) for name, weight in block.weights.items()}  # it writes raw memory
-    return save(weights, metadata={"block": record})  # one entry: safetensors writes several in random order
+    weights = {name: np.ascontiguousarray(weight) for name, weight in block.weights.items()}  # `save` writes raw memory
+    return save(weights, metadata={"block": record})  # a single entry, since safetensors writes several in random order
 
 
 def load_block(path: Path) -> Block:
     """Read a block written by `save_block`.
 
     Raises:
-      ReLopeError: the file is none, is damaged, or its weights are not exactly those that its spec asks for; all of it
-        is checked before the weights take memory.
+      ReLopeError: the file is not a block, is damaged, or its weights do not match its spec. All checks run before
+        memory is allocated for the weights.
     """
     try:
         with TensorFile(path) as file:
             record = parse_json(file.metadata["block"], f"the spec in {path}")
             spec, modules = BlockSpec.parse(record["spec"]), record["modules"]
             if not is_of(modules, dict[str, str]) or not modules.keys() <= set(PROJECTIONS):
-                raise ValueError("its modules are no names of projections")
+                raise ValueError("its modules are not keyed by projection")
             require_shapes(spec, file.shapes)
             return Block(spec, file.read(), modules)
     except (ReLopeError, ValueError, KeyError, TypeError, OSError) as error:

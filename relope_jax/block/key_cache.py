@@ -1,6 +1,6 @@
-"""What the frozen block makes of every token, and training never changes: its RMS, its key and its rotation.
+"""The per-token values of the frozen block that training does not change: RMS, key and rotation.
 
-All can be computed once and kept, so that a training step multiplies the states with nothing but the adapter on k.
+They can be computed once and cached, so that a training step multiplies the states only with the adapter on k.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from relope_jax.block.layers import RotaryEmbedding, inverse_rms, rotary_embeddi
 from relope_jax.block.spec import AnyArray, BlockSpec, Weights
 from relope_jax.precision import jit
 
-CHUNK = 4096  # tokens projected at a time; bounds the float32 copy of bfloat16 states
+CHUNK = 4096  # tokens per projection; bounds the float32 copy of bfloat16 states
 
 
 class KeyCache(NamedTuple):
-    """`keys` is `W_k x^ + b_k`, before a family's key norm and before RoPE, where the adapter's part joins."""
+    """`keys` is `W_k x^ + b_k`, before a family's key norm and RoPE; the adapter's part is added at this point."""
 
     inverse_rms: Float[Array, "*tokens"]
     keys: Float[Array, "*tokens kv_x_dim"]
@@ -48,7 +48,7 @@ def project_normed(
     weight: Float[AnyArray, "out d"],
     token_dtype: str = "float32",
 ) -> Float[Array, "*tokens out"]:
-    """`W x^` for normalised tokens x^ = scale * gain * z, without ever writing x^."""
+    """`W x^` for normalised tokens x^ = scale * gain * z, without materialising x^."""
     weight = (weight * jnp.broadcast_to(gain, weight.shape)).astype(token_dtype)
     return scale[..., None] * jnp.matmul(hidden.astype(token_dtype), weight.T, preferred_element_type=jnp.float32)
 
@@ -60,7 +60,7 @@ def build_key_cache(
     hidden: Float[Array, "tokens d"],
     positions: Int[Array, "tokens axes"],
 ) -> KeyCache:
-    """The cache of flat states of any float dtype, chunk by chunk, without a copy of the states or of the cache."""
+    """The cache of flat states of any float dtype, built in chunks without copying the states or the cache."""
     size = min(CHUNK, hidden.shape[0])
     starts = jnp.minimum(jnp.arange(0, hidden.shape[0], size), hidden.shape[0] - size)  # the last one overlaps
 

@@ -1,6 +1,6 @@
-"""The block's layers that have no product with a weight: RMSNorm and rotary position embedding.
+"""The block's layers without weight matrices: RMSNorm and rotary position embedding.
 
-Positions have one axis or several; a family may rotate all dimensions of a head, or the leading ones.
+Positions have one or more axes. A family may rotate all dimensions of a head or only the leading ones.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def rms_norm(x: Float[Array, "*batch d"], gain: Float[AnyArray, "d"], eps: float
 
 
 class RotaryEmbedding(NamedTuple):
-    """RoPE of tokens: cosines and sines of the angles by which the pairs of a head are rotated."""
+    """RoPE of tokens: cosines and sines of the rotation angles of a head's pairs."""
 
     cos: Float[Array, "*batch half"]
     sin: Float[Array, "*batch half"]
@@ -36,8 +36,8 @@ def rotary_embedding(
 ) -> RotaryEmbedding:
     """The rotation of every token: pair j is rotated by `sum_axis position[axis] * frequencies[axis, j]`.
 
-    The sum is no matrix product: an accelerator may run one in fewer bits, which angles of thousands of radians do
-    not survive.
+    The sum is not a matrix product, which an accelerator may run at lower precision: too low for angles of thousands
+    of radians.
     """
     theta = jnp.zeros((*positions.shape[:-1], frequencies.shape[1]), jnp.float32)
     for axis, frequency in enumerate(frequencies):
@@ -46,10 +46,10 @@ def rotary_embedding(
 
 
 def rotate(x: Float[Array, "*batch heads head_dim"], rope: RotaryEmbedding) -> Float[Array, "*batch heads head_dim"]:
-    """Rotate the pairs (x_j, x_{j + half}) of every head; dimensions from 2 * half on pass."""
+    """Rotate the pairs (x_j, x_{j + half}) of every head; dimensions from 2 * half on are unchanged."""
     half = rope.cos.shape[-1]
     rotary, rest = x[..., : 2 * half], x[..., 2 * half :]
-    # The halves as an axis: on a CPU, XLA spends more time on joining halves than on all the arithmetic.
+    # Use an axis for the halves: on a CPU, XLA spends more time on concatenating halves than on the arithmetic.
     pairs = rotary.reshape(*rotary.shape[:-1], 2, half)
     sign = jnp.array([[-1.0], [1.0]], x.dtype).reshape((1,) * (x.ndim - 1) + (2, 1))
     cos, sin = rope.cos[..., None, None, :], rope.sin[..., None, None, :]

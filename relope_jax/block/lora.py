@@ -15,7 +15,7 @@ Adapter = tuple[Float[AnyArray, "r fan_in"], Float[AnyArray, "fan_out r"]]  # A,
 
 
 class Setting(nnx.Variable):
-    """A number of the module that the members of an ensemble may differ in: its dropout, its LoRA's scale."""
+    """A scalar setting that may differ between the members of an ensemble: dropout or LoRA scale."""
 
 
 class LoRA(nnx.Module):
@@ -45,7 +45,7 @@ def adapted(
     bias: Float[AnyArray, "fan_out"] | None,
     adapter: Adapter | None,
 ) -> Float[Array, "... fan_out"]:
-    """`x W^T + b + (x A^T) B^T`; the adapter's scale is already inside B."""
+    """`x W^T + b + (x A^T) B^T`; B already includes the adapter's scale."""
     y = x @ weight.T
     if bias is not None:
         y = y + jnp.broadcast_to(bias, y.shape)

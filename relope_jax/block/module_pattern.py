@@ -1,9 +1,8 @@
-r"""Patterns of PEFT configs: regular expressions that a stranger may have written, matched in bounded time.
+r"""Patterns of PEFT configs: untrusted regular expressions, matched in bounded time.
 
-PEFT asks `re.match(rf"(.*\.)?({pattern})$", module)`. Python's `re` backtracks, so that `(a+)+$` never ends. The
-patterns that people write for PEFT need no backtracking: characters, classes, groups, alternatives and repeats. They
-are matched here by following all ways at once, with the same answer. Anything else (back references, looking
-around) is refused.
+PEFT evaluates `re.match(rf"(.*\.)?({pattern})$", module)`. Python's `re` backtracks, so `(a+)+$` may never end. Usual
+PEFT patterns need no backtracking: characters, classes, groups, alternatives and repeats. They are matched here by
+simulating an automaton, with the same result. Anything else (back references, lookaround) is refused.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from relope_jax.errors import ReLopeError
 from relope_jax.io.inside import shown_name
 
 LONGEST, MOST_STATES, MOST_NESTED = 2000, 20_000, 30
-# One character of a pattern: a class in brackets, an escape that stands for one character, or itself.
+# One character of a pattern: a class in brackets, an escape for one character, or the character itself.
 _ATOM = re.compile(r"\[\^?\]?(?:[^\]\\\[]|\\[^\n])*\]|\\[dDwWsSnt]|\\[^A-Za-z0-9]|[^\\\[\](){}|*+?.^$]|\.")
 _REPEAT = re.compile(r"(\*|\+|\?|\{\d{1,4}\}|\{\d{1,4},\d{0,4}\}|\{,\d{1,4}\})(\??)")
 _OPEN = re.compile(r"\((?:\?:)?(?!\?)")
@@ -24,7 +23,8 @@ START, END = "^", "$"
 
 
 class _Edge(NamedTuple):
-    """To a state: with one character that `atom` matches, or (`free`) without one, if `atom` says so only at an end."""
+    """A transition to a state: with a character that `atom` matches, or (`free`) without one; `atom` may then restrict
+    it to the start or the end."""
 
     atom: str
     to: int
@@ -32,21 +32,21 @@ class _Edge(NamedTuple):
 
 
 class _Refused(ValueError):
-    """A pattern that is none, or has more than this module reads."""
+    """An invalid or unsupported pattern."""
 
 
 def matches(pattern: str, module: str) -> bool:
-    """Whether PEFT's pattern names the module, as PEFT itself decides it.
+    """Whether PEFT's pattern matches the module, by PEFT's own rule.
 
     Raises:
-      ReLopeError: it is no pattern that can be read here.
+      ReLopeError: the pattern is invalid or unsupported.
     """
     try:
         edges, last = _compiled(pattern)
     except _Refused as error:
         raise ReLopeError(
-            f"the pattern {shown_name(pattern)} cannot be read ({error}): write names of modules, with classes, "
-            "groups, alternatives and repeats at most"
+            f"the pattern {shown_name(pattern)} cannot be read ({error}): use module names with only classes, "
+            "groups, alternatives and repeats"
         ) from error
     active: set[int] = set()
     for place in range(len(module) + 1):
@@ -59,7 +59,7 @@ def matches(pattern: str, module: str) -> bool:
 
 
 def _closure(edges: list[list[_Edge]], states: set[int], at_start: bool, at_end: bool) -> set[int]:
-    """The states that can be reached without a character."""
+    """The states that can be reached without consuming a character."""
     allowed = {"", *((START,) if at_start else ()), *((END,) if at_end else ())}
     found, new = set(states), list(states)
     while new:
@@ -88,16 +88,16 @@ def _compiled(pattern: str) -> tuple[list[list[_Edge]], int]:
 
 
 class _Parser:
-    """Reads a pattern from left to right, and adds states to the automaton on the way."""
+    """Reads a pattern from left to right and adds states to the automaton."""
 
     def __init__(self, pattern: str):
         self.pattern, self.place = pattern, 0
         self.edges: list[list[_Edge]] = [[]]
 
     def alternatives(self, first: int, nested: int) -> int:
-        """`a|b|c` from the state `first`; returns the state behind it."""
+        """Parse `a|b|c` from the state `first`; returns the state after it."""
         if nested > MOST_NESTED:
-            raise _Refused(f"it has more than {MOST_NESTED} groups inside one another")
+            raise _Refused(f"it has more than {MOST_NESTED} nested groups")
         last = self._state()
         while True:
             self._free(self._sequence(first, nested), last)
@@ -106,7 +106,7 @@ class _Parser:
             self.place += 1
 
     def _sequence(self, first: int, nested: int) -> int:
-        """Pieces one after another."""
+        """Parse a sequence of pieces."""
         while self.place < len(self.pattern) and not (self._next("|") or self._next(")")):
             begin, start = self.place, self._state()
             if self._next(START) or self._next(END):
@@ -119,7 +119,7 @@ class _Parser:
         return first
 
     def _piece(self, first: int, nested: int) -> int:
-        """A group or one character."""
+        """Parse a group or one character."""
         if opened := _OPEN.match(self.pattern, self.place):
             self.place = opened.end()
             last = self.alternatives(first, nested + 1)
@@ -140,7 +140,7 @@ class _Parser:
         return last
 
     def _repeated(self, begin: int, first: int, last: int, nested: int) -> int:
-        """The piece from `first` to `last`, as often as the sign behind it says."""
+        """Repeat the piece from `first` to `last` as its quantifier says."""
         sign = _REPEAT.match(self.pattern, self.place)
         if not sign:
             return last
@@ -148,14 +148,14 @@ class _Parser:
         least, most = _bounds(sign[1])
         if self.pattern[after : after + 1] in tuple("*+?{") or (most is not None and most < least):
             raise _Refused(f"at character {self.place}")
-        begins, ends = [first], [last]  # of the piece's first copy, its second, ...
+        begins, ends = [first], [last]  # of each copy of the piece
         for _ in range(1, least if most is None else most):
             self.place = begin
             begins.append(self._state())
             self._free(ends[-1], begins[-1])
             ends.append(self._piece(begins[-1], nested))
         if most is None:
-            self._free(ends[-1], begins[-1])  # the last copy as often as it likes
+            self._free(ends[-1], begins[-1])  # repeat the last copy any number of times
         self.place, behind = after, self._state()
         for times, state in enumerate([first, *ends]):
             if least <= times and (most is None or times <= most):
@@ -167,7 +167,7 @@ class _Parser:
 
     def _state(self) -> int:
         if len(self.edges) >= MOST_STATES:
-            raise _Refused("its repeats are too many")
+            raise _Refused("it has too many repeats")
         self.edges.append([])
         return len(self.edges) - 1
 
@@ -176,7 +176,7 @@ class _Parser:
 
 
 def _bounds(sign: str) -> tuple[int, int | None]:
-    """How often at least and at most; None for any number of times."""
+    """Minimum and maximum number of repeats; None means unbounded."""
     if sign in ("*", "+", "?"):
         return {"*": (0, None), "+": (1, None), "?": (0, 1)}[sign]
     low, comma, high = sign[1:-1].partition(",")

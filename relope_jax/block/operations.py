@@ -1,6 +1,6 @@
-"""What a training step of the absorbed block must do at least: multiply-adds and bytes.
+"""Lower bounds for a training step of the absorbed block: multiply-adds and bytes.
 
-docs/design/absorbed_block.md has the table behind these counts.
+See docs/design/absorbed_block.md for the table of these counts.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from relope_jax.block.spec import PROJECTIONS, BlockSpec, projection_shape
 
 
 class Work(NamedTuple):
-    """Lower bounds for one step: floating-point operations (two a multiply-add) and bytes moved."""
+    """Lower bounds for one step: floating-point operations (two per multiply-add) and bytes moved."""
 
     flops: float
     bytes: float
 
     def seconds(self, flops_per_second: float, bytes_per_second: float) -> float:
-        """The floor: no program on hardware with these ceilings is faster."""
+        """Minimum time of a step on hardware with these peak rates."""
         return max(self.flops / flops_per_second, self.bytes / bytes_per_second)
 
 
@@ -26,12 +26,12 @@ def step_work(spec: BlockSpec, rank: int, batch: int, n: float, state_bytes: int
 
     Args:
       batch: prompts per step.
-      n: tokens per prompt, on average.
+      n: average tokens per prompt.
       state_bytes: bytes of one entry of Z^(l-1); weights, keys and adapters are float32.
     """
     d, kv, heads, dim = spec.hidden_size, spec.n_kv_heads * spec.head_dim, spec.n_heads, spec.head_dim
     tokens = batch * n
-    # LoRA on k, forward and its gradients: with A and B one after the other, or with their product.
+    # LoRA on k, forward and its gradients: with A then B, or with their product.
     every_token = min(2 * d * rank + 3 * rank * kv, 2 * d * kv)
     every_token += 2 * d * heads  # pooling, and the gradient of the attention weights
     every_token += 3 * heads * dim  # scores, and the gradients of q and k
@@ -42,12 +42,12 @@ def step_work(spec: BlockSpec, rank: int, batch: int, n: float, state_bytes: int
     shapes = [projection_shape(spec, name) for name in PROJECTIONS]
     frozen = sum(out * into for out, into in shapes) - kv * d  # W_k is in the cached keys
     adapters = sum(rank * (out + into) for out, into in shapes)
-    # States and keys once, frozen weights forward and backward, adapters read and their gradients written.
+    # Read states and keys once, frozen weights forward and backward, and adapters; write gradients.
     return Work(flops, tokens * (d * state_bytes + 4 * (kv + 1)) + 4.0 * (2 * frozen + 2 * adapters))
 
 
 def _projection(spec: BlockSpec, name: str, rank: int) -> int:
-    """Multiply-adds of one row: W forward and backward; A and B forward, backward and their own gradients."""
+    """Multiply-adds per row: W forward and backward; A and B forward, backward and their own gradients."""
     out, into = projection_shape(spec, name)
-    backward_to_input = 0 if name == "q" else 1  # nothing before q needs a gradient
+    backward_to_input = 0 if name == "q" else 1  # no parameter before q needs a gradient
     return (1 + backward_to_input) * out * into + rank * (3 * out + (2 + backward_to_input) * into)

@@ -1,6 +1,6 @@
-"""LoRA adapters as PEFT checkpoints: `PeftModel.from_pretrained` loads what is written here, and back.
+"""Reads and writes LoRA adapters as PEFT checkpoints, for `PeftModel.from_pretrained`.
 
-Written without torch: a PEFT checkpoint is adapter_config.json beside adapter_model.safetensors.
+Works without torch: a PEFT checkpoint is adapter_config.json and adapter_model.safetensors.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ Matrices = tuple[Float[np.ndarray, "r fan_in"], Float[np.ndarray, "fan_out r"]]
 def save_peft(
     folder: Path, block: Block, spec: LoRASpec, matrices: dict[str, Matrices], base_model: str = "", below: str = ""
 ) -> None:
-    """Publish `folder` as a PEFT LoRA checkpoint of the model that `block` was dumped from.
+    """Write `folder` as a PEFT LoRA checkpoint for the model that `block` was dumped from.
 
     Args:
-      matrices: `{projection: (A, B)}` without the scale, which goes into the config as alpha / r.
-      base_model: name or path of the model, recorded for whoever finds the checkpoint.
-      below: adapter that was merged into the block, which the model must have merged too.
+      matrices: `{projection: (A, B)}` without the scale, which the config stores as alpha / r.
+      base_model: name or path of the model, recorded in the checkpoint.
+      below: adapter that was merged into the block, and must also be merged into the model.
 
     Raises:
-      ReLopeError: `folder` exists, or the block does not say where its projections sit in the model.
+      ReLopeError: `folder` exists, or the block does not record the module names of its projections.
     """
     if folder.exists():
-        raise ReLopeError(f"{folder} exists already: name another folder, or delete it")
+        raise ReLopeError(f"{folder} already exists: choose another folder, or delete it")
     if not block.modules:
         raise ReLopeError("the frozen block does not name its modules in the model: extract the store again")
     tensors: dict[str, np.ndarray] = {}
@@ -56,7 +56,7 @@ def save_peft(
         modules.append(module)
         a, b = _fuse(block, names, {name: matrices[name] for name in adapted})
         tensors |= {_key(module, "A"): a, _key(module, "B"): b}
-        if len(adapted) > 1:  # a fused module stacks its adapters' ranks; alpha grows so that the scale stays
+        if len(adapted) > 1:  # a fused module stacks its adapters' ranks; alpha grows to keep the scale
             ranks[module] = a.shape[0]
             alphas[module] = spec.scale * (math.sqrt(a.shape[0]) if spec.rslora else a.shape[0])
     config = _config(spec, modules, base_model) | {"rank_pattern": ranks, "alpha_pattern": alphas}
@@ -68,12 +68,13 @@ def save_peft(
 
 
 def load_peft(folder: Path, block: Block) -> dict[str, Adapter]:
-    """The adapters of a PEFT checkpoint on the block's layer: `{projection: (A, scale * B)}`, as the block takes them.
+    """Load the adapters of a PEFT checkpoint on the block's layer: `{projection: (A, scale * B)}`, as the block uses
+    them.
 
-    A fused module's adapter comes back as one a projection, with a common A and B's rows.
+    The adapter of a fused module is split into one per projection, with a shared A and separate rows of B.
 
     Raises:
-      ReLopeError: it is no LoRA checkpoint, not a plain one, or it changes other modules than the block's.
+      ReLopeError: it is not a LoRA checkpoint, not a plain one, or changes modules outside the block.
     """
     config, tensors = _read(folder)
     require_plain(config, str(folder))
@@ -88,9 +89,9 @@ def load_peft(folder: Path, block: Block) -> dict[str, Adapter]:
         sizes = [projection_shape(block.spec, name) for name in names]
         fan_out, fan_in = sum(size[0] for size in sizes), sizes[0][1]
         if a.ndim != 2 or a.shape != (a.shape[0], fan_in) or b.shape != (fan_out, a.shape[0]):
-            raise ReLopeError(f"{folder}: the adapter of '{module}' is {a.shape} and {b.shape}, another model's")
+            raise ReLopeError(f"{folder}: the adapter of '{module}' has shapes {a.shape}, {b.shape}, not this model's")
         if not (jnp.isfinite(a).all() and jnp.isfinite(b).all()):
-            raise ReLopeError(f"{folder}: the adapter of '{module}' holds numbers that are not finite")
+            raise ReLopeError(f"{folder}: the adapter of '{module}' has values that are not finite")
         rank = _pattern(config.get("rank_pattern"), module, config["r"])
         if rank != a.shape[0]:
             raise ReLopeError(f"{folder}: its config says rank {rank} for '{module}', and its A has {a.shape[0]} rows")
@@ -105,7 +106,7 @@ def load_peft(folder: Path, block: Block) -> dict[str, Adapter]:
 def _fuse(
     block: Block, names: list[str], matrices: dict[str, Matrices]
 ) -> tuple[Float[np.ndarray, "fused_rank fan_in"], Float[np.ndarray, "fused_out fused_rank"]]:
-    """A and B of one module; adapters of fused projections stand side by side, block-diagonal in B."""
+    """A and B of one module; adapters of fused projections are stacked in A and block-diagonal in B."""
     a = np.ascontiguousarray(np.concatenate([np.asarray(a, np.float32) for a, _ in matrices.values()]))
     b = np.zeros((sum(projection_shape(block.spec, name)[0] for name in names), a.shape[0]), np.float32)
     row = column = 0
@@ -139,7 +140,7 @@ def _card(block: Block, base_model: str, below: str) -> str:
     return (
         f"LoRA of a ReLope router on decoder layer {block.spec.layer} (1-based) of {base_model or 'its small model'}. "
         f"Load it with peft.PeftModel.from_pretrained(model, folder){first}. The layer's output for the last prompt "
-        "token is then the router's z; the bottleneck and the classifier stay in the router's own checkpoint.\n"
+        "token is then the router's z. The bottleneck and the classifier are only in the router's checkpoint.\n"
     )
 
 
@@ -156,7 +157,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def _scale(config: dict[str, Any], module: str) -> float:
-    """alpha / r, or alpha / sqrt(r), of one module, patterns included, as PEFT resolves them."""
+    """alpha / r, or alpha / sqrt(r), of one module, including patterns, as PEFT resolves them."""
     rank = _pattern(config.get("rank_pattern"), module, config["r"])
     alpha = _pattern(config.get("alpha_pattern"), module, config["lora_alpha"])
     return float(alpha / (math.sqrt(rank) if config.get("use_rslora") else rank))

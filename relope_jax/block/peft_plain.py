@@ -1,4 +1,4 @@
-"""Which PEFT configs are plain LoRA: the model's own weights stay, and an adapter adds scale * B A to one of them."""
+"""Checks that a PEFT config is plain LoRA: it adds scale * B A to weights and changes nothing else in the model."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from typing import Any
 from relope_jax.errors import ReLopeError
 from relope_jax.io.typed import boolean, checked, mapping, maybe, number, record, text, whole
 
-# Settings of a plain LoRA. Any other setting that is on, also one of a newer PEFT, changes what the adapter computes.
+# Settings of a plain LoRA. Any other active setting, including those of newer PEFT versions, changes the computation.
 PLAIN = {
     "peft_type", "peft_version", "task_type", "base_model_name_or_path", "revision", "auto_mapping", "inference_mode",
     "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "lora_dropout", "bias", "init_lora_weights",
     "eva_config", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "megatron_core",
     "qalora_group_size",
 }  # fmt: skip
-# Initialisations that leave the model's own weights as they are. PiSSA, OLoRA, CorDA and LoRA-GA subtract the adapter's
-# first product from them, LoftQ quantises them: such an adapter belongs to weights that the store does not have.
+# Initialisations that do not change the model's weights. PiSSA, OLoRA, CorDA and LoRA-GA subtract the adapter's initial
+# product from them, and LoftQ quantises them: such an adapter needs weights that the store does not have.
 LEAVE_THE_BASE = ("true", "false", "none", "gaussian", "eva", "orthogonal", "mica")
 WHY = {
     "use_dora": "DoRA rescales the model's own weights",
     "modules_to_save": "it replaces whole modules of the model",
     "trainable_token_indices": "it changes token embeddings",
     "lora_bias": "it adds a bias",
-    "fan_in_fan_out": "its matrices are of transposed weights",
-    "target_parameters": "it changes parameters that are no linear layers, such as experts",
+    "fan_in_fan_out": "its weights are transposed",
+    "target_parameters": "it changes parameters that are not linear layers, such as experts",
     "layer_replication": "it repeats layers of the model",
 }
 
@@ -40,7 +40,7 @@ NUMBERS = record(
 
 
 def require_plain(config: dict[str, Any], where: str) -> None:
-    """Raise ReLopeError, with the first setting, when the config of a LoRA adapter is not that of a plain one."""
+    """Raise ReLopeError, naming the first setting, if a LoRA config is not plain."""
     initialised = config.get("init_lora_weights")
     if str(initialised).lower() not in LEAVE_THE_BASE:
         raise ReLopeError(

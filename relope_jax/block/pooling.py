@@ -1,4 +1,4 @@
-"""Weighted sums of the states of all tokens, in the dtype that the products are asked for in."""
+"""Weighted sums of the states of all tokens, with products in a given dtype."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ def pool_tokens(
 ) -> Float[Array, "batch heads d"]:
     """`sum_i weights_i * hidden_i`, with factors in `token_dtype` and float32 sums.
 
-    Rounded weights do not sum to what the weights sum to, and what all tokens have in common (hidden states have a
-    mean of many standard deviations) would be off by that factor, differently for every prompt length. The sum is
-    scaled back, so that what is common is exact and only what differs between tokens is rounded.
+    Rounding changes the sum of the weights. The component common to all tokens (the mean of hidden states is many
+    standard deviations) would be off by that factor, which depends on the prompt length. The sum is rescaled, so that
+    the common component is exact and only differences between tokens are rounded.
     """
     rounded = weights.astype(token_dtype)
     pooled = jnp.einsum("bhn,bnd->bhd", rounded, hidden.astype(token_dtype), preferred_element_type=jnp.float32)
     if rounded.dtype == weights.dtype:
         return pooled
     total = jnp.sum(rounded.astype(weights.dtype), axis=-1, keepdims=True)
-    # A constant of the gradient: rounding passes gradients as if it were not there, and then the quotient is 1.
+    # Constant for the gradient: gradients pass through rounding unchanged, so the quotient is 1 for them.
     return pooled * jax.lax.stop_gradient(jnp.sum(weights, axis=-1, keepdims=True) / total)

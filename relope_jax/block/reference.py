@@ -1,6 +1,6 @@
-"""The same block written the plain way: keys and values of every token, then attention.
+"""Reference implementation of the block: keys and values of every token, then attention.
 
-Slower and easier to check by eye; tests hold `block.last_token_block` against it.
+Slower but easier to check; tests compare `block.last_token_block` with it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from relope_jax.block.spec import BlockSpec, Weights
 def last_token_block_reference(
     spec: BlockSpec, weights: Weights, adapters: Adapters, batch: TokenBatch
 ) -> Float[Array, "batch d"]:
-    """z_n^(l) from Z^(l-1), unabsorbed. Arguments as `block.last_token_block`; a key cache is not read."""
+    """z_n^(l) from Z^(l-1), unabsorbed. Same arguments as `block.last_token_block`; ignores a key cache."""
 
     def project(name: str, x: Float[Array, "... fan_in"]) -> Float[Array, "... fan_out"]:
         return adapted(x, weights[f"{name}.weight"], weights.get(f"{name}.bias"), adapters.get(name))

@@ -1,4 +1,4 @@
-"""Typed description of a frozen decoder block: its shape, its arithmetic and the weights it must have."""
+"""Typed description of a frozen decoder block: shapes, arithmetic and required weights."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from relope_jax.io.inside import is_plain_name, shown_name, shown_text
 from relope_jax.io.typed import record_of, require_between
 
 ACTIVATION_NAMES = ("silu", "gelu", "gelu_pytorch_tanh")
-WIDEST = 2**20  # of any trained layer: wider is a typing error, or an attack
-LARGEST_SIZE = 2**31 - 1  # of any dimension
-AnyArray = Array | np.ndarray  # numpy as it is read, JAX on the device
+WIDEST = 2**20  # any trained layer: wider is a typo or an attack
+LARGEST_SIZE = 2**31 - 1  # any dimension
+AnyArray = Array | np.ndarray  # numpy after reading, JAX on the device
 Weights = Mapping[str, Float[AnyArray, "..."]]  # float32, by name
 PROJECTIONS = ("q", "k", "v", "o", "gate", "up", "down")
 
@@ -27,17 +27,17 @@ class BlockSpec:
     """One pre-norm decoder block with RMSNorm, grouped-query attention, RoPE and a gated MLP.
 
     Attributes:
-      family: model family that mapped the weights, for messages.
-      layer: l, 1-based; the block turns Z^(l-1) into Z^(l).
+      family: model family whose mapping produced the weights, for messages.
+      layer: l, 1-based; the block maps Z^(l-1) to Z^(l).
       hidden_size: d.
       biases: projections that have a bias.
-      qk_norm: every head's query and key goes through RMSNorm before RoPE.
-      output_norms: attention and MLP outputs go through RMSNorm before they join the residual (Gemma).
-      rope_axes: position ids a token (1; 3 for multimodal RoPE; 2 for longrope's short and long prompts).
-      rope_dim: leading dimensions of a head that are rotated; the rest pass (partial rotary).
+      qk_norm: RMSNorm on every head's query and key before RoPE.
+      output_norms: RMSNorm on attention and MLP outputs before the residual (Gemma).
+      rope_axes: position ids per token (1; 3 for multimodal RoPE; 2 for longrope's short and long prompts).
+      rope_dim: number of leading dimensions of a head that are rotated; the rest are unchanged (partial rotary).
       rope_scaling: factor on cos and sin (YaRN, longrope), 1 otherwise.
       softcap: attention scores become `softcap * tanh(score / softcap)`; None for none.
-      window: a token sees this many tokens, itself included; None for all (sliding-window layers).
+      window: number of tokens that a token attends to, including itself (sliding window); None for all.
     """
 
     family: str
@@ -66,13 +66,13 @@ class BlockSpec:
 
     @staticmethod
     def parse(record: Any) -> BlockSpec:
-        """The spec that a file holds.
+        """Parse the spec in a file.
 
         Raises:
-          ValueError: a field is missing, unknown, of another type, or of a value that no block has.
+          ValueError: a field is missing, unknown, or has a wrong type or an impossible value.
         """
         if not isinstance(record, dict) or not is_plain_name(record.get("family")):
-            raise ValueError("its family is no name")
+            raise ValueError("its family is not a valid name")
         if record.get("activation") not in ACTIVATION_NAMES:
             raise ValueError(f"its activation is {shown_name(record.get('activation'))}")
         biases = record.get("biases")
@@ -83,18 +83,18 @@ class BlockSpec:
         require_between(spec, 1, LARGEST_SIZE, *sizes)
         require_between(spec, 0, spec.head_dim, "rope_dim")
         if spec.n_heads % spec.n_kv_heads or spec.rope_dim % 2:
-            raise ValueError("its heads do not divide into groups, or its rotated dimensions into pairs")
+            raise ValueError("its heads do not divide into groups, or its rotated dimensions do not form pairs")
         require_between(spec, 0.0, 1.0, "norm_eps")
         positive = (spec.rope_scaling, spec.attention_scale, spec.softcap or 1.0, spec.window or 1)
         if min(positive) <= 0 or 0 in (spec.softcap, spec.window) or not all(map(math.isfinite, positive)):
             raise ValueError("its scaling, softcap or window is not above 0")
         if len(set(spec.biases)) < len(spec.biases):
-            raise ValueError("it names a bias twice")
+            raise ValueError("it has a duplicate bias")
         return spec
 
     @property
     def group(self) -> int:
-        """Query heads that share one key and value head."""
+        """Number of query heads per key and value head."""
         return self.n_heads // self.n_kv_heads
 
 
@@ -114,7 +114,7 @@ def projection_shape(spec: BlockSpec, name: str) -> tuple[int, int]:
 
 
 def weight_shapes(spec: BlockSpec) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every weight that a block of this spec has, and no other.
+    """Names and shapes of exactly the weights of a block with this spec.
 
     `{projection}.weight` `[out, in]` and `.bias` `[out]`; norm gains as applied (1 + w where a family
     writes it so); `frequencies` `[rope_axes, rope_dim / 2]`: RoPE turns pair j of a token by
@@ -133,14 +133,14 @@ def weight_shapes(spec: BlockSpec) -> dict[str, tuple[int, ...]]:
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """A frozen block: spec, weights (`weight_shapes` says which), and where its projections sit in the model.
+    """A frozen block: spec, weights (see `weight_shapes`), and module names of its projections.
 
     Attributes:
-      modules: `{projection: full name of its module in the model}`, for PEFT checkpoints; projections that a
-        family fuses share a name.
+      modules: `{projection: full name of its module in the model}`, for PEFT checkpoints; fused projections share a
+        name.
 
     Raises:
-      ReLopeError: the weights are not exactly those that the spec asks for.
+      ReLopeError: the weights do not match the spec exactly.
     """
 
     spec: BlockSpec
@@ -152,18 +152,18 @@ class Block:
 
 
 def require_shapes(spec: BlockSpec, found: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise ReLopeError when these are not exactly the weights that the spec asks for."""
+    """Raise ReLopeError if these shapes do not match the spec exactly."""
     expected = weight_shapes(spec)
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
             raise ReLopeError(
                 f"weight {shown_name(name)} of a {shown_text(spec.family)} block is {_shape(found.get(name))}, "
-                f"its spec asks for {_shape(expected.get(name))}"
+                f"but its spec requires {_shape(expected.get(name))}"
             )
 
 
 def by_module(modules: dict[str, str]) -> dict[str, list[str]]:
-    """`{module: its projections}`; a fused module has several, in the order of its rows."""
+    """`{module: projections}`; a fused module has several, in row order."""
     groups: dict[str, list[str]] = {}
     for name, module in modules.items():
         groups.setdefault(module, []).append(name)
@@ -178,7 +178,7 @@ def _shape(shape: tuple[int, ...] | None) -> str:
 class LoRASpec:
     """Low-rank adapter on the block (PEFT's conventions: scale alpha/r, or alpha/sqrt(r) if rslora).
 
-    `alpha` 0 stands for 2r: the scale then stays the same over a sweep of ranks.
+    `alpha` 0 means 2r, which keeps the scale constant over a sweep of ranks.
     """
 
     rank: int = 128
@@ -194,7 +194,7 @@ class LoRASpec:
 
     @property
     def lora_alpha(self) -> float:
-        """alpha as PEFT writes it."""
+        """alpha as PEFT stores it."""
         return self.alpha or 2.0 * self.rank
 
     @property

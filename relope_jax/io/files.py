@@ -1,4 +1,4 @@
-"""Small file helpers: checksums, publishing by atomic rename, and one line for what a disk refuses."""
+"""File helpers: checksums, publishing by atomic rename, and one-line messages for disk errors."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from relope_jax.errors import ReLopeError, first_line
 from relope_jax.io import limits
 from relope_jax.machine_errors import is_full, refusal
 
-CANNOT_FLUSH = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF}  # not faults of the disk
-CLAIM_SECONDS = 10.0  # after which a claim belongs to a process that was killed
+CANNOT_FLUSH = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF}  # fsync is not supported
+CLAIM_SECONDS = 10.0  # older claims were left by killed processes
 
 
 def open_regular(path: str | Path) -> BufferedReader:
@@ -73,11 +73,11 @@ def tree_checksums(folder: Path) -> dict[str, str]:
 
 
 def fsync(path: Path) -> None:
-    """Flush a file or a directory to disk, so that a rename after it is durable; a disk that cannot is left alone."""
+    """Flush a file or a directory to disk, so that a later rename is durable. Does nothing on disks without fsync."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
-        if path.is_dir():  # some network disks open no directory
+        if path.is_dir():  # some network disks cannot open a directory
             return
         raise
     try:
@@ -97,7 +97,7 @@ def fsync_tree(folder: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Delete a file, a link, or a folder with all that is in it. No link is followed; what is not there is no error."""
+    """Delete a file, a link, or a folder and its contents. Links are not followed; a missing path is not an error."""
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
@@ -109,14 +109,14 @@ def remove(path: Path) -> None:
 
 
 def write_new(path: Path, data: bytes) -> None:
-    """Write a file that is not there; raises FileExistsError when something is, a link included."""
+    """Write a new file; raises FileExistsError if the path exists, even as a link."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(path, flags, 0o666), "wb") as file:
         file.write(data)
 
 
 def publish(scratch: Path, target: Path) -> None:
-    """Make a finished file or folder visible under its name in one step, durably."""
+    """Give a finished file or folder its final name, atomically and durably."""
     fsync_tree(scratch) if scratch.is_dir() else fsync(scratch)
     os.replace(scratch, target)
     fsync(target.parent)
@@ -124,9 +124,9 @@ def publish(scratch: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def publishing(folder: Path) -> Iterator[Path]:
-    """A fresh folder to fill, which becomes `folder` in one step when the block ends without an error."""
+    """Yield an empty folder to fill; it atomically becomes `folder` when the block ends without an error."""
     scratch = folder.with_name(f".{folder.name}.tmp")
-    remove(scratch)  # of a killed process; a link there is not followed
+    remove(scratch)  # left by a killed process; a link is not followed
     scratch.mkdir(parents=True)
     try:
         yield scratch
@@ -139,10 +139,10 @@ def publishing(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def explaining(place: object) -> Iterator[None]:
-    """Turn what the operating system refuses in the block, in every library's way of saying it, into one ReLopeError.
+    """Turn operating system errors in the block, including those that libraries wrap, into one ReLopeError.
 
     Args:
-      place: what cannot be used then: a folder, a file, a store.
+      place: the folder, file or store to name in the message.
     """
     try:
         yield
@@ -151,7 +151,7 @@ def explaining(place: object) -> Iterator[None]:
             raise
         if is_full(error):
             raise ReLopeError(
-                f"the disk of {place} is full: make space and run the same command again, what is finished is kept"
+                f"the disk of {place} is full: free some space and run the same command again; finished work is kept"
             ) from error
         if line := refusal(error):
             raise ReLopeError(f"cannot use {place}: {line}") from error
@@ -159,24 +159,24 @@ def explaining(place: object) -> Iterator[None]:
 
 
 def require_writable(folder: Path) -> None:
-    """Raise ReLopeError when a file cannot be made in `folder`, which need not exist yet; nothing is left behind."""
+    """Raise ReLopeError if no file can be created in `folder`, which need not exist yet. Leaves nothing behind."""
     made = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
     probe = folder / f".{secrets.token_hex(4)}.tmp"
     with explaining(folder):
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            write_new(probe, b"relope")  # a full disk may still make an empty file
+            write_new(probe, b"relope")  # a full disk may still create an empty file
             probe.unlink()
         finally:
             with contextlib.suppress(OSError):
                 probe.unlink(missing_ok=True)
             for path in made:
-                with contextlib.suppress(OSError):  # another process may use it by now
+                with contextlib.suppress(OSError):  # another process may already use it
                     path.rmdir()
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part; several may write at once."""
+    """Write a file atomically: readers see the old or the new content. Concurrent writers are allowed."""
     scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         write_new(scratch, data)
@@ -187,7 +187,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def create_bytes(path: Path, data: bytes) -> None:
-    """Write a file as `write_bytes` does, unless it is there; of several that try at once one succeeds."""
+    """Like `write_bytes`, but only if the file does not exist; of several concurrent callers one succeeds."""
     if path.exists():
         return
     scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
@@ -198,7 +198,7 @@ def create_bytes(path: Path, data: bytes) -> None:
             os.link(scratch, path)
         except FileExistsError:
             return
-        except OSError:  # no hard links on this disk: exFAT, SMB, FUSE and others each say it in another way
+        except OSError:  # no hard links on this disk: exFAT, SMB, FUSE and others raise different errors
             _create_by_claim(path, scratch)
         fsync(path.parent)
     finally:
@@ -207,9 +207,9 @@ def create_bytes(path: Path, data: bytes) -> None:
 
 
 def _create_by_claim(path: Path, scratch: Path) -> None:
-    """Rename `scratch` to `path` unless that is there. Only the process that makes the claim file may rename.
+    """Rename `scratch` to `path` unless `path` exists. Only the process that creates the claim file may rename.
 
-    The content is whole before it has its name, so a process that is killed here leaves a claim at most, which ages.
+    The content is complete before the rename, so a process killed here leaves at most a claim, which expires.
     """
     claim = path.with_name(f".{path.name}.claim")
     deadline = time.monotonic() + CLAIM_SECONDS
@@ -230,15 +230,15 @@ def _create_by_claim(path: Path, scratch: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically, in UTF-8; half a surrogate pair, as in odd file names, becomes an escape."""
+    """Write a text file atomically, in UTF-8; lone surrogates, as in odd file names, become escapes."""
     write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
 
 
 def parse_json(data: bytes | str, what: object) -> Any:
-    """What JSON from elsewhere holds; `what` names it in messages.
+    """Parse untrusted JSON; `what` names it in messages.
 
     Raises:
-      ValueError: it is no JSON, or no UTF-8, or nested more deeply than any file of ours.
+      ValueError: it is not JSON, not UTF-8, or nested more deeply than any of our files.
       ReLopeError: it is longer than `limits.JSON`.
     """
     limits.JSON.require(len(data), what)
@@ -262,10 +262,10 @@ def _is_shallow(value: Any) -> bool:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file of ours holds.
+    """Read one of our JSON files.
 
     Raises:
-      FileNotFoundError: there is none.
+      FileNotFoundError: the file does not exist.
       ReLopeError: it cannot be read, is damaged, or is larger than `limits.JSON`.
     """
     try:
@@ -276,17 +276,17 @@ def read_json(path: Path) -> Any:
         raise ReLopeError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
         raise ReLopeError(
-            f"{path} is damaged ({first_line(error)}): restore it, or delete it and run the same command"
+            f"{path} is damaged ({first_line(error)}): restore it, or delete it and run the same command again"
         ) from error
 
 
 def to_json(value: Any) -> str:
-    """JSON as all files of ours have it, keys in the given order."""
+    """JSON in the format of all our files, keys in the given order."""
     return json.dumps(value, indent=2) + "\n"
 
 
 def json_digest(value: Any) -> str:
-    """SHA-256 of a JSON value, in which the order of keys does not count."""
+    """SHA-256 of a JSON value, independent of the order of keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 

@@ -1,6 +1,6 @@
-"""Names that a file gives to other files: they never lead out of the folder they are meant for.
+"""File names read from untrusted files: checks that they stay inside their folder.
 
-Stores, runs and data sets come from other people. Code that reads a name in one of them asks here where it is.
+Stores, runs and datasets come from other people. Every file name read from one of them is resolved here.
 """
 
 from __future__ import annotations
@@ -11,21 +11,20 @@ from pathlib import Path
 
 from relope_jax.errors import ReLopeError, one_line
 
-LONGEST_NAME, LONGEST_PATH = 255, 4095  # bytes that file systems take as a name, and as a path
-# Characters that no name has: controls (NUL among them), ends of lines, separators of other systems, and half surrogate
-# pairs.
+LONGEST_NAME, LONGEST_PATH = 255, 4095  # limits of file systems, in bytes
+# Forbidden characters: controls (NUL included), line ends, separators of other systems, and lone surrogates.
 _NO_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\\\\\ud800-\udfff]")
-SHOWN = 80  # characters of a bad name in a message
+SHOWN = 80  # maximum characters of a bad name in a message
 
 
 def is_plain_name(name: object) -> bool:
-    """Whether `name` is the name of one file or folder: a text without separators that is neither `.` nor `..`."""
+    """Whether `name` is a single file or folder name: a string without separators, neither `.` nor `..`."""
     return isinstance(name, str) and "/" not in name and is_plain_path(name)
 
 
 def is_plain_path(name: object) -> bool:
-    """Whether `name` is a relative path with forward slashes, such as `layer-24/hidden/zarr.json`: no part of it is
-    empty, `.` or `..`, holds a control character or a backslash, or is longer than a file system takes."""
+    """Whether `name` is a relative path with forward slashes, such as `layer-24/hidden/zarr.json`. No part may be
+    empty, `.` or `..`, contain a control character or a backslash, or exceed the limits of file systems."""
     if not isinstance(name, str) or _NO_CHARACTER.search(name) or len(name.encode()) > LONGEST_PATH:
         return False
     parts = name.split("/")
@@ -33,14 +32,14 @@ def is_plain_path(name: object) -> bool:
 
 
 def require_plain_path(name: object, where: object) -> str:
-    """`name`, when it is a plain relative path; raises ReLopeError, which blames the file `where`, when it is not."""
+    """Return `name` if it is a plain relative path, else raise ReLopeError naming the file `where`."""
     if not is_plain_path(name):
-        raise ReLopeError(f"{where} names a file {shown_name(name)}, which is no plain name inside its folder")
+        raise ReLopeError(f"{where} names a file {shown_name(name)}, which is not a path inside its folder")
     return str(name)
 
 
 def plain(name: object, where: object) -> str:
-    """`name` without the slash that it may end in; `""` is the folder `where` itself.
+    """`name` without a trailing slash; `""` is the folder `where` itself.
 
     Raises:
       ReLopeError: it is neither empty nor a plain relative path.
@@ -49,36 +48,36 @@ def plain(name: object, where: object) -> str:
 
 
 def inside(folder: str | Path, name: str) -> Path:
-    """The path of `name` in `folder`; `""` is the folder itself. Links count: one that leads out is refused.
+    """The path of `name` in `folder`; `""` is the folder itself. A link that leads out of the folder is refused.
 
     Args:
-      name: a relative path with forward slashes, which may end in one; it need not exist.
+      name: a relative path with forward slashes, optionally with a trailing one; it need not exist.
 
     Raises:
-      ReLopeError: it is absolute, climbs with `..`, is no name at all, or a symbolic link leads out of the folder.
+      ReLopeError: it is absolute, contains `..`, is not a valid name, or a symbolic link leads out of the folder.
     """
     folder, relative = Path(folder), plain(name, folder)
     if not relative:
         return folder
     path = folder / relative
     if not leads_inside(folder, path):
-        raise ReLopeError(f"{path} is a symbolic link out of {folder}: replace it with what it stands for")
+        raise ReLopeError(f"{path} is a symbolic link out of {folder}: replace it with its target")
     return path
 
 
 def leads_inside(folder: str | Path, path: str | Path) -> bool:
-    """Whether `path`, with all links followed, is in `folder`, itself with all links followed."""
+    """Whether `path` is in `folder`, after following all links in both."""
     root, real = os.path.realpath(folder), os.path.realpath(path)
     return real == root or real.startswith(root.rstrip(os.sep) + os.sep)
 
 
 def shown_name(name: object) -> str:
-    """A name as messages show it: in quotes, printable, and cut."""
+    """A name for messages: quoted, printable and truncated."""
     return _cut(ascii(name))
 
 
 def shown_text(text: object) -> str:
-    """A text from elsewhere as messages show it: one line, printable, and cut."""
+    """Untrusted text for messages: one line, printable and truncated."""
     return _cut(one_line(str(text)[: SHOWN + 1]))
 
 

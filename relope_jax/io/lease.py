@@ -1,4 +1,4 @@
-"""A lock on an object store, which has no file locks: an object that its holder renews and that ages."""
+"""Locks on object stores, which have no file locks: an object that its holder renews, and that expires otherwise."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from relope_jax.io.files import parse_json
 from relope_jax.io.inside import shown_text
 from relope_jax.io.locks import Locked
 
-EXPIRES = 60.0  # seconds after which a lease that is not renewed is free
-RENEWS = 15.0  # seconds between two renewals
+EXPIRES = 60.0  # seconds until a lease that is not renewed is free
+RENEWS = 15.0  # seconds between renewals
 
 
 class Lease:
     """The lease `name` of one store.
 
-    Writes are conditional on the generation that was read or written last, so a lease that somebody else took is never
-    written over or given back. Clocks of two machines may differ: a lease that looks expired is watched for longer than
-    a living holder leaves it alone.
+    Writes are conditional on the last generation read or written, so another holder's lease is never overwritten or
+    released. Clocks may differ between machines: a lease that looks expired is watched for longer than a live holder's
+    renewal interval.
     """
 
     def __init__(self, store: ts.KvStore, name: str, title: str):
@@ -38,11 +38,11 @@ class Lease:
         self._thread = threading.Thread(target=self._keep_renewing, daemon=True)
 
     def is_held(self) -> bool:
-        """Whether some process seems to hold the lease now."""
+        """Whether some process appears to hold the lease now."""
         return self._age(self._store.read(self._name).result()) < EXPIRES
 
     def take(self) -> None:
-        """Hold the lease until `release`; raises Locked when somebody else holds it."""
+        """Hold the lease until `release`; raises Locked when another process holds it."""
         found = self._store.read(self._name).result()
         if found.state == "value" and self._age(found) >= EXPIRES:
             time.sleep(1.3 * RENEWS)
@@ -50,20 +50,21 @@ class Lease:
             if again.stamp.generation != found.stamp.generation:
                 raise Locked(f"{self._title}, held by {self._holder(again)}")
         elif found.state == "value":
-            raise Locked(f"{self._title}, held by {self._holder(found)}; a killed one's lock ends after {EXPIRES:g} s")
+            expiry = f"the lock of a killed process expires after {EXPIRES:g} s"
+            raise Locked(f"{self._title}, held by {self._holder(found)}; {expiry}")
         if not self._write(found.stamp.generation):
             if self._store.read(self._name).result().state == "missing":
-                raise ReLopeError(f"cannot write {self._title}: is there such a bucket?")
+                raise ReLopeError(f"cannot write {self._title}: does the bucket exist?")
             raise Locked(self._title)
         self._thread.start()
 
     def require(self) -> None:
-        """Raise Locked when the lease was lost, or could not be renewed for so long that it may be."""
+        """Raise Locked when the lease was lost, or was not renewed for so long that it may be."""
         if self._lost or time.monotonic() - self._renewed > EXPIRES:
-            raise Locked(f"{self._title}: this one could not renew its lock, and another may have taken it")
+            raise Locked(f"{self._title}: this process could not renew its lock, and another may have taken it")
 
     def release(self) -> None:
-        """Give the lease back, if it is still this one's."""
+        """Release the lease if this process still holds it."""
         self._ended.set()
         self._thread.join()
         if not self._lost:
@@ -73,11 +74,11 @@ class Lease:
         while not self._lost and not self._ended.wait(RENEWS):
             try:
                 self._lost = not self._write(self._generation)
-            except ValueError:  # the network is away for a moment: the next renewal may get through
+            except ValueError:  # a short network failure: the next renewal may succeed
                 continue
 
     def _write(self, generation: bytes) -> bool:
-        """Write the lease over that generation; False when it is another by now."""
+        """Overwrite the lease if it is still at this generation; returns False if not."""
         record = {"holder": f"{socket.gethostname()} process {os.getpid()}", "time": time.time()}
         written = self._store.write(self._name, json.dumps(record).encode(), if_equal=generation).result()
         if written.generation:
@@ -86,7 +87,7 @@ class Lease:
 
     @staticmethod
     def _age(found: Any) -> float:
-        """Seconds; infinite for a lease that is not there, or that is no lease but a copied lock file."""
+        """Age in seconds; infinite for a missing lease, or for a copied lock file that is not a lease."""
         try:
             age = time.time() - float(parse_json(found.value, "a lease")["time"])
         except (ValueError, KeyError, TypeError, OverflowError, ReLopeError):

@@ -1,6 +1,6 @@
-"""How much is taken from a file before it is refused: a file from elsewhere costs a line, not the machine's memory.
+"""Size limits for untrusted files: one that is too large gives a one-line error and does not exhaust memory.
 
-Every limit is far above what real data needs, and an environment variable raises it (docs/guide/security.md).
+Every limit is far above what real data needs. An environment variable raises it (docs/guide/security.md).
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ LONGEST = 12  # digits of a limit
 
 
 class Limit(NamedTuple):
-    """A bound in megabytes, and the environment variable that sets another."""
+    """A limit in megabytes, and the environment variable that overrides it."""
 
     variable: str
     default: int
 
     @property
     def bytes(self) -> int:
-        """The bound now.
+        """The limit in bytes.
 
         Raises:
-          ReLopeError: the variable holds no positive whole number.
+          ReLopeError: the variable is not a positive whole number.
         """
         text = os.environ.get(self.variable, "").strip() or str(self.default)
         if not text.isdecimal() or len(text) > LONGEST or int(text) < 1:
@@ -33,7 +33,7 @@ class Limit(NamedTuple):
         return int(text) * MEGABYTE
 
     def require(self, size: int, what: object) -> None:
-        """Raise ReLopeError when `what`, which takes `size` bytes, is above the limit."""
+        """Raise ReLopeError if `size`, the bytes of `what`, exceeds the limit."""
         if size > self.bytes:
             raise ReLopeError(
                 f"{what} takes {size / MEGABYTE:.0f} MB, above the limit of {self.bytes // MEGABYTE}: "
@@ -45,4 +45,4 @@ JSON = Limit("RELOPE_MAX_JSON_MB", 64)  # one JSON file or line; in memory it ta
 TABLE = Limit("RELOPE_MAX_TABLE_MB", 4096)  # one Parquet file, decoded
 TENSORS = Limit("RELOPE_MAX_TENSORS_MB", 8192)  # one safetensors file: a block, an adapter, embeddings
 IMAGE = Limit("RELOPE_MAX_IMAGE_MB", 256)  # one encoded image
-DEEPEST = 100  # levels of JSON inside one another
+DEEPEST = 100  # nesting levels of JSON

@@ -1,5 +1,5 @@
-"""What a Parquet file says about its pages, read without pyarrow: its C++ ends the process at some damaged footers, and
-believes what pages say about their size."""
+"""Reads the page sizes of a Parquet file without pyarrow, whose C++ code aborts the process on some damaged footers and
+trusts the sizes that pages declare."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import os
 import struct
 from typing import Any, BinaryIO, NamedTuple
 
-# PLAIN, PLAIN_DICTIONARY, RLE, BIT_PACKED and RLE_DICTIONARY: what pyarrow writes by default. The others can
-# say a long text again with two bytes.
+# PLAIN, PLAIN_DICTIONARY, RLE, BIT_PACKED and RLE_DICTIONARY: what pyarrow writes by default. The other encodings can
+# repeat a long string in two bytes.
 ENCODINGS = {0, 2, 3, 4, 8}
 TEXT, FIXED = 6, 7  # physical types
-WIDEST = 16  # bytes of a value that is no text, with its levels
-DEEPEST = 16  # structs inside one another
+WIDEST = 16  # bytes of a value that is not a string, with its levels
+DEEPEST = 16  # nesting levels of structs
 MAGIC = b"PAR1"
 
 
 class Pages(NamedTuple):
-    """What all pages of a file take.
+    """The size of all pages of a file.
 
     Attributes:
-      texts: paths of the columns of texts.
-      nbytes: of the pages once unpacked, and of their values; a text that repeats is counted once.
+      texts: paths of the string columns.
+      nbytes: bytes of the unpacked pages and of their values; repeated strings count once.
     """
 
     texts: list[str]
@@ -32,7 +32,7 @@ def read_pages(data: bytes) -> Pages:
     """Walk over all page headers of a Parquet file.
 
     Raises:
-      ValueError: it is damaged, or stored in a way that no file of ours is.
+      ValueError: it is damaged, or uses encodings or types that our files never use.
     """
     try:
         return _read_pages(data)
@@ -41,11 +41,11 @@ def read_pages(data: bytes) -> Pages:
 
 
 class Footer(NamedTuple):
-    """What the footer of a file says of its size; pages are not read.
+    """The sizes in a file's footer; pages are not read.
 
     Attributes:
-      rows, values: of all row groups; a null is a value.
-      nbytes: of all pages once unpacked.
+      rows, values: totals over all row groups; a null counts as a value.
+      nbytes: bytes of all pages once unpacked.
       largest: bytes of the largest row group once its pages are unpacked.
     """
 
@@ -56,19 +56,19 @@ class Footer(NamedTuple):
 
 
 def read_footer(file: BinaryIO, limit: int) -> Footer:
-    """What the footer of a Parquet file says of its size.
+    """Read the sizes in the footer of a Parquet file.
 
     Args:
-      limit: bytes that the footer may take.
+      limit: maximum size of the footer, in bytes.
 
     Raises:
-      ValueError: the footer is damaged, or above the limit.
+      ValueError: the footer is damaged or exceeds the limit.
     """
     end = file.seek(0, os.SEEK_END)
     file.seek(max(0, end - 8))
     length, mark = struct.unpack("<I4s", file.read(8).rjust(8, b"\0"))
     if mark != MAGIC or length > min(end - 12, limit):
-        raise ValueError("it has no footer, or one of an impossible size")
+        raise ValueError("its footer is missing or has an impossible size")
     file.seek(end - 8 - length)
     try:
         groups = _Thrift(file.read(length)).struct()[4]
@@ -77,7 +77,7 @@ def read_footer(file: BinaryIO, limit: int) -> Footer:
     except (LookupError, TypeError, AttributeError) as error:
         raise ValueError("its footer is damaged") from error
     if min((*rows, *(number for group in columns for column in group for number in column)), default=0) < 0:
-        raise ValueError("its footer counts below zero")
+        raise ValueError("its footer has negative counts")
     sizes = [sum(size for _, size in group) for group in columns]
     values = sum(count for group in columns for count, _ in group)
     return Footer(sum(rows), values, sum(sizes), max(sizes, default=0))
@@ -94,7 +94,7 @@ def _read_pages(data: bytes) -> Pages:
             column = chunk[3]
             kind, path = column[1], b".".join(column[3]).decode()
             if chunk.get(1) or kind == FIXED:
-                raise ValueError("a column is in another file, or of a type that no table of ours has")
+                raise ValueError("a column is in another file, or has an unsupported type")
             if kind == TEXT and path not in texts:
                 texts.append(path)
             size += _column_bytes(data, column)
@@ -103,9 +103,9 @@ def _read_pages(data: bytes) -> Pages:
 
 
 def _column_bytes(data: bytes, column: dict[int, Any]) -> int:
-    """What the pages of one column of one row group take."""
+    """Bytes of the pages of one column in one row group."""
     start, dictionary, length = column[9], column.get(11, 0), column[7]
-    if column[5] <= 0:  # of no rows: pyarrow reads no page either
+    if column[5] <= 0:  # no rows: pyarrow does not read a page either
         return 0
     if 0 < dictionary < start:
         start = dictionary
@@ -113,14 +113,14 @@ def _column_bytes(data: bytes, column: dict[int, Any]) -> int:
         raise ValueError("a column lies outside of the file")
     size, end = 0, start + length
     while start < end:
-        reader = _Thrift(data[start : min(end, start + 2**16)])  # a header may hold two texts as statistics
+        reader = _Thrift(data[start : min(end, start + 2**16)])  # a header may hold two strings as statistics
         header = reader.struct()
         details = header.get(5) or header.get(7) or header[8]
         values, encoding = details[1], details[4 if 8 in header else 2]
         unpacked, packed = header[2], header[3]
         start += reader.at + packed
         if min(values, unpacked, packed) < 0 or start > end or encoding not in ENCODINGS:
-            raise ValueError("a page is damaged, or of an unknown encoding")
+            raise ValueError("a page is damaged or has an unknown encoding")
         size += unpacked + WIDEST * values
     return size
 
@@ -143,7 +143,7 @@ class _Thrift:
         return fields
 
     def _value(self, kind: int, depth: int) -> Any:
-        if kind in (1, 2, 3):  # of a list of truth values, each is a byte
+        if kind in (1, 2, 3):  # in a list of booleans, each is a byte
             return self._byte()
         if kind in (4, 5, 6):
             return self._integer()
@@ -168,7 +168,7 @@ class _Thrift:
         return self._data[self.at - size : self.at]
 
     def _fits(self, size: int) -> int:
-        """A count of things of a byte or more, when there are so many left."""
+        """Return `size`, a count of items of at least one byte each, if that many bytes are left."""
         if size > len(self._data) - self.at:
             raise ValueError("its footer or a page ends too early")
         return size

@@ -1,6 +1,6 @@
-"""Paths as people write them: `~` and `~user` are home folders, and a URL stays a URL.
+"""User-given paths: expands `~` and `~user`, and leaves URLs unchanged.
 
-Environment variables are not expanded: `$` is a legal character of a file name, and every shell expands them itself.
+Environment variables are not expanded: `$` is legal in file names, and the shell expands them.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from relope_jax.errors import ReLopeError
 
 
 def is_url(text: str | Path) -> bool:
-    """Whether `text` begins with a scheme, as in `s3://bucket/prefix`."""
+    """Whether `text` starts with a scheme, as in `s3://bucket/prefix`."""
     return "://" in str(text)
 
 
 def expand(path: str | Path) -> str:
-    """`path` with the home folder in place of a leading `~` or `~user`; anything else, a URL too, as it is.
+    """Expand a leading `~` or `~user`; any other path, or a URL, is returned unchanged.
 
     Raises:
-      ReLopeError: there is no such home folder, or the path holds a null character.
+      ReLopeError: there is no such home folder, or the path contains a null character.
     """
     text = str(path)
     if "\0" in text:
-        raise ReLopeError(f"the path {text!r} holds a null character: remove it")
+        raise ReLopeError(f"the path {text!r} contains a null character: remove it")
     if not text.startswith("~") or is_url(text):
         return text
     home, _, rest = text.partition("/")
@@ -33,20 +33,20 @@ def expand(path: str | Path) -> str:
 
 
 def _home(tilde: str) -> str:
-    """The folder that `~` or `~user` stands for."""
+    """The folder of `~` or `~user`."""
     home = os.environ.get("HOME") if tilde == "~" else None
     if not home:  # not set, or empty
         home = _recorded_home(tilde)
     if not os.path.isabs(home):
         raise ReLopeError(
-            f"the home folder of {tilde} is unknown: write the whole path (or ./{tilde} for a file of that name)"
+            f"the home folder of {tilde} is unknown: give the full path (or ./{tilde} for a file of that name)"
         )
     return home
 
 
 def _recorded_home(tilde: str) -> str:
-    """The home folder in the system's list of users; empty when the user is not in it."""
-    import pwd  # absent on systems without such a list
+    """The home folder in the system's user database; empty if the user is not in it."""
+    import pwd  # absent on systems without a user database
 
     try:
         return pwd.getpwnam(tilde[1:]).pw_dir if tilde[1:] else pwd.getpwuid(os.getuid()).pw_dir
@@ -55,27 +55,27 @@ def _recorded_home(tilde: str) -> str:
 
 
 def local_path(path: str | Path) -> Path:
-    """`expand` as a Path; raises ReLopeError as that does."""
+    """`expand` as a Path; raises ReLopeError as `expand` does."""
     return Path(expand(path))
 
 
 def expand_fields(spec: Any, *fields: str) -> None:
-    """Expand these text fields of a frozen dataclass, from its `__post_init__`."""
+    """Expand these string fields of a frozen dataclass, in its `__post_init__`."""
     for field in fields:
         object.__setattr__(spec, field, expand(getattr(spec, field)))
 
 
 def absolute(path: str | Path) -> str:
-    """The same place from any working directory; a URL as it is."""
+    """The absolute path; a URL is unchanged."""
     return str(path) if is_url(path) else os.path.abspath(expand(path))
 
 
 def absolute_if_local(text: str) -> str:
-    """`absolute` of a file or folder that is on this machine; a hub name, or any other text, as it is."""
+    """The absolute path of a file or folder on this machine; a hub name, or any other text, is unchanged."""
     return absolute(text) if text and os.path.exists(expand(text)) else text
 
 
 def folder_name(path: str | Path) -> str:
-    """The name of a file or folder, however its path is spelled: `data/../x/`, `./x` and `.` inside it give `x`."""
+    """The name of a file or folder, however its path is written: `data/../x/`, `./x`, and `.` inside it give `x`."""
     whole = absolute(path)
     return os.path.basename(os.path.realpath(whole) if os.path.isdir(whole) else whole)

@@ -1,7 +1,6 @@
-"""Where a store lives: a local folder, or a prefix in S3 or GCS, read and written through TensorStore's drivers.
+"""Storage for stores: a local folder, or a prefix in S3 or GCS, through TensorStore's drivers.
 
-Whatever is published appears whole or not at all: a local folder by one rename, a folder in a bucket by the object
-that is uploaded last.
+Publishing is atomic: a local folder appears by one rename, a folder in a bucket with the object that is uploaded last.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ from relope_jax.io.paths import local_path
 
 Content = TypeVar("Content")
 BUCKETS = {"s3": "s3", "gs": "gcs"}  # URL scheme: TensorStore driver
-RETRIES = {"max_retries": 5, "initial_delay": "200ms", "max_delay": "3s"}  # else a wrong address is tried for minutes
+RETRIES = {"max_retries": 5, "initial_delay": "200ms", "max_delay": "3s"}  # by default minutes for a wrong URL
 
 
 @runtime_checkable
 class Place(Protocol):
-    """A folder of small files and arrays; names are relative paths with forward slashes, others raise ReLopeError."""
+    """A folder of small files and arrays. Names are relative paths with forward slashes; others raise ReLopeError."""
 
     url: str
 
@@ -41,50 +40,50 @@ class Place(Protocol):
         """Raises FileNotFoundError when there is no such file, and ReLopeError when it is larger than the limit."""
 
     def has_size(self, name: str, size: int) -> bool:
-        """Whether a file has so many bytes; in a bucket: at least so many. Raises FileNotFoundError as `read`."""
+        """Whether a file has `size` bytes (in a bucket: at least `size`). Raises FileNotFoundError as `read` does."""
 
     def sha256(self, name: str) -> str: ...
 
     def names(self, prefix: str = "") -> list[str]:
-        """Names of all files below a prefix ending in a slash, sorted; those that begin with a dot are not files."""
+        """Names of all files below a prefix ending in a slash, sorted; names that start with a dot are skipped."""
 
     def write(self, name: str, data: bytes) -> None:
-        """Replace a file in one step."""
+        """Replace a file atomically."""
 
     def create(self, name: str, data: bytes) -> None:
-        """Write a file unless it is there; of several that try at once one succeeds."""
+        """Write a file unless it exists; of several concurrent callers one succeeds."""
 
     def delete(self, prefix: str) -> None:
-        """Delete a file, or every file below a prefix ending in a slash; what is not there is no error. A link is
-        deleted itself, wherever it leads."""
+        """Delete a file, or every file below a prefix ending in a slash. A missing file is not an error. A link is
+        deleted, not its target."""
 
     def publishing(self, name: str, last: str) -> contextlib.AbstractContextManager[Path]:
-        """A local folder to fill, published as folder `name` when the block ends well; `last` marks it complete."""
+        """Yield a local folder to fill, published as `name` when the block succeeds; `last` marks it complete."""
 
     def local_copy(self, name: str) -> contextlib.AbstractContextManager[Path]:
-        """The file on the local disk, for readers that insist on a path."""
+        """The file on the local disk, for readers that need a path."""
 
     def kvstore(self, name: str) -> dict[str, Any]:
-        """TensorStore's spec of folder `name`."""
+        """TensorStore's spec for folder `name`."""
 
     def lock(self, name: str) -> contextlib.AbstractContextManager[Callable[[], None]]:
         """Hold the lock `name`; raises Locked when another process holds it.
 
-        What it yields raises Locked when the lock was lost since: call it before what must not be done twice.
+        Yields a function that raises Locked if the lock was lost: call it before any step that must not happen twice.
         """
 
     def locks(self) -> list[str]:
-        """Names of all locks that another process holds now."""
+        """Names of all locks that other processes hold now."""
 
 
 def open_place(url: str | Path) -> Place:
     """The place that a path or an `s3://bucket/prefix` or `gs://bucket/prefix` URL names.
 
-    S3 reads the environment that every S3 tool reads: credentials, AWS_REGION, and AWS_ENDPOINT_URL for a server of
-    one's own; GCS uses Google's application default credentials. A `~` is the home folder.
+    S3 uses the standard environment variables: credentials, AWS_REGION, and AWS_ENDPOINT_URL for a self-hosted server.
+    GCS uses Google's application default credentials. `~` is expanded.
 
     Raises:
-      ReLopeError: the URL has another scheme, or names no bucket.
+      ReLopeError: the URL has another scheme or no bucket.
     """
     scheme, separator, rest = str(url).partition("://")
     if not separator:
@@ -93,12 +92,12 @@ def open_place(url: str | Path) -> Place:
         return LocalPlace(local_path(rest))
     bucket, _, prefix = rest.partition("/")
     if scheme not in BUCKETS or not bucket:
-        raise ReLopeError(f"{url} is no place for a store: give a folder, s3://bucket/prefix or gs://bucket/prefix")
+        raise ReLopeError(f"{url} cannot hold a store: give a folder, s3://bucket/prefix or gs://bucket/prefix")
     return BucketPlace(str(url).rstrip("/"), BUCKETS[scheme], bucket, prefix.strip("/"))
 
 
 class LocalPlace:
-    """A folder on a disk of this machine. No name leads out of it (`relope_jax/io/inside.py`)."""
+    """A local folder. Names cannot lead out of it (`relope_jax/io/inside.py`)."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -122,7 +121,7 @@ class LocalPlace:
         return self._of_file(name, files.sha256)
 
     def _of_file(self, name: str, read: Callable[[Path], Content]) -> Content:
-        """What `read` gives of a file; that there is none is the caller's concern."""
+        """The result of `read` on a file; passes FileNotFoundError on to the caller."""
         try:
             with files.explaining(self.url):
                 return read(self._path(name))
@@ -158,7 +157,7 @@ class LocalPlace:
     def publishing(self, name: str, last: str) -> Iterator[Path]:
         with files.explaining(self.url), files.publishing(self._path(name)) as scratch:
             yield scratch
-            self.delete(name)  # a folder without a good `last` would be in the way
+            self.delete(name)  # an incomplete folder would block the rename
 
     @contextlib.contextmanager
     def local_copy(self, name: str) -> Iterator[Path]:
@@ -171,10 +170,10 @@ class LocalPlace:
     def lock(self, name: str) -> Iterator[Callable[[], None]]:
         with files.explaining(self.url):
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._path(name)  # refuses what is no name
+            self._path(name)  # raises for an invalid name
             held = lock_folder(self.folder, name)
         with held:
-            yield lambda: None  # the kernel holds it as long as this process lives
+            yield lambda: None  # the kernel holds the lock for the lifetime of this process
 
     def locks(self) -> list[str]:
         with files.explaining(self.url):
@@ -188,7 +187,7 @@ class BucketPlace:
         self.url = url
         self._spec: dict[str, Any] = {"driver": driver, "bucket": bucket, f"{driver}_request_retries": RETRIES}
         if driver == "s3" and (endpoint := os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")):
-            # A server of one's own need not know regions, but TensorStore signs requests with one.
+            # A self-hosted server may not have regions, but TensorStore needs one to sign requests.
             self._spec |= {"endpoint": endpoint, "aws_region": os.environ.get("AWS_REGION") or "us-east-1"}
         self._prefix = f"{prefix}/" if prefix else ""
         self._store = ts.KvStore.open(self.kvstore("")).result()
@@ -220,7 +219,7 @@ class BucketPlace:
         try:
             return bool(self._read(name, slice(size - 1, size)))
         except ReLopeError:
-            if self._read(name, slice(0, 1)):  # otherwise the bucket cannot be used at all
+            if self._read(name, slice(0, 1)):  # if this fails too, the bucket is not usable
                 return False
             raise
 
@@ -249,7 +248,7 @@ class BucketPlace:
     def publishing(self, name: str, last: str) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="relope-") as scratch:
             yield Path(scratch)
-            self.delete(f"{name}/")  # what a killed upload left
+            self.delete(f"{name}/")  # left by a killed upload
             names = files.tree(Path(scratch))
             for file in sorted(names, key=lambda file: file == last):
                 self.write(f"{name}/{file}", (Path(scratch) / file).read_bytes())
@@ -286,7 +285,7 @@ class BucketPlace:
 
     @contextlib.contextmanager
     def _one_line_errors(self) -> Iterator[None]:
-        """TensorStore raises ValueError for whatever a bucket answers: no such bucket, no access, no network."""
+        """Turn ValueError, which TensorStore raises for a missing bucket, access or network, into ReLopeError."""
         try:
             yield
         except ValueError as error:
@@ -294,5 +293,5 @@ class BucketPlace:
 
 
 def _below(name: str) -> ts.KvStore.KeyRange:
-    """Every key below a prefix ending in a slash; the one key that another name is."""
+    """Every key below a prefix ending in a slash; for any other name, that key alone."""
     return ts.KvStore.KeyRange(name, name[:-1] + chr(ord("/") + 1) if name.endswith("/") else name + "\0")

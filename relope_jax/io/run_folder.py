@@ -1,4 +1,4 @@
-"""The folder of a run or a sweep: what is read in it and written to it stays in it."""
+"""The folder of a run or a sweep: reads and writes stay inside it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from relope_jax.io.inside import inside, is_plain_path, shown_name
 
 
 def own_folder(root: Path, name: str, flag: str) -> Path:
-    """`root/name`, for a name that a user gave with `flag`; it may have several parts, all of them plain.
+    """`root/name`, for a `name` given with the flag `flag`; it may have several parts.
 
     Raises:
-      ReLopeError: it is absolute, or climbs out of `root`.
+      ReLopeError: it is absolute, or leads out of `root`.
     """
     if not is_plain_path(name):
         raise ReLopeError(f"{flag} is {shown_name(name)}: it must name a folder inside {root}, without '..'")
@@ -25,11 +25,11 @@ def own_folder(root: Path, name: str, flag: str) -> Path:
 
 
 def require_no_links(folder: Path) -> None:
-    """Raise ReLopeError when a symbolic link is anywhere below `folder`, which need not exist; who writes in a folder
-    that came from elsewhere asks first, so that nothing is written through a link."""
+    """Raise ReLopeError if there is a symbolic link below `folder`, which need not exist. Call this before writing to a
+    folder from an untrusted source, so that nothing is written through a link."""
     with explaining(folder):
         for path in _links(folder):
-            raise ReLopeError(f"{path} is a symbolic link, and nothing is written in a folder with links: remove it")
+            raise ReLopeError(f"{path} is a symbolic link, and run folders must not contain links: remove it")
 
 
 def _links(folder: Path) -> Iterator[Path]:
@@ -41,7 +41,7 @@ def _links(folder: Path) -> Iterator[Path]:
 
 
 def read_lines(path: Path) -> list[Any]:
-    """What every line of a file of JSON lines holds; None for a torn or damaged one. No lines where there is no file.
+    """The values of a JSON lines file, None for each truncated or damaged line; empty if there is no file.
 
     Raises:
       ReLopeError: the file is larger than `limits.JSON`, or cannot be read.

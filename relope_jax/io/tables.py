@@ -1,4 +1,4 @@
-"""Parquet tables and their bytes, wherever a store lives: what they take in memory is counted before it is taken."""
+"""Parquet tables to and from bytes; the memory a table needs is checked before it is allocated."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ BATCH_ROWS = 8192
 
 
 def parse_table(data: bytes, what: object = "a table", schema: pa.Schema | None = None) -> pa.Table:
-    """The table of a Parquet file's bytes.
+    """Parse a Parquet file.
 
     Args:
-      what: the file, for messages.
-      schema: the columns it must have, in any order, and their types; None takes any.
+      what: the file's name for messages.
+      schema: required columns, in any order, and their types; None accepts any.
 
     Raises:
       ReLopeError: it is damaged, has other columns, or takes more memory than `limits.TABLE`.
@@ -31,7 +31,7 @@ def parse_table(data: bytes, what: object = "a table", schema: pa.Schema | None 
     try:
         pages = read_pages(data)
         TABLE.require(pages.nbytes, what)
-        # Not pq.read_table: its I/O threads may still hold the buffer, which is Python's, when Python ends, and abort.
+        # Not pq.read_table: its I/O threads may still hold the Python buffer when Python exits, and abort.
         with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False) as file:
             metadata, found = file.metadata, file.schema_arrow
             if schema is not None:
@@ -42,8 +42,8 @@ def parse_table(data: bytes, what: object = "a table", schema: pa.Schema | None 
         table.validate(full=True)
     except (ReLopeError, MemoryError):
         raise
-    except Exception as error:  # damaged pages raise whatever pyarrow's C++ finds first
-        raise ReLopeError(f"{what} is no intact Parquet file: {first_line(error)}") from error
+    except Exception as error:  # pyarrow raises many types of errors for damaged pages
+        raise ReLopeError(f"{what} is not a valid Parquet file: {first_line(error)}") from error
     return table if schema is None else table.select(schema.names)
 
 
@@ -63,10 +63,10 @@ def _require_columns(found: pa.Schema, schema: pa.Schema) -> None:
 
 
 def _plain_batches(file: pq.ParquetFile, schema: pa.Schema, what: object) -> Iterator[pa.RecordBatch]:
-    """The rows, a batch at a time. Texts come as dictionaries, which hold a text that repeats once: its copies are
-    counted before they are made."""
+    """Yield the rows in batches. Strings are read as dictionaries, which store repeated strings once, so that the
+    expanded size is checked before it is allocated."""
     size = 0
-    for group in range(file.num_row_groups):  # each has dictionaries of its own
+    for group in range(file.num_row_groups):  # each has its own dictionaries
         for batch in file.iter_batches(batch_size=BATCH_ROWS, row_groups=[group], use_threads=False):
             size += sum(map(_plain_bytes, batch.columns))
             TABLE.require(size, what)
@@ -75,7 +75,7 @@ def _plain_batches(file: pq.ParquetFile, schema: pa.Schema, what: object) -> Ite
 
 
 def _plain_bytes(column: pa.Array) -> int:
-    """What a column takes once its dictionaries are written out."""
+    """Bytes of a column once its dictionaries are expanded."""
     if isinstance(column, pa.ListArray | pa.LargeListArray):
         return column.offsets.nbytes + _plain_bytes(column.flatten())
     if not isinstance(column, pa.DictionaryArray):
@@ -90,10 +90,10 @@ def _plain(column: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def stack_tables(tables: Sequence[pa.Table]) -> pa.Table:
-    """Tables back to back, all with the same columns."""
+    """Concatenate tables with the same columns."""
     return pa.concat_tables(tables)
 
 
 def prompts_of(samples: pa.Table) -> list[str]:
-    """What the small model was asked, in words; the bare question where a store does not say more."""
+    """The text of each prompt; the bare question if the store has no prompt."""
     return pc.coalesce(samples["prompt"], samples["question"], pa.scalar("")).to_pylist()

@@ -1,4 +1,4 @@
-"""Reads safetensors files from anywhere: the header is checked against the file before a tensor takes memory."""
+"""Reads untrusted safetensors files: the header is checked against the file size before memory is allocated."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ DTYPES = {
     "F64": np.dtype(np.float64), "F32": np.dtype(np.float32), "F16": np.dtype(np.float16),
     "BF16": np.dtype(ml_dtypes.bfloat16),
 }  # fmt: skip
-HEADER, METADATA = 8, "__metadata__"  # bytes of the header's length, and the header's entry that is no tensor
+HEADER, METADATA = 8, "__metadata__"  # bytes of the length field, and the header entry that is not a tensor
 MOST_AXES = 8
 
 
 class _Entry(NamedTuple):
-    """Where one tensor is in the file, in bytes after the header."""
+    """The location of one tensor, in bytes after the header."""
 
     name: str
     dtype: np.dtype[Any]
@@ -36,15 +36,15 @@ class _Entry(NamedTuple):
 
 
 class TensorFile:
-    """An open safetensors file whose header was checked: offsets, shapes and dtypes agree with the file's size.
+    """An open safetensors file with a checked header: offsets, shapes and dtypes agree with the file's size.
 
     Attributes:
-      metadata: the texts that were stored with the tensors.
-      shapes: of every tensor; all of them together have as many bytes as the file after its header.
+      metadata: the strings stored with the tensors.
+      shapes: the shape of every tensor; together they fill the file after its header.
 
     Raises:
-      ReLopeError: it is no safetensors file, is damaged, has a dtype other than 16, 32 or 64 bit floats, or is larger
-        than `limits.TENSORS`.
+      ReLopeError: it is not a safetensors file, is damaged, has a dtype other than 16, 32 or 64 bit floats, or is
+        larger than `limits.TENSORS`.
       OSError: it cannot be opened.
     """
 
@@ -57,7 +57,7 @@ class TensorFile:
             self.metadata, self._entries, self._start = _header(self._file, size)
         except (ValueError, OverflowError) as error:
             self._file.close()
-            raise ReLopeError(f"{path} is no intact safetensors file: {first_line(error)}") from error
+            raise ReLopeError(f"{path} is not a valid safetensors file: {first_line(error)}") from error
         except BaseException:
             self._file.close()
             raise
@@ -80,52 +80,52 @@ class TensorFile:
         self._file.seek(self._start + entry.begin)
         data = bytearray(entry.end - entry.begin)  # writable, as arrays usually are
         if self._file.readinto(data) != len(data):
-            raise ReLopeError(f"{self.path} became shorter while it was read")
+            raise ReLopeError(f"{self.path} was truncated while it was read")
         return np.frombuffer(data, entry.dtype.newbyteorder("<")).astype(entry.dtype, copy=False).reshape(entry.shape)
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """All tensors of a safetensors file, and its metadata; raises as `TensorFile`."""
+    """All tensors and the metadata of a safetensors file; raises as `TensorFile` does."""
     with TensorFile(path) as file:
         return file.read(), file.metadata
 
 
 def _header(file: BufferedReader, size: int) -> tuple[dict[str, str], list[_Entry], int]:
-    """Metadata, tensors and where their bytes begin; raises ValueError for a header that does not fit the file."""
+    """Metadata, tensor entries and the offset of the data; raises ValueError if the header does not match the file."""
     length = int.from_bytes(file.read(HEADER), "little")
     start = HEADER + length
     if size < HEADER or start > size:
-        raise ValueError(f"its header of {length} bytes does not fit {size}")
+        raise ValueError(f"its header of {length} bytes does not fit into its {size} bytes")
     limits.JSON.require(length, f"the header of {file.name}")
     header = parse_json(file.read(length), f"the header of {file.name}")
     if not isinstance(header, dict):
-        raise ValueError("its header is no JSON object")
+        raise ValueError("its header is not a JSON object")
     metadata = header.pop(METADATA, None) or {}
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
-        raise ValueError("its metadata is no table of texts")
+        raise ValueError("its metadata is not an object of strings")
     entries = sorted((_entry(name, value) for name, value in header.items()), key=lambda entry: entry[3:])
     end = 0
-    for entry in entries:  # back to back: no byte is read twice
+    for entry in entries:  # contiguous: no byte is read twice
         if entry.begin != end:
-            raise ValueError(f"its tensor {shown_name(entry.name)} does not begin where the one before it ends")
+            raise ValueError(f"its tensor {shown_name(entry.name)} does not start where the previous one ends")
         end = entry.end
     if start + end != size:
-        raise ValueError(f"its tensors take {end} bytes, and the file has {size - start} for them")
+        raise ValueError(f"its tensors need {end} bytes, but the file has {size - start} for them")
     return metadata, entries, start
 
 
 def _entry(name: str, value: Any) -> _Entry:
     title = f"its tensor {shown_name(name)}"
     if not isinstance(value, dict):
-        raise ValueError(f"{title} is described by no JSON object")
+        raise ValueError(f"{title} is not described by a JSON object")
     dtype, shape, offsets = (value.get(key, ()) for key in ("dtype", "shape", "data_offsets"))
     if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise ValueError(f"{title} is of dtype {shown_name(dtype)}; only {', '.join(DTYPES)} can be read")
+        raise ValueError(f"{title} has dtype {shown_name(dtype)}; only {', '.join(DTYPES)} can be read")
     if not is_of(shape, list[int]) or len(shape) > MOST_AXES or min(shape, default=0) < 0:
         raise ValueError(f"{title} has no valid shape")
     if not is_of(offsets, list[int]) or len(offsets) != 2 or min(offsets) < 0:
         raise ValueError(f"{title} has no valid offsets")
     begin, end = offsets
     if end - begin != math.prod(shape) * DTYPES[dtype].itemsize:
-        raise ValueError(f"{title} has another size than its shape")
+        raise ValueError(f"{title} has a size that does not match its shape")
     return _Entry(name, DTYPES[dtype], tuple(shape), begin, end)

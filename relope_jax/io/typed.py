@@ -1,6 +1,6 @@
-"""Values from JSON that somebody else may have written: types and ranges are checked before anything uses them.
+"""Type and range checks for values from untrusted JSON.
 
-A `Check` takes a value, and returns it or raises `Wrong` with what is wrong, such as `methods.relope.auc is a text`.
+A `Check` takes a value and returns it, or raises `Wrong` with a reason, such as `methods.auc is 'x', not a number`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any, TypeVar, cast
 from relope_jax.errors import ReLopeError, nearest
 from relope_jax.io.inside import shown_name
 
-LARGEST = 2**63 - 1  # of whole numbers
-LONGEST = 20_000  # characters of a text
-MOST = 100_000  # entries of a list or an object
+LARGEST = 2**63 - 1  # integer
+LONGEST = 20_000  # characters in a string
+MOST = 100_000  # entries in a list or an object
 BIG = 1e300
 _DIGEST = re.compile("[0-9a-f]{64}")  # a SHA-256 in hex
 
@@ -27,10 +27,10 @@ Spec = TypeVar("Spec")
 
 
 class Wrong(ValueError):
-    """What is wrong with a value, after the path to it."""
+    """A failed check: the path to the value and the reason."""
 
     def under(self, name: object) -> Wrong:
-        """The same, of the value's owner."""
+        """The same error with `name` put in front of the path."""
         path = str(self)
         shown = shown_name(name)[1:-1] if isinstance(name, str) else name
         return Wrong(f"{shown}{'' if path.startswith(' ') else '.'}{path}")
@@ -41,16 +41,16 @@ def wrong(value: Any, wanted: str) -> Wrong:
 
 
 def checked(value: Any, check: Check, where: object) -> Any:
-    """The value, when it is as it must be; raises ReLopeError, which blames the file `where`, when it is not."""
+    """Return the checked value, or raise ReLopeError naming the file `where`."""
     try:
         return check(value)
     except Wrong as error:
         said = f"it{error}" if str(error).startswith(" ") else str(error)
-        raise ReLopeError(f"{where} is damaged ({said}): restore it, or make it again") from error
+        raise ReLopeError(f"{where} is damaged ({said}): restore it, or create it again") from error
 
 
 def number(low: float = -BIG, high: float = BIG, *, nan: bool = False) -> Check:
-    """A finite number from `low` to `high`; with `nan` also NaN, as JSON of Python may hold it."""
+    """A finite number from `low` to `high`; with `nan` also NaN, which Python's JSON allows."""
 
     def check(value: Any) -> Any:
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -63,7 +63,7 @@ def number(low: float = -BIG, high: float = BIG, *, nan: bool = False) -> Check:
 
 
 def whole(low: int = 0, high: int = LARGEST) -> Check:
-    """A whole number from `low` to `high`."""
+    """An integer from `low` to `high`."""
 
     def check(value: Any) -> Any:
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
@@ -74,9 +74,9 @@ def whole(low: int = 0, high: int = LARGEST) -> Check:
 
 
 def text(value: Any) -> Any:
-    """A text of a sensible length."""
+    """A string of at most `LONGEST` characters."""
     if not isinstance(value, str) or len(value) > LONGEST:
-        raise wrong(value, f"a text of at most {LONGEST} characters")
+        raise wrong(value, f"a string of at most {LONGEST} characters")
     return value
 
 
@@ -87,7 +87,7 @@ def boolean(value: Any) -> Any:
 
 
 def one_of(allowed: Collection[str]) -> Check:
-    """One of some texts."""
+    """One of these strings."""
 
     def check(value: Any) -> Any:
         if not isinstance(value, str) or value not in allowed:
@@ -103,7 +103,7 @@ def maybe(check: Check) -> Check:
 
 
 def listing(check: Check, least: int = 0, most: int = MOST) -> Check:
-    """A list of `least` to `most` entries, each as `check` says."""
+    """A list of `least` to `most` entries that each pass `check`."""
 
     def check_all(value: Any) -> Any:
         if not isinstance(value, list | tuple) or not least <= len(value) <= most:
@@ -114,7 +114,7 @@ def listing(check: Check, least: int = 0, most: int = MOST) -> Check:
 
 
 def mapping(key: Check, check: Check, least: int = 0) -> Check:
-    """An object whose names are as `key`, and whose values are as `check` says."""
+    """An object whose names pass `key` and whose values pass `check`."""
 
     def check_all(value: Any) -> Any:
         if not isinstance(value, dict) or not least <= len(value) <= MOST:
@@ -125,7 +125,7 @@ def mapping(key: Check, check: Check, least: int = 0) -> Check:
 
 
 def record(required: Mapping[str, Check], optional: Mapping[str, Check] | None = None) -> Check:
-    """An object with these entries; others are kept as they are."""
+    """An object with these entries; other entries are kept unchecked."""
 
     def check_all(value: Any) -> Any:
         if not isinstance(value, dict):
@@ -139,10 +139,10 @@ def record(required: Mapping[str, Check], optional: Mapping[str, Check] | None =
 
 
 def spec_of(cls: type[Spec], value: Any, where: object) -> Spec:
-    """A frozen dataclass of settings from JSON or a config: its fields have their types, and there are no others.
+    """Build a frozen dataclass of settings from JSON or a config, checking field names and types.
 
     Raises:
-      ReLopeError: a field is unknown, or of another type; or what the dataclass itself refuses.
+      ReLopeError: a field is unknown or has the wrong type, or the dataclass itself rejects a value.
     """
     try:
         return _built(cls, value, _needed(cls))
@@ -152,10 +152,10 @@ def spec_of(cls: type[Spec], value: Any, where: object) -> Spec:
 
 
 def record_of(cls: type[Spec], value: Any, what: str) -> Spec:
-    """The dataclass `cls` of a JSON object that has all of its fields and no other, each of its type.
+    """Build the dataclass `cls` from a JSON object with exactly its fields and types.
 
     Raises:
-      ValueError: it is no such object.
+      ValueError: it is not such an object.
     """
     try:
         return _built(cls, value, list(_checks_of(cast(Any, cls))))
@@ -164,7 +164,7 @@ def record_of(cls: type[Spec], value: Any, what: str) -> Spec:
 
 
 def is_of(value: Any, hint: Any) -> bool:
-    """Whether a JSON value has this type."""
+    """Whether a JSON value has the type `hint`."""
     try:
         _check_of(hint)(value)
     except Wrong:
@@ -173,7 +173,7 @@ def is_of(value: Any, hint: Any) -> bool:
 
 
 def require_between(record: Any, low: float, high: float, *names: str) -> None:
-    """Raise ValueError when one of these fields is not from `low` to `high`."""
+    """Raise ValueError if one of these fields is outside [low, high]."""
     for name in names:
         value = getattr(record, name)
         if not low <= value <= high:
@@ -181,9 +181,9 @@ def require_between(record: Any, low: float, high: float, *names: str) -> None:
 
 
 def require_digest(value: object, what: str) -> None:
-    """Raise ValueError when a text is no hex SHA-256."""
+    """Raise ValueError if `value` is not a hex SHA-256."""
     if not (isinstance(value, str) and _DIGEST.fullmatch(value)):
-        raise ValueError(f"the checksum of {shown_name(what)} is no SHA-256")
+        raise ValueError(f"the checksum of {shown_name(what)} is not a SHA-256")
 
 
 def _needed(cls: Any) -> list[str]:
@@ -204,13 +204,13 @@ def _built(cls: Any, value: Any, needed: Sequence[str]) -> Any:
 
 @functools.cache
 def _checks_of(cls: Any) -> dict[str, Check]:
-    """The check of every field of a dataclass."""
+    """The checks of all fields of a dataclass."""
     hints = typing.get_type_hints(cls)
     return {field.name: _check_of(hints[field.name]) for field in dataclasses.fields(cls)}
 
 
 def _check_of(hint: Any) -> Check:
-    """The check of a field with this annotation."""
+    """The check for a field with this annotation."""
     simple = {int: whole(-LARGEST), float: number(), str: text, bool: boolean, Any: lambda value: value}
     if hint in simple:
         return simple[hint]

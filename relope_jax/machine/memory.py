@@ -1,4 +1,4 @@
-"""How much memory is free: on the device, on the machine, and within the limits of the container or job."""
+"""Free memory on the device, on the machine, and within the limits of the container or job."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 
 
 def free_memory(proc: Path = PROC, cgroups: Path = CGROUPS) -> int:
-    """Bytes free on the first local device and on the host, whichever are fewer: resident states are on both."""
+    """Free bytes on the first local device or on the host, whichever is less: resident states are on both."""
     host = host_memory(proc, cgroups)
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
@@ -21,8 +21,8 @@ def free_memory(proc: Path = PROC, cgroups: Path = CGROUPS) -> int:
 
 
 def host_memory(proc: Path = PROC, cgroups: Path = CGROUPS) -> int:
-    """Bytes that this process may still take: what the machine has free, and what every limit of its control groups
-    (Docker, Kubernetes, Slurm, systemd) leaves."""
+    """Bytes that this process can still allocate, given the machine's free memory and all limits of its control groups
+    (Docker, Kubernetes, Slurm, systemd)."""
     return max(0, min([_of_machine(proc), *_of_groups(proc, cgroups)]))
 
 
@@ -36,13 +36,13 @@ def _of_machine(proc: Path) -> int:
 
 
 def _of_groups(proc: Path, cgroups: Path) -> Iterator[int]:
-    """What each group that this process is in, and each group around it, leaves."""
+    """Free bytes within each control group of this process and its parents."""
     for root, group in _memory_groups(proc, cgroups):
         inside = root / group.lstrip("/")
         for folder in (inside, *inside.parents):
             if not folder.is_relative_to(root):
                 break
-            # A container often sees its own group at the root, and not the path by which the host calls it.
+            # A container often sees its own group at the root, not at the host's path.
             limits = [_number(folder / name) for name in ("memory.max", "memory.high", "memory.limit_in_bytes")]
             used = _number(folder / "memory.current") or _number(folder / "memory.usage_in_bytes") or 0
             if known := [limit for limit in limits if limit is not None]:
@@ -50,7 +50,7 @@ def _of_groups(proc: Path, cgroups: Path) -> Iterator[int]:
 
 
 def _memory_groups(proc: Path, cgroups: Path) -> Iterator[tuple[Path, str]]:
-    """Where the hierarchies that limit memory begin, and this process's group in each."""
+    """Roots of the hierarchies that limit memory, and this process's group in each."""
     try:
         lines = (proc / "self" / "cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -64,7 +64,7 @@ def _memory_groups(proc: Path, cgroups: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _number(path: Path) -> int | None:
-    """The number in a file; None when there is no file, or no limit ("max")."""
+    """The number in a file; None if there is no file or no limit ("max")."""
     try:
         return int(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -72,7 +72,7 @@ def _number(path: Path) -> int | None:
 
 
 def _reclaimable(folder: Path, used: int) -> int:
-    """Bytes of `used` that hold files which were not read lately: the kernel gives them up before it refuses memory."""
+    """Bytes of `used` that are inactive file cache, which the kernel reclaims before an allocation fails."""
     try:
         lines = (folder / "memory.stat").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""The devices that share a batch, of one host or of several."""
+"""The devices that share a batch, on one or several hosts."""
 
 from __future__ import annotations
 
@@ -22,63 +22,63 @@ def is_primary() -> bool:
 
 
 def make_mesh(devices: int = 0) -> Mesh:
-    """The first `devices` devices of all hosts, or all of them.
+    """A mesh of the first `devices` devices of all hosts, or of all devices.
 
     Raises:
-      ReLopeError: there are fewer, or only some of several hosts' devices are asked for.
+      ReLopeError: there are fewer devices, or only some devices of several hosts are requested.
     """
     found = jax.devices()
     if devices and jax.process_count() > 1:
-        raise ReLopeError("several processes share all of their devices: leave out --config.engine.devices")
+        raise ReLopeError("several processes always use all of their devices: leave out --config.engine.devices")
     if devices > len(found):
         raise ReLopeError(f"engine.devices is {devices}, but there are {len(found)}: set --config.engine.devices=0")
     return Mesh(np.array(found[: devices or len(found)]), (AXIS,))
 
 
 def replicate(mesh: Mesh, tree: Any) -> Any:
-    """The arrays of `tree`, the same on every process, as a copy on every device."""
+    """The arrays of `tree`, equal on all processes, replicated on every device."""
     return jax.tree.map(lambda x: _place(x, NamedSharding(mesh, PartitionSpec())), tree)
 
 
 def sharded(mesh: Mesh, tree: Any, axis: int) -> Any:
-    """The arrays of `tree`, the same on every process, with `axis` sharded over the devices."""
+    """The arrays of `tree`, equal on all processes, with `axis` sharded over the devices."""
     return jax.tree.map(lambda x: _place(x, sharding(mesh, axis)), tree)
 
 
 def sharded_parts(mesh: Mesh, tree: Any) -> Any:
-    """The arrays of `tree`, of which every process has its own part of axis 0, sharded over the devices."""
+    """The arrays of `tree`, sharded over the devices; every process has its own part of axis 0."""
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding(mesh, 0), x), tree)
 
 
 def own_part(mesh: Mesh, size: int) -> slice:
-    """Which of `size` entries of a sharded axis are this process's."""
+    """This process's slice of a sharded axis with `size` entries."""
     n = size // mesh.size * len(mesh.local_devices)
     return slice(jax.process_index() * n, (jax.process_index() + 1) * n)
 
 
 def sharding(mesh: Mesh, axis: int) -> NamedSharding:
-    """`axis` sharded, all others whole."""
+    """A sharding of `axis` only."""
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, AXIS))
 
 
 def keep_replicated(mesh: Mesh, tree: Tree) -> Tree:
-    """Inside jit: keep the arrays of `tree` whole on every device."""
+    """Inside jit: keep the arrays of `tree` replicated on every device."""
     return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec()))
 
 
 def to_host(tree: Any) -> Any:
-    """numpy arrays of `tree`, whose arrays every device holds whole."""
+    """`tree`, whose arrays are replicated, as numpy arrays."""
     return jax.tree.map(lambda x: np.asarray(x.addressable_data(0)), tree)
 
 
 def barrier(name: str) -> None:
-    """Wait until all processes have come here."""
+    """Wait until all processes reach this point."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
 
 
 def agreed(decision: bool) -> bool:
-    """What the primary process decided."""
+    """The primary process's decision."""
     return bool(from_primary(int(decision)))
 
 

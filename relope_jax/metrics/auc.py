@@ -1,6 +1,6 @@
-"""AUC as the Mann-Whitney statistic, exact under ties, with DeLong's covariance, also for grouped samples.
+"""AUC as the Mann-Whitney statistic, exact with ties, and DeLong's covariance, also for grouped samples.
 
-Everything counts in int64 and float64: float32 rank sums are wrong from about 10^4 samples on.
+All counts use int64 and float64: float32 rank sums are wrong from about 10^4 samples on.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from relope_jax.precision import jit
 
 
 class AUC(NamedTuple):
-    """AUC of M score vectors on the same N samples, and its DeLong covariance; NaN for a single class."""
+    """AUC of M score vectors on the same N samples and their DeLong covariance; NaN for a single class."""
 
     auc: Float[np.ndarray, "m"]
     covariance: Float[np.ndarray, "m m"]
@@ -31,7 +31,7 @@ class AUC(NamedTuple):
 
 
 class AUCInterval(NamedTuple):
-    """AUC of M score vectors and its 95% interval (`auc_interval`); NaN for a single class."""
+    """AUC of M score vectors and their 95% intervals (`auc_interval`); NaN for a single class."""
 
     auc: Float[np.ndarray, "m"]
     low: Float[np.ndarray, "m"]
@@ -50,7 +50,7 @@ def auc(scores: Real[np.ndarray, "m n"], labels: Int[np.ndarray, "n"]) -> Float[
 
 
 def auc_with_interval(scores: Real[np.ndarray, "m n"], labels: Int[np.ndarray, "n"]) -> AUCInterval:
-    """AUC and its interval as `delong` gives them, from variances alone: a fraction of its time.
+    """AUC and interval as from `delong`, but computed from variances only, in a fraction of the time.
 
     Raises:
       ValueError: a score is not finite.
@@ -67,10 +67,10 @@ def delong(
     """AUC and its covariance: DeLong et al. 1988 by midranks, in O(n log n).
 
     Args:
-      groups: which samples belong together (several questions about one image). The covariance is then that of
-        Obuchowski 1997 for clustered data. Where every group has one sample it is DeLong's.
+      groups: the group of every sample (several questions about one image). The covariance is then Obuchowski's (1997)
+        for clustered data. If every group has one sample, it equals DeLong's.
 
-    The covariance is NaN where only one unit has a positive, or only one a negative.
+    The covariance is NaN if only one unit has a positive, or only one has a negative.
 
     Raises:
       ValueError: a score is not finite.
@@ -87,12 +87,12 @@ def delong(
 
 
 def _small_sample(units: int) -> float:
-    """What makes a sum of squares of this many units unbiased; NaN for one unit."""
+    """The factor that makes a sum of squares over `units` unbiased; NaN for one unit."""
     return units / (units - 1) if units > 1 else np.nan
 
 
 def require_finite(scores: Real[np.ndarray, "m n"]) -> None:
-    """Raise ValueError where a score is NaN or infinite: it has no rank."""
+    """Raise ValueError if a score is NaN or infinite and thus has no rank."""
     if not np.isfinite(scores).all():
         raise ValueError("scores must be finite")
 
@@ -102,7 +102,7 @@ def on_device(
 ) -> tuple[Float[Array, "m n"], Int[Array, "n"]]:
     """Scores in float64 and labels in int64, within `jax.enable_x64`.
 
-    numpy converts them: XLA would turn subnormal float32 scores into 0.
+    The conversion uses numpy, because XLA would flush subnormal float32 scores to 0.
     """
     return jnp.asarray(np.asarray(scores, np.float64)), jnp.asarray(np.asarray(labels, np.int64))
 
@@ -116,7 +116,7 @@ def _auc(scores: Float[Array, "m n"], labels: Int[Array, "n"]) -> Float[Array, "
 def _auc_and_variance(
     scores: Float[Array, "m n"], labels: Int[Array, "n"]
 ) -> tuple[Float[Array, "m"], Float[Array, "m"]]:
-    """AUC and DeLong's variance; the samples may stay sorted."""
+    """AUC and DeLong's variance, computed on sorted samples."""
     ranked_labels, opponents = count_ranked(scores, labels)
     positive = ranked_labels == 1
     value, components = _components(opponents, positive)
@@ -128,13 +128,13 @@ def _auc_and_variance(
 
 @jit
 def _delong(scores: Float[Array, "m n"], labels: Int[Array, "n"]) -> tuple[Float[Array, "m"], Float[Array, "m n"]]:
-    """AUC and DeLong's components of the samples as they are stored."""
+    """AUC and DeLong's components of the samples in their original order."""
     _, opponents = count(scores, labels)
     return _components(opponents, jnp.broadcast_to(labels[None] == 1, scores.shape))
 
 
 def _components(opponents: Opponents, positive: Bool[Array, "m n"]) -> tuple[Float[Array, "m"], Float[Array, "m n"]]:
-    """AUC, and DeLong's structural components: V10 of the positives, V01 of the negatives."""
+    """AUC and DeLong's structural components: V10 of the positives, V01 of the negatives."""
     positives, negatives = _class_sizes(positive[0])
     twice = opponents.below + opponents.upto  # ties count half
     value = jnp.sum(jnp.where(positive, twice, 0), axis=1).astype(jnp.float64) / (2.0 * positives * negatives)
@@ -160,7 +160,7 @@ def _covariance(
     """Covariance from the sums of influence of whole groups (Obuchowski 1997, with S10, S01 and S11).
 
     Args:
-      factors: I / (I - 1) for the groups that have a positive, those that have a negative, and all.
+      factors: I / (I - 1) for the groups with a positive, the groups with a negative, and all groups.
     """
     positives, negatives = _class_sizes(positive)
     centred = components - value[:, None]

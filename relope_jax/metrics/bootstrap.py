@@ -1,4 +1,4 @@
-"""Bootstrap of the AUC: a resample only gives the samples other weights, so all resamples share one sort."""
+"""Bootstrap of the AUC. A resample only changes the weights of the samples, so all resamples share one sort."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from relope_jax.metrics.auc import on_device, require_finite
 from relope_jax.metrics.ranking import count
 from relope_jax.precision import jit
 
-TAILS = (0.025, 0.975)  # outside a 95 % percentile interval
-CHUNK = 2**18  # weights of samples in memory at a time
-FEWEST = 16  # resamples at a time, however many samples; fewer are slower
+TAILS = (0.025, 0.975)  # quantiles of a 95% percentile interval
+CHUNK = 2**18  # sample weights in memory per chunk
+FEWEST = 16  # minimum resamples per chunk; fewer are slower
 
 
 class Bootstrap(NamedTuple):
-    """AUC of M score vectors in the same R resamples; those with a single class are left out, and counted."""
+    """AUC of M score vectors in the same R resamples; resamples with a single class are left out and counted."""
 
     auc: Float[np.ndarray, "m r"]
     left_out: int
@@ -33,10 +33,10 @@ def bootstrap(
     n_resamples: int = 2000,
     seed: int = 0,
 ) -> Bootstrap:
-    """AUC in resamples of the N samples, drawn with replacement; the same ones for the same seed on every device.
+    """AUC in resamples of the N samples, drawn with replacement; a seed gives the same resamples on every device.
 
     Args:
-      groups: which samples belong together (several questions about one image): whole groups are drawn.
+      groups: the group of every sample (several questions about one image); whole groups are drawn.
 
     Raises:
       ValueError: a score is not finite.
@@ -58,7 +58,7 @@ def bootstrap(
 
 
 def draw(seed: int | Int[Array, ""], resamples: Int[Array, "r"], n_units: int) -> Int[Array, "units r"]:
-    """How often each of `n_units` samples, or groups, is in the resamples of these numbers."""
+    """How often each of `n_units` samples or groups is drawn in the resamples with these numbers."""
     key = jax.random.key(seed)
 
     def one(resample: Int[Array, ""]) -> Int[Array, "units"]:
@@ -91,7 +91,7 @@ def _resampled_auc(
 
     Args:
       positives, ranked_negatives: the unit of every sample; negatives in each member's ascending order.
-      below, upto: how many of the ranked negatives each positive has below it, and below or tied.
+      below, upto: for each positive, the number of ranked negatives below it, and below or tied.
     """
     samples = len(positives) + ranked_negatives.shape[1]
     chunk = min(n_resamples, max(FEWEST, CHUNK // samples))

@@ -1,4 +1,4 @@
-"""Calibration: does a score of 0.8 mean right in 80 % of cases?"""
+"""Calibration: is an answer with score 0.8 right in 80% of cases?"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from relope_jax.precision import jit
 def expected_calibration_error(
     scores: Real[np.ndarray, "m n"], labels: Int[np.ndarray, "n"], bins: int = 15
 ) -> Float[np.ndarray, "m"]:
-    """ECE over equal-width bins: mean over samples of |accuracy - confidence| of their bin."""
+    """ECE with equal-width bins: the mean over samples of |accuracy - confidence| of their bin."""
     with jax.enable_x64(True):
         return np.asarray(_calibration_error(*on_device(scores, labels), bins=bins))
 
@@ -35,7 +35,7 @@ def _calibration_error(scores: Float[Array, "m n"], labels: Int[Array, "n"], *, 
 
 
 def brier_score(scores: Real[np.ndarray, "m n"], labels: Int[np.ndarray, "n"]) -> Float[np.ndarray, "m"]:
-    """Mean squared difference of score and label: 0 is perfect, 0.25 is what a constant 0.5 has."""
+    """Mean squared difference of score and label: 0 is perfect, a constant 0.5 has 0.25."""
     with jax.enable_x64(True):
         return np.asarray(_brier_score(*on_device(scores, labels)))
 
@@ -46,14 +46,14 @@ def _brier_score(scores: Float[Array, "m n"], labels: Int[Array, "n"]) -> Float[
 
 
 def accuracy(scores: Real[np.ndarray, "m n"], labels: Int[np.ndarray, "n"]) -> Float[np.ndarray, "m"]:
-    """How often a router's own yes/no, score above 0.5, is correct: a count over n, equal to that of a constant with as
-    many correct answers."""
+    """Accuracy of "score above 0.5" as a prediction of the label. It is a count over n, so it is exactly equal for
+    routers with equally many correct predictions."""
     return np.count_nonzero((np.asarray(scores) > 0.5) == (np.asarray(labels) == 1), axis=1) / len(labels)
 
 
 class Reliability(NamedTuple):
-    """Bins of equal width over [0, 1]: their edges, and of each its samples' mean score and accuracy (NaN when it is
-    empty) and their number."""
+    """Bins of equal width over [0, 1]: edges, and per bin the mean score, the accuracy (both NaN if empty) and the
+    number of samples."""
 
     edges: Float[np.ndarray, "bins+1"]
     score: Float[np.ndarray, "bins"]
@@ -62,7 +62,7 @@ class Reliability(NamedTuple):
 
 
 def reliability(scores: Real[np.ndarray, "n"], labels: Int[np.ndarray, "n"], bins: int = 15) -> Reliability:
-    """The reliability diagram of one router, on the bins of `expected_calibration_error`."""
+    """The reliability diagram of one router, with the bins of `expected_calibration_error`."""
     bin_of = np.clip((scores * bins).astype(np.int64), 0, bins - 1)
     count = np.bincount(bin_of, minlength=bins)
     size = np.where(count > 0, count, np.nan)

@@ -1,4 +1,4 @@
-"""Whether a router is worth having at all."""
+"""Compares routers with the constant policies "always small" and "always large"."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SAME = 1e-9  # accuracies and costs that differ by less are equal
 
 
 class Operating(NamedTuple):
-    """Where a system is run: its accuracy and, when prices are known, its dollars a query."""
+    """An operating point of a system: accuracy and, if prices are known, dollars per query."""
 
     accuracy: float
     cost: float | None = None
@@ -21,8 +21,8 @@ class Operating(NamedTuple):
 def best_operating_point(
     accuracy: Float[np.ndarray, "points"], cost: Float[np.ndarray, "points"] | None = None
 ) -> Operating:
-    """The best that a router's deferral curve offers between its ends, which are the constants: the most accurate
-    point, and of equally accurate ones the cheapest (without costs: any)."""
+    """The best point of a router's deferral curve, excluding its ends, which are the constants: the most accurate and,
+    for equal accuracy, the cheapest (without costs: any)."""
     inside = accuracy[1:-1]
     if cost is None:
         return Operating(float(inside.max()))
@@ -31,10 +31,10 @@ def best_operating_point(
 
 
 def constant_warning(routers: Mapping[str, Operating], constants: Mapping[str, Operating]) -> str | None:
-    """One line when a constant ("always-small", "always-large") is at least as good as every router; None otherwise.
+    """A one-line warning if a constant ("always-small", "always-large") is at least as good as every router, else None.
 
-    At least as good is more accurate, or as accurate and not dearer (where a cost is unknown: as accurate). Of several
-    such constants the line names the best.
+    "At least as good" means more accurate, or as accurate and not more expensive (without costs: as accurate). If
+    several constants qualify, the warning names the best.
     """
     winners = [name for name, constant in constants.items() if all(_holds(constant, r) for r in routers.values())]
     if not routers or not winners:

@@ -31,16 +31,16 @@ def evaluate(
     large: Int[np.ndarray, "n"] | None = None,
 ) -> Evaluation:
     """AUC with 95% interval, accuracy at 0.5, ECE, Brier score, PRR and the wrong answers caught at 10/20/30%
-    deferral; with the large model's labels also APGR, CPT(50%), CPT(80%) and AUDC. What is undefined is NaN.
+    deferral; with the large model's labels also APGR, CPT(50%), CPT(80%) and AUDC. Undefined metrics are NaN.
 
     Args:
       scores: P(Y = 1) of M routers (every method and seed) on the same N samples.
       labels: Y.
-      groups: samples of one group (one image) are not independent; intervals then count groups.
+      groups: the group (image) of every sample. Samples of one group are not independent; intervals then use groups.
       large: whether the large model is right.
 
     Raises:
-      ReLopeError: all labels are equal, so no AUC exists, or all of one class are in one group, so no interval does.
+      ReLopeError: all labels are equal (AUC is undefined), or all of one class are in one group (no interval).
     """
     require_both_labels(labels, "the evaluated split", groups)
     auc = delong(scores, labels, groups)
@@ -62,7 +62,7 @@ def evaluate(
 def routing_values(
     scores: Real[np.ndarray, "m n"], small: Int[np.ndarray, "n"], large: Int[np.ndarray, "n"]
 ) -> dict[str, Float[np.ndarray, "m"]]:
-    """What needs the answers of both models."""
+    """The metrics that need the answers of both models."""
     curve = deferral_curve(scores, small, large)
     return {"apgr": apgr(curve), "cpt_50": cpt(curve, 0.5), "cpt_80": cpt(curve, 0.8), "audc": audc(curve)}
 
@@ -70,8 +70,8 @@ def routing_values(
 def require_both_labels(
     labels: Int[np.ndarray, "n"], where: str, groups: Shaped[np.ndarray, "n"] | None = None
 ) -> None:
-    """Raise ReLopeError when `labels` holds one class only (or nothing), or one class in a single sample or group: then
-    no interval exists."""
+    """Raise ReLopeError if `labels` is empty or has only one class, or if one class is in a single sample or group, so
+    that no interval exists."""
     if len(labels) == 0:
         raise ReLopeError(f"{where} is empty: extract more questions or change the split shares")
     units = count_units(labels, groups)

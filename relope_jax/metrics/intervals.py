@@ -1,4 +1,4 @@
-"""95% intervals and p-values from a value and its variance, for AUCs and for their differences."""
+"""95% intervals and p-values from a value and its variance, for AUCs and their differences."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from jaxtyping import Float, Int, Shaped
 from scipy.special import expit, logit, stdtrit
 
 Z_95 = 1.959963984540054  # 97.5% quantile of the standard normal
-TAIL = 0.025  # probability on either side of a 95% interval
-FEW = 20  # below so many units of the rarer class an interval is only approximate
-SAME = 1e-12  # values that differ by less are equal; sums of float64 values in another order differ by less
+TAIL = 0.025  # probability on each side of a 95% interval
+FEW = 20  # with fewer units of the rarer class, intervals are only approximate
+SAME = 1e-12  # values that differ by less count as equal; summation order changes float64 sums by less
 
 
 class Units(NamedTuple):
-    """How many independent units (groups, or samples without groups) have a positive, how many a negative, and how many
-    there are; and the number of samples."""
+    """Numbers of independent units (groups, or samples without groups): with a positive, with a negative, and in total;
+    and the number of samples."""
 
     positive: int
     negative: int
@@ -31,15 +31,15 @@ class Units(NamedTuple):
 
     @property
     def pairs(self) -> int:
-        """The largest number of disjoint pairs of units of which one has a positive and the other a negative."""
+        """The largest number of disjoint pairs of units, one with a positive and the other with a negative."""
         return min(self.positive, self.negative, self.all // 2)
 
 
 def count_units(labels: Int[np.ndarray, "n"], groups: Shaped[np.ndarray, "n"] | None = None) -> Units:
-    """The units of these samples.
+    """Count the units of these samples.
 
     Args:
-      groups: which samples belong together; without them every sample is a unit.
+      groups: the group of every sample; without groups every sample is a unit.
     """
     positive = np.asarray(labels) == 1
     if groups is None:
@@ -54,12 +54,12 @@ def auc_interval(
 ) -> tuple[Float[np.ndarray, "*m"], Float[np.ndarray, "*m"]]:
     """95% interval of AUCs, or of mean AUCs of several routers on the same samples.
 
-    It is symmetric on the logit scale, with Student's t for as many degrees of freedom as the rarer class has units,
-    less one: with the normal quantile it covers too seldom below about 40 units.
+    The interval is symmetric on the logit scale. It uses Student's t with (units of the rarer class) - 1 degrees of
+    freedom, because the normal quantile undercovers below about 40 units.
 
-    An AUC of exactly 1 has no variance. Its lower limit is the true AUC with which all of `units.pairs` independent
-    pairs are ordered rightly in 2.5% of cases. An AUC of exactly 0 is the mirror image. Any other AUC without variance
-    has no width: all scores are equal, and the AUC is 0.5 whatever the samples. NaN where the variance is NaN.
+    An AUC of exactly 1 has variance 0. Its lower limit is the true AUC at which all of `units.pairs` independent pairs
+    are ordered correctly with probability 2.5%. An AUC of exactly 0 is the mirror image. For any other AUC with
+    variance 0 the width is 0: all scores are equal and the AUC is always 0.5. NaN if the variance is NaN.
     """
     value, variance = np.asarray(value, np.float64), np.asarray(variance, np.float64)
     perfect, inverted = value > 1 - SAME / 10, value < SAME / 10
@@ -75,8 +75,7 @@ def auc_interval(
 def two_sided_p(value: float, error: float) -> float:
     """P-value of "the true value is 0", from a value and its standard error.
 
-    No difference is never significant, whatever its error: p = 1. A difference without any error is certain: p = 0.
-    NaN where either is NaN.
+    A value of 0 gives p = 1, whatever its error. Any other value with error 0 gives p = 0. NaN if either is NaN.
     """
     if abs(value) < SAME:
         return 1.0
@@ -84,7 +83,7 @@ def two_sided_p(value: float, error: float) -> float:
 
 
 def few_warning(units: Units) -> str | None:
-    """One line where the rarer class has so few units that intervals and p-values are only approximate, else None."""
+    """A one-line warning if the rarer class has too few units for accurate intervals and p-values, else None."""
     if units.rarer >= FEW:
         return None
     kind = "right" if units.positive <= units.negative else "wrong"

@@ -1,4 +1,4 @@
-"""Paired differences between methods, and p-values that stay honest when many are tested."""
+"""Paired differences between methods, with p-values corrected for multiple tests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class PairedDifference:
 
     Attributes:
       p: two-sided p-value of "the true difference is 0".
-      p_holm: `p` adjusted for all tests that were made together (`adjusted`); of a single test it is `p`.
+      p_holm: `p` adjusted for all tests made together (`adjusted`); equals `p` for a single test.
     """
 
     first: str
@@ -45,22 +45,22 @@ class PairedDifference:
 
 
 def normal_difference(first: str, second: str, value: float, error: float) -> PairedDifference:
-    """The test of a normally distributed difference: its value and its standard error."""
+    """The test of a normally distributed difference, from its value and standard error."""
     p = two_sided_p(value, error)
     return PairedDifference(first, second, value, value - Z_95 * error, value + Z_95 * error, p, p)
 
 
 def adjusted(differences: Sequence[PairedDifference]) -> list[PairedDifference]:
-    """The same differences, with `p_holm` for all of them together."""
+    """The same differences, with `p_holm` adjusted for all of them."""
     p_values = holm(np.array([found.p for found in differences]))
     return [dataclasses.replace(found, p_holm=float(p)) for found, p in zip(differences, p_values, strict=True)]
 
 
 def holm(p: Float[np.ndarray, "k"]) -> Float[np.ndarray, "k"]:
-    """Holm's step-down adjusted p-values: calling those below 0.05 significant makes any false call with at most 5 %.
+    """Holm's step-down adjusted p-values: the family-wise error rate at 0.05 is at most 5%.
 
-    The i-th smallest of k (i = 1..k) becomes the largest of (k - j + 1) p_(j) over j <= i, at most 1. Holds however
-    the tests depend on each other.
+    The i-th smallest of k (i = 1..k) becomes the largest of (k - j + 1) p_(j) over j <= i, at most 1. Valid under any
+    dependence between the tests.
 
     Raises:
       ValueError: a p-value is not in [0, 1].

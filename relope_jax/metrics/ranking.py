@@ -1,7 +1,8 @@
-"""One exact sort of the scores, and what AUC, DeLong's covariance and the bootstrap count from it.
+"""One exact sort of the scores, and the counts for AUC, DeLong's covariance and the bootstrap.
 
-Scores are compared as integers that order and tie as the float64 scores do: -0.0 ties with 0.0, and subnormal scores
-stay apart (XLA compares them as 0). XLA's CPU also sorts one array of integers four times as fast as floats or pairs.
+Scores are compared as integers with the same order and ties as the float64 scores: -0.0 ties with 0.0, and subnormal
+scores stay distinct (XLA compares them as 0). On CPU, XLA also sorts one integer array four times faster than floats or
+pairs.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ LARGE = 1536 << 52  # and of 2^513
 
 
 class Opponents(NamedTuple):
-    """For every sample: how many of the other class score below it, and how many below it or the same."""
+    """For every sample, the number of samples of the other class with a lower score, and with a lower or equal
+    score."""
 
     below: Int[Array, "m n"]
     upto: Int[Array, "m n"]
 
 
 def count_ranked(scores: Float[Array, "m n"], labels: Int[Array, "n"]) -> tuple[Int[Array, "m n"], Opponents]:
-    """Labels and opponents of the samples in ascending order of their scores (float64; labels int64)."""
+    """Labels and opponents of the samples, in ascending order of score (float64; labels int64)."""
     image = sort_keys(scores)
     labels = jnp.broadcast_to(labels[None], scores.shape)
     size = jnp.abs(image)
@@ -39,14 +41,14 @@ def count_ranked(scores: Float[Array, "m n"], labels: Int[Array, "n"]) -> tuple[
         ranked, ranked_labels = jax.lax.sort((image, labels), num_keys=2, is_stable=False)
         return ranked, ranked_labels
 
-    # 63 bits hold the usual sizes and 0, which leaves one for the label.
+    # 63 bits hold the usual magnitudes and 0, which leaves one bit for the label.
     usual = jnp.all((image == 0) | ((size > SMALL) & (size < LARGE)))
     ranked, ranked_labels = jax.lax.cond(usual, sort_one_array, sort_pairs)
     return ranked_labels, _opponents(ranked, ranked_labels)
 
 
 def count(scores: Float[Array, "m n"], labels: Int[Array, "n"]) -> tuple[Int[Array, "m n"], Opponents]:
-    """Which sample comes k-th in ascending order, negatives first among ties; and the opponents of sample i."""
+    """The index of the k-th sample in ascending order, negatives first among ties; and the opponents of sample i."""
     both = jnp.broadcast_to(labels[None], scores.shape)
     index = jnp.broadcast_to(jnp.arange(labels.shape[0])[None], scores.shape)
     ranked, ranked_labels, order = jax.lax.sort((sort_keys(scores), both, index), num_keys=2, is_stable=False)
@@ -55,7 +57,7 @@ def count(scores: Float[Array, "m n"], labels: Int[Array, "n"]) -> tuple[Int[Arr
 
 
 def sort_keys(scores: Float[Array, "*shape"]) -> Int[Array, "*shape"]:
-    """Integers that order and tie as the float64 scores do: the bits of the size, with the sign."""
+    """Integers with the same order and ties as the float64 scores: the bits of the magnitude, with the sign."""
     bits = jax.lax.bitcast_convert_type(scores, jnp.int64)
     return jnp.where(bits < 0, -(bits & LARGEST), bits)
 
@@ -67,7 +69,7 @@ def _opponents(ranked: Int[Array, "m n"], labels: Int[Array, "m n"]) -> Opponent
     starts, ends = jnp.concatenate([edge, step], axis=1), jnp.concatenate([step, edge], axis=1)
     positives = jax.lax.cumsum(labels, axis=1)
     negatives = jnp.arange(1, n + 1)[None] - positives
-    # Of its own ties a positive has the negatives before it, a negative the positives behind it.
+    # Among ties, the negatives come before a positive and the positives after a negative.
     before_ties = jax.lax.cummax(jnp.where(starts, negatives - (1 - labels), 0), axis=1)
     with_ties = jax.lax.cummin(jnp.where(ends, positives, n), axis=1, reverse=True)
     return Opponents(

@@ -1,4 +1,4 @@
-"""From seeds to methods: the mean AUC of a method's seeds, and paired tests between methods."""
+"""Aggregates seeds: the mean AUC over a method's seeds, and paired tests between methods."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Estimate(NamedTuple):
 
 
 def mean_auc(auc: AUC, methods: list[str], method: str) -> Estimate:
-    """Mean AUC over a method's seeds. The interval is of that mean (`auc_interval`): sampling of the test set, given
+    """Mean AUC over a method's seeds. The interval of this mean (`auc_interval`) covers sampling of the test set, given
     these trained routers.
 
     Args:
@@ -34,7 +34,7 @@ def mean_auc(auc: AUC, methods: list[str], method: str) -> Estimate:
 
 
 def mean_auc_error(auc: AUC, methods: list[str], method: str) -> float:
-    """DeLong's standard error of a method's mean AUC. An interval of an AUC does not give it back."""
+    """DeLong's standard error of a method's mean AUC. It cannot be recovered from the interval."""
     return _contrast(auc, weights_of(methods, method))[1]
 
 
@@ -45,7 +45,7 @@ def auc_difference(auc: AUC, methods: list[str], first: str, second: str) -> Pai
 
 
 def weights_of(methods: list[str], method: str) -> Float[np.ndarray, "m"]:
-    """Weights of all rows that give the mean over a method's seeds."""
+    """Row weights for the mean over a method's seeds."""
     mine = np.array([name == method for name in methods], np.float64)
     return mine / mine.sum()
 

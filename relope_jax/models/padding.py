@@ -1,4 +1,4 @@
-"""From ragged states to what the models read: flat on the device, or padded batches on the host."""
+"""Converts ragged states to model inputs: flat on the device, or padded batches on the host."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def to_device(states: TokenStates) -> DeviceStates:
 
 
 def padded_length(states: TokenStates, multiple: int = 8) -> int:
-    """The longest prompt, rounded up so that similar stores share one compiled shape."""
+    """Length of the longest prompt, rounded up so that similar stores share one compiled shape."""
     return int(-(-np.max(states.lengths) // multiple) * multiple)
 
 

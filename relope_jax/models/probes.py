@@ -30,11 +30,11 @@ class Statistics(nnx.Variable):
 
 
 class Frozen(nnx.Variable):
-    """A weight of the frozen block: shared by all seeds, never trained, saved once a run."""
+    """A weight of the frozen block: shared by all seeds, never trained, saved once per run."""
 
 
 class RouterOutput(NamedTuple):
-    """What a router says about a batch; `mean` and `log_var` only for ReLope, `attention` only for the
+    """The output of a router for a batch; `mean` and `log_var` only for ReLope, `attention` only for the
     Attention Probe."""
 
     logit: Float[Array, "batch"]
@@ -44,9 +44,9 @@ class RouterOutput(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """A router as a pytree, which passes through `jit` and `vmap` whole; `module` puts it together again.
+    """A router as a pytree for `jit` and `vmap`; `module` rebuilds it.
 
-    `params` are trained. In an ensemble `params` and `settings` have a leading member axis on every leaf, and `rest`
+    `params` are trained. In an ensemble, every leaf of `params` and `settings` has a leading member axis, and `rest`
     (the frozen block, statistics) is shared.
     """
 
@@ -67,10 +67,9 @@ def split_module(module: nnx.Module) -> Parts:
 
 
 class Standardize(nnx.Module):
-    """(x - mean) / std with statistics of the training split; 0 in dimensions that were constant there.
+    """(x - mean) / std with statistics of the training split; 0 in dimensions that are constant there.
 
-    Hidden states have a few massive dimensions; on raw states an MLP trains badly and a softmax over
-    q.z saturates.
+    Hidden states have a few massive dimensions. On raw states an MLP trains badly and a softmax over q.z saturates.
     """
 
     def __init__(self, moments: Moments):
@@ -100,7 +99,7 @@ class MLP(nnx.Module):
 
 
 def dropout(x: Float[Array, "batch d"], rate: Float[Array, ""], key: PRNGKeyArray) -> Float[Array, "batch d"]:
-    """x / (1 - rate) with a share `rate` of its entries 0; 16 random bits an entry, since drawing them costs."""
+    """x / (1 - rate) with a share `rate` of its entries set to 0; 16 random bits per entry, as they are expensive."""
     words = jax.random.bits(key, (x.shape[0], -(-x.shape[1] // 2)), jnp.uint32)
     draws = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(x.shape[0], -1)[:, : x.shape[1]]
     keep = draws.astype(jnp.float32) >= rate * 65536
@@ -121,7 +120,7 @@ class Probe(nnx.Module):
 class AttentionProbe(nnx.Module):
     """`beta = softmax(q.z_i / sqrt(d))` over the tokens of Z^(l-1), MLP on `sum_i beta_i z_i` (section 4.1).
 
-    q starts at 0, where the pooling is the mean over tokens.
+    q starts at 0, so the initial pooling is the mean over tokens.
     """
 
     def __init__(self, spec: AttentionProbeSpec, block: Block, statistics: TokenStatistics, *, rngs: nnx.Rngs):
@@ -132,8 +131,8 @@ class AttentionProbe(nnx.Module):
         self.mlp = MLP(d, spec, rngs=rngs)
 
     def __call__(self, batch: TokenBatch, key: PRNGKeyArray | None = None) -> RouterOutput:
-        # Standardised states are never written: in q.z the mean is the same for all tokens, which softmax forgets, and
-        # the weights sum to 1, so the pooled raw states may be standardised instead.
+        # Standardised states are never materialised. In q.z the mean is the same for all tokens and softmax ignores it.
+        # The weights sum to 1, so the pooled raw states can be standardised instead.
         hidden = batch.hidden.astype(self.token_dtype)
         query = self.query.get_value() * self.standardize.inv_std.get_value() / math.sqrt(hidden.shape[-1])
         scores = jnp.einsum("bnd,d->bn", hidden, query.astype(self.token_dtype), preferred_element_type=jnp.float32)
@@ -155,7 +154,7 @@ class ReLope(nnx.Module):
         self.block_spec, self.classifier_input, self.token_dtype = block.spec, spec.classifier_input, spec.token_dtype
         self.block = nnx.data({name: Frozen(w) for name, w in device_weights(block).items()})
         self.lora = LoRA(spec.lora, block.spec, rngs=rngs)
-        self.standardize = Standardize(statistics.last_hidden)  # of the frozen block's output, where B = 0
+        self.standardize = Standardize(statistics.last_hidden)  # of the frozen block's output, i.e. for B = 0
         self.mean = nnx.Linear(d, k, rngs=rngs)
         self.log_var = nnx.Linear(d, k, kernel_init=nnx.initializers.zeros, rngs=rngs)
         self.mlp = MLP(d if spec.classifier_input == "hidden" else k, spec, rngs=rngs)

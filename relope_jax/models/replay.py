@@ -1,4 +1,4 @@
-"""Proof on the user's own data that the re-expressed block is the model's block."""
+"""Verifies on the user's data that the JAX block equals the model's block."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from relope_jax.precision import full_precision
 from relope_jax.states.ragged import StateSource
 
 # Allowed relative error of the block's update z_n^(l) - z_n^(l-1), which the residual stream would hide.
-# float32 differs by summation order only; bfloat16 carries 8 bits of mantissa, in the states or in the model.
+# float32 differs only by summation order; bfloat16 has 8 bits of mantissa, in the states or in the model.
 TOLERANCE = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 1e-1}
 
 
 class Replay(NamedTuple):
-    """Result of a replay: median and largest relative error, the limit, and how many samples were compared."""
+    """Result of a replay: median and largest relative error, the limit, and the number of compared samples."""
 
     median: float
     largest: float
@@ -31,15 +31,15 @@ class Replay(NamedTuple):
 
 
 def replay_block(block: Block, states: StateSource, model_dtype: str, max_samples: int = 64) -> Replay:
-    """Recompute z_n^(l) from Z^(l-1) with the frozen block and compare with what PyTorch computed.
+    """Recompute z_n^(l) from Z^(l-1) with the frozen block and compare with PyTorch's result.
 
-    Every compared sample must agree: a damaged part of the store would vanish in an average.
+    Every compared sample must agree, because an average would hide a damaged part of the store.
 
     Args:
-      model_dtype: what PyTorch computed in, "float32", "bfloat16" or "float16".
+      model_dtype: dtype of the PyTorch model, "float32", "bfloat16" or "float16".
 
     Raises:
-      ReLopeError: the two disagree, so training on this block would be meaningless.
+      ReLopeError: the results differ, so training on this block would be meaningless.
     """
     chosen = np.linspace(0, len(states) - 1, min(max_samples, len(states))).astype(int)
     sample = states.select(chosen)
@@ -54,7 +54,7 @@ def replay_block(block: Block, states: StateSource, model_dtype: str, max_sample
     worst = int(np.argmax(error))
     if not error[worst] <= tolerance:
         raise ReLopeError(
-            f"replaying the frozen block l={block.spec.layer} gives another z_n than the model did "
+            f"replaying the frozen block l={block.spec.layer} gives a different z_n than the model "
             f"(row {chosen[worst]}: relative error {error[worst]:.1e}, allowed {tolerance:.0e}): "
             "the store's block and states do not belong together; delete the store and extract again"
         )

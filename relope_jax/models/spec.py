@@ -1,4 +1,4 @@
-"""Settings of everything that is trained: the LoRA and the three probes."""
+"""Settings of the LoRA and the three probes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from relope_jax.block.spec import WIDEST, LoRASpec
 from relope_jax.errors import require_choice, require_range
 
 TOKEN_DTYPES = ("float32", "bfloat16")
-DEEPEST = 64  # layers of the MLP: more is a typing error, or an attack
+DEEPEST = 64  # layers of the MLP: more is a typo or an attack
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,8 @@ class AttentionProbeSpec(ProbeSpec):
     """Attention Probe on Z^(l-1): one learned query q pools the tokens, then the MLP (paper section 4.1).
 
     Attributes:
-      token_dtype: "float32" or "bfloat16", of the factors in products with the states of all tokens; sums are float32.
+      token_dtype: dtype of factors in products with the states of all tokens, "float32" or "bfloat16"; sums are
+        float32.
     """
 
     token_dtype: str = "float32"
@@ -51,9 +52,10 @@ class ReLopeSpec(ProbeSpec):
       bottleneck: width of mu and sigma; 0 means the hidden size d.
       classifier_input: "sample" feeds the MLP z' (the paper's text), "hidden" feeds it z (Algorithm 1).
       beta: weight of the KL term at the end of its schedule.
-      beta_schedule: "constant", or "linear" from 0 to beta over `beta_warmup` of training.
+      beta_schedule: "constant", or "linear" from 0 to beta over a share `beta_warmup` of training.
       kl_reduction: "mean" or "sum" of the KL over the bottleneck's dimensions.
-      token_dtype: "float32" or "bfloat16", of the factors in products with the states of all tokens; sums are float32.
+      token_dtype: dtype of factors in products with the states of all tokens, "float32" or "bfloat16"; sums are
+        float32.
     """
 
     lora: LoRASpec = dataclasses.field(default_factory=LoRASpec)

@@ -1,7 +1,7 @@
-"""The files of STORE/answers/: their names, and what a sidecar and a table must hold to be believed.
+"""The files of STORE/answers/: their names, and the checks on a sidecar and a table.
 
-A table is NAME-DIGEST.parquet, with the first digits of its SHA-256; the sidecar NAME.json names it and is replaced
-last. Both may come from somebody else.
+A table is NAME-DIGEST.parquet, with the first digits of its SHA-256. The sidecar NAME.json names it and is replaced
+last. Both may come from untrusted sources.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from relope_jax.io.inside import shown_name
 from relope_jax.io.tables import parse_table
 
 FOLDER = "answers"
-DIGITS = 12  # of a table's SHA-256 in its name
+DIGITS = 12  # of the SHA-256 in a table's name
 _NAME = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -28,12 +28,12 @@ ANSWER_SCHEMA = pa.schema(
     [
         ("sample_id", pa.string()),
         ("style", pa.string()),  # the prompt's style: "direct" or "steps"
-        ("index", pa.int32()),  # 0 for the greedy answer; numbers the sampled ones
+        ("index", pa.int32()),  # number of the sampled answer; 0 for the greedy answer
         ("response", pa.string()),
-        ("final_answer", pa.string()),  # normalised: two responses with the same one agree; "" is no answer
-        ("label", pa.int8()),  # 1 when the response is right
-        ("token_logprobs", pa.list_(pa.float32())),  # null when the server gives none
-        ("prompt_tokens", pa.int32()),  # null when the server does not count
+        ("final_answer", pa.string()),  # normalised: two responses agree if it is equal; "" means no answer
+        ("label", pa.int8()),  # 1 if the response is right
+        ("token_logprobs", pa.list_(pa.float32())),  # null if the server gives none
+        ("prompt_tokens", pa.int32()),  # null if the server does not count them
         ("completion_tokens", pa.int32()),
         ("cost", pa.float64()),  # dollars
         ("finish_reason", pa.string()),
@@ -44,7 +44,7 @@ _KEY = ("sample_id", "style", "index")
 
 
 def is_answer_name(name: object) -> bool:
-    """Whether answers can have that name: letters, digits, `.`, `_` and `-`, at most 200."""
+    """Whether `name` is valid for answers: at most 200 letters, digits, `.`, `_` and `-`."""
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
@@ -59,36 +59,36 @@ def table_name(name: str, sha256: str) -> str:
 
 
 def is_table_of(name: str, path: str) -> bool:
-    """Whether `path`, in its store, is a table of the answers `name`, whatever is in it."""
+    """Whether `path`, in its store, is named like a table of the answers `name`."""
     return re.fullmatch(f"{re.escape(f'{FOLDER}/{name}')}-[0-9a-f]{{{DIGITS}}}\\.parquet", path) is not None
 
 
 def parse_sidecar(data: bytes, name: str) -> dict[str, Any]:
-    """The settings that the sidecar of the answers `name` holds.
+    """Parse the settings in the sidecar of the answers `name`.
 
     Raises:
-      ValueError: it is no sidecar, or a field has another type or an impossible value.
+      ValueError: it is not a sidecar, or a field has the wrong type or an impossible value.
       ReLopeError: it is larger than `limits.JSON`.
     """
     settings = parse_json(data, sidecar_name(name))
     if not isinstance(settings, dict):
-        raise ValueError("the sidecar is no object")
+        raise ValueError("the sidecar is not an object")
     if lacking := [field for field in _REQUIRED if field not in settings]:
         raise ValueError(f"the sidecar lacks '{lacking[0]}'")
     for field, is_good in _FIELDS.items():
         if field in settings and not is_good(settings[field]):
             raise ValueError(f"'{field}' of the sidecar cannot be {shown_name(settings[field])}")
     if settings["table"] != table_name(name, settings["sha256"]).removeprefix(f"{FOLDER}/"):
-        raise ValueError(f"the sidecar names the table {shown_name(settings['table'])}, which is not its own")
+        raise ValueError(f"the sidecar names the table {shown_name(settings['table'])}, which belongs to other answers")
     return settings
 
 
 def parse_answer_table(data: bytes, settings: dict[str, Any]) -> pa.Table:
-    """The table of answers whose Parquet file is `data` and whose sidecar holds `settings`.
+    """Parse the Parquet file `data` of answers, whose sidecar holds `settings`.
 
     Raises:
       ValueError: a value is impossible.
-      ReLopeError: it is no table of answers, or takes more memory than `limits.TABLE`.
+      ReLopeError: it is not a table of answers, or needs more memory than `limits.TABLE`.
     """
     table = parse_table(data, "the table", ANSWER_SCHEMA)
     for column in _ALWAYS:
@@ -151,7 +151,7 @@ def _any(condition: Any) -> bool:
 
 
 def _is_outside(column: pa.ChunkedArray, low: float, high: float) -> bool:
-    """Whether a value is out of bounds or NaN; null is neither."""
+    """Whether a value is out of bounds or NaN; nulls are ignored."""
     return _any(pc.invert(pc.and_(pc.greater_equal(column, low), pc.less_equal(column, high))))
 
 
@@ -167,17 +167,17 @@ def _has_odd_logprobs(table: pa.Table) -> bool:
     return False
 
 
-# By what is wrong; the first that is decides.
+# Problems and their tests; the first problem found is reported.
 _PROBLEMS: dict[str, Callable[[pa.Table, dict[str, Any]], bool]] = {
     "a label is neither 0 nor 1": lambda t, _: _is_outside(t["label"], 0, 1),
-    "an index is no draw's": lambda t, s: _is_outside(t["index"], 0, max(s["samples"], 1) - 1),
+    "an index is out of range": lambda t, s: _is_outside(t["index"], 0, max(s["samples"], 1) - 1),
     "a style is not one of the sidecar's": lambda t, s: (
         not set(pc.unique(t["style"]).to_pylist()) <= s["styles"].keys()
     ),
-    "an answer is there twice": lambda t, _: _has_twice(t),
+    "an answer is duplicated": lambda t, _: _has_twice(t),
     "a number of tokens is negative": lambda t, _: (
         _is_outside(t["prompt_tokens"], 0, np.inf) or _is_outside(t["completion_tokens"], 0, np.inf)
     ),
-    "a cost is no amount of money": lambda t, _: _is_outside(t["cost"], 0, np.finfo(np.float64).max),
-    "a log-probability is no number": lambda t, _: _has_odd_logprobs(t),
+    "a cost is not a finite amount of at least 0": lambda t, _: _is_outside(t["cost"], 0, np.finfo(np.float64).max),
+    "a log-probability is not finite": lambda t, _: _has_odd_logprobs(t),
 }

@@ -1,4 +1,4 @@
-"""Reads tables of answers to a store's questions, which may have come with a store from elsewhere."""
+"""Reads tables of answers to a store's questions; they may come from untrusted sources."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Answers:
 
     Attributes:
       table: one row per (sample, style, index), see `answer_files.ANSWER_SCHEMA`.
-      settings: the sidecar: who was asked and how, totals, and which questions were left out.
+      settings: the sidecar: the model and its settings, totals, and the questions that were left out.
     """
 
     name: str
@@ -43,14 +43,14 @@ class Answers:
 
     @staticmethod
     def load(store: str | Path, name: str) -> Answers:
-        """The answers `name` of a store, a folder or an s3:// or gs:// URL.
+        """Load the answers `name` of a store: a folder, or an s3:// or gs:// URL.
 
         Raises:
-          ReLopeError: there are none of that name, they are damaged, or they belong to another store.
+          ReLopeError: there are none with that name, they are damaged, or they belong to another store.
         """
         place = open_place(store)
         if not is_answer_name(name):
-            raise ReLopeError(f"no answers of {store} can be called {shown_name(name)}")
+            raise ReLopeError(f"{shown_name(name)} is not a valid name for answers of {store}")
         sidecar = sidecar_name(name)
         if not place.exists(sidecar):
             names = answer_names(store)
@@ -70,19 +70,19 @@ class Answers:
         except (FileNotFoundError, ValueError, ReLopeError) as error:
             raise ReLopeError(f"the answers '{name}' of {store} are damaged ({first_line(error)}): {again}") from error
         if not belongs:
-            raise ReLopeError(f"the answers '{name}' belong to an earlier {store} that was made again since: {again}")
+            raise ReLopeError(f"the answers '{name}' belong to an earlier version of {store}: {again}")
         return Answers(name, table, settings)
 
     def labels(self, sample_ids: Sequence[str]) -> Int8[np.ndarray, "samples"]:
         """Whether the greedy answer to each sample is right, 0 or 1.
 
         Raises:
-          ReLopeError: these are sampled answers, or a sample has none (`has` tells which have).
+          ReLopeError: these are sampled answers, or a sample has none (see `has`).
         """
         if self.settings["samples"]:
             raise ReLopeError(
-                f"the answers '{self.name}' are sampled, {self.settings['samples']} a prompt: for one greedy answer "
-                "make others with --config.answers.samples=0"
+                f"the answers '{self.name}' are sampled, {self.settings['samples']} per prompt: make greedy "
+                "ones with --config.answers.samples=0"
             )
         found = self._rows_by_sample
         if missing := [sample_id for sample_id in sample_ids if sample_id not in found]:
@@ -94,12 +94,12 @@ class Answers:
         return labels[[found[sample_id][0] for sample_id in sample_ids]]
 
     def has(self, sample_ids: Sequence[str]) -> Bool[np.ndarray, "samples"]:
-        """For each sample whether all answers that were asked for are there."""
+        """Whether each sample has all the answers that were requested."""
         wanted = len(self.settings["styles"]) * max(self.settings["samples"], 1)
         return np.array([len(self._rows_by_sample.get(i, ())) == wanted for i in sample_ids], dtype=bool)
 
     def sampled(self, column: str, style: str, sample_ids: Sequence[str]) -> list[list[Any]]:
-        """A column's values of each sample's answers under one style, by index; such as "final_answer" for votes."""
+        """One column of each sample's answers in one style, by index; for example "final_answer" for votes."""
         values, styles = self.table[column].to_pylist(), self.table["style"].to_pylist()
         rows = self._rows_by_sample
         return [[values[row] for row in rows.get(i, ()) if styles[row] == style] for i in sample_ids]
@@ -116,15 +116,15 @@ def answer_names(store: str | Path) -> list[str]:
     """Names of a store's finished tables of answers, sorted."""
     files = open_place(store).names(f"{FOLDER}/")
     names = [file[len(FOLDER) + 1 : -len(".json")] for file in files if file.endswith(".json")]
-    return sorted(filter(is_answer_name, names))  # what else lies there is not ours
+    return sorted(filter(is_answer_name, names))  # ignore foreign files
 
 
 def read_sidecar(place: Place, name: str) -> dict[str, Any]:
-    """The sidecar of a store's answers, checked.
+    """Read and check the sidecar of a store's answers.
 
     Raises:
       FileNotFoundError: there is none.
-      ValueError: it is no sidecar of these answers.
+      ValueError: it is not a sidecar of these answers.
       ReLopeError: it cannot be read, or is too large.
     """
     return parse_sidecar(place.read(sidecar_name(name), limits.JSON), name)

@@ -1,4 +1,4 @@
-"""Embeddings of a store's texts by a sentence encoder: STORE/embeddings/NAME.safetensors, row i of sample i."""
+"""Sentence embeddings of a store's texts: STORE/embeddings/NAME.safetensors, row i for sample i."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _KEY = "embeddings"
 
 
 def store_texts(name: str, prompts: Sequence[str], responses: Sequence[str]) -> list[str]:
-    """What is embedded of every sample: its prompt, or prompt and the small model's answer with a space between."""
+    """The text to embed for every sample: its prompt, or the prompt, a space and the small model's answer."""
     if name == QUESTION:
         return list(prompts)
     return [f"{prompt} {response}" for prompt, response in zip(prompts, responses, strict=True)]
@@ -34,13 +34,13 @@ def store_texts(name: str, prompts: Sequence[str], responses: Sequence[str]) -> 
 def save_embeddings(
     store: str | Path, name: str, embeddings: Float[np.ndarray, "samples d"], encoder: str, texts: Sequence[str]
 ) -> None:
-    """Publish the embeddings of a store's texts in one step; `encoder` is the identity of what made them."""
+    """Publish the embeddings of a store's texts atomically; `encoder` identifies the encoder."""
     place = open_place(store)
     record = {
         "store_manifest": place.sha256(MANIFEST), "encoder": encoder, "texts": json_digest(list(texts)),
         "sha256": _array_digest(embeddings),
     }  # fmt: skip
-    # One entry: safetensors writes several in random order.
+    # A single entry, since safetensors writes several in random order.
     data = save({_KEY: np.ascontiguousarray(embeddings, np.float32)}, metadata={"record": json.dumps(record)})
     place.write(f"{FOLDER}/{name}.safetensors", data)
 
@@ -48,11 +48,11 @@ def save_embeddings(
 def load_embeddings(
     store: str | Path, name: str, texts: Sequence[str], encoder: str | None = None
 ) -> Float[np.ndarray, "samples d"]:
-    """The embeddings `name` of a store, a folder or an s3:// or gs:// URL.
+    """Load the embeddings `name` of a store: a folder, or an s3:// or gs:// URL.
 
     Args:
-      texts: what must have been embedded.
-      encoder: what must have made them; None takes any encoder's.
+      texts: the texts that must have been embedded.
+      encoder: identity of the encoder that must have been used; None accepts any.
 
     Raises:
       ReLopeError: there are none, they are damaged, or they belong to another store, other texts or another encoder.
@@ -66,7 +66,7 @@ def load_embeddings(
             tensors, metadata = read_tensors(path)
         record, embeddings = parse_json(metadata["record"], f"the record of {file}"), tensors[_KEY]
         if embeddings.dtype != np.float32 or embeddings.ndim != 2 or not embeddings.shape[1]:
-            raise ValueError("no vectors")
+            raise ValueError("it has no float32 vectors")
         whole = record["sha256"] == _array_digest(embeddings)
         same_store = record["store_manifest"] == place.sha256(MANIFEST)
         same_texts = record["texts"] == json_digest(list(texts)) and len(embeddings) == len(texts)

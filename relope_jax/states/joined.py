@@ -1,4 +1,4 @@
-"""Train on some stores, test on another: several stores of one model that read like one store."""
+"""Training on some stores and testing on another: several stores of one model, read as one."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from relope_jax.states.store import Store
 from relope_jax.states.view import Piece, ReadableStore
 
 Rows = Int[np.ndarray, "rows"]
-SIDES = ("train", "validation", "test")  # a group stays on the last of those that its rows are on
+SIDES = ("train", "validation", "test")  # a group stays in the last of these that has one of its rows
 
 
 class JoinedStore(ReadableStore):
-    """The training and validation prompts of `sources` and the test prompts of `target`, read like one `Store`.
+    """The training and validation prompts of `sources` and the test prompts of `target`, read as one `Store`.
 
-    Prompts of different stores that share an image (or, without images, the question and its choices) are on one side
-    of the split: the test split keeps its prompts, then the validation split; the others are left out.
+    Prompts of different stores that share an image (or, without images, the question and its choices) must be in one
+    split. The test split has priority, then the validation split; conflicting prompts of the others are left out.
 
-    Ids and groups of a source follow its store's name, `NAME/ID`, so that equal ids of two stores stay two samples.
-    Those of the target stay as they are. Tables of answers call samples by the ids of their own store: see `pieces`.
+    Ids and groups of a source are prefixed with its store's name, `NAME/ID`, so that equal ids of two stores stay
+    distinct. Those of the target do not change. Tables of answers use the ids of their own store: see `pieces`.
 
     Attributes:
-      left_out: how many prompts of a split ("train", "validation") were left out.
+      left_out: number of prompts left out per split ("train", "validation").
 
     Raises:
-      ReLopeError: the stores are of different models, layers or dtypes, have questions of one dataset in common, or
-        do not say what their images are.
+      ReLopeError: the stores differ in model, layer or dtype, share questions of one dataset, or do not record their
+        images.
     """
 
     def __init__(self, target: Store, sources: Sequence[Store]):
@@ -60,20 +60,20 @@ class JoinedStore(ReadableStore):
         kept = on_one_side(split, connected)
         self.left_out = dict(collections.Counter(name for name, stays in zip(split, kept, strict=True) if not stays))
         self._pieces = [Piece(store, rows[kept[owner == i]]) for i, (store, rows) in enumerate(pieces)]
-        # The target's groups keep their names: they are the same whatever was trained on.
+        # The target's groups keep their names, so that they do not depend on the training stores.
         groups = np.where(owner == len(sources), groups, names_of(groups, connected))
         self._samples = _with_column(table, "group", groups.tolist()).filter(pa.array(kept))
         if len(set(self._samples["sample_id"].to_pylist())) < len(self._samples):
-            raise ReLopeError(f"ids of the stores trained on are ids of {target.path}, too: rename a store's folder")
+            raise ReLopeError(f"the training stores and {target.path} share sample ids: rename a store's folder")
 
     @property
     def pieces(self) -> list[Piece]:
-        """The rows of every store that stay, the target's last."""
+        """The remaining rows of every store, the target's last."""
         return self._pieces
 
     @property
     def samples(self) -> pa.Table:
-        """Those rows of the stores' sample tables, back to back."""
+        """The remaining rows of the stores' sample tables, concatenated."""
         return self._samples
 
     @property
@@ -82,7 +82,7 @@ class JoinedStore(ReadableStore):
 
     @property
     def identity(self) -> Identity:
-        """The target's: what the router is tested on."""
+        """The identity of the target, on which the router is tested."""
         return self.target.identity
 
     @property
@@ -95,16 +95,16 @@ class JoinedStore(ReadableStore):
 
     @property
     def digests(self) -> list[str]:
-        """Of every store, the target's last."""
+        """The digests of all stores, the target's last."""
         return [store.digest for store, _ in self.pieces]
 
     @functools.cached_property
     def digest(self) -> str:
-        """Of all stores, in their order."""
+        """One digest for all stores, in order."""
         return hashlib.sha256("".join(self.digests).encode()).hexdigest()
 
     def states(self, rows: Rows | None = None) -> TokenStates:
-        """States of the given rows, in that order, or of all; read into one array, as those of one store are."""
+        """States of the given rows, in that order, or of all rows, read into one array."""
         numbers = self._numbers if rows is None else self._numbers[np.asarray(rows)]
         readers = [reader for store in self._stores for reader in store.readers]
         starts = [store.starts[:-1] + first for store, first in zip(self._stores, self._firsts, strict=False)]
@@ -128,12 +128,12 @@ class JoinedStore(ReadableStore):
 
     @functools.cached_property
     def _firsts(self) -> Int[np.ndarray, "stores_plus_1"]:
-        """Where every store's rows begin when all rows of all stores are numbered."""
+        """The number of every store's first row, if all rows of all stores are numbered."""
         return np.cumsum([0, *(len(store.samples) for store, _ in self.pieces)])
 
     @functools.cached_property
     def _numbers(self) -> Rows:
-        """The chosen rows in that numbering."""
+        """The remaining rows in that numbering."""
         return np.concatenate([rows + first for (_, rows), first in zip(self.pieces, self._firsts, strict=False)])
 
 
@@ -142,17 +142,17 @@ def _rows(store: Store, splits: Sequence[str]) -> Rows:
 
 
 def _names(sources: Sequence[Store]) -> list[str]:
-    """What the sources are called: their folders, numbered where two have one name."""
+    """Names of the sources: their folders, numbered if two are equal."""
     names = [Path(source.path).name for source in sources]
     return [name if names.count(name) == 1 else f"{name}-{names[:i].count(name) + 1}" for i, name in enumerate(names)]
 
 
 def _named(piece: Piece, prefix: str) -> pa.Table:
-    """The rows of a piece, their ids and groups after `prefix`."""
+    """The rows of a piece, with `prefix` before ids and groups."""
     table = piece.store.samples.take(piece.rows)
     if table["contents"].null_count:
         raise ReLopeError(
-            f"{piece.store.path} does not say which images its questions share with other stores: "
+            f"{piece.store.path} does not record which images its questions share with other stores: "
             "delete it and extract it again"
         )
     for name in ("sample_id", "group"):
@@ -167,17 +167,17 @@ def _with_column(table: pa.Table, name: str, values: list[str]) -> pa.Table:
 def _require_different_questions(target: Store, pieces: list[Piece]) -> None:
     origins = [(_origin(piece.store), name) for piece in pieces for name in piece.sample_ids]
     if len(set(origins)) < len(origins):
-        raise ReLopeError(f"{target.path} and the stores trained on have questions in common: are they the same?")
+        raise ReLopeError(f"{target.path} and the training stores have questions in common: are they the same store?")
 
 
 def _origin(store: ReadableStore) -> tuple[str, str]:
-    """Which dataset, and which file of it."""
+    """The dataset and its file."""
     dataset = store.identity.dataset
     return dataset["name"], dataset.get("sha256") or dataset["path"]  # the path is only a name
 
 
 def _require_same_model(target: Store, source: Store) -> None:
-    """The frozen blocks must be equal to the byte: one router is trained on the states of all."""
+    """Require identical frozen blocks, since one router is trained on the states of all stores."""
     name = block_name(target.layer)
     if source.layer != target.layer or source.manifest.blocks[name] != target.manifest.blocks[name]:
         raise ReLopeError(
@@ -192,15 +192,15 @@ def _require_same_model(target: Store, source: Store) -> None:
 
 
 def connected_rows(groups: Sequence[Hashable], contents: Sequence[Sequence[str]]) -> Int[np.ndarray, "rows"]:
-    """A number for every row, the same for rows that belong together: they share a group or a content (an image, or the
-    text of a question without one), and so do chains of such rows.
+    """The connected component of every row, as a number. Rows are connected if they share a group or a content (an
+    image, or the text of a question without one).
 
     Args:
-      groups: of every row; equal ones are the same group.
-      contents: digests of what every row holds.
+      groups: the group of every row.
+      contents: digests of the contents of every row.
     """
     n = len(groups)
-    nodes: dict[Hashable, int] = {}  # of groups and contents, numbered after the rows
+    nodes: dict[Hashable, int] = {}  # groups and contents, numbered after the rows
     owners = np.repeat(np.arange(n), [1 + len(own) for own in contents])
     keys = [key for group, own in zip(groups, contents, strict=True) for key in (("group", group), *own)]
     linked = np.array([nodes.setdefault(key, n + len(nodes)) for key in keys], np.int64)
@@ -209,8 +209,8 @@ def connected_rows(groups: Sequence[Hashable], contents: Sequence[Sequence[str]]
 
 
 def on_one_side(split: Sequence[str], connected: Int[np.ndarray, "rows"]) -> Bool[np.ndarray, "rows"]:
-    """Which rows may stay: those on the last side that rows connected with them are on. A training row goes when the
-    validation or the test split holds its image, a validation row when the test split does."""
+    """Which rows may stay: those in the last split that any row of their component is in. A training row is dropped if
+    the validation or test split has its image, a validation row if the test split has it."""
     side = np.array([SIDES.index(name) for name in split], np.int64)
     last = np.zeros(connected.max(initial=-1) + 1, np.int64)
     np.maximum.at(last, connected, side)
@@ -218,6 +218,6 @@ def on_one_side(split: Sequence[str], connected: Int[np.ndarray, "rows"]) -> Boo
 
 
 def names_of(groups: Sequence[str], connected: Int[np.ndarray, "rows"]) -> list[str]:
-    """One name for rows that belong together: the group of the first of them."""
+    """One name per component: the group of its first row."""
     first: dict[int, str] = {}
     return [first.setdefault(int(number), group) for number, group in zip(connected, groups, strict=True)]

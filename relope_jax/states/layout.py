@@ -1,4 +1,4 @@
-"""What the files of a store are called, and which states it may hold. Names inside a store are compared with these."""
+"""File names of a store, and the dtypes of its states. Names found in a store are checked against these."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ MANIFEST = "manifest.json"
 IDENTITY = "identity.json"
 PART = "part.json"
 SAMPLES = "samples.parquet"
-REGRADING = "regrading"  # new tables of labels wait here, and the new manifest, which is written last
-ARRAY = ("zarr.json", "c/0/0")  # files of one array: its description, and its one shard
+REGRADING = "regrading"  # holds new tables of labels until they are moved, and the new manifest, written last
+ARRAY = ("zarr.json", "c/0/0")  # files of one array: its metadata and its only shard
 POSITIONS, OUTPUT_EMBEDDING = "positions", "output_embedding"
 STATE_DTYPES = {"bfloat16": np.dtype(ml_dtypes.bfloat16), "float32": np.dtype(np.float32)}
 MODEL_DTYPES = ("float32", "bfloat16", "float16")
@@ -45,7 +45,7 @@ def last_hidden_name(layer: int) -> str:
 
 
 def part_files(layers: Sequence[int], n_samples: int) -> tuple[set[str], set[str]]:
-    """The files that a part of so many samples must have, and all that it may have, its record apart."""
+    """The required and the allowed files of a part with `n_samples` samples, without its record."""
     if not n_samples:
         return {SAMPLES}, {SAMPLES}
     arrays = [name(layer) for layer in layers for name in (hidden_name, last_hidden_name)]

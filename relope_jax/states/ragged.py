@@ -1,4 +1,4 @@
-"""Token states of several prompts, back to back: what the store reads and live extraction returns."""
+"""Token states of several prompts, concatenated: the type that stores and live extraction return."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from jaxtyping import Bool, Float, Int
 
 from relope_jax.errors import ReLopeError
 
-CHUNK_TOKENS = 32768  # read at a time where states are looked at once: 230 MB in bfloat16 at d = 3584
+CHUNK_TOKENS = 32768  # per read when states are used once: 230 MB in bfloat16 at d = 3584
 
 
 @runtime_checkable
 class StateSource(Protocol):
-    """Where states come from: memory (`TokenStates`) or a store (`StoreStates`)."""
+    """A source of states: memory (`TokenStates`) or a store (`StoreStates`)."""
 
     @property
     def lengths(self) -> Int[np.ndarray, "samples"]: ...
@@ -28,7 +28,7 @@ class StateSource(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class TokenStates:
-    """Hidden states of N prompts with T prompt tokens in all; prompt i owns rows offsets[i]:offsets[i+1].
+    """Hidden states of N prompts with T prompt tokens in total; prompt i has rows offsets[i]:offsets[i+1].
 
     Attributes:
       hidden: Z^(l-1), the input of decoder layer l, `[T, d]` (bfloat16 or float32).
@@ -73,7 +73,7 @@ class TokenStates:
         if bad.any():
             first = sample_ids[int(np.flatnonzero(bad)[0])]
             raise ReLopeError(
-                f"non-finite hidden state in sample {first} ({int(bad.sum())} samples in all): "
+                f"non-finite hidden state in sample {first} ({int(bad.sum())} samples in total): "
                 "extract with --config.model.dtype=float32 or leave the sample out"
             )
 
@@ -89,7 +89,7 @@ def chunks(states: StateSource, rows: Int[np.ndarray, "chosen"]) -> Iterator[Tok
 
 
 def concatenate(pieces: list[TokenStates]) -> TokenStates:
-    """Join states of several pieces, in order."""
+    """Concatenate the states of several pieces, in order."""
     lengths = np.concatenate([piece.lengths for piece in pieces])
     return TokenStates(
         hidden=np.concatenate([piece.hidden for piece in pieces]),

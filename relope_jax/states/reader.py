@@ -1,4 +1,4 @@
-"""Ragged reads: the token rows of chosen prompts, from the parts of a store straight into one array."""
+"""Ragged reads: token rows of chosen prompts, read from the parts of a store directly into one array."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ from relope_jax.states.ragged import TokenStates
 METADATA, SHARD = ARRAY
 Matrix = Num[np.ndarray, "rows columns"]
 MOST_AXES = 3  # position ids per token
-DAMAGED = (ValueError, LookupError, NotImplementedError, RuntimeError)  # what TensorStore raises for bad bytes
-KEPT_BYTES = 2**28  # of a store's positions, and of its z_n^(l), that may stay in memory once they are read
-REPAIR = ": `python -m extract.verify {} --drop_damaged` removes what is damaged, then extract again"
+DAMAGED = (ValueError, LookupError, NotImplementedError, RuntimeError)  # raised by TensorStore for damaged data
+KEPT_BYTES = 2**28  # limit for a store's positions, and for its z_n^(l), to stay in memory after reading
+REPAIR = ": run `python -m extract.verify {} --drop_damaged` to remove damaged data, then extract again"
 
 
 def damaged_part(place: Place, part: Part, why: str) -> ReLopeError:
-    """The error for a damaged part: which one, why, and the command that repairs the store."""
+    """The error for a damaged part, with the reason and the repair command."""
     return ReLopeError(f"part {part.name} of {place.url} is damaged ({why}){REPAIR.format(place.url)}")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PartReader:
-    """The arrays of one part for one layer, opened when they are first read.
+    """The arrays of one part for one layer, opened lazily.
 
     Attributes:
-      kept_bytes: a small array (positions, z_n^(l)) of at most this size stays in memory once it is read.
+      kept_bytes: a small array (positions, z_n^(l)) up to this size stays in memory after reading.
     """
 
     place: Place
@@ -66,36 +66,36 @@ class PartReader:
         return self._small(POSITIONS)
 
     def _small(self, name: str) -> ts.TensorStore | Matrix:
-        """An array of few bytes per prompt; whole, and kept, unless it exceeds `kept_bytes`: reading it prompt by
+        """An array with few bytes per prompt, kept in memory unless it exceeds `kept_bytes`: reading it prompt by
         prompt takes up to half of the time of a batch."""
         array = self._open(name)
         size = array.size * array.dtype.numpy_dtype.itemsize
         return self.read(name) if size <= self.kept_bytes else array
 
     def require_like(self, other: PartReader) -> None:
-        """Open all arrays; raise ReLopeError when one is not that of the part, or of another width than the other's."""
+        """Open all arrays; raise ReLopeError if one does not match the part or has a different width than `other`'s."""
         _ = self.hidden, self.last_hidden
         if (own := self.positions.shape[1]) != (expected := other.positions.shape[1]):
             raise damaged_part(self.place, self.part, f"it has {own} position ids per token, not {expected}")
 
     def read(self, name: str) -> Matrix:
-        """A whole array of the part."""
+        """Read a whole array of the part."""
         try:
             return self._open(name).read().result()
         except DAMAGED as error:
             raise self.damaged(error) from error
 
     def _open(self, name: str) -> ts.TensorStore:
-        """An array. Its layout is compared with the part and with the size on the disk before it is opened; its chunks
-        carry checksums of their own."""
+        """Open an array. Its layout is first compared with the part's record and with the size on disk; its chunks have
+        their own checksums."""
         folder = f"parts/{self.part.name}/{name}"
         try:
             metadata = self.place.read(f"{folder}/{METADATA}", limits.JSON)
             if hashlib.sha256(metadata).hexdigest() != self.part.files[f"{name}/{METADATA}"]:
-                raise damaged_part(self.place, self.part, f"{name}/{METADATA} is changed")
+                raise damaged_part(self.place, self.part, f"{name}/{METADATA} was changed")
             layout = parse_layout(metadata, f"{name}/{METADATA}")
             if not self._belongs(name, layout) or not self.place.has_size(f"{folder}/{SHARD}", layout.nbytes):
-                raise damaged_part(self.place, self.part, f"{name} has another shape or size than the part says")
+                raise damaged_part(self.place, self.part, f"{name} does not have the recorded shape or size")
             return open_array(self.place.kvstore(folder)).result()
         except FileNotFoundError as error:
             raise damaged_part(self.place, self.part, f"{name} is missing") from error
@@ -103,7 +103,7 @@ class PartReader:
             raise self.damaged(error) from error
 
     def _belongs(self, name: str, layout: Layout) -> bool:
-        """Whether an array has the rows, the width and the dtype that the store says."""
+        """Whether an array has the rows, width and dtype that the store records."""
         part, identity = self.part, self.identity
         of_tokens = name in (POSITIONS, hidden_name(self.layer))
         if layout.rows != (part.n_tokens if of_tokens else part.n_samples):
@@ -128,14 +128,14 @@ def read_rows(
     """States of the rows, in that order.
 
     Args:
-      starts: row at which every part begins, and the number of rows.
+      starts: the first row of every part, and the number of rows.
       lengths: prompt length of every row of the store.
     """
-    ends = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])  # token at which every row begins
+    ends = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])  # first token of every row
     offsets = np.concatenate([[0], np.cumsum(lengths[rows], dtype=np.int64)])
     owner = np.searchsorted(starts, rows, side="right") - 1
     first = readers[0]
-    for number in np.unique(owner):  # before memory is taken for what they say they have
+    for number in np.unique(owner):  # before memory is allocated for their declared sizes
         readers[number].require_like(first)
     read = _Reads()
     hidden = read.into(first.hidden, int(offsets[-1]))
@@ -154,7 +154,7 @@ def read_rows(
 
 
 class _Reads:
-    """Reads under way into shared arrays: all are started before the first is waited for."""
+    """Concurrent reads into shared arrays: all start before the first is waited for."""
 
     def __init__(self) -> None:
         self._started: list[tuple[PartReader, ts.WriteFutures]] = []
@@ -186,7 +186,7 @@ class _Reads:
 
 
 def _runs(rows: Int[np.ndarray, "chosen"], owner: Int[np.ndarray, "chosen"]) -> list[tuple[int, int]]:
-    """Stretches [begin, end) of `rows` that lie back to back in one part."""
+    """Runs [begin, end) of `rows` that are contiguous in one part."""
     breaks = np.flatnonzero((np.diff(rows) != 1) | (np.diff(owner) != 0)) + 1
     edges = [0, *breaks.tolist(), len(rows)]
     return list(itertools.pairwise(edges)) if len(rows) else []

@@ -1,4 +1,4 @@
-"""The sample table of one part: its values are compared with the part before anything uses them."""
+"""The sample table of one part; its values are checked against the part before use."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from relope_jax.states.layout import SPLITS
 from relope_jax.states.manifest import Part
 
 ALWAYS = ("sample_id", "split", "n_tokens")
-# Columns that may be null: what a sample or a variant does not have.
+# Columns that may be null, since some samples or variants lack them.
 MAY_LACK = {"caption", "image_start", "image_tokens", "grid_height", "grid_width"}
 SPANS = ("image_tokens", "grid_height", "grid_width")
 
 
 def require_samples(table: pa.Table, part: Part) -> None:
-    """Raise ValueError when the values of a part's sample table are none that an extraction writes."""
+    """Raise ValueError if the values of a part's sample table are not valid."""
     if len(table) != part.n_samples:
-        raise ValueError(f"its table has {len(table)} samples in the place of {part.n_samples}")
+        raise ValueError(f"its table has {len(table)} samples instead of {part.n_samples}")
     for name in ALWAYS:
         if table[name].null_count:
             raise ValueError(f"{name} is missing for {table[name].null_count} samples")
     for name in set(table["split"].unique().to_pylist()) - set(SPLITS):
-        raise ValueError(f"split is {shown_name(name)}, and can be {', '.join(SPLITS)}")
+        raise ValueError(f"split is {shown_name(name)}; it can be {', '.join(SPLITS)}")
     _require_between(table, "label", 0, 1)
     _require_between(table, "n_tokens", 1, part.n_tokens)
     tokens = table["n_tokens"].to_numpy().astype(np.int64)
     if tokens.sum() != part.n_tokens:
-        raise ValueError(f"its prompts have {tokens.sum()} tokens in the place of {part.n_tokens}")
+        raise ValueError(f"its prompts have {tokens.sum()} tokens instead of {part.n_tokens}")
     _require_between(table, "image_start", -1, part.n_tokens)
     for name in SPANS:
         _require_between(table, name, 0, part.n_tokens)
@@ -43,11 +43,11 @@ def require_samples(table: pa.Table, part: Part) -> None:
 
 
 def _require_between(table: pa.Table, name: str, low: int, high: int) -> None:
-    """Of every value that is not null."""
+    """Raise ValueError if a value that is not null is outside [low, high]."""
     bounds = pc.min_max(table[name]).as_py()
     for value in (bounds["min"], bounds["max"]):
         if value is not None and not low <= value <= high:
-            raise ValueError(f"{name} is {value}, and can be {low} to {high}")
+            raise ValueError(f"{name} is {value}; it must be from {low} to {high}")
 
 
 def _are_finite(column: pa.ChunkedArray) -> bool:
@@ -58,7 +58,7 @@ def column_of(samples: pa.Table, name: str, path: str | Path) -> Shaped[np.ndarr
     """A column of a sample table as numpy.
 
     Raises:
-      ReLopeError: samples have no value in a column that results are computed from.
+      ReLopeError: a column that results depend on has nulls.
     """
     column = samples[name]
     if column.null_count and name not in MAY_LACK:
@@ -69,6 +69,6 @@ def column_of(samples: pa.Table, name: str, path: str | Path) -> Shaped[np.ndarr
 
 
 def require_unique(samples: pa.Table, path: str | Path) -> None:
-    """Raise ReLopeError when two samples of a store have one id."""
+    """Raise ReLopeError if two samples of a store have the same id."""
     if (n := len(samples) - len(samples["sample_id"].unique())) > 0:
-        raise ReLopeError(f"{n} samples of {path} have the id of another: delete the store and extract it again")
+        raise ReLopeError(f"{n} samples of {path} have the id of another sample: delete the store and extract it again")

@@ -1,4 +1,4 @@
-"""Who may write a store: shards of one count side by side, or one process alone."""
+"""Write access to a store: several shards with the same count, or one process."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from relope_jax.io.place import Place
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """Share `index` of `count` of the work on one store: every count-th part. The whole store is 0 of 1."""
+    """Shard `index` of `count` of the work on one store: every count-th part. The whole store is 0 of 1."""
 
     index: int = 0
     count: int = 1
 
     @staticmethod
     def parse(text: str) -> Shard:
-        """`"i/N"` with 0 <= i < N, as job arrays count."""
+        """Parse `"i/N"` with 0 <= i < N, as in job arrays."""
         index, _, count = text.partition("/")
         if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
             raise ReLopeError(f"--shard={text} is not i/N with i from 0 to N-1, such as 0/4, 1/4, 2/4 and 3/4")
@@ -37,18 +37,18 @@ class Shard:
         return f".lock-{self.index}-of-{self.count}"
 
     def conflicts(self, lock: str) -> bool:
-        """Whether the holder of `lock` may write a part of this shard: it counts the shards otherwise."""
+        """Whether the holder of `lock` may write a part of this shard, because its number of shards differs."""
         return lock.startswith(".lock-") and not lock.endswith(f"-of-{self.count}")
 
 
 @contextlib.contextmanager
 def only_writer(place: Place, shard: Shard | None = None) -> Iterator[Callable[[], None]]:
-    """Keep everyone else from writing the shard, by default the whole store, until the block ends.
+    """Keep other processes from writing the shard, by default the whole store, until the block ends.
 
-    Whatever changes a store does it in such a block: an extraction, new labels, the removal of what is damaged.
+    All changes to a store are made in such a block: extraction, regrading, removal of damaged parts.
 
-    Returns:
-      What raises Locked when the lock was lost since: call it before what must not be done twice.
+    Yields:
+      A function that raises Locked if the lock was lost: call it before any step that must not happen twice.
 
     Raises:
       Locked: another process is writing the store, the same shard or the shards of another count.

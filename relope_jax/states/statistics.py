@@ -1,4 +1,4 @@
-"""Per-dimension mean and standard deviation of the training split, the input normalisation of all probes."""
+"""Per-dimension mean and standard deviation of the training split, for input normalisation of all probes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from jaxtyping import Array, Float, Int
 from relope_jax.precision import jit
 from relope_jax.states.ragged import StateSource, chunks
 
-SMALLEST = 4096  # rows of a compiled block; others are doublings, so that few shapes are compiled
+SMALLEST = 4096  # rows of the smallest compiled block; the others are doublings, so that few shapes are compiled
 
 
-# A standard deviation this small, relative to the dimension's own mean or to the size of a typical dimension, is the
-# rounding of float32 sums (about 1e-7 for one, more after many layers); bfloat16 states that differ, differ by 4e-3.
+# A standard deviation this small, relative to the dimension's own mean or to a typical dimension, is rounding of
+# float32 sums (about 1e-7 for one sum, more after many layers). bfloat16 states that differ at all differ by 4e-3.
 ROUNDING = 1e-5
 
 
@@ -27,8 +27,8 @@ class Moments(NamedTuple):
     std: Float[np.ndarray, "d"]
 
     def inverse_std(self) -> Float[np.ndarray, "d"]:
-        """1 / std; 0 for a dimension that is constant up to rounding. It carries no information, and scaled to
-        deviations of 1 its rounding, or one new prompt's other value, would drown all others."""
+        """1 / std; 0 for a dimension that is constant up to rounding. Such a dimension carries no information. Scaled
+        to unit deviation, its rounding, or a different value in a new prompt, would dominate all other dimensions."""
         mean, std = self.mean.astype(np.float64), self.std.astype(np.float64)
         typical = np.median(np.sqrt(mean**2 + std**2))
         varies = std > ROUNDING * np.maximum(np.abs(mean), typical)
@@ -52,10 +52,10 @@ def token_statistics(states: StateSource, rows: Int[np.ndarray, "samples"]) -> T
 
 
 class MomentSums:
-    """Sums of x - shift and of its square, in float64."""
+    """Sums of x - shift and (x - shift)^2, in float64."""
 
     def __init__(self) -> None:
-        self._shift: np.ndarray | None = None  # massive activations sit far from 0: subtract before squaring
+        self._shift: np.ndarray | None = None  # massive activations are far from 0: subtract before squaring
         self._count = 0
         self._total: np.ndarray | float = 0.0
         self._squares: np.ndarray | float = 0.0

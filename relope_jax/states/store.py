@@ -46,7 +46,7 @@ __all__ = ["SPLITS", "Damage", "Store"]
 
 
 class Damage(NamedTuple):
-    """One damaged thing: its file, or its part's folder with a slash, and a line about it."""
+    """One damaged item: its file, or its part's folder with a slash, and a one-line message."""
 
     name: str
     message: str
@@ -57,7 +57,7 @@ class Store(ReadableStore):
 
     Args:
       path: a folder, or an `s3://bucket/prefix` or `gs://bucket/prefix` URL.
-      layer: the l whose states and block are read; may be left out when the store holds one.
+      layer: the l whose states and block are read; optional if the store has only one.
 
     Raises:
       ReLopeError: the store is missing, unfinished, damaged or of another schema, or lacks that layer.
@@ -75,10 +75,10 @@ class Store(ReadableStore):
         return layer
 
     def with_layer(self, layer: int) -> Store:
-        """This store, already open, read at a layer; raises ReLopeError when the store lacks it."""
+        """This open store, read at another layer; raises ReLopeError if the store lacks it."""
         store = copy.copy(self)
         store._layer = self._checked(layer)
-        for name in ("readers", "block"):  # they are of a layer; all else that was read stays
+        for name in ("readers", "block"):  # these depend on the layer; everything else that was read is kept
             store.__dict__.pop(name, None)
         return store
 
@@ -87,29 +87,29 @@ class Store(ReadableStore):
 
     @property
     def layer(self) -> int:
-        """The l whose states and block are read; raises ReLopeError when it was left out and there are several."""
+        """The l whose states and block are read; raises ReLopeError if it was left out and there are several."""
         if self._layer is None and len(self.identity.layers) > 1:
             raise ReLopeError(f"say which layer of {self.path} to read, with Store(path, layer=...); {self._held()}")
         return self.identity.layers[0] if self._layer is None else self._layer
 
     @property
     def identity(self) -> Identity:
-        """The settings that shaped the states."""
+        """The settings that affect the states."""
         return self.manifest.identity
 
     @functools.cached_property
     def digest(self) -> str:
-        """SHA-256 of the manifest, and so of the whole store's contents."""
+        """SHA-256 of the manifest, which identifies the contents of the whole store."""
         return self.place.sha256(MANIFEST)
 
     @property
     def digests(self) -> list[str]:
-        """The digest alone; a `JoinedStore` has several."""
+        """A list with the digest; a `JoinedStore` has several."""
         return [self.digest]
 
     @property
     def pieces(self) -> list[Piece]:
-        """All rows of the store; a `JoinedStore` has some of several."""
+        """All rows of the store; a `JoinedStore` has rows of several stores."""
         return [Piece(self, np.arange(len(self.samples)))]
 
     @functools.cached_property
@@ -120,7 +120,7 @@ class Store(ReadableStore):
         return table
 
     def part_table(self, part: Part) -> pa.Table:
-        """The sample table of one part; raises ReLopeError when it is damaged."""
+        """The sample table of one part; raises ReLopeError if it is damaged."""
         try:
             data = self.place.read(f"parts/{part.name}/{SAMPLES}", limits.TABLE)
         except FileNotFoundError:
@@ -139,7 +139,7 @@ class Store(ReadableStore):
         """The frozen decoder block l.
 
         Raises:
-          ReLopeError: it is missing, changed, or of another width or layer than the states.
+          ReLopeError: it is missing or changed, or its width or layer differs from the states'.
         """
         name = block_name(self.layer)
         if not self._is_intact(name, self.manifest.blocks[name]):
@@ -149,8 +149,8 @@ class Store(ReadableStore):
         positions, spec = self.readers[0].positions.shape[1], block.spec
         if (spec.layer, spec.hidden_size, spec.rope_axes) != (self.layer, self.identity.hidden_size, positions):
             raise ReLopeError(
-                f"{self.path}/{name} is of layer {spec.layer}, width {spec.hidden_size} and {spec.rope_axes} position "
-                f"ids per token, its states are of layer {self.layer}, {self.identity.hidden_size} and {positions}: "
+                f"{self.path}/{name} has layer {spec.layer}, width {spec.hidden_size} and {spec.rope_axes} position "
+                f"ids per token, but its states have layer {self.layer}, {self.identity.hidden_size} and {positions}: "
                 "delete the store and extract it again"
             )
         return block
@@ -158,7 +158,7 @@ class Store(ReadableStore):
     def states(self, rows: Int[np.ndarray, "chosen"] | None = None) -> TokenStates:
         """States of the given rows, in that order, or of the whole store.
 
-        Only what the rows need is read; chunk checksums are verified while reading.
+        Reads only the chunks of these rows and verifies their checksums.
         """
         lengths = self.column("n_tokens")
         rows = np.arange(len(lengths)) if rows is None else np.asarray(rows)
@@ -170,44 +170,44 @@ class Store(ReadableStore):
         return self.identity.hidden_size * STATE_DTYPES[self.identity.state_dtype].itemsize
 
     def last_hidden(self) -> Float[np.ndarray, "samples d"]:
-        """z_n^(l) of all samples: all that the Probe reads."""
+        """z_n^(l) of all samples, the only input of the Probe."""
         return np.concatenate([reader.read(last_hidden_name(self.layer)) for reader in self.readers])
 
     def output_embedding(self) -> Float[np.ndarray, "samples d"]:
         """The small model's last layer averaged over its answer, for Post-Hoc Embed.
 
         Raises:
-          ReLopeError: the store has none, since its labels were taken from another store.
+          ReLopeError: the store has none, because its labels come from another store.
         """
         if self.identity.labels_from:
-            raise ReLopeError(f"{self.path} holds no output embedding: its labels come from another store")
+            raise ReLopeError(f"{self.path} has no output embeddings, because its labels come from another store")
         vectors = [reader.read(OUTPUT_EMBEDDING) for reader in self.readers]
         if len({part.shape[1] for part in vectors}) > 1:
-            raise ReLopeError(f"the output embeddings of {self.path} have several widths: extract it again")
+            raise ReLopeError(f"the output embeddings of {self.path} differ in width: extract it again")
         return np.concatenate(vectors)
 
     def text_embedding(self, name: str) -> Float[np.ndarray, "samples d"]:
         """The sentence embeddings `name` ("question" or "question_answer") of all samples.
 
         Raises:
-          ReLopeError: they were never made, or they are of another store.
+          ReLopeError: they do not exist, or they belong to another store.
         """
         return load_embeddings(self.path, name, self.texts(name))
 
     def texts(self, name: str) -> list[str]:
-        """What the embeddings `name` are of."""
+        """The texts of the embeddings `name`."""
         return store_texts(name, self.prompts, self.column("response").tolist())
 
     @functools.cached_property
     def readers(self) -> list[PartReader]:
-        """Of every part with samples."""
+        """One reader for every part with samples."""
         kept = KEPT_BYTES // max(len(self.manifest.parts), 1)
         parts = [part for part in self.manifest.parts if part.n_samples]
         return [PartReader(self.place, part, self.identity, self.layer, kept) for part in parts]
 
     @functools.cached_property
     def starts(self) -> Int[np.ndarray, "parts_plus_1"]:
-        """Row at which every part with samples begins."""
+        """First row of every part with samples, and the number of rows."""
         return np.cumsum([0, *(part.n_samples for part in self.manifest.parts if part.n_samples)])
 
     def verify(self) -> None:
@@ -216,7 +216,7 @@ class Store(ReadableStore):
             raise ReLopeError(damage.message)
 
     def damages(self, checked: Callable[[], object] = lambda: None) -> Iterator[Damage]:
-        """Everything that is damaged in the store; `checked` is called after each of its parts and blocks."""
+        """Yield everything damaged in the store; calls `checked` after each part and block."""
         record = self._read_json(IDENTITY)
         if record is None or self.identity.differences(record):
             yield Damage(IDENTITY, f"{self.path}/{IDENTITY} is missing or changed{REPAIR.format(self.path)}")
@@ -231,19 +231,19 @@ class Store(ReadableStore):
             checked()
 
     def drop(self, damages: Iterable[Damage]) -> None:
-        """Remove what is damaged, so that the same extraction makes it again and keeps the rest.
+        """Remove damaged files, so that the same extraction recreates them and keeps the rest.
 
         Raises:
-          ReLopeError: a process is writing the store, or a shard of it.
+          ReLopeError: a process is writing the store or one of its shards.
         """
         with only_writer(self.place):
-            self.place.delete(f"{REGRADING}/{MANIFEST}")  # it names parts that may be removed here
+            self.place.delete(f"{REGRADING}/{MANIFEST}")  # it may name removed parts
             self.place.delete(f"{REGRADING}/")
             self.place.write(IDENTITY, to_json(self.identity.record()).encode())
             for damage in damages:
                 if damage.name.endswith("/"):
                     self.place.delete(damage.name)
-            self.place.delete(MANIFEST)  # last: until then the damage is known
+            self.place.delete(MANIFEST)  # last: the damage stays detectable until then
 
     def _changed_files(self, part: Part) -> list[str]:
         folder = f"parts/{part.name}"

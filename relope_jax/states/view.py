@@ -1,4 +1,4 @@
-"""The typed view of samples and states that training and baselines have: of one store, or of several read as one."""
+"""The typed view of samples and states for training and baselines: one store, or several read as one."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from relope_jax.states.samples import column_of
 
 
 class ReadableStore(abc.ABC):
-    """What `Store` and `JoinedStore` have in common.
+    """The common interface of `Store` and `JoinedStore`.
 
     Attributes:
-      path: of the store, or of the one that is tested on.
+      path: path of the store, or of the one used for testing.
       samples: the sample table, one row per sample.
     """
 
@@ -30,7 +30,7 @@ class ReadableStore(abc.ABC):
     @property
     @abc.abstractmethod
     def pieces(self) -> list[Piece]:
-        """The stores whose rows these are, in order; the one that is tested on is last."""
+        """The stores and their rows, in order; the one used for testing is last."""
 
     @property
     @abc.abstractmethod
@@ -40,7 +40,7 @@ class ReadableStore(abc.ABC):
     @property
     @abc.abstractmethod
     def digest(self) -> str:
-        """Of everything that is read."""
+        """One digest of all stores."""
 
     @property
     @abc.abstractmethod
@@ -54,7 +54,7 @@ class ReadableStore(abc.ABC):
     @property
     @abc.abstractmethod
     def identity(self) -> Identity:
-        """The settings that shaped the states."""
+        """The settings that affect the states."""
 
     @property
     @abc.abstractmethod
@@ -83,12 +83,12 @@ class ReadableStore(abc.ABC):
         """The sentence embeddings `name` of all samples."""
 
     def column(self, name: str) -> Shaped[np.ndarray, "samples"]:
-        """A column of the sample table as numpy; raises ReLopeError when samples lack what results need."""
+        """A column of the sample table as numpy; raises ReLopeError if a column that results depend on has nulls."""
         return column_of(self.samples, name, self.path)
 
     @functools.cached_property
     def prompts(self) -> list[str]:
-        """What the small model was asked, in words: the text of its user turn."""
+        """The prompts: the text of the user turn."""
         return prompts_of(self.samples)
 
     def rows(self, split: str) -> Int[np.ndarray, "rows"]:
@@ -104,12 +104,12 @@ class Piece(NamedTuple):
 
     @property
     def sample_ids(self) -> list[str]:
-        """The ids that the samples have in this store, by which its tables of answers call them."""
+        """The ids of the samples in this store, which its tables of answers use."""
         return self.store.column("sample_id")[self.rows].tolist()
 
 
 class StoreStates:
-    """The states of a store, read when they are asked for; the other `StateSource` is `TokenStates`."""
+    """The states of a store, read on demand; the in-memory `StateSource` is `TokenStates`."""
 
     def __init__(self, store: ReadableStore):
         self._store = store
@@ -133,6 +133,6 @@ class StoreStates:
 
 
 def paths_of(store: ReadableStore, split: str) -> str:
-    """Where a split's samples come from, for messages: of joined stores, only the last is tested on."""
+    """The path or paths of a split's samples, for messages: of joined stores, only the last is used for testing."""
     pieces = store.pieces[-1:] if split == "test" else store.pieces[:-1] or store.pieces
     return ", ".join(piece.store.path for piece in pieces)

@@ -46,21 +46,21 @@ from relope_jax.states.shards import Shard, only_writer
 SAMPLE_SCHEMA = pa.schema(
     [
         ("sample_id", pa.string()),
-        ("group", pa.string()),  # samples of one group (one image) are never on two sides of a split
+        ("group", pa.string()),  # samples of one group (one image) are always in one split
         ("split", pa.string()),  # train, validation or test
         ("question", pa.string()),
-        ("prompt", pa.string()),  # the user turn's text: the question with its choices, and what the variant adds
+        ("prompt", pa.string()),  # text of the user turn: the question with its choices, and additions of the variant
         ("answer", pa.string()),  # the reference answer
         ("response", pa.string()),  # the small model's greedy answer
-        ("finish_reason", pa.string()),  # how the response ends: "stop", or "length" when it was cut off
-        ("final_answer", pa.string()),  # what the response settles on, as the grader read it; empty when nothing
-        ("label", pa.int8()),  # Y: 1 when the response is right; one that was cut off is no answer and never right
+        ("finish_reason", pa.string()),  # how the response ends: "stop", or "length" if it was cut off
+        ("final_answer", pa.string()),  # the final answer that the grader found in the response; empty if none
+        ("label", pa.int8()),  # Y: 1 if the response is right; a response that was cut off is wrong
         ("token_logprobs", pa.list_(pa.float32())),  # of the response's tokens, in nats
         ("first_token_entropy", pa.float32()),  # of the response's first token, in nats
         ("n_tokens", pa.int32()),  # of the prompt
         ("images", pa.list_(pa.string())),  # paths of the images, for reports
-        ("contents", pa.list_(pa.string())),  # SHA-256 of every image; of question and choices where there is none
-        ("caption", pa.string()),  # what stood in place of the image, in that variant
+        ("contents", pa.list_(pa.string())),  # SHA-256 of every image; without images, of question and choices
+        ("caption", pa.string()),  # the text that replaced the image, in that variant
         ("image_start", pa.int32()),  # first image token in the prompt, -1 without an image
         ("image_tokens", pa.int32()),
         ("grid_height", pa.int32()),
@@ -73,10 +73,10 @@ class StoreWriter(contextlib.AbstractContextManager["StoreWriter"]):
     """Exclusive writer of one store, or of one shard of it.
 
     Args:
-      url: a folder, or a URL that `open_place` knows.
+      url: a folder, or a URL that `open_place` supports.
 
     Raises:
-      ReLopeError: another process is writing the same parts, or the store was begun with another identity.
+      ReLopeError: another process is writing the same parts, or the store was started with another identity.
     """
 
     def __init__(self, url: str | Path, identity: Identity, shard: Shard | None = None):
@@ -88,7 +88,7 @@ class StoreWriter(contextlib.AbstractContextManager["StoreWriter"]):
             self._held = stack.pop_all()  # until close()
 
     def _claim(self) -> None:
-        """Record the identity at the first start; refuse another one later."""
+        """Record the identity at the first start; reject a different one later."""
         self.place.create(IDENTITY, to_json(self.identity.record()).encode())  # shards may start together
         try:
             record = parse_json(self.place.read(IDENTITY, limits.JSON), f"{self.place.url}/{IDENTITY}")
@@ -101,8 +101,8 @@ class StoreWriter(contextlib.AbstractContextManager["StoreWriter"]):
             raise regrading_stopped(self.place)
         if different := self.identity.differences(record):
             raise ReLopeError(
-                f"the store {self.place.url} was begun with other settings ({'; '.join(different)}): "
-                "name another folder with --config.store=... or delete it"
+                f"the store {self.place.url} was started with other settings ({'; '.join(different)}): "
+                "choose another folder with --config.store=..., or delete it"
             )
 
     def __exit__(self, *_: object) -> None:
@@ -126,13 +126,13 @@ class StoreWriter(contextlib.AbstractContextManager["StoreWriter"]):
         output_embedding: Float[np.ndarray, "samples d"] | None = None,
         token_budget: int | None = None,
     ) -> None:
-        """Write part `index` and publish it in one step.
+        """Write part `index` and publish it atomically.
 
         Args:
-          states: of every layer of the identity; they share positions and offsets. Empty when every sample failed.
-          rows: of the sample table, by SAMPLE_SCHEMA; what is absent is null.
+          states: for every layer of the identity; they share positions and offsets. Empty if every sample failed.
+          rows: rows of the sample table, by SAMPLE_SCHEMA; absent values are null.
           output_embedding: the small model's last layer averaged over its answer.
-          token_budget: what batches were formed with at the end of the part; the identity's when not given.
+          token_budget: token budget of the batches at the end of the part; by default the identity's.
         """
         with (
             explaining(self.place.url),
@@ -145,7 +145,7 @@ class StoreWriter(contextlib.AbstractContextManager["StoreWriter"]):
             if output_embedding is not None:
                 write_array(folder / "output_embedding", output_embedding.astype(np.float32))
             if output_embedding is not None and len(output_embedding) != len(rows):
-                raise ValueError(f"{len(output_embedding)} output embeddings of {len(rows)} samples")
+                raise ValueError(f"{len(output_embedding)} output embeddings for {len(rows)} samples")
             pq.write_table(pa.Table.from_pylist(rows, schema=SAMPLE_SCHEMA), folder / "samples.parquet")
             part = Part(
                 name=part_title(index),
@@ -170,11 +170,11 @@ class StoreWriter(contextlib.AbstractContextManager["StoreWriter"]):
         return [part for part in found if part is not None]
 
     def discard_parts(self) -> None:
-        """Forget all parts; the identity stays."""
+        """Delete all parts; keep the identity."""
         self.place.delete("parts/")
 
     def finish(self, n_parts: int, blocks: Mapping[int, Block]) -> Manifest:
-        """Write the frozen blocks, then the manifest over all parts; from now on the store can be opened."""
+        """Write the frozen blocks, then the manifest of all parts; after this the store can be opened."""
         with explaining(self.place.url):
             self._require_lock()
             digests = {}

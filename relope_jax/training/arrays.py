@@ -1,7 +1,7 @@
-"""Trees of arrays on disk: orbax writes them, under readable flat names, as zarr without compression.
+"""Pytrees of arrays on disk, written by orbax as uncompressed zarr with readable flat names.
 
-A chunk is then its array's raw bytes. They are read as such, after their size on disk was compared with what the reader
-asks for: a checkpoint from elsewhere takes no more memory than its files do, and none of its metadata is obeyed.
+A chunk is the raw bytes of its array. It is read directly, after comparing its size on disk with the expected size. An
+untrusted checkpoint therefore needs no more memory than its files, and its metadata is not used.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ Tree = TypeVar("Tree")
 
 @contextlib.contextmanager
 def publishing_together(folder: Path) -> Iterator[Path]:
-    """`publishing` by the primary process, with all processes in the block: orbax saves with all of them.
+    """`publishing` by the primary process, with all processes in the block, since orbax saves with all of them.
 
-    The folder must be on a disk that they share.
+    The folder must be on a shared disk.
     """
     scratch = contextlib.nullcontext(folder.with_name(f".{folder.name}.tmp"))
     with publishing(folder) if is_primary() else scratch as path:
@@ -50,7 +50,7 @@ def save_arrays(folder: Path, tree: object) -> None:
     if jax.process_count() > 1 or is_ordinary(folder.parent):
         _save(folder.absolute(), arrays)
         return
-    with tempfile.TemporaryDirectory(prefix="relope-") as scratch:  # orbax locks and flushes, and cannot be told not to
+    with tempfile.TemporaryDirectory(prefix="relope-") as scratch:  # orbax always locks and flushes
         _save(Path(scratch) / "arrays", arrays)
         shutil.copytree(Path(scratch) / "arrays", folder)
 
@@ -65,7 +65,7 @@ def _save(folder: Path, arrays: dict[str, np.ndarray]) -> None:
 
 @contextlib.contextmanager
 def _without_remark() -> Iterator[None]:
-    """Orbax warns that it finds no files of its other format to merge; all other warnings stay."""
+    """Suppress orbax's warning that there are no files of its other format to merge."""
 
     def is_shown(record: logging.LogRecord) -> bool:
         return not str(record.msg).endswith(" per-process OCDBT checkpoint subdirs found in %s, ")
@@ -79,10 +79,10 @@ def _without_remark() -> Iterator[None]:
 
 
 def load_arrays(folder: Path, like: Tree) -> Tree:
-    """The arrays of a folder in the structure of `like`.
+    """Load the arrays of a folder in the structure of `like`.
 
     Raises:
-      ReLopeError: the folder lacks a name of `like`, or has another shape, dtype or size under it.
+      ReLopeError: an array of `like` is missing, or has a different shape, dtype or size.
     """
     require_arrays(folder, jax.tree.map(_data, like))
     restored = [_restored(_read(folder, name, _data(leaf)), leaf) for name, leaf in _named(like)]
@@ -90,26 +90,26 @@ def load_arrays(folder: Path, like: Tree) -> Tree:
 
 
 def require_arrays(folder: Path, like: object) -> None:
-    """Raise ReLopeError unless the folder holds the arrays of `like`, whose leaves need a shape and a dtype alone; no
-    array is read."""
+    """Raise ReLopeError unless the folder has the arrays of `like`, whose leaves only need a shape and a dtype. Reads
+    no array."""
     try:
         root = _root(folder)
         for name, leaf in _named(like):
             path = inside(root, name)
             found, wanted = read_json(inside(path, ".zarray")), _header(leaf)
             if found != wanted:
-                raise ReLopeError(f"its {name} is {shown_name(found)}, and {leaf.dtype}{list(leaf.shape)} is asked for")
+                raise ReLopeError(f"its {name} is {shown_name(found)}, not {leaf.dtype}{list(leaf.shape)}")
             size = inside(path, _chunk(leaf)).stat().st_size
             if size != leaf.size * leaf.dtype.itemsize:
                 raise ReLopeError(f"its {name} takes {size} bytes, not {leaf.size * leaf.dtype.itemsize}")
     except (OSError, ReLopeError) as error:
         if (line := refusal(error)) and not isinstance(error, FileNotFoundError | NotADirectoryError):
             raise ReLopeError(f"cannot use {folder}: {line}") from error
-        raise ReLopeError(f"{folder} does not hold this router's arrays: {first_line(error)}") from error
+        raise ReLopeError(f"{folder} does not have this router's arrays: {first_line(error)}") from error
 
 
 def _root(folder: Path) -> Path:
-    """Where orbax put the arrays: the folder of its only item."""
+    """Orbax's folder of the arrays, which is its only item."""
     items = sorted(folder.glob("*/_METADATA"))
     if len(items) != 1:
         raise ReLopeError(f"it has {len(items)} sets of arrays, not one")
@@ -117,7 +117,7 @@ def _root(folder: Path) -> Path:
 
 
 def _header(leaf: Any) -> dict[str, Any]:
-    """The metadata that zarr has for an array in one chunk of raw bytes."""
+    """The zarr metadata of an array in one chunk of raw bytes."""
     dtype, shape = np.dtype(leaf.dtype), list(leaf.shape)
     return {
         "chunks": shape, "compressor": None, "dimension_separator": ".",
@@ -140,7 +140,7 @@ def _read(folder: Path, name: str, like: Any) -> np.ndarray:
 
 
 def _named(tree: object) -> list[tuple[str, Any]]:
-    """`("params/mlp/layers/0/kernel", array)`: readable names, and no integer keys for orbax to change."""
+    """`("params/mlp/layers/0/kernel", array)`: readable names, without integer keys, which orbax would change."""
     flat, _ = jax.tree.flatten_with_path(tree)
     return [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in flat]
 

@@ -1,4 +1,4 @@
-"""Builds the parts of an ensemble from its members, and takes a member out again."""
+"""Builds the parts of an ensemble from its members, and extracts a member."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from relope_jax.training.members import Member
 
 
 def assemble(method: TrainedMethod, members: Sequence[Member], block: Block, statistics: TokenStatistics) -> Parts:
-    """Parts of all members with a leading member axis, as each would begin alone."""
+    """Parts of all members with a leading member axis, each initialised as if trained alone."""
     return stack(build_all(method, members, block, statistics))
 
 
@@ -39,10 +39,10 @@ def build(method: TrainedMethod, spec: ProbeSpec, block: Block, statistics: Toke
 
 
 def stack(parts: Sequence[Parts]) -> Parts:
-    """Parts of several routers as those of one ensemble.
+    """Stack the parts of several routers as one ensemble.
 
-    LoRAs of a smaller rank are filled up with rows of A and columns of B that are zero. The gradient of each is a
-    product with the other, so they stay zero: the mask of a rank costs no operation.
+    LoRAs of a smaller rank are padded with zero rows of A and zero columns of B. The gradient of each is a product with
+    the other, so they stay zero and need no mask.
     """
     first = parts[0]
     params = jax.tree.map(_stack, *[p.params for p in parts])
@@ -51,7 +51,7 @@ def stack(parts: Sequence[Parts]) -> Parts:
 
 
 def member(ensemble: Parts, index: int, like: Parts) -> Parts:
-    """The parts of one member, cut to the shapes of `like` (its own rank)."""
+    """The parts of one member, sliced to the shapes of `like` (its own rank)."""
 
     def cut(x: Float[AnyArray, "members *largest"], own: Float[AnyArray, "*own"]) -> Float[AnyArray, "*own"]:
         return x[index][tuple(slice(n) for n in own.shape)]
@@ -60,7 +60,7 @@ def member(ensemble: Parts, index: int, like: Parts) -> Parts:
 
 
 def _stack(*leaves: Float[AnyArray, "..."]) -> Float[np.ndarray, "members ..."]:
-    """The leaves under one leading axis, each filled up with zeros to the largest."""
+    """Stack the leaves on a new leading axis, each zero-padded to the largest shape."""
     shape = [max(sizes) for sizes in zip(*[x.shape for x in leaves], strict=True)]
     stacked = np.zeros((len(leaves), *shape), leaves[0].dtype)
     for i, x in enumerate(leaves):

@@ -15,8 +15,8 @@ from relope_jax.precision import jit
 
 
 class Best(NamedTuple):
-    """Parameters (leading member axis), their AUC and the epoch they were reached after; beta in its last step, and how
-    many dimensions of the bottleneck were active then (infinite without a bottleneck)."""
+    """Parameters (leading member axis), their AUC and epoch; beta in the last step of that epoch, and its number of
+    active bottleneck dimensions (infinite without a bottleneck)."""
 
     params: nnx.State
     auc: Float[np.ndarray, "members"]
@@ -26,13 +26,13 @@ class Best(NamedTuple):
 
     @staticmethod
     def start(params: nnx.State, n_members: int) -> Best:
-        """Before the first epoch: nothing is worse."""
+        """The value before the first epoch: any AUC is better."""
         never = np.full(n_members, np.inf)
         return Best(jax.tree.map(jnp.copy, params), -never, np.zeros(n_members, np.int64), np.zeros(n_members), never)
 
     def running(self, epoch: int, patience: int, scheduled: Int[np.ndarray, "members"]) -> Bool[np.ndarray, "members"]:
-        """Which members still train in `epoch`: patience counts from the end of a member's schedule, after `scheduled`
-        epochs, since its objective changes until then."""
+        """Which members still train in `epoch`. Patience counts from the end of a member's schedule, after `scheduled`
+        epochs, because its objective changes until then."""
         return epoch - np.maximum(self.epoch, scheduled) <= patience
 
     def update(
@@ -44,7 +44,7 @@ class Best(NamedTuple):
         beta: Float[np.ndarray, "members"],
         active: Float[np.ndarray, "members"],
     ) -> Best:
-        """With the members that improved in `epoch`."""
+        """Replace the members that improved in `epoch`."""
         better = running & (auc > self.auc)
         return Best(
             _chosen(self.params, params, better) if better.any() else self.params,

@@ -1,4 +1,4 @@
-"""Trained routers on disk: orbax arrays next to a JSON file that says how to rebuild the modules."""
+"""Trained routers on disk: orbax arrays, and a JSON file for rebuilding the modules."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from relope_jax.training.spec import TrainSpec
 ROUTER = "router.json"
 BEST = ("best_epoch", "best_validation_auc", "beta_at_best")
 MOST_MEMBERS = 4096
-_ANY_NUMBER = number(-np.inf, np.inf, nan=True)  # an AUC that was never better than any is minus infinity
+_ANY_NUMBER = number(-np.inf, np.inf, nan=True)  # the initial best AUC is minus infinity
 RECORD = record(
     {
         "method": run_schema.trained,
@@ -70,7 +70,7 @@ def save_router(folder: Path, method: TrainedMethod, members: Sequence[Member], 
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """The JSON next to a checkpoint; raises ReLopeError when there is none, or it is damaged."""
+    """The JSON file of a checkpoint; raises ReLopeError if it is missing or damaged."""
     path = inside(folder, ROUTER)
     try:
         return checked(read_json(path), RECORD, path)
@@ -82,23 +82,23 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def spec_from_dict(method: TrainedMethod, raw: dict[str, Any]) -> ProbeSpec:
-    """Rebuild a method's spec from JSON or a config; raises ReLopeError when it is no such spec."""
+    """Rebuild a method's spec from JSON or a config; raises ReLopeError if it is not valid."""
     return spec_of(method.spec, raw, f"'{method.name}'")
 
 
 def load_ensemble(folder: Path, block: Block) -> tuple[TrainedMethod, list[Member], Fitted]:
-    """All members of one method, as `fit` returned them."""
+    """Load all members of one method, as returned by `fit`."""
     method, members, singles = _singles(folder, block)
     parts = _stored(folder, stack(singles))
     found = read_record(folder)
     kept = [np.array(found[name]) for name in BEST]
     if any(len(values) != len(members) for values in kept):
-        raise ReLopeError(f"{folder / ROUTER} is damaged: it has other numbers of members and of their best epochs")
+        raise ReLopeError(f"{folder / ROUTER} is damaged: the numbers of members and best epochs differ")
     return method, members, Fitted(parts, *kept)
 
 
 def load_member(folder: Path, block: Block, seed: int) -> Restored:
-    """The member with one seed; the first of them, in a checkpoint of a sweep."""
+    """Load the member with this seed; in a checkpoint of a sweep, the first one."""
     method, members, singles = _singles(folder, block)
     seeds = [m.seed for m in members]
     if seed not in seeds:
@@ -121,19 +121,19 @@ def _singles(folder: Path, block: Block) -> tuple[TrainedMethod, list[Member], l
     ]
     if len({m.program for m in members}) > 1:
         raise ReLopeError(f"{folder / ROUTER} is damaged: its members cannot have been trained together")
-    require_arrays(inside(folder, "arrays"), _expected(folder, method, members, block))  # before any memory is taken
+    require_arrays(inside(folder, "arrays"), _expected(folder, method, members, block))  # before allocating memory
     return method, members, build_all(method, members, block, _unset(block))
 
 
 def _unset(block: Block) -> TokenStatistics:
-    """Statistics to be replaced by the checkpoint's."""
+    """Placeholder statistics, replaced by the checkpoint's."""
     d = block.spec.hidden_size
     moments = Moments(np.zeros(d, np.float32), np.ones(d, np.float32))
     return TokenStatistics(moments, moments)
 
 
 def _expected(folder: Path, method: TrainedMethod, members: Sequence[Member], block: Block) -> dict[str, Any]:
-    """Shapes and dtypes of the arrays that a checkpoint of these members has; nothing is computed."""
+    """Shapes and dtypes of the arrays in a checkpoint of these members, without computing anything."""
     try:
         each = [
             jax.eval_shape(lambda spec=spec: _arrays(build(method, spec, block, _unset(block), 0)))
@@ -141,12 +141,12 @@ def _expected(folder: Path, method: TrainedMethod, members: Sequence[Member], bl
         ]
         params = jax.tree.map(functools.partial(_together, len(members)), *[arrays["params"] for arrays in each])
     except (ValueError, TypeError, OverflowError, ArithmeticError) as error:
-        raise ReLopeError(f"{folder / ROUTER} asks for no router that can be: {first_line(error)}") from error
+        raise ReLopeError(f"{folder / ROUTER} describes an impossible router: {first_line(error)}") from error
     return {"params": params, "statistics": each[0]["statistics"]}
 
 
 def _together(n: int, *leaves: Any) -> jax.ShapeDtypeStruct:
-    """The shape of `n` members' leaves, each filled up to the largest, as `assembly.stack` does."""
+    """The shape of `n` members' leaves, padded to the largest, as in `assembly.stack`."""
     largest = (max(sizes) for sizes in zip(*[leaf.shape for leaf in leaves], strict=True))
     return jax.ShapeDtypeStruct((n, *largest), leaves[0].dtype)
 
@@ -155,7 +155,7 @@ def _stored(folder: Path, parts: Parts) -> Parts:
     """`parts` with the arrays of the checkpoint."""
     arrays = load_arrays(inside(folder, "arrays"), _arrays(parts))
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(arrays)):
-        raise ReLopeError(f"{folder} holds numbers that are not finite: train it again, or restore it")
+        raise ReLopeError(f"{folder} has values that are not finite: train it again, or restore it")
     return parts._replace(params=arrays["params"], rest=nnx.merge_state(parts.rest, arrays["statistics"]))
 
 

@@ -1,4 +1,4 @@
-"""Trains an ensemble: every member in one program, each with its own early stopping, resumable to the bit."""
+"""Trains an ensemble in one program. Each member has its own early stopping; resuming is bit-exact."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Fitted:
     best_beta: Float[np.ndarray, "members"]  # in the last step of that epoch
 
     def record(self, i: int, member: Member) -> dict[str, Any]:
-        """The epoch of member i that is kept, as JSON; `beta_at_best` is None for a method without a KL term."""
+        """The best epoch of member i as JSON; `beta_at_best` is None for a method without a KL term."""
         beta = float(self.best_beta[i]) if isinstance(member.spec, ReLopeSpec) else None
         return {
             "best_epoch": int(self.best_epoch[i]), "validation_auc": float(self.best_auc[i]), "beta_at_best": beta,
@@ -52,7 +52,7 @@ class Fitted:
 
 
 class NonFiniteLoss(ReLopeError):
-    """Training met a loss that is not finite. Attributes: `step`, `member` (index) and `sample_ids` of the batch."""
+    """A training loss was not finite. Attributes: `step`, `member` (index) and `sample_ids` of the batch."""
 
     def __init__(self, method: TrainedMethod, step: int, member: int, seed: int, sample_ids: list[str]):
         self.step, self.member, self.sample_ids = step, member, sample_ids
@@ -72,19 +72,19 @@ def fit(
     folder: Path | None = None,
     checkpoint_seconds: float = 60.0,
 ) -> Fitted:
-    """Train the members on the training split, stopping each on validation AUC.
+    """Train the members on the training split, with early stopping on each member's validation AUC.
 
     Args:
-      members: those that can share a program (see `members.ensembles`).
-      feed: of `data`.
+      members: members that can share a program (see `members.ensembles`).
+      feed: the feed of `data`.
       log: receives one record per member and epoch (see metrics.jsonl in docs/design/formats.md).
-      folder: where the training is saved every `checkpoint_seconds`, and continued from; None: it is not saved.
+      folder: saves the training here every `checkpoint_seconds` and resumes from here; None disables saving.
 
     Raises:
       NonFiniteLoss: a loss is not finite.
-      ReLopeError: `folder` holds a training with other settings or of other data.
+      ReLopeError: `folder` has a training with other settings or data.
     """
-    assert len(ensembles(members)) == 1, "these members need programs of their own"
+    assert len(ensembles(members)) == 1, "these members need separate programs"
     train = members[0].train
     feed = feed.of(method)
     labels = data.labels.astype(np.float32)
@@ -92,7 +92,7 @@ def fit(
     settings = meshes.replicate(feed.mesh, hyper(members))
     identity = data.identity | {"jax": jax.__version__, "method": method.name, "members": [m.record() for m in members]}
     at = begin(parts, members, feed)
-    parts = parts._replace(params=nnx.State({}))  # their copy in `at.state` is what changes
+    parts = parts._replace(params=nnx.State({}))  # `at.state` has the parameters that change
     if folder is not None:
         at = load_snapshot(folder, identity, at)
         at = at._replace(state=meshes.replicate(feed.mesh, at.state))
@@ -133,7 +133,7 @@ def fit(
 
 
 def begin(parts: Parts, members: Sequence[Member], feed: Feed) -> Snapshot:
-    """A training before its first step."""
+    """The snapshot of a training before its first step."""
     keys = jnp.stack([jax.random.key(m.seed) for m in members])
     state = meshes.replicate(feed.mesh, start(parts, meshes.replicate(feed.mesh, keys)))
     best = Best.start(parts.params, len(members))
@@ -143,7 +143,7 @@ def begin(parts: Parts, members: Sequence[Member], feed: Feed) -> Snapshot:
 def validation_auc(
     method: TrainedMethod, parts: Parts, feed: Feed, data: RouterData, running: Bool[np.ndarray, "members"]
 ) -> Float[np.ndarray, "members"]:
-    """AUC of every member's log-odds on the validation split; 1/2 for a stopped one whose log-odds are not finite."""
+    """Validation AUC of every member's log-odds; 1/2 for a stopped member whose log-odds are not finite."""
     rows = data.rows["validation"]
     predicted = log_odds(parts, feed, rows)
     finite = np.isfinite(predicted).all(axis=1)
@@ -164,7 +164,7 @@ def records(
     auc: Float[np.ndarray, "members"],
     speed: dict[str, float],
 ) -> list[dict[str, Any]]:
-    """metrics.jsonl: one record of every member that trained in the epoch; metrics are means over its steps."""
+    """Records for metrics.jsonl, one per member that trained in the epoch; metrics are means over its steps."""
     return [
         {"method": method.name, "member": i, "seed": member.seed, "epoch": at.epoch, "step": at.step}
         | {name: float(np.mean(value[:, i])) for name, value in metrics.items()}
@@ -176,7 +176,7 @@ def records(
 
 
 def warn_if_collapsed(method: TrainedMethod, members: Sequence[Member], best: Best) -> None:
-    """Say so when a member's bottleneck carries nothing about the input in the epoch that is kept."""
+    """Warn if a member's bottleneck carries no information about the input in its best epoch."""
     collapsed = [str(m.seed) for m, active in zip(members, best.active, strict=True) if active < 1]
     if collapsed:
         logging.warning(
@@ -187,7 +187,7 @@ def warn_if_collapsed(method: TrainedMethod, members: Sequence[Member], best: Be
 
 
 def warn_of_lower_beta(method: TrainedMethod, members: Sequence[Member], best: Best) -> None:
-    """Say so when a member's kept epoch is one in which beta was still rising."""
+    """Warn if beta was still rising in a member's best epoch."""
     early = [int(i) for i in np.flatnonzero(best.epoch < scheduled_epochs(members))]
     if early:
         kept = ", ".join(f"seed {members[i].seed}: {best.beta[i]:.2g} in epoch {best.epoch[i]}" for i in early)
@@ -206,7 +206,7 @@ def require_finite_loss(
     members: Sequence[Member],
     sample_ids: list[str],
 ) -> None:
-    """Abort at the first non-finite loss of a running member, naming step, member and the samples of its batch."""
+    """Raise NonFiniteLoss at the first non-finite loss of a running member."""
     bad = np.argwhere(~np.isfinite(loss) & running[None])
     if len(bad):
         step, member = (int(i) for i in bad[0])

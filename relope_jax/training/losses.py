@@ -1,4 +1,4 @@
-"""The training objective: `BCE + beta(t) * KL(N(mu, sigma^2) || N(0, I))` (paper equation for ReLope)."""
+"""The training objective `BCE + beta(t) * KL(N(mu, sigma^2) || N(0, I))` (paper equation for ReLope)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 from relope_jax.models.probes import RouterOutput
 from relope_jax.training.members import Hyper
 
-ACTIVE_KL = 0.01  # nats; a bottleneck dimension below it carries nothing about the input
+ACTIVE_KL = 0.01  # nats; a bottleneck dimension below it carries no information about the input
 
 
 def binary_cross_entropy(logit: Float[Array, "batch"], label: Float[Array, "batch"]) -> Float[Array, "batch"]:
@@ -23,7 +23,7 @@ def kl_per_dimension(mean: Float[Array, "batch k"], log_var: Float[Array, "batch
 
 
 def beta_at(hyper: Hyper, progress: Float[Array, ""]) -> Float[Array, ""]:
-    """beta(t) of one member at `progress` in [0, 1]: constant, or rising from 0 over the warm-up."""
+    """beta(t) of one member at `progress` in [0, 1]: constant, or rising linearly from 0 over the warm-up."""
     ramp = jnp.minimum(progress / jnp.maximum(hyper.beta_warmup, 1e-9), 1.0)
     return hyper.beta * jnp.where(hyper.beta_warmup > 0, ramp, 1.0)
 
@@ -35,10 +35,10 @@ def objective(
     beta: Float[Array, ""],
     kl_sum: Bool[Array, ""],
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """Weighted mean loss and its terms; samples of weight 0 (padding of a batch) do not count.
+    """Weighted mean loss and its terms; samples with weight 0 (padding of a batch) do not count.
 
     Args:
-      kl_sum: sum the KL over the bottleneck's dimensions; else its mean.
+      kl_sum: sum the KL over the bottleneck's dimensions instead of averaging it.
     """
     total = jnp.sum(weight)
     bce = jnp.sum(weight * binary_cross_entropy(output.logit, label)) / total

@@ -1,4 +1,4 @@
-"""Members of an ensemble: what each trains and how, and which of them can share one program."""
+"""Members of an ensemble: their settings, and which members can share one program."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from relope_jax.block.spec import LoRASpec
 from relope_jax.models.spec import ProbeSpec, ReLopeSpec
 from relope_jax.training.spec import TrainSpec
 
-# Fields that are batch axes of an ensemble; members that differ in any other field need programs of their own.
+# Fields that are batched in an ensemble; members that differ in any other field need separate programs.
 BATCHED_SPEC = ("learning_rate", "dropout", "beta", "beta_schedule", "beta_warmup", "kl_reduction", "lora")
 BATCHED_LORA = ("rank", "alpha", "rslora")
 BATCHED_TRAIN = ("weight_decay", "clip_norm")
@@ -23,7 +23,7 @@ BATCHED_TRAIN = ("weight_decay", "clip_norm")
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """One training: a method's settings, the engine's settings and a seed."""
+    """One training: the settings of its method and of training, and a seed."""
 
     spec: ProbeSpec
     train: TrainSpec
@@ -31,7 +31,7 @@ class Member:
 
     @property
     def program(self) -> tuple[Any, ...]:
-        """What decides the compiled program: equal for members that can train in one ensemble."""
+        """Key of the compiled program; equal for members that can train in one ensemble."""
         spec: dict[str, Any] = {k: v for k, v in vars(self.spec).items() if k not in BATCHED_SPEC}
         train = {k: v for k, v in vars(self.train).items() if k not in BATCHED_TRAIN}
         lora = _lora(self.spec)
@@ -48,7 +48,7 @@ class Member:
 
 
 def ensembles(members: Sequence[Member]) -> list[list[int]]:
-    """Indices of the members that can train together, in order of their first appearance."""
+    """Indices of the members that can train together, in order of first appearance."""
     groups: dict[tuple, list[int]] = {}
     for i, member in enumerate(members):
         groups.setdefault(member.program, []).append(i)
@@ -80,12 +80,12 @@ def hyper(members: Sequence[Member]) -> Hyper:
 
 
 def scheduled_epochs(members: Sequence[Member]) -> Int[np.ndarray, "members"]:
-    """After how many epochs beta of every member has reached its final value; 0 where it never changes."""
+    """Number of epochs until every member's beta reaches its final value; 0 if it is constant."""
     return np.array([math.ceil(_warmup(m.spec) * m.train.epochs) for m in members], np.int64)
 
 
 def _warmup(spec: ProbeSpec) -> float:
-    """Share of the longest possible training in which beta rises; 0: it is constant."""
+    """Share of the longest possible training in which beta rises; 0 if it is constant."""
     if not isinstance(spec, ReLopeSpec) or spec.beta_schedule != "linear" or spec.beta == 0:
         return 0.0
     return spec.beta_warmup

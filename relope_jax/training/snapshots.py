@@ -1,4 +1,4 @@
-"""A training in progress on disk: everything that its next step depends on."""
+"""A training in progress on disk: the complete state for its next step."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _NAME = re.compile(f"{PREFIX}[0-9]{{6,9}}")
 
 
 class Snapshot(NamedTuple):
-    """A training after `epoch`. The order of the samples follows from the epoch and `train.order_seed`, so the epoch is
-    also the position in the data."""
+    """A training after `epoch`. The epoch and `train.order_seed` determine the sample order, so the epoch is also the
+    position in the data."""
 
     epoch: int
     step: int
@@ -35,7 +35,7 @@ class Snapshot(NamedTuple):
 
 
 def save_snapshot(folder: Path, identity: dict[str, Any], snapshot: Snapshot) -> None:
-    """Publish a snapshot in `folder`, then remove the one before; every process calls it."""
+    """Publish a snapshot in `folder`, then remove the previous one; every process calls it."""
     name = f"{PREFIX}{snapshot.epoch:06d}"
     state = {
         "epoch": snapshot.epoch,
@@ -56,19 +56,19 @@ def save_snapshot(folder: Path, identity: dict[str, Any], snapshot: Snapshot) ->
 
 
 def saved_epoch(folder: Path) -> int:
-    """The last epoch of the newest snapshot; 0 when there is none."""
+    """The last epoch of the newest snapshot; 0 if there is none."""
     found = _snapshots(folder)
     return int(found[-1].name.removeprefix(PREFIX)) if found else 0
 
 
 def load_snapshot(folder: Path, identity: dict[str, Any], start: Snapshot) -> Snapshot:
-    """The newest snapshot in `folder`; `start`, the training before its first step, when there is none.
+    """The newest snapshot in `folder`, or `start`, the training before its first step, if there is none.
 
     Raises:
-      ReLopeError: the snapshot is of another training; the message names the differing fields.
+      ReLopeError: the snapshot belongs to another training; the message names the fields that differ.
     """
     if from_primary(saved_epoch(folder)) != saved_epoch(folder):
-        raise ReLopeError(f"{folder} is not the same for all processes: put the run on a disk that they share")
+        raise ReLopeError(f"{folder} is not the same for all processes: put the run on a shared disk")
     found = _snapshots(folder)
     if not found:
         return start
@@ -76,7 +76,7 @@ def load_snapshot(folder: Path, identity: dict[str, Any], start: Snapshot) -> Sn
     saved = checked(_state(path), RECORD, path)
     require_same(saved["identity"], identity, found[-1])
     if any(len(saved[f"best_{name}"]) != len(start.best.epoch) for name in ("auc", "beta", "active", "epoch")):
-        raise ReLopeError(f"{path} is damaged: it has other numbers of members and of their best epochs")
+        raise ReLopeError(f"{path} is damaged: the numbers of members and best epochs differ")
     state, params = load_arrays(inside(found[-1], "arrays"), (start.state, start.best.params))
     auc, beta, active = (np.array(saved[f"best_{name}"]) for name in ("auc", "beta", "active"))
     best = Best(params, auc, np.array(saved["best_epoch"]), beta, active)
@@ -91,7 +91,7 @@ def _state(path: Path) -> Any:
 
 
 def require_same(before: dict[str, Any], now: dict[str, Any], path: Path) -> None:
-    """Raise ReLopeError naming the fields in which two identities differ."""
+    """Raise ReLopeError naming the fields that differ between two identities."""
     if different := differences(before, json.loads(json.dumps(now))):
         raise ReLopeError(
             f"{path} is a training with other settings or data ({'; '.join(different)}): delete it to start again"
@@ -99,7 +99,7 @@ def require_same(before: dict[str, Any], now: dict[str, Any], path: Path) -> Non
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """`["train.epochs: 6 -> 7"]`: the fields, however deep, in which two JSON objects differ."""
+    """`["train.epochs: 6 -> 7"]`: the fields, at any depth, that differ between two JSON objects."""
     old, new = _flat(before), _flat(now)
     return [f"{k}: {old.get(k)!r} -> {new.get(k)!r}" for k in old | new if old.get(k) != new.get(k)]
 
@@ -120,12 +120,12 @@ def _snapshots(folder: Path) -> list[Path]:
 
 
 def _hex(values: Float[np.ndarray, "members"]) -> list[str]:
-    """To the bit, infinities included."""
+    """Bit-exact text, including infinities."""
     return [float(value).hex() for value in values]
 
 
 def _float(value: Any) -> float:
-    """What `_hex` wrote; raises `Wrong` when it is nothing of the kind."""
+    """Parse the output of `_hex`; raises `Wrong` if it is not valid."""
     try:
         return float.fromhex(value)
     except (TypeError, ValueError, OverflowError):

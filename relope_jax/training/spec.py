@@ -1,4 +1,4 @@
-"""Settings of training that shape its result."""
+"""Settings of training that affect its result."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from relope_jax.errors import require_range
 
 @dataclasses.dataclass(frozen=True)
 class TrainSpec:
-    """AdamW, as in the paper; what the paper leaves open has a documented default. Learning rates belong to the
-    methods (`ProbeSpec.learning_rate`), since what suits one ruins another.
+    """AdamW, as in the paper; settings that the paper leaves open have documented defaults. Learning rates belong to
+    the methods (`ProbeSpec.learning_rate`), because they need different ones.
 
     Attributes:
-      epochs: upper bound; early stopping usually ends a member before.
+      epochs: upper bound; early stopping usually ends a member earlier.
       patience: epochs without a better validation AUC before a member stops, counted at the earliest from the end of
-        beta's schedule. With few training prompts an epoch is few steps: give it about 250 of them
+        beta's schedule. With few training prompts an epoch has few steps: choose a patience of about 250 steps
         (docs/results/choices.md).
-      clip_norm: gradients are scaled down to this global norm.
-      order_seed: of the sample order, which all members share so that every batch is read once for all.
+      clip_norm: gradients are clipped to this global norm.
+      order_seed: seed of the sample order. All members share it, so that every batch is read only once.
     """
 
     weight_decay: float = 0.01

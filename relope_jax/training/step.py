@@ -1,7 +1,7 @@
 """The training step and the scoring step of an ensemble, as pure functions of pytrees.
 
-Both are the same for states on the device and for streamed ones. Only where a batch comes from differs, so the steps
-take `on_batch`: `on_batch(f)` is f of the batch, which a feed has read, or cuts out of its states at a fitting width.
+Both are the same for resident and streamed states. Only the source of a batch differs, so the steps take `on_batch`:
+`on_batch(f)` applies f to the batch, which a feed has read or gathers from its states at the right width.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from relope_jax.training.members import Hyper
 
 Metrics = dict[str, Float[Array, "members"]]  # of one step
 OnBatch = Callable[[Callable[[TokenBatch], Any]], Any]
-MEMBERS: Any = Parts(*cast(Any, (None, 0, 0, None)))  # of an ensemble, for `jax.vmap`: the axis of params and settings
+MEMBERS: Any = Parts(*cast(Any, (None, 0, 0, None)))  # `jax.vmap` axes of an ensemble's params and settings
 
 
 class TrainState(NamedTuple):
-    """What training changes; every leaf has a leading member axis."""
+    """The state that training changes; every leaf has a leading member axis."""
 
     params: nnx.State
     opt_state: optax.OptState
@@ -39,14 +39,14 @@ class TrainState(NamedTuple):
 
 
 class Examples(NamedTuple):
-    """The labels of a batch, or of every step's; samples of weight 0 fill a batch up and count for nothing."""
+    """The labels of one batch, or of the batch of every step; samples with weight 0 are padding and do not count."""
 
     labels: Float[AnyArray, "*steps batch"]
     weights: Float[AnyArray, "*steps batch"]
 
 
 class EpochPlan(NamedTuple):
-    """What the members do in one epoch; `progress` is the share of the longest possible training before every step."""
+    """The plan of one epoch; `progress` is the share of the longest possible training before every step."""
 
     parts: Parts
     hyper: Hyper
@@ -57,7 +57,7 @@ class EpochPlan(NamedTuple):
 
 
 class Epoch(NamedTuple):
-    """What an epoch returns; `waited` are seconds in which no batch was ready."""
+    """The result of an epoch; `waited` is the time in seconds without a ready batch."""
 
     state: TrainState
     metrics: dict[str, Float[np.ndarray, "steps members"]]
@@ -129,14 +129,14 @@ def update(
     hyper: Hyper,
     running: Bool[Array, "members"],
 ) -> TrainState:
-    """AdamW after clipping to a global norm; the parameters of stopped members stay as they are."""
+    """AdamW after clipping to a global norm; the parameters of stopped members do not change."""
 
     def of_member(
         state: TrainState, gradient: nnx.State, norm: Float[Array, ""], hyper: Hyper, running: Bool[Array, ""]
     ) -> TrainState:
         clip = jnp.minimum(1.0, hyper.clip_norm / jnp.maximum(norm, 1e-30))
         gradient = jax.tree.map(lambda g: clip * g, gradient)
-        with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer step count
+        with jax.numpy_dtype_promotion("standard"):  # optax computes float ** integer step count
             direction, opt_state = optax.scale_by_adam().update(gradient, state.opt_state)
         rate = jnp.where(running, hyper.learning_rate, 0.0)
 
@@ -149,10 +149,10 @@ def update(
 
 
 def next_key(key: PRNGKeyArray) -> PRNGKeyArray:
-    """The key of the next step."""
+    """The key for the next step."""
     return jax.random.split(key)[0]
 
 
 def noise_of(key: PRNGKeyArray) -> PRNGKeyArray:
-    """The key of this step's dropout and bottleneck noise."""
+    """The key for this step's dropout and bottleneck noise."""
     return jax.random.split(key)[1]

@@ -147,7 +147,7 @@ def test_exported_lora_gives_the_same_states_in_peft(finished, toy, tmp_path, ca
 
     with pytest.raises(SystemExit):
         export_peft.main(flags.FLAGS(command))
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     with pytest.raises(ReLopeError, match="'probe' trains no LoRA"):
         relope_jax.restore(run.path, method="probe").export_peft(tmp_path / "none")
 
@@ -160,7 +160,7 @@ def test_report_is_self_contained(finished):
         assert title in page
     assert page.count("<svg") == 3 + 6  # curves, calibration, training; right and wrong answers at three scores
     assert page.count("of the attention is on the image") == 6
-    assert "test prompts the image gets" in page
+    assert "test prompts, the image gets" in page
     table = write.terminal_table(run)
     assert f"{run.summary['methods']['relope']['auc']:.3f}" in table
 

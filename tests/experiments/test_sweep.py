@@ -101,7 +101,7 @@ def test_values(text, values):
         (["seed=0:2", "seed=2:4"], "given twice"),
         (["relope.kl_reduction=mean,max"], "it can be mean, sum"),
         (["relope.beta=-1"], "relope.beta is -1.0; it must be at least 0"),
-        (["dataset.max_questions=100,200"], "would share the store stores/toy-mllm-easy_vqa-l24: give every value a"),
+        (["dataset.max_questions=100,200"], "would share the store stores/toy-mllm-easy_vqa-l24: run one sweep per"),
     ],
 )
 def test_wrong_grids_are_one_line(grid, message):
@@ -111,9 +111,9 @@ def test_wrong_grids_are_one_line(grid, message):
 
 
 def test_axes_need_a_method_and_stores_a_name_of_their_own():
-    with pytest.raises(ReLopeError, match=r"concerns none of config.methods \(probe\): add 'relope'"):
+    with pytest.raises(ReLopeError, match=r"affects none of config.methods \(probe\): add 'relope'"):
         cells_of("relope.beta=1,2", config=config_of("probe"))
-    with pytest.raises(ReLopeError, match="'random' trains nothing"):
+    with pytest.raises(ReLopeError, match="'random' is not trained"):
         cells_of("seed=0:2", config=config_of("random"))
     with pytest.raises(ReLopeError, match=r"config.seeds has 1 twice"):
         cells_of("relope.beta=1,2", config=config_of(seeds=(1, 1)))
@@ -136,9 +136,9 @@ def test_a_method_is_trained_once_along_the_axes_of_another():
     ]  # fmt: skip
     assert (cells[3].member.spec.beta, cells[3].member.seed) == (1.0, 0)
     assert split_text(axes, cells).splitlines() == [
-        "  ReLope, 6 cells: together relope.beta (2) x seed (3)",
-        "  Attention Probe, 3 cells: together seed (3)",
-        "  Probe, 3 cells: together seed (3)",
+        "  ReLope, 6 cells: trained together: relope.beta (2) x seed (3)",
+        "  Attention Probe, 3 cells: trained together: seed (3)",
+        "  Probe, 3 cells: trained together: seed (3)",
     ]
 
 
@@ -146,8 +146,8 @@ def test_cells_that_share_a_program_train_together():
     grid = ["extract.layer=12,24", "probe.widths=(64,),(32,)", "train.weight_decay=0.0,0.1", "seed=0:5"]
     axes, cells = cells_of(*grid, config=config_of("probe"))
     assert split_text(axes, cells) == (
-        "  Probe, 40 cells: together train.weight_decay (2) x seed (5); "
-        "one after another extract.layer (2) x probe.widths (2)"
+        "  Probe, 40 cells: trained together: train.weight_decay (2) x seed (5); "
+        "sequentially: extract.layer (2) x probe.widths (2)"
     )
     jobs = make_jobs({str(i): cell for i, cell in enumerate(cells)}, most=4)
     assert [len(job.cells) for job in jobs] == [4, 4, 2] * 4
@@ -455,4 +455,4 @@ def test_command():
     command = [sys.executable, "-m", "experiments.sweep", "--config=quickstart.py", "--members=4"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.strip() == f"error: nothing to sweep: name fields and their values, such as {EXAMPLE}"
+    assert done.stderr.strip() == f"error: nothing to sweep: give fields and their values, for example {EXAMPLE}"

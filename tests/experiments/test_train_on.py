@@ -33,7 +33,7 @@ def test_what_two_sides_share_is_left_out_and_counted(plan, tmp_path: Path, caps
     write(tmp_path, "second", contents=shared("second", _1="y"))
     store = pipeline.open_store(plan.target, plan.sources)
     assert len(store.rows("train")) == 2
-    assert "a later split holds their image or question: 2 train, 1 validation prompts" in capsys.readouterr().out
+    assert "a later split has their image or question: 2 train, 1 validation prompts" in capsys.readouterr().out
 
 
 def test_nothing_is_said_where_nothing_is_shared(plan, tmp_path: Path, capsys):

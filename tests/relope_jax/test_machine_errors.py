@@ -114,8 +114,8 @@ def test_a_bug_is_none_of_them(error):
 def test_a_full_disk_is_told_by_every_library_alike(error):
     assert is_full(error)
     assert "full" in line_of(error)
-    assert "make space" in line_of(error)
-    full = "the disk of here is full: make space and run the same command again"
+    assert "free some space" in line_of(error)
+    full = "the disk of here is full: free some space and run the same command again"
     with pytest.raises(ReLopeError, match=full), files.explaining("here"):
         raise error
 
@@ -233,7 +233,7 @@ def test_a_current_directory_that_is_gone_is_one_line(tmp_path):
     gone.mkdir()
     done = run(command(f"os.rmdir({str(gone)!r}); os.getcwd()"), cwd=gone)
     assert done.returncode == 1
-    assert done.stderr == b"error: the current directory is gone: change to one that is there\n"
+    assert done.stderr == b"error: the current directory no longer exists: change to another one\n"
 
 
 def test_no_folder_for_temporary_files_is_one_line():

@@ -1,4 +1,4 @@
-"""Paired bootstrap of the areas under deferral curves: intervals and p-values of differences between methods."""
+"""Paired bootstrap of areas under deferral curves: intervals and p-values of differences between methods."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from relope_jax.metrics.routing.pgr import apgr, audc, deferral_curve
 from relope_jax.metrics.summary import weights_of
 from relope_jax.precision import jit
 
-ROUNDING = 1e-12  # equal areas, summed in another order
+ROUNDING = 1e-12  # areas that differ by less count as equal: summation order
 
 
 class Resampled(NamedTuple):
-    """A metric of M score vectors, and in the same R resamples; those where it is undefined are left out."""
+    """A metric of M score vectors, and its values in the same R resamples; undefined resamples are left out."""
 
     value: Float[np.ndarray, "m"]
     resamples: Float[np.ndarray, "m r"]
@@ -30,8 +30,8 @@ class Resampled(NamedTuple):
     def difference(self, methods: list[str], first: str, second: str) -> PairedDifference:
         """Mean of `first` over its seeds minus that of `second`, paired by resample, with a percentile interval.
 
-        p is two-sided: twice the share of resamples on the other side of 0, where this sample counts as one resample
-        that is, so that it is at least 2 / (r + 1). Draw more resamples where many tests are to be corrected.
+        p is two-sided: twice the share of resamples on the other side of 0. The original sample counts as one of them,
+        so p is at least 2 / (r + 1). Draw more resamples if many tests are to be corrected.
 
         Args:
           methods: the method of every row.
@@ -45,8 +45,8 @@ class Resampled(NamedTuple):
 
 
 class RoutingBootstrap(NamedTuple):
-    """Both areas in the same resamples. APGR is undefined where both models are equally good, and wild where they
-    nearly are; AUDC is always defined."""
+    """Both areas in the same resamples. APGR is undefined if both models are equally good and unstable if they nearly
+    are; AUDC is always defined."""
 
     apgr: Resampled
     audc: Resampled
@@ -60,11 +60,11 @@ def bootstrap_routing(
     n_resamples: int = 2000,
     seed: int = 0,
 ) -> RoutingBootstrap:
-    """APGR and AUDC in resamples of the N samples, drawn with replacement, as `bootstrap` draws them for the AUC.
+    """APGR and AUDC in the same resamples of the N samples as `bootstrap` draws for the AUC.
 
     Args:
       small, large: whether each model is right.
-      groups: which samples belong together (several questions about one image): whole groups are drawn.
+      groups: the group of every sample (several questions about one image); whole groups are drawn.
 
     Raises:
       ValueError: a score is not finite.
@@ -90,7 +90,7 @@ def bootstrap_routing(
 def _ties(
     scores: Real[np.ndarray, "n"],
 ) -> tuple[Int[np.ndarray, "n"], Int[np.ndarray, "n"], Int[np.ndarray, "n"]]:
-    """Ascending order; and where each of the ranked samples' tied group starts and ends."""
+    """The ascending order, and the start and end of every ranked sample's group of ties."""
     order = np.argsort(scores, kind="stable")
     ranked = scores[order]
     return order, np.searchsorted(ranked, ranked, "left"), np.searchsorted(ranked, ranked, "right")
@@ -109,7 +109,7 @@ def _resampled(
     n_units: int,
     n_resamples: int,
 ) -> tuple[Float[Array, "m r"], Float[Array, "r"], Float[Array, "r"]]:
-    """Of every resample: AUDC - a_small of each router; a_small; a_large - a_small."""
+    """For every resample: AUDC - a_small of each router; a_small; a_large - a_small."""
     chunk = min(n_resamples, max(FEWEST, CHUNK // len(unit)))
 
     def some(
@@ -120,7 +120,8 @@ def _resampled(
         times = weights.astype(jnp.float64)
 
         def one(member: tuple[Int[Array, "n"], Int[Array, "n"], Int[Array, "n"]]) -> Float[Array, "chunk"]:
-            """A sample's gain counts for the share of the curve after it; tied ones share the places of their group."""
+            """A sample's gain counts for the share of the curve after it; tied samples share their group's
+            positions."""
             order, starts, ends = member
             before = jnp.cumsum(weights[order], axis=0, dtype=jnp.int32)
             before = jnp.concatenate([jnp.zeros((1, chunk), jnp.int32), before])

@@ -1,7 +1,7 @@
 """Distribution-free tests and bounds for means on new data, at any sample size.
 
-A unit is a query, or all the queries of one image together. Units must be exchangeable with those to come: nothing else
-is assumed of scores or labels.
+A unit is one query, or all queries about one image. The only assumption is that the units are exchangeable with future
+ones.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Real
 from scipy.special import betainc
 
-BOLDNESS = 0.75  # of the largest bet that cannot lose everything
-MOST_UNITS = 2**22  # looked for in `units_needed`
+BOLDNESS = 0.75  # share of the largest bet that cannot lose everything
+MOST_UNITS = 2**22  # upper limit in `units_needed`
 
 
 def binomial_p(successes: int, trials: int, rate: float) -> float:
     """P-value of "the true rate is at most `rate`": P(Binomial(trials, rate) >= successes), exact.
 
-    It is at most 5 % where the one-sided 95 % Clopper-Pearson bound reaches `rate`.
+    It is at most 5% if and only if the one-sided 95% Clopper-Pearson bound reaches `rate`.
     """
     if successes <= 0:
         return 1.0
@@ -29,13 +29,13 @@ def binomial_p(successes: int, trials: int, rate: float) -> float:
 def betting_p(values: Real[np.ndarray, "n"], mean: float, level: float) -> float:
     """P-value of "the true mean is at most `mean`" from independent values in [0, 1].
 
-    A gambler who starts with 1 and bets on every value that it exceeds `mean` is expected to have at most 1 at any time
-    if the statement is true, so that 1 over the most he ever had is a p-value (Ville). He bets as Waudby-Smith & Ramdas
-    (2024) do, by the variance seen so far: the test is sharp where the values vary little. Values come in an order that
-    is shuffled by a fixed seed, since what they are sorted by may say something about them.
+    A gambler starts with wealth 1 and bets on every value that it exceeds `mean`. If the statement is true, the wealth
+    is a nonnegative supermartingale, so 1 over its maximum is a p-value (Ville). The bets follow Waudby-Smith & Ramdas
+    (2024) and use the variance seen so far, so the test is sharp for values with little variance. Values are shuffled
+    with a fixed seed, because their order may be informative.
 
     Args:
-      level: where the p-value will be compared; it steers the bets, and the p-value holds at any.
+      level: the level at which the p-value will be used. It tunes the bets; the p-value is valid at any level.
     """
     if mean < 0 or mean >= 1:
         return 0.0 if mean < 0 else 1.0
@@ -59,14 +59,14 @@ def ratio_p(
 ) -> float:
     """P-value of "E[wins] / E[counted] is at most `ratio`", where both are summed over the queries of a unit.
 
-    Exact binomial when every unit is one query and wins are 0 or 1; otherwise bets on units. A unit of u queries is
-    worth ratio + (wins - ratio x counted) / largest, which lies in [0, 1], and whose mean is at most `ratio` exactly
-    when the statement is true.
+    Exact binomial if every unit is one query and wins are 0 or 1; otherwise a betting test on units. The value of a
+    unit is ratio + (wins - ratio x counted) / largest. It lies in [0, 1], and its mean is at most `ratio` exactly if
+    the statement is true.
 
     Args:
-      wins: in [0, 1], and 0 where not `counted`.
-      units: which unit every query belongs to, 0..u-1.
-      largest: no unit has more queries, seen or to come.
+      wins: in [0, 1], and 0 if not `counted`.
+      units: the unit of every query, 0..u-1.
+      largest: upper bound on the queries of any unit, present or future.
     """
     if ratio < 0:
         return 0.0
@@ -79,14 +79,14 @@ def ratio_p(
 def units_needed(
     p_of: Callable[[Int[np.ndarray, "k"]], float], worth: Float[np.ndarray, "u"], level: float
 ) -> int | None:
-    """How many units a test needs to succeed if more come that are like these: these, each repeated as often.
+    """Number of units a test needs to succeed, if future units are repetitions of these.
 
     Args:
-      p_of: p-value of the units of these numbers, which may repeat.
-      worth: of every unit, so that a number that is no multiple of u takes a fair share of good and bad ones.
+      p_of: p-value of the units with these indices, which may repeat.
+      worth: value of every unit, so that a number that is not a multiple of u has a balanced mix of units.
 
     Returns:
-      About the smallest number; None when even 4 million are too few.
+      Approximately the smallest number; None if 4 million are too few.
     """
     order = np.argsort(worth, kind="stable")
 

@@ -1,4 +1,4 @@
-"""What routing costs, in dollars, from token counts and prices; and accuracy over that cost."""
+"""Cost of routing in dollars, from token counts and prices."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jaxtyping import Float, Int, Real
 from relope_jax.errors import ReLopeError, require_choice
 from relope_jax.metrics.routing.deferral import sums_of_lowest
 
-# What a router reads before it decides, and the token counts that only its price needs.
+# Inputs of a router, and the token counts that only its cost needs.
 READS = {
     "query": (),
     "prefill": (),
@@ -24,10 +24,10 @@ MILLION = 1e6
 
 @dataclasses.dataclass(frozen=True)
 class CostSpec:
-    """Prices in dollars for a million tokens; 0 where they are free.
+    """Prices in dollars per million tokens; 0 means free.
 
-    The defaults are round numbers of a usual shape, not a price list: output costs four times input, and the large
-    model ten times the small one.
+    The defaults are typical ratios, not a price list: output costs four times as much as input, and the large model ten
+    times as much as the small one.
     """
 
     small_in: float = 0.1
@@ -44,12 +44,12 @@ class CostSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Tokens:
-    """Token counts of every query, images included, as each model counts them.
+    """Token counts of every query, including images, as each model counts them.
 
     Attributes:
-      prompt, answer: the small model's, greedy; `large_prompt`, `large_answer`: the large one's.
-      sampled_prompt, sampled: the small model's prompts that answers are drawn from, each once, and all drawn answers.
-      confidence_prompt, confidence: of the call that asks the small model about its answer.
+      prompt, answer: the small model's greedy call; `large_prompt`, `large_answer`: the large model's.
+      sampled_prompt, sampled: the small model's prompts for sampling, each counted once, and all sampled answers.
+      confidence_prompt, confidence: the call that asks the small model about its answer.
     """
 
     prompt: Int[np.ndarray, "n"]
@@ -62,18 +62,18 @@ class Tokens:
     confidence: Int[np.ndarray, "n"] | None = None
 
     def uncounted(self, kind: str) -> list[str]:
-        """Which counts the price of a router that reads `kind` needs and that are unknown."""
+        """The unknown counts that the cost of a router that reads `kind` needs."""
         return [name for name in READS[kind] if getattr(self, name) is None]
 
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """What a router makes the small model do before it decides.
+    """The work of the small model before the router decides.
 
-    `kind`: "query", nothing. "prefill", its prompt, up to layer `depth` x all layers; kept queries go on from there, so
-    that only deferred ones have paid for nothing. "answer", prompt and greedy answer. "samples", those and all sampled
-    answers, their prompts paid for `sampled_prompts` times (once where all answers of a prompt are drawn together, k
-    times where each is a request of its own). "verbalised", those of "answer" and the call about the answer.
+    `kind`: "query": nothing. "prefill": its prompt, up to layer `depth` x all layers; kept queries continue from there,
+    so only deferred ones waste it. "answer": prompt and greedy answer. "samples": also all sampled answers, with their
+    prompts paid for `sampled_prompts` times (once if all answers of a prompt are drawn in one request, k times if each
+    is a separate request). "verbalised": "answer" and the call about the answer.
     """
 
     kind: str
@@ -88,34 +88,34 @@ class Reading:
 
 @dataclasses.dataclass(frozen=True)
 class QueryCosts:
-    """Dollars that every query costs when it is kept, and when it is deferred."""
+    """Dollars per query if it is kept, and if it is deferred."""
 
     keep: Float[np.ndarray, "n"]
     defer: Float[np.ndarray, "n"]
 
 
 def model_costs(spec: CostSpec, tokens: Tokens) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"]]:
-    """Dollars of every query with the small model alone, and with the large one alone."""
+    """Dollars per query with the small model alone, and with the large model alone."""
     small = tokens.prompt * spec.small_in + tokens.answer * spec.small_out
     large = tokens.large_prompt * spec.large_in + tokens.large_answer * spec.large_out
     return small / MILLION, large / MILLION
 
 
 def query_costs(spec: CostSpec, tokens: Tokens, reading: Reading) -> QueryCosts:
-    """What a router that reads this makes every query cost.
+    """Dollars per query for a router with this `reading`.
 
     Raises:
-      ReLopeError: tokens of what it reads were not counted.
+      ReLopeError: token counts that it needs are unknown.
     """
     small, large = model_costs(spec, tokens)
-    spent = spent_before(spec, tokens, reading)  # on every query before the decision
-    return QueryCosts(keep=np.maximum(small, spent), defer=large + spent)  # what was spent is part of a kept answer
+    spent = spent_before(spec, tokens, reading)  # per query, before the decision
+    return QueryCosts(keep=np.maximum(small, spent), defer=large + spent)  # a kept query reuses this work
 
 
 def spent_before(spec: CostSpec, tokens: Tokens, reading: Reading) -> Float[np.ndarray, "n"]:
-    """Dollars that the small model costs before the decision."""
+    """Dollars per query for the small model before the decision."""
     if uncounted := tokens.uncounted(reading.kind):
-        raise ReLopeError(f"no cost of a router that reads '{reading.kind}': {', '.join(uncounted)} not counted")
+        raise ReLopeError(f"unknown cost of a router that reads '{reading.kind}': {', '.join(uncounted)} not counted")
     prompt = tokens.prompt * spec.small_in / MILLION
     answered = prompt + tokens.answer * spec.small_out / MILLION
     if reading.kind == "query":
@@ -130,8 +130,8 @@ def spent_before(spec: CostSpec, tokens: Tokens, reading: Reading) -> Float[np.n
 
 
 def cost_curve(scores: Real[np.ndarray, "m n"], costs: QueryCosts) -> Float[np.ndarray, "m n+1"]:
-    """Dollars a query, on average, when the k lowest scores are deferred, k = 0..n; ties as in `deferral_curve`. Never
-    below 0, where rounding of sums would leave a free model.
+    """Average dollars per query if the k lowest scores are deferred, k = 0..n; ties as in `deferral_curve`. Clipped at
+    0, because sums for a free model may round below it.
 
     Raises:
       ValueError: a score is not finite.

@@ -1,4 +1,4 @@
-"""What sending the lowest scores to the large model buys."""
+"""Effects of deferring the lowest scores to the large model."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from relope_jax.precision import jit
 def sums_of_lowest(scores: Real[np.ndarray, "m n"], values: Real[np.ndarray, "n"]) -> Float[np.ndarray, "m n+1"]:
     """Sum of `values` over the k lowest scores of every router, k = 0..n, in float64.
 
-    Inside a group of tied scores this is the expectation over a random order, so the order in which samples happen to
-    be stored never matters. Scores tie and are ordered exactly as the AUC ties and orders them.
+    For tied scores this is the expectation over a random order, so the stored order of samples does not matter. Order
+    and ties are exactly those of the AUC.
 
     Raises:
       ValueError: a score is not finite.
@@ -29,7 +29,7 @@ def sums_of_lowest(scores: Real[np.ndarray, "m n"], values: Real[np.ndarray, "n"
 
 
 def _sum_of_lowest(scores: Float[Array, "n"], values: Float[Array, "n"]) -> Float[Array, "n"]:
-    """Of one router, for k = 1..n."""
+    """The sums of one router, for k = 1..n."""
     n = scores.shape[0]
     keys = sort_keys(scores)
     order = jnp.argsort(keys)
@@ -45,8 +45,8 @@ _sums_of_lowest = jit(jax.vmap(_sum_of_lowest, in_axes=(0, None)))
 
 
 def caught_at(wrong: Float[np.ndarray, "m points"], share: float) -> Float[np.ndarray, "m"]:
-    """Share of the wrong answers that deferring the `share` lowest scores catches (random: `share`); NaN where none is
-    wrong.
+    """Share of the wrong answers that are caught by deferring a `share` of lowest scores (random: `share`); NaN if none
+    is wrong.
 
     Args:
       wrong: number of wrong answers among the k lowest scores, k = 0..n (`sums_of_lowest`).
@@ -56,6 +56,6 @@ def caught_at(wrong: Float[np.ndarray, "m points"], share: float) -> Float[np.nd
 
 
 def risk_coverage(scores: Real[np.ndarray, "m n"], labels: Int[np.ndarray, "n"]) -> Float[np.ndarray, "m n"]:
-    """Error rate among the samples kept when the k lowest scores are deferred, k = 0..n-1."""
+    """Error rate of the kept samples if the k lowest scores are deferred, k = 0..n-1."""
     n, wrong = len(labels), 1.0 - labels
     return (wrong.sum() - sums_of_lowest(scores, wrong)[:, :n]) / (n - np.arange(n))

@@ -1,4 +1,4 @@
-"""Routers compared in money: numbers read off curves of accuracy over cost (`relope_jax/metrics/routing/cost.py`).
+"""Metrics of cost-accuracy curves (`relope_jax/metrics/routing/cost.py`).
 
 `cost` and `accuracy` are `[m, p]`: p operating points of every router, in any order.
 """
@@ -14,8 +14,8 @@ from relope_jax.metrics.routing.pgr import ROUNDING
 def envelope(cost: Float[np.ndarray, "p"], accuracy: Float[np.ndarray, "p"]) -> Float[np.ndarray, "v 2"]:
     """Corners (cost, accuracy) of the non-decreasing concave envelope, from the cheapest operating point to the best.
 
-    Between two corners lie the systems that toss a coin between two thresholds; beyond the last one, more money buys
-    nothing.
+    Points between two corners are reached by choosing randomly between two thresholds. Beyond the last corner, a higher
+    cost gives no improvement.
     """
     corners: list[tuple[float, float]] = []
     for x, y in sorted(zip(cost.tolist(), accuracy.tolist(), strict=True), key=lambda point: (point[0], -point[1])):
@@ -35,20 +35,21 @@ def _turns_up(a: tuple[float, float], b: tuple[float, float], c: tuple[float, fl
 def aiq(
     cost: Float[np.ndarray, "m p"], accuracy: Float[np.ndarray, "m p"], between: tuple[float, float] | None = None
 ) -> Float[np.ndarray, "m"]:
-    """Average improvement in quality (RouterBench): area under each envelope over the range of costs, over its width.
+    """Average improvement in quality (RouterBench): area under each envelope over a range of costs, divided by its
+    width.
 
     Args:
-      between: the range, one for all routers; by default from the cheapest operating point of any of them to the
-        dearest. Below its own cheapest point a router is given what the money pays for: it answers only a share of the
-        queries, so its accuracy falls on a straight line to 0 at no cost. Where the range is a single cost (all models
-        are free, or equally dear) it is the height of the envelope there: the best accuracy that this much buys.
+      between: the range, common to all routers; by default from the cheapest to the most expensive operating point of
+        any router. Below its cheapest point, a router answers only the share of queries that the cost covers, so its
+        accuracy falls linearly to 0 at cost 0. If the range is a single cost (all models are free, or equally
+        expensive), the result is the height of the envelope there.
 
     Raises:
-      ValueError: the range ends before it begins.
+      ValueError: the range ends before it starts.
     """
     low, high = between or (float(cost.min()), float(cost.max()))
     if not low <= high:
-        raise ValueError(f"no range of costs: {low} to {high}")
+        raise ValueError(f"the range of costs is empty: {low} to {high}")
     return np.array([_mean_height(envelope(*router), low, high) for router in zip(cost, accuracy, strict=True)])
 
 
@@ -65,14 +66,14 @@ def qnc(
     accuracy: Float[np.ndarray, "m p"],
     models: Float[np.ndarray, "k 2"],
 ) -> Float[np.ndarray, "m"]:
-    """Query-normalised cost: the smallest cost at which a router is as accurate as the best single model, over that
-    model's cost; infinite if it never is. Actual operating points count, not the envelope.
+    """Query-normalised cost: the smallest cost at which a router is as accurate as the best single model, divided by
+    that model's cost; infinite if it never is. Uses actual operating points, not the envelope.
 
-    Where the best model is free there is no such ratio: 1 for a router that is as accurate at no cost, as for the model
-    itself, and infinite for one that has to pay.
+    If the best model is free, the ratio is defined as 1 for a router that is as accurate at no cost, and as infinite
+    for one that is not free.
 
     Args:
-      models: (cost, accuracy) of every single model; of equally accurate ones the cheapest is the best.
+      models: (cost, accuracy) of every single model; for equal accuracy, the cheapest is the best.
     """
     best = models[:, 1].max()
     price = models[models[:, 1] >= best - ROUNDING, 0].min()

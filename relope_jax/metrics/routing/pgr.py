@@ -1,7 +1,7 @@
-"""What a router is worth once the large model's answers are known: the deferral curve, and numbers read off it.
+"""The deferral curve of a router, and its metrics. They need the large model's answers.
 
-Every function of `curve` takes what `deferral_curve` gives: `[m, n+1]`, accuracy at shares k/n of deferred queries. Its
-first column is the small model's accuracy and its last the large one's, whatever the router.
+Every function of `curve` takes the result of `deferral_curve`: `[m, n+1]`, accuracy at shares k/n of deferred queries.
+The first column is always the small model's accuracy and the last the large model's.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def deferral_curve(
 ) -> Float[np.ndarray, "m n+1"]:
     """Accuracy a(k/n) when the k lowest scores go to the large model, k = 0..n.
 
-    Inside a group of tied scores it is the expectation over a random order.
+    For tied scores it is the expectation over a random order.
 
     Args:
       small, large: whether each model is right.
@@ -32,9 +32,9 @@ def deferral_curve(
 
 
 def pgr(curve: Float[np.ndarray, "m points"]) -> Float[np.ndarray, "m points"]:
-    """Performance gap recovered: (a(r) - a_small) / (a_large - a_small); NaN where both models are equally good.
+    """Performance gap recovered: (a(r) - a_small) / (a_large - a_small); NaN if both models are equally good.
 
-    A large model that is worse makes the gap negative: 1 then still means "as the large model".
+    If the large model is worse, the gap is negative; 1 still means "equal to the large model".
     """
     gap = curve[:, -1:] - curve[:, :1]
     return (curve - curve[:, :1]) / np.where(np.abs(gap) < ROUNDING, np.nan, gap)
@@ -43,8 +43,8 @@ def pgr(curve: Float[np.ndarray, "m points"]) -> Float[np.ndarray, "m points"]:
 def audc(curve: Float[np.ndarray, "m points"]) -> Float[np.ndarray, "m"]:
     """Area under the deferral curve: the integral of a(r) over r from 0 to 1, by trapezoids.
 
-    That is the accuracy over all shares on average. Between k/n and (k+1)/n the curve is straight: one query is
-    deferred with some probability. The trapezoids are exact, so that asking every question twice changes nothing.
+    This is the average accuracy over all shares. Between k/n and (k+1)/n the curve is linear: one query is deferred
+    with some probability. The trapezoids are therefore exact, and duplicating every question changes nothing.
     """
     return np.trapezoid(curve, axis=1) / (curve.shape[1] - 1)
 
@@ -52,7 +52,7 @@ def audc(curve: Float[np.ndarray, "m points"]) -> Float[np.ndarray, "m"]:
 def apgr(curve: Float[np.ndarray, "m points"]) -> Float[np.ndarray, "m"]:
     """Average PGR: its integral over r from 0 to 1, (audc - a_small) / (a_large - a_small); a random router has 0.5.
 
-    NaN where both models are equally good.
+    NaN if both models are equally good.
     """
     return np.trapezoid(pgr(curve), axis=1) / (curve.shape[1] - 1)
 
@@ -60,8 +60,8 @@ def apgr(curve: Float[np.ndarray, "m points"]) -> Float[np.ndarray, "m"]:
 def cpt(curve: Float[np.ndarray, "m points"], recovered: float) -> Float[np.ndarray, "m"]:
     """Call-performance threshold: the smallest share r = k/n with PGR(r) >= `recovered` (CPT(50%): 0.5).
 
-    It is the first crossing on the curve as it is: nothing is interpolated, and the curve may fall below again.
-    NaN where no share reaches it, or where both models are equally good.
+    It is the first crossing of the curve, without interpolation; the curve may fall below it again. NaN if no share
+    reaches it, or if both models are equally good.
     """
     reached = pgr(curve) >= recovered - ROUNDING
     return np.where(reached.any(axis=1), reached.argmax(axis=1) / (curve.shape[1] - 1), np.nan)
@@ -70,8 +70,8 @@ def cpt(curve: Float[np.ndarray, "m points"], recovered: float) -> Float[np.ndar
 def prr(scores: Real[np.ndarray, "m n"], labels: Int[np.ndarray, "n"]) -> Float[np.ndarray, "m"]:
     """Prediction rejection ratio: (A - A_random) / (A_oracle - A_random).
 
-    A is the accuracy of the answers that are kept, averaged over k = 0..n-1 rejected ones (the lowest scores). Random
-    rejection keeps the base accuracy at every k; the oracle rejects all wrong answers first. NaN for a single class.
+    A is the accuracy of the kept answers, averaged over k = 0..n-1 rejections of the lowest scores. Random rejection
+    has the base accuracy at every k; the oracle rejects all wrong answers first. NaN for a single class.
     """
     n, right = len(labels), int(np.sum(labels))
     if right in (0, n):

@@ -1,10 +1,10 @@
 """A threshold with a guarantee: Learn-then-Test (Angelopoulos et al. 2021) along a fixed sequence of thresholds.
 
-A query whose score is below the threshold is deferred. Thresholds are tested one after another, from the safest on,
-each whether the goal is missed; the last one before the first test that fails is chosen. Every test is made at the full
-level: of all real numbers on the way, the first threshold at which the goal is truly missed is one fixed number, and to
-go as far as that the test there must have erred. Between two scores that were seen a test does not change, so to test
-at these is to test everywhere, and they may come from the same data.
+Queries with scores below the threshold are deferred. Thresholds are tested in sequence, starting with the safest,
+against the null hypothesis that the goal is missed. The last threshold before the first failed test is chosen. Every
+test uses the full level: along the sequence of all real thresholds, the first one that truly misses the goal is a fixed
+number, and to get past it, the test there must err. A test does not change between two observed scores, so it is enough
+to test at the observed scores, which may come from the same data.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from relope_jax.metrics.routing.bounds import ratio_p, units_needed
 from relope_jax.metrics.routing.cost import QueryCosts
 
 Deferred = Bool[np.ndarray, "n"]
-# Shares of queries kept where the search for an accuracy starts: of kept answers, and of both models together where
-# deferring everything is not enough.
+# Shares of kept queries at which the search for an accuracy starts: for the accuracy of kept answers, and for both
+# models together if deferring everything is not enough.
 KEPT_SHARES = (0.5, 0.25, 0.1)
 SYSTEM_SHARES = (1.0, 0.75, 0.5, 0.25)
 
 
 @dataclasses.dataclass(frozen=True)
 class Queries:
-    """Queries of one split with a router's scores. `groups`: queries of one group (one image) are not independent."""
+    """Queries of one split with a router's scores. Queries of one group in `groups` (one image) are not independent."""
 
     scores: Real[np.ndarray, "n"]
     small: Int[np.ndarray, "n"]
@@ -42,21 +42,21 @@ class Queries:
 
 @dataclasses.dataclass(frozen=True)
 class Goal:
-    """`wins / counted` shall exceed `ratio`, both summed over queries; wins are in [0, 1]."""
+    """The goal that `wins / counted`, both summed over queries, exceeds `ratio`; wins are in [0, 1]."""
 
     ratio: float
     wins: Callable[[Queries, Deferred], Float[np.ndarray, "n"]]
     counted: Callable[[Deferred], Deferred] = np.ones_like
 
     def estimate(self, queries: Queries, threshold: float) -> float:
-        """wins / counted on these queries; NaN when nothing counts."""
+        """wins / counted on these queries; NaN if nothing counts."""
         deferred = queries.scores < threshold
         size = self.counted(deferred).sum()
         return float(self.wins(queries, deferred).sum() / size) if size else np.nan
 
 
 def system_accuracy(target: float) -> Goal:
-    """Accuracy of the small model on kept queries and the large one on deferred ones, together."""
+    """Overall accuracy: the small model on kept queries and the large model on deferred ones."""
 
     def wins(queries: Queries, deferred: Deferred) -> Float[np.ndarray, "n"]:
         assert queries.large is not None
@@ -66,17 +66,17 @@ def system_accuracy(target: float) -> Goal:
 
 
 def kept_accuracy(target: float) -> Goal:
-    """Accuracy of the small model on the queries that it keeps."""
+    """Accuracy of the small model on kept queries."""
     return Goal(target, lambda queries, deferred: np.where(deferred, 0.0, queries.small), np.logical_not)
 
 
 def kept_share(share: float) -> Goal:
-    """Share of queries kept: 1 - the share deferred."""
+    """Share of kept queries: 1 - the share deferred."""
     return Goal(share, lambda queries, deferred: 1.0 - deferred)
 
 
 def saving(budget: float, dearest: float) -> Goal:
-    """What a query costs less than `dearest`, over `dearest`: costs of at most `dearest` stay below `budget`."""
+    """Saving relative to `dearest`, the highest cost of a query, so that the mean cost stays below `budget`."""
 
     def wins(queries: Queries, deferred: Deferred) -> Float[np.ndarray, "n"]:
         assert queries.costs is not None
@@ -86,15 +86,15 @@ def saving(budget: float, dearest: float) -> Goal:
 
 
 def deferring_less(scores: Real[np.ndarray, "n"], start: float = np.inf) -> Iterator[float]:
-    """Thresholds from `start` down (infinite: defer everything)."""
+    """Thresholds descending from `start` (infinite: defer everything)."""
     yield start
     yield from np.unique(scores[scores < start])[::-1].tolist()
 
 
 def deferring_more(scores: Real[np.ndarray, "n"]) -> Iterator[float]:
-    """Thresholds from deferring nothing up, each just above a score.
+    """Thresholds ascending from deferring nothing, each just above a score.
 
-    Going up the safe limit is approached from the other side, so these must defer up to and including the score.
+    Ascending thresholds approach the safe limit from the other side, so they must also defer the score itself.
     """
     yield -np.inf
     yield from np.nextafter(np.unique(scores), np.inf).tolist()
@@ -106,18 +106,19 @@ class GoalTest:
 
     goal: Goal
     queries: Queries
-    largest: int  # group, seen or to come
+    largest: int  # upper bound on the size of a group, present or future
     level: float
 
     def passes(self, threshold: float) -> bool:
-        """Whether the goal is met at this threshold on new queries, but for an error of probability `level`."""
+        """Whether the test shows, at level `level`, that the goal is met at this threshold on new queries."""
         return self._p(threshold) <= self.level
 
     def needed(self, threshold: float, lost: int = 0) -> int | None:
-        """How many labelled queries would be enough at this threshold if more come like these; None if no number is.
+        """Number of labelled queries, distributed like these, that would be enough at this threshold; None if no number
+        is enough.
 
         Args:
-          lost: so many wins fewer, however many queries come.
+          lost: number of wins to subtract, independent of the number of queries.
         """
         if not self.goal.estimate(self.queries, threshold) > self.goal.ratio:
             return None
@@ -132,7 +133,7 @@ class GoalTest:
         return np.unique(self.queries.groups, return_inverse=True)[1]
 
     def _p(self, threshold: float, drawn: Int[np.ndarray, "k"] | None = None, lost: int = 0) -> float:
-        """P-value of these queries, or of the units `drawn` from them."""
+        """P-value for these queries, or for the units `drawn` from them."""
         units = self._units
         deferred = self.queries.scores < threshold
         wins, counted = self.goal.wins(self.queries, deferred), self.goal.counted(deferred)
@@ -144,7 +145,7 @@ class GoalTest:
 
 
 def choose(test: GoalTest, thresholds: Iterator[float]) -> float | None:
-    """The last threshold of the sequence before the first that fails; None when the first fails."""
+    """The last threshold of the sequence before the first that fails; None if the first one fails."""
     chosen = None
     for threshold in thresholds:
         if not test.passes(threshold):
@@ -154,14 +155,14 @@ def choose(test: GoalTest, thresholds: Iterator[float]) -> float | None:
 
 
 def starts_of(train: Queries, together: bool, target: float) -> list[float]:
-    """Thresholds to start from, none of which comes from the tested queries.
+    """Thresholds to start from, independent of the tested queries.
 
-    Accuracy of kept answers has no safest threshold: with few kept nothing can be shown. That of both models together
-    has one, to defer everything, unless the large model misses the target.
+    For the accuracy of kept answers there is no safest threshold, because a test with few kept answers cannot succeed.
+    For both models together the safest is to defer everything, unless the large model misses the target.
 
     Args:
-      train: the training split; a router that learns nothing may have no scores there, which are then in [0, 1].
-      together: whether the accuracy is that of both models.
+      train: the training split; an untrained router may have no scores there, and its scores are then in [0, 1].
+      together: whether the goal is the accuracy of both models together.
     """
     if together and (train.large is None or train.large.mean() > target):
         return [np.inf]
@@ -176,7 +177,7 @@ def starts_of(train: Queries, together: bool, target: float) -> list[float]:
 
 
 def choose_from(test: GoalTest, starts: Sequence[float]) -> float | None:
-    """The lowest threshold that any of several sequences reaches, each tested at its share of the level."""
+    """The lowest threshold reached by any of several sequences, each tested at its share of the level."""
     shared = dataclasses.replace(test, level=test.level / len(starts))
     found = [choose(shared, deferring_less(test.queries.scores, start)) for start in starts]
     return min((threshold for threshold in found if threshold is not None), default=None)

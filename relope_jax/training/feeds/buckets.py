@@ -1,4 +1,4 @@
-"""Length buckets: the few widths that batches are padded to, and the batches of an epoch."""
+"""Length buckets: a few padded widths, and the batches of an epoch."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-MOST = 16  # widths; each one is compiled
-WASTE = 0.13  # share of padding that choosing widths aims at
-Pieces = list[Int[np.ndarray, "_"]]  # the samples of every batch; the last ones have fewer
+MOST = 16  # widths; each is compiled separately
+WASTE = 0.13  # target share of padding when choosing widths
+Pieces = list[Int[np.ndarray, "_"]]  # the samples of every batch; the last batches may be shorter
 FINE = 64  # prompts up to this length are padded to an exact length, longer ones to a multiple of 8
 
 
 class Batches(NamedTuple):
-    """Steps in order, all of B samples; those of weight 0 fill a batch up and count for nothing. A step is padded to
-    `widths[bucket]` tokens; `widths` are narrowest first."""
+    """Steps in order, each with B samples; samples with weight 0 are padding and do not count. A step is padded to
+    `widths[bucket]` tokens; `widths` are ascending."""
 
     rows: Int[np.ndarray, "steps batch"]
     weights: Float[np.ndarray, "steps batch"]
@@ -35,14 +35,14 @@ def shuffled_batches(
     key: tuple[int, int],
     multiple: int = 1,
 ) -> Batches:
-    """Batches of one epoch in random order, each of random samples of one bucket.
+    """Batches of one epoch in random order, each with random samples of one bucket.
 
-    Buckets end where batches do when all samples are sorted by length, so that one batch of an epoch is short and no
-    other is padded for a bucket's rest. Widths and the number of batches of each are the same in every epoch.
+    Bucket boundaries are batch boundaries when all samples are sorted by length, so only one batch per epoch is short.
+    Widths and the number of batches per width are the same in every epoch.
 
     Args:
       key: (seed of the order, epoch).
-      multiple: of samples that a batch is filled up to, so that devices share it evenly.
+      multiple: a batch is padded to a multiple of this many samples, so that devices share it evenly.
     """
     rng = np.random.default_rng(key)
     size = min(batch_size, len(rows))
@@ -59,7 +59,7 @@ def shuffled_batches(
 def sorted_batches(
     rows: Int[np.ndarray, "samples"], lengths: Int[np.ndarray, "all_samples"], size: int
 ) -> tuple[Batches, Int[np.ndarray, "samples"]]:
-    """Batches of samples by length, for scoring; and where each of `rows` is in them, counted batch by batch."""
+    """Batches of samples sorted by length, for scoring; and the position of each of `rows` in the flattened batches."""
     order = np.argsort(lengths[rows], kind="stable")
     pieces, widths, bucket = _bucketed(rows[order], lengths, size)
     batches = _stack(pieces, bucket, widths, size)
@@ -71,15 +71,15 @@ def sorted_batches(
 def choose_widths(
     tops: Int[np.ndarray, "batches"], tokens: float, waste: float = WASTE, most: int = MOST
 ) -> tuple[int, ...]:
-    """The widths that pad least, for the smallest number of them whose padding is below `waste`.
+    """The smallest set of widths whose padding is below `waste`, chosen to minimise padding.
 
     Args:
       tops: the longest prompt of every batch.
-      tokens: of an average prompt of each batch, summed; what is computed beyond is padding.
+      tokens: the sum over batches of the average prompt length; anything computed beyond this is padding.
     """
     step = 1 if tops.max() <= FINE else 8
     widths, counts = np.unique(-(-tops // step) * step, return_counts=True)
-    # cost[j]: tokens when the batches up to widths[j] share out as best they can; one more bucket each round.
+    # cost[j]: fewest tokens for the batches up to widths[j]; every round adds one bucket.
     below = np.concatenate([[0], np.cumsum(counts)])
     cost = widths * below[1:]
     cuts = [np.zeros(len(widths), np.int64)]
@@ -100,8 +100,8 @@ def choose_widths(
 def _bucketed(
     ordered: Int[np.ndarray, "samples"], lengths: Int[np.ndarray, "all_samples"], size: int
 ) -> tuple[Pieces, tuple[int, ...], Int[np.ndarray, "batches"]]:
-    """Samples in order of length, cut into batches, with the widths and every batch's bucket. The narrowest batch is
-    the short one, where filling up costs least."""
+    """Samples sorted by length and cut into batches, with the widths and every batch's bucket. The narrowest batch is
+    the short one, because its padding is cheapest."""
     pieces = _cut(ordered[::-1], size)[::-1]
     tops = np.array([lengths[piece].max() for piece in pieces])
     widths = choose_widths(tops, sum(lengths[piece].mean() for piece in pieces))

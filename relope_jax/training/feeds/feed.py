@@ -1,4 +1,4 @@
-"""Where a training gets its batches from: states that live on the device, or that stream from the store."""
+"""Sources of training batches: states resident on the device, or streamed from the store."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Feed(Protocol):
     """Runs epochs and scores; both kinds of feed give the same results up to rounding.
 
     Attributes:
-      lengths: tokens that the method reads of every sample.
-      description: one line about where the states are, and their bytes.
+      lengths: number of tokens that the method reads per sample.
+      description: one line about the location and size of the states.
     """
 
     @property
@@ -40,7 +40,7 @@ class Feed(Protocol):
     def description(self) -> str: ...
 
     def of(self, method: TrainedMethod) -> Feed:
-        """The feed for one method, which may need less (no tokens) or more (a key cache)."""
+        """The feed for one method, which may need fewer (no tokens) or more (a key cache) arrays."""
         ...
 
     def epoch(self, state: TrainState, plan: EpochPlan) -> Epoch:
@@ -53,10 +53,10 @@ class Feed(Protocol):
 
 
 def open_feed(data: RouterData, engine: EngineSpec | None = None) -> Feed:
-    """The feed of `data`: resident when its states are in memory, else streamed.
+    """The feed of `data`: resident if its states are in memory, else streamed.
 
     Raises:
-      ReLopeError: `engine.devices` asks for more devices than there are.
+      ReLopeError: `engine.devices` exceeds the number of devices.
     """
     engine = engine or EngineSpec()
     mesh = make_mesh(engine.devices)
@@ -67,7 +67,7 @@ def open_feed(data: RouterData, engine: EngineSpec | None = None) -> Feed:
 
 
 def seen_by(method: TrainedMethod, data: RouterData, feed: Feed, inputs: Inputs) -> tuple[RouterData, Feed]:
-    """`data` and its feed; with output embeddings instead of the states for a method that reads those."""
+    """`data` and its feed, with output embeddings instead of states for a method that reads them."""
     if not method.reads_output:
         return data, feed
     seen = with_vectors(data, inputs.output_embedding)

@@ -1,4 +1,4 @@
-"""States that live on the device: an epoch is one compiled program that cuts its batches out of them."""
+"""States resident on the device: an epoch is one compiled program that gathers batches from them."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from relope_jax.training.step import (
     train_step,
 )
 
-SCORED = 128  # samples a batch
+SCORED = 128  # samples per batch
 
 
 @dataclasses.dataclass(frozen=True)
 class ResidentFeed:
-    """A `Feed` of states on the device; every device of the mesh holds all of them."""
+    """A `Feed` of states on the device, replicated on every device of the mesh."""
 
     states: DeviceStates
     lengths: Int[np.ndarray, "samples"]
@@ -85,7 +85,7 @@ def resident_feed(states: TokenStates, block: Block, mesh: Mesh, *, key_cache: b
 
 
 def last_token_feed(last_hidden: Float[AnyArray, "samples d"], block: Block, mesh: Mesh) -> ResidentFeed:
-    """The feed of a method that reads z_n^(l) only: one token of padding stands for every prompt."""
+    """The feed of a method that only reads z_n^(l); every prompt is one padding token."""
     n, d = last_hidden.shape
     none, token = jnp.zeros(n, jnp.int32), jnp.zeros((1, 1), jnp.int32)
     states = DeviceStates(jnp.zeros((1, d)), token, none, none, jnp.asarray(last_hidden))
@@ -107,7 +107,7 @@ def train_epoch(
     widths: tuple[int, ...],
     mesh: Mesh,
 ) -> tuple[TrainState, dict[str, Float[Array, "steps members"]]]:
-    """All steps of an epoch in one scan."""
+    """Run all steps of an epoch in one scan."""
 
     def step(
         state: TrainState, inputs: tuple[Int[Array, "batch"], Int[Array, ""], Examples, Float[Array, ""]]
@@ -129,7 +129,7 @@ def score_batches(
     widths: tuple[int, ...],
     mesh: Mesh,
 ) -> Float[Array, "members scored"]:
-    """Log-odds of every member for all batches, one batch after the other."""
+    """Log-odds of every member for all batches, computed sequentially."""
 
     def one_batch(inputs: tuple[Int[Array, "batch"], Int[Array, ""]]) -> Float[Array, "members batch"]:
         return score_step(parts, cut_batch(states, *inputs, widths))
@@ -141,7 +141,7 @@ def score_batches(
 def cut_batch(
     states: DeviceStates, rows: Int[Array, "batch"], bucket: Int[Array, ""], widths: tuple[int, ...]
 ) -> OnBatch:
-    """The samples `rows` as a batch of the width that their bucket has."""
+    """The samples `rows` as a batch with the width of their bucket."""
 
     def on_batch(compute: Callable[[TokenBatch], Any]) -> Any:
         at_widths = [functools.partial(lambda n: compute(gather(states, rows, n)), n) for n in widths]

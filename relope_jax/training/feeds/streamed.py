@@ -1,4 +1,4 @@
-"""States that stream from the store: batches are read and padded ahead of the step that needs them."""
+"""States streamed from the store: batches are prefetched and padded in background threads."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ from relope_jax.training.step import (
     train_step,
 )
 
-SCORED = 64  # samples a batch
-AHEAD = 4  # batches that are read ahead, or being read
-READERS = 2  # threads; TensorStore decodes in threads of its own, these pad and copy
+SCORED = 64  # samples per batch
+AHEAD = 4  # prefetched batches
+READERS = 2  # threads for padding and copying; TensorStore decodes in its own threads
 
 
 class StreamedFeed:
-    """A `Feed` that reads every batch from a store; every process reads only its own share of a batch."""
+    """A `Feed` that reads every batch from a store; each process reads only its share of a batch."""
 
     def __init__(self, states: StoreStates, block: Block, mesh: Mesh):
         self.states, self.block, self.mesh = states, block, mesh
@@ -71,7 +71,7 @@ class StreamedFeed:
                     state, plan.parts, plan.hyper, running, batch, examples_of_batch, passed, mesh=self.mesh
                 )
             pending.append(metrics)
-            if len(pending) > 1:  # of the step before, so that the device never waits for this look
+            if len(pending) > 1:  # check the previous step, so that the device never waits
                 done.append(meshes.to_host(pending.pop(0)))
                 if not np.isfinite(done[-1]["loss"][plan.running]).all():
                     break
@@ -86,14 +86,14 @@ class StreamedFeed:
         pending: Array | None = None
         for batch, _ in self._read_ahead(batches, [None] * len(batches.rows)):
             logits = score_batch(parts, batch, mesh=self.mesh)
-            if pending is not None:  # the batch before, so that few batches are on the device
+            if pending is not None:  # fetch the previous batch, so that few batches are on the device
                 scored.append(meshes.to_host(pending))
             pending = logits
         scored.append(meshes.to_host(pending))
         return np.concatenate(scored, axis=1)[:, place]
 
     def _read_ahead(self, batches: Batches, examples: Sequence[Any]) -> Iterator[tuple[TokenBatch, Any]]:
-        """The batches in order, on the device, each with its examples; `AHEAD` are read while others are computed."""
+        """Yield the batches in order, on the device, each with its examples; prefetches `AHEAD` batches."""
         with concurrent.futures.ThreadPoolExecutor(READERS) as pool:
             started: collections.deque[concurrent.futures.Future] = collections.deque()
             try:
@@ -141,16 +141,16 @@ def train_batch(
     *,
     mesh: Mesh,
 ) -> tuple[TrainState, Metrics]:
-    """`train_step` on a batch that was read; compiled once per width."""
+    """`train_step` on a batch from the store; compiled once per width."""
     return train_step(state, parts, hyper, running, read_batch(batch), examples, progress, mesh)
 
 
 @functools.partial(jit, static_argnames="mesh")
 def score_batch(parts: Parts, batch: TokenBatch, *, mesh: Mesh) -> Float[Array, "members batch"]:
-    """`score_step` on a batch that was read."""
+    """`score_step` on a batch from the store."""
     return meshes.keep_replicated(mesh, score_step(parts, read_batch(batch)))
 
 
 def read_batch(batch: TokenBatch) -> OnBatch:
-    """A batch that has been read and padded; its states become float32 on the device."""
+    """An `OnBatch` for a padded batch; its states become float32 on the device."""
     return lambda compute: compute(widened(batch))

@@ -43,19 +43,19 @@ def test_better_on_the_mean_is_corrected_for_all_pairs():
     three are weaker, which makes it 0.08."""
     auc = {"relope": 0.8, "probe": 0.8 - 2.33 * 0.01, "attention_probe": 0.76, "chow_sum": 0.765}
     said = compare_means([summary_of(auc, error=0.01)], list(auc), "suite")
-    assert said[0] == "suite: the highest mean AUC has ReLope (0.800)."
+    assert said[0] == "suite: ReLope has the highest mean AUC (0.800)."
     assert re.fullmatch(r"It is better than Chow-Sum .*, Attention Probe \(\+0\.040 .*\)\.", said[1])
     assert re.fullmatch(r"Not significantly different from it: Probe \(\+0\.023 \[.*\], p = 0\.079\)\.", said[2])
     assert "ReLope is better than Attention Probe (+0.040" in said[3]
-    assert said[3].endswith("): found here.")
-    assert said[4].endswith("p = 0.079): not found here.")
+    assert said[3].endswith("): confirmed here.")
+    assert said[4].endswith("p = 0.079): not confirmed here.")
     assert said[5].endswith("Holm-corrected for 6 pairs.")
 
 
 def test_the_opposite_of_the_papers_claim_is_said():
     said = compare_means([summary_of({"relope": 0.7, "probe": 0.8}, error=0.01)], ["relope", "probe"], "suite")
     assert "ReLope is better than Probe (-0.100" in said[2]
-    assert said[2].endswith("the opposite is found here.")
+    assert said[2].endswith(": contradicted here.")
 
 
 @pytest.mark.parametrize(("value", "error"), [(0.1, 0.0), (-0.1, 0.0), (0.0, 0.0), (0.0, 0.1), (0.05, 0.02)])
@@ -134,9 +134,9 @@ def test_a_router_that_knows_the_small_model_is_above_chance_and_a_random_one_is
 
 def test_what_routing_buys_is_said_of_every_dataset():
     said = gains({"far": routed(300, 0.5, 0.9), "near": routed(60, 0.7, 0.72, seed=3)}, ["probe", "relope"])
-    assert re.search(r"far: .*\)\. Higher AUDC than routing at random: Probe \(\+0\.\d+\)\.$", said[0])
-    assert "no gap that routing" not in said[0]
-    assert "no gap that routing" in said[1]
+    assert re.search(r"far: .*\)\. Significantly higher AUDC than random routing: Probe \(\+0\.\d+\)\.$", said[0])
+    assert "no significant gap" not in said[0]
+    assert "no significant gap" in said[1]
     assert not has_gap(routed(60, 0.7, 0.72, seed=3))
     assert said[2].endswith("Holm-corrected for 4 tests.")
 
@@ -150,7 +150,7 @@ def test_a_setting_moves_the_auc_more_or_no_more_than_seeds_do():
     ]  # fmt: skip
     said = figure3.effects(rows, "beta")
     assert (
-        said[0]
-        == "ReLope by beta: AUC 0.710 (at 0.1) to 0.805 (at 1), more than seeds of one value differ (up to 0.020)."
+        said[0] == "ReLope by beta: AUC 0.710 (at 0.1) to 0.805 (at 1), more than the spread of seeds at one value "
+        "(up to 0.020)."
     )
-    assert said[1].startswith("Probe by beta: AUC 0.725 (at 0.1) to 0.735 (at 1), no more than seeds")
+    assert said[1].startswith("Probe by beta: AUC 0.725 (at 0.1) to 0.735 (at 1), not more than the spread")

@@ -67,11 +67,11 @@ def test_pairs_with_pictures_and_the_image_share(tmp_path):
         (right, level) for level in ("highest", "middle", "lowest") for right in (True, False)
     ]
     assert all(abs(e.image_share - (0.4 if e.right else 0.2)) < 0.01 for e in attention.examples)
-    assert "gets 40.1% of the attention when the answer is right (20 prompts) and 20.1% when it is wrong (20)" in (
+    assert "gets 40.1% of the attention if the answer is right (20 prompts) and 20.1% if it is wrong (20)" in (
         attention.sentence
     )
     assert "a difference of +20.0 points" in attention.sentence
-    assert "no clear difference" not in attention.sentence
+    assert "no significant difference" not in attention.sentence
     assert "share of the prompts' tokens is 40.0%" in attention.sentence
     page = to_html(attention)
     assert page.count("<svg") == page.count("class=card") == 6
@@ -117,7 +117,7 @@ def test_a_picture_that_the_store_was_not_made_of_does_not_get_into_the_report(t
     assert "<image" in overlays._picture(shown(own), np.ones(4))
     for digests in ([sha256(own)], ["0" * 64], [None], [], None, [sha256(private)[:63]]):
         page = overlays._picture(shown(private) | {"contents": digests}, np.ones(4))
-        assert page == f"<p>{private} is not the image that the store was made of</p>"
+        assert page == f"<p>{private} is not the image that the store was made from</p>"
     linked = tmp_path / "link.png"
     linked.symlink_to(private)
     assert "is not the image" in overlays._picture(shown(own) | {"images": [str(linked)]}, np.ones(4))
@@ -135,11 +135,11 @@ def test_odd_images_of_a_store_are_a_line(tmp_path):
     for images in [*([name] for name in odd), [], None]:
         page = overlays._picture(sample | {"images": images}, np.ones(4))
         assert page.startswith("<p>")
-        assert "not on this machine" in page or "not the image that the store was made of" in page
+        assert "not on this machine" in page or "not the image that the store was made from" in page
         assert len(page) < 400
     for height, width in ((None, 2), (-2, -2), (0, 0), (4, 4)):
         page = overlays._picture(sample | {"grid_height": height, "grid_width": width}, np.ones(4))
-        assert page == "<p>the image's tokens are not one grid</p>"
+        assert page == "<p>the image's tokens do not form one grid</p>"
 
 
 def test_a_file_above_the_limit_is_not_shown(tmp_path, monkeypatch):

@@ -49,7 +49,7 @@ def test_report_has_every_method_and_part(full):
     assert "script" not in parsed.seen
     for name in (*ROUTERS, *SANITY):
         assert METHODS[name].title in parsed.text
-    for heading in ("What was found", "Routing to the large model", "Calibration", "Training", "Paired comparisons"):
+    for heading in ("Findings", "Routing to the large model", "Calibration", "Training", "Paired comparisons"):
         assert f"<h2>{heading}</h2>" in text
     assert text.count("<svg") == 5  # deferral, cost, ROC and risk, reliability, training
     assert text.count("<table>") == 3
@@ -86,7 +86,7 @@ def test_a_run_without_a_large_model(tmp_path):
     write.write_report(run, None)
     text = (run.path / "report.html").read_text()
     assert "Routing to the large model" not in text
-    assert "what routing does to the system" in html.unescape(text)
+    assert "The effect of routing on system accuracy is unknown" in html.unescape(text)
     assert "APGR" not in (run.path / "tables" / "metrics.csv").read_text()
     assert "after Holm" in write.terminal_table(run)
 
@@ -188,7 +188,7 @@ def test_it_warns_where_no_router_beats_the_blind_one():
 
 def test_it_warns_where_a_constant_wins():
     (warning,) = findings(summary_of({"probe": row(accuracy=0.7)}), SPLIT).warnings
-    assert "Always saying 'right' is correct for 75.0%" in warning
+    assert "Always predicting 'right' is correct for 75.0%" in warning
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 100)
     perfect = RoutedSplit({"probe": rng.random((1, 100))}, labels, large=np.ones(100, np.int64))
@@ -208,7 +208,7 @@ def test_sentences_stay_few():
 def test_many_routers_are_summed_up(full):
     words = findings(full.summary, read_test_split(full))
     assert len(words.found) + len(words.open) < 10
-    assert "Half of the gap between the models is recovered with" in words.found[0]
+    assert "recovers half of the gap between the models" in words.found[0]
     text = write.terminal_table(full)
     assert "APGR" in text
     assert len(text.splitlines()) < 35

@@ -160,7 +160,7 @@ def test_scores_that_are_none_are_refused(run, column, values):
 @pytest.mark.parametrize("name", ["scores.parquet", "samples.parquet"])
 def test_tables_that_are_no_parquet_cost_a_line(run, name, data):
     (run.path / name).write_bytes(data)
-    with pytest.raises(ReLopeError, match=rf"{name} is no intact Parquet file"):
+    with pytest.raises(ReLopeError, match=rf"{name} is not a valid Parquet file"):
         read_test_split(run)
 
 
@@ -222,7 +222,7 @@ def test_a_name_in_a_flag_stays_in_its_folder(tmp_path, name):
 
 @pytest.mark.parametrize("name", [*NAMES, "oracle", 5, None])
 def test_no_router_is_restored_from_elsewhere(run, name):
-    with contracts.ignored(), pytest.raises(ReLopeError, match=r"unknown method|trains nothing"):
+    with contracts.ignored(), pytest.raises(ReLopeError, match=r"unknown method|is not trained"):
         run.restore(name)  # not every name is a text
 
 

@@ -96,7 +96,7 @@ def test_a_constant_wins_in_every_size(seeds):
             row = {"auc": 0.7, "auc_low": 0.6, "auc_high": 0.8, "accuracy": accuracy, "caught_20": 0.4}
             summary = {"methods": {"probe": row}, "differences": [], "units": Units(99, 99, 198, 198)._asdict()}
             (warning,) = findings(summary, split).warnings
-            assert warning.startswith("Always saying")
+            assert warning.startswith("Always predicting")
             row["accuracy"] += 1 / (n * seeds)
             assert findings(summary, split).warnings == []
 

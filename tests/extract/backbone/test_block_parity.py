@@ -395,7 +395,7 @@ def test_export_loads_in_peft(subject, block, tmp_path, targets, rslora):
     wrapped.save_pretrained(saved)
     assert relative(z_of(block, states, load_peft(saved, block)), z) < 1e-6
 
-    with pytest.raises(ReLopeError, match="exists already"):
+    with pytest.raises(ReLopeError, match="already exists"):
         save_peft(folder, block, spec, matrices)
     other = dump_block(subject.backbone, subject.layer % 3 + 1)
     with pytest.raises(ReLopeError, match=r"also changes .* not in layer"):

@@ -189,14 +189,16 @@ def test_answers_in_process_are_cached_by_what_they_follow_from(plan, tmp_path):
 
 def test_other_reading_of_images_is_said(plan, made, tmp_path, monkeypatch):
     """For a finished store and for one that was started."""
-    why = "images are now turned upright and laid on white, so the states differ"
+    why = "images are now rotated upright and composited on white, so the states differ"
     monkeypatch.setattr(settings, "READING", made.identity.image_reading + 1)
     with pytest.raises(ReLopeError, match=rf"image_reading: config \d, store \d: {why}"):
         open_or_extract(plan)
     begun = dataclasses.replace(plan, store=tmp_path / "begun")
     extraction.extract_store(begun, Shard(0, 2))
     monkeypatch.setattr(extraction, "READING", made.identity.image_reading + 1)
-    with pytest.raises(ReLopeError, match=rf"begun with other settings \(image_reading: config \d, store \d: {why}\)"):
+    with pytest.raises(
+        ReLopeError, match=rf"started with other settings \(image_reading: config \d, store \d: {why}\)"
+    ):
         extraction.extract_store(begun, Shard(1, 2))
 
 
@@ -222,7 +224,7 @@ def test_store_of_schema_3_is_one_line_everywhere(copy_of):
             (copy_of.store / "manifest.json").unlink()
         for use in uses:
             with pytest.raises(
-                ReLopeError, match=r"has schema version 3, this software .* 6 \(since 6 a store"
+                ReLopeError, match=r"has schema version 3, but this software .* 6 \(since 6 a store"
             ) as error:
                 use()
             assert "\n" not in str(error.value)

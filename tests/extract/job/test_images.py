@@ -180,5 +180,5 @@ def test_smaller_images_are_another_store(folders, tmp_path):
     identity = json.loads((tmp_path / "small" / "identity.json").read_text())
     assert (identity["min_pixels"], identity["max_pixels"]) == (0, 3136)
     (tmp_path / "small" / "manifest.json").unlink()
-    with pytest.raises(ReLopeError, match=r"begun with other settings \(max_pixels: config 0, store 3136"):
+    with pytest.raises(ReLopeError, match=r"started with other settings \(max_pixels: config 0, store 3136"):
         extraction.extract_store(dataclasses.replace(plan, store=tmp_path / "small"))

@@ -124,7 +124,7 @@ def test_labels_of_another_store_stay(plan, clean):
     for name in ("response", "label", "token_logprobs", "first_token_entropy", "final_answer"):
         assert kept.samples[name].equals(clean.samples[name])
     np.testing.assert_allclose(kept.states().last_hidden, noisy.states().last_hidden, rtol=1e-4, atol=1e-4)
-    with pytest.raises(ReLopeError, match="holds no output embedding"):
+    with pytest.raises(ReLopeError, match="has no output embeddings"):
         kept.output_embedding()
     with pytest.raises(ReLopeError, match=r"extract.labels_from"):
         open_or_extract(changed(plan, "kept", variant="noise:60"))

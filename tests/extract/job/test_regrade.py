@@ -119,9 +119,9 @@ def test_killed_at_any_write_the_same_command_finishes(plan, tmp_path, monkeypat
         if (store / "manifest.json").exists():
             Store(store).verify()
         elif contents(store) != contents(whole.store):
-            with pytest.raises(ReLopeError, match=r"being graded again when that was stopped: run .* extract.regrade"):
+            with pytest.raises(ReLopeError, match=r"regrading .* was interrupted: run .* extract.regrade"):
                 Store(store)
-            with pytest.raises(ReLopeError, match="being graded again when that was stopped"):
+            with pytest.raises(ReLopeError, match=r"regrading the responses of .* was interrupted"):
                 extraction.extract_store(killed, Shard(0, 2))
         regrade_store(killed)
         assert contents(store) == contents(whole.store)

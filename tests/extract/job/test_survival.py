@@ -59,7 +59,7 @@ def test_full_disk_is_one_line_and_resumes_when_there_is_space(plan, tmp_path):
     with small_disk(tmp_path / "disk", "400k"):
         small = dataclasses.replace(plan, store=tmp_path / "disk" / "store")
         for _ in range(2):
-            with pytest.raises(ReLopeError, match=r"the disk of .* is full: make space"):
+            with pytest.raises(ReLopeError, match=r"the disk of .* is full: free some space"):
                 open_or_extract(small)
         assert (small.store / "parts" / "00000").exists()
         with pytest.raises(ReLopeError, match="unfinished"):
@@ -155,7 +155,7 @@ def test_changed_groups_are_not_continued(plan, tmp_path):
     """New duplicates among the images would move later parts to other splits."""
     extraction.extract_store(plan, Shard(0, 2))
     shutil.copyfile(tmp_path / "3.png", tmp_path / "20.png")
-    with pytest.raises(ReLopeError, match=r"begun with other settings \(samples"):
+    with pytest.raises(ReLopeError, match=r"started with other settings \(samples"):
         extraction.extract_store(plan, Shard(1, 2))
 
 
@@ -172,5 +172,5 @@ def test_what_changes_states_or_labels_is_not_continued(plan, tmp_path, monkeypa
         monkeypatch.setattr(extraction, "_version", lambda name: "1" if name == "torchvision" else version(name))
     else:
         monkeypatch.setattr(grading, "VERSION", grading.VERSION + 1)
-    with pytest.raises(ReLopeError, match="begun with other settings"):
+    with pytest.raises(ReLopeError, match="started with other settings"):
         extraction.extract_store(plan, Shard(1, 2))

@@ -146,7 +146,7 @@ def test_sw_ranking_learns_from_the_answers_to_its_own_questions(stores):
             return sw_ranking_scores(data, inputs, 0)
 
     write_large(target, [1] * 6)
-    with pytest.raises(ReLopeError, match=r"the answers 'large' of \S*source hold none"):
+    with pytest.raises(ReLopeError, match=r"the answers 'large' of \S*source have none"):
         rank(Inputs(joined))
     write_large(source, [1] * 6)
     wins = rank(Inputs(joined))

@@ -130,9 +130,9 @@ def test_window_hides_older_tokens():
 def test_weights_must_be_those_of_the_spec():
     rng = np.random.default_rng(5)
     block = make_block(rng)
-    with pytest.raises(ReLopeError, match=r"'k_norm' of a llama block is absent, its spec asks for 8"):
+    with pytest.raises(ReLopeError, match=r"'k_norm' of a llama block is absent, but its spec requires 8"):
         dataclasses.replace(block, spec=make_spec(qk_norm=True))
-    with pytest.raises(ReLopeError, match=r"'q.bias' of a llama block is 32, its spec asks for absent"):
+    with pytest.raises(ReLopeError, match=r"'q.bias' of a llama block is 32, but its spec requires absent"):
         dataclasses.replace(block, weights=block.weights | {"q.bias": np.zeros(32, np.float32)})
 
 

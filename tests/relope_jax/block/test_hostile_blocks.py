@@ -90,5 +90,5 @@ def test_a_block_is_never_written_through_a_link(tmp_path):
 
 
 def test_a_block_with_other_weights_than_its_spec_cannot_be_made():
-    with pytest.raises(ReLopeError, match="its spec asks for"):
+    with pytest.raises(ReLopeError, match="but its spec requires"):
         Block(BLOCK.spec, {})

@@ -166,7 +166,7 @@ def test_a_bucket_that_cannot_be_had_is_one_line(url):
     with pytest.raises(ReLopeError, match="no store at s3://routing/empty"):
         Store("s3://routing/empty")
     for wrong in ("http://host/store", "s3:///store"):
-        with pytest.raises(ReLopeError, match="no place for a store"):
+        with pytest.raises(ReLopeError, match="cannot hold a store"):
             open_place(wrong)
 
 

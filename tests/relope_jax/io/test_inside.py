@@ -107,7 +107,7 @@ def test_a_bucket_refuses_the_names_that_a_folder_refuses(name):
     bucket = open_place("gs://nobody-has-this-bucket/prefix")
     asked = uses(bucket, name)
     for what in asked.keys() - ({"names", "kvstore"} if name == "" else set()):
-        assert "is no plain name inside its folder" in line_of(asked[what]), what
+        assert "is not a path inside its folder" in line_of(asked[what]), what
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if is_plain_path(n)], ids=ascii)

@@ -159,7 +159,7 @@ def test_another_identity_is_refused_without_links_too(monkeypatch, tmp_path):
 
     refuse(monkeypatch, os, "link", errno.EOPNOTSUPP)
     StoreWriter(tmp_path / "s", IDENTITY).close()
-    with pytest.raises(ReLopeError, match="was begun with other settings"):
+    with pytest.raises(ReLopeError, match="was started with other settings"):
         StoreWriter(tmp_path / "s", dataclasses.replace(IDENTITY, source="other"), Shard(0, 1))
 
 
@@ -186,7 +186,7 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_there(small_disk):
         lambda: save_arrays_into(small_disk / "arrays"),
     ):
         with pytest.raises(
-            ReLopeError, match=r"the disk of .* is full: make space and run the same command again"
+            ReLopeError, match=r"the disk of .* is full: free some space and run the same command again"
         ) as e:
             act()
         assert "\n" not in str(e.value)

@@ -64,7 +64,7 @@ def test_without_home_the_list_of_users_is_asked(monkeypatch, value):
 def test_a_user_whom_nobody_knows_has_no_home(monkeypatch):
     monkeypatch.delenv("HOME")
     monkeypatch.setattr(os, "getuid", lambda: 3_999_999)
-    with pytest.raises(ReLopeError, match="the home folder of ~ is unknown: write the whole path"):
+    with pytest.raises(ReLopeError, match="the home folder of ~ is unknown: give the full path"):
         expand("~/x")
 
 

@@ -50,7 +50,7 @@ def test_tensors_are_those_that_safetensors_reads(tmp_path):
     ids=str,
 )  # fmt: skip
 def test_a_tensor_that_does_not_fit_its_file_is_refused(tmp_path, change):
-    with pytest.raises(ReLopeError, match="no intact safetensors"):
+    with pytest.raises(ReLopeError, match="not a valid safetensors"):
         TensorFile(file_of(tmp_path / "t", {"w": WEIGHT | change}, bytes(24)))
 
 
@@ -64,7 +64,7 @@ def test_a_tensor_that_does_not_fit_its_file_is_refused(tmp_path, change):
     ids=lambda header: repr(header)[:20],
 )  # fmt: skip
 def test_a_header_that_is_none_is_refused(tmp_path, header):
-    with pytest.raises(ReLopeError, match="no intact safetensors"):
+    with pytest.raises(ReLopeError, match="not a valid safetensors"):
         TensorFile(file_of(tmp_path / "t", header, bytes(24)))
 
 
@@ -72,7 +72,7 @@ def test_a_header_that_is_none_is_refused(tmp_path, header):
 def test_a_header_is_never_longer_than_its_file(tmp_path, length):
     path = file_of(tmp_path / "t", {"w": WEIGHT}, bytes(24), length)
     tracemalloc.start()
-    with pytest.raises(ReLopeError, match="no intact safetensors"):
+    with pytest.raises(ReLopeError, match="not a valid safetensors"):
         TensorFile(path)
     assert tracemalloc.get_traced_memory()[1] < 1e6
     tracemalloc.stop()

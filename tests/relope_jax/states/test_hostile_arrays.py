@@ -124,7 +124,7 @@ def test_counts_that_the_arrays_do_not_have_are_refused_before_they_take_memory(
 def test_prompts_longer_than_the_arrays_are_refused_before_they_take_memory(store_path):
     write_table(store_path, set_column("n_tokens", [2**31 - 1, 2**31 - 1])(table_of(store_path)))
     change_manifest(store_path, lambda record: record["parts"][1].update(n_tokens=2**32 - 2))
-    assert "another shape or size" in line_of(lambda: Store(store_path).states())
+    assert "does not have the recorded shape or size" in line_of(lambda: Store(store_path).states())
 
 
 def table_of(path) -> pa.Table:
@@ -205,7 +205,7 @@ def test_a_block_of_another_model_than_the_states_is_refused(store_path, change)
 
     save_block(store_path / "block-2.safetensors", make_block(np.random.default_rng(0), make_spec(**change)))
     trust_files(store_path)
-    assert "its states are of layer 2" in line_of(lambda: Store(store_path).block)
+    assert "its states have layer 2" in line_of(lambda: Store(store_path).block)
 
 
 def test_parts_with_other_numbers_of_position_ids_are_refused(store_path):

@@ -108,7 +108,7 @@ def test_the_limit_can_be_raised(monkeypatch):
     ],
 )  # fmt: skip
 def test_a_file_that_is_no_table_of_ours_costs_a_line(data):
-    assert "no intact Parquet file" in line_of(lambda: parse_table(data, "the table"))
+    assert "not a valid Parquet file" in line_of(lambda: parse_table(data, "the table"))
 
 
 @settings(max_examples=400, deadline=None)
@@ -129,4 +129,4 @@ def test_bytes_that_are_no_text_cost_a_line(name):
     broken = pa.array([[b"\xff\xfe"] if name == "contents" else b"\xff\xfe"] * len(table), kind)
     as_text = broken.view(table.schema.field(name).type) if name == "question" else broken
     data = parquet(table.set_column(i, name, as_text))
-    assert "no intact Parquet file" in line_of(lambda: parse_table(data, "the table", SAMPLE_SCHEMA))
+    assert "not a valid Parquet file" in line_of(lambda: parse_table(data, "the table", SAMPLE_SCHEMA))

@@ -198,9 +198,9 @@ def test_one_image_in_two_sources_is_one_group(tmp_path):
 def test_a_store_that_does_not_say_what_its_images_are_is_refused(tmp_path):
     target = write(tmp_path, "target")
     old = write(tmp_path, "old", contents=[None] * 6)
-    with pytest.raises(ReLopeError, match=r"old does not say which images .*: delete it and extract it again"):
+    with pytest.raises(ReLopeError, match=r"old does not record which images .*: delete it and extract it again"):
         JoinedStore(target, [old])
-    with pytest.raises(ReLopeError, match=r"old does not say which images"):
+    with pytest.raises(ReLopeError, match=r"old does not record which images"):
         JoinedStore(old, [target])
 
 

@@ -37,7 +37,7 @@ def test_require_finite_counts_samples():
     states.require_finite(["a", "b", "c"])
     states.hidden[3, 0] = np.nan
     states.last_hidden[2, 0] = np.inf
-    with pytest.raises(ReLopeError, match=r"sample b \(2 samples in all\)"):
+    with pytest.raises(ReLopeError, match=r"sample b \(2 samples in total\)"):
         states.require_finite(["a", "b", "c"])
 
 

@@ -237,18 +237,18 @@ def test_unfinished_store_of_another_schema_is_not_continued(tmp_path):
     path = tmp_path / "identity.json"
     whole = json.loads(path.read_text())
     path.write_text(json.dumps(whole | {"a_newer_field": 1}))
-    with pytest.raises(ReLopeError, match=r"begun with other settings \(a_newer_field: config None, store 1\)"):
+    with pytest.raises(ReLopeError, match=r"started with other settings \(a_newer_field: config None, store 1\)"):
         StoreWriter(tmp_path, IDENTITY)
     for other in (SCHEMA_VERSION - 1, SCHEMA_VERSION + 1, None):
         path.write_text(json.dumps(whole | {"schema_version": other}))
         for use in (lambda: StoreWriter(tmp_path, IDENTITY), lambda: Store(tmp_path)):
             with pytest.raises(
-                ReLopeError, match=rf"schema version {other}, this software .* {SCHEMA_VERSION} \(since"
+                ReLopeError, match=rf"schema version {other}, but this software .* {SCHEMA_VERSION} \(since"
             ):
                 use()
     for torn in (b"", b"[]", b'{"model'):
         path.write_bytes(torn)
-        with pytest.raises(ReLopeError, match=r"is damaged|begun with other settings"):
+        with pytest.raises(ReLopeError, match=r"is damaged|started with other settings"):
             StoreWriter(tmp_path, IDENTITY)
 
 
