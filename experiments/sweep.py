@@ -142,11 +142,16 @@ def cell_rows(
     evaluation = evaluate(test_scores, data.labels[test], data.groups[test])
     scored = [
         Scored(
-            job.method.name, cell.member.seed, test_scores[i], **fitted.record(i, cell.member),
-            seconds=round(seconds / len(job.cells), 3), cell=name, member=cell.member.record(),
+            job.method.name,
+            cell.member.seed,
+            test_scores[i],
+            **fitted.record(i, cell.member),
+            seconds=round(seconds / len(job.cells), 3),
+            cell=name,
+            member=cell.member.record(),
         )
         for i, (name, cell) in enumerate(job.cells.items())
-    ]  # fmt: skip
+    ]
     return result_rows(scored, evaluation, store, data)
 
 

@@ -45,18 +45,36 @@ _STORE = record(
 )
 CONFIG = record({"config": _CONFIG, "store": _STORE, "versions": anything})
 
-ROW = record({
-    "method": method, "seed": seed, "model": text, "dataset": text, "layer": whole(0, 10_000), "n_test": count,
-    "n_train": count, "base_rate": share,
-})  # fmt: skip
+ROW = record(
+    {
+        "method": method,
+        "seed": seed,
+        "model": text,
+        "dataset": text,
+        "layer": whole(0, 10_000),
+        "n_test": count,
+        "n_train": count,
+        "base_rate": share,
+    }
+)
 RESULTS = listing(ROW, 1)
 
 # Metrics that are always present (NaN if undefined), and those that are null if unknown.
 _ALWAYS = ("auc", "auc_low", "auc_high", "accuracy")
 _WHERE_KNOWN = (
-    "auc_error", "auc_seed_range", "ece", "brier", "prr", "apgr", "cpt_50", "cpt_80", "audc",
-    "caught_10", "caught_20", "caught_30",
-)  # fmt: skip
+    "auc_error",
+    "auc_seed_range",
+    "ece",
+    "brier",
+    "prr",
+    "apgr",
+    "cpt_50",
+    "cpt_80",
+    "audc",
+    "caught_10",
+    "caught_20",
+    "caught_30",
+)
 _METHOD = record(
     {
         **dict.fromkeys(_ALWAYS, metric),
@@ -140,13 +158,21 @@ def numbers(values: pa.ChunkedArray) -> pa.ChunkedArray:
 _LABEL, _MAYBE_COUNT = integers(0, 1), integers(0, 2**31 - 1, nulls=True)
 TOKEN_COUNTS = {field.name: f"{field.name}_tokens" for field in dataclasses.fields(Tokens)}  # of samples.parquet
 SCORES_TABLE: Mapping[str, Column] = {
-    "sample_id": texts, "split": among(*SPLITS), "method": among(*METHODS), "seed": integers(0, 2**32 - 1),
-    "score": numbers, "label": _LABEL,
-}  # fmt: skip
+    "sample_id": texts,
+    "split": among(*SPLITS),
+    "method": among(*METHODS),
+    "seed": integers(0, 2**32 - 1),
+    "score": numbers,
+    "label": _LABEL,
+}
 SAMPLES_TABLE: Mapping[str, Column] = {
-    "sample_id": texts, "group": texts, "split": among(*SPLITS), "label": _LABEL,
-    "large_label": integers(0, 1, nulls=True), **dict.fromkeys(TOKEN_COUNTS.values(), _MAYBE_COUNT),
-}  # fmt: skip
+    "sample_id": texts,
+    "group": texts,
+    "split": among(*SPLITS),
+    "label": _LABEL,
+    "large_label": integers(0, 1, nulls=True),
+    **dict.fromkeys(TOKEN_COUNTS.values(), _MAYBE_COUNT),
+}
 
 
 def checked_table(table: pa.Table, columns: Mapping[str, Column], where: object) -> pa.Table:

@@ -48,18 +48,26 @@ class RandomModel:
         torch.manual_seed(0)
         config = LlavaConfig(
             vision_config=CLIPVisionConfig(
-                hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
-                image_size=IMAGE_SIZE, patch_size=14,
+                hidden_size=16,
+                intermediate_size=16,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                image_size=IMAGE_SIZE,
+                patch_size=14,
             ),
             text_config=LlamaConfig(
-                vocab_size=len(tokenizer), hidden_size=self.d, intermediate_size=self.intermediate,
-                num_hidden_layers=self.n_layers, num_attention_heads=self.heads, num_key_value_heads=self.kv_heads,
+                vocab_size=len(tokenizer),
+                hidden_size=self.d,
+                intermediate_size=self.intermediate,
+                num_hidden_layers=self.n_layers,
+                num_attention_heads=self.heads,
+                num_key_value_heads=self.kv_heads,
             ),
             image_token_id=tokenizer.convert_tokens_to_ids(IMAGE_TOKEN),
             vision_feature_select_strategy="default",
             vision_feature_layer=-1,
             tie_word_embeddings=True,
-        )  # fmt: skip
+        )
         LlavaForConditionalGeneration(config).save_pretrained(folder)
         LlavaProcessor(
             image_processor=CLIPImageProcessorPil(

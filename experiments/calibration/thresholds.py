@@ -97,9 +97,12 @@ def splits_of(run: Run, request: CalibrationRequest, prices: CostSpec, reading: 
         if not len(rows) or (name != "train" and np.isnan(rows["score"].to_numpy()).any()):
             raise ReLopeError(f"{run.path} has no {name} questions, or not all their scores of {request.method}")
         splits[name] = Queries(
-            rows["score"].to_numpy(), rows["label"].to_numpy().astype(np.int64),
-            np.array(rows["group"].to_pylist()), large_labels(rows, name, request), costs_of(rows, prices, reading),
-        )  # fmt: skip
+            rows["score"].to_numpy(),
+            rows["label"].to_numpy().astype(np.int64),
+            np.array(rows["group"].to_pylist()),
+            large_labels(rows, name, request),
+            costs_of(rows, prices, reading),
+        )
     unknown = uncounted(samples.filter(pc.equal(samples["split"], "validation")), reading.kind)
     if request.budget is not None and unknown:
         raise ReLopeError(f"{run.path} does not know all token counts that a budget needs ({', '.join(unknown)})")

@@ -181,13 +181,15 @@ def text(written: dict[str, Any]) -> str:
     """The printed text."""
     threshold = written["threshold"]
     rule = written["rule"] if threshold is None else f"threshold {threshold:.6g}: {written['rule']}"
-    return "\n".join([
-        rule,
-        f"guaranteed: {written['guaranteed']}",
-        *(f"  assuming that {line}" for line in written["assumptions"]),
-        f"validation: {sentence(written['validation'])}",
-        f"test (not used to choose): {sentence(written['test'])}",
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            rule,
+            f"guaranteed: {written['guaranteed']}",
+            *(f"  assuming that {line}" for line in written["assumptions"]),
+            f"validation: {sentence(written['validation'])}",
+            f"test (not used to choose): {sentence(written['test'])}",
+        ]
+    )
 
 
 def sentence(known: dict[str, Any]) -> str:

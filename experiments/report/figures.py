@@ -83,9 +83,16 @@ def _constants(axes: Axes, split: RoutedSplit, small: float, large: float) -> No
     """Plot each model alone; `small` and `large` are their positions on the x axis."""
     for x, labels, name, marker in ((small, split.labels, "small", "o"), (large, split.known_large, "large", "s")):
         axes.plot(
-            [x], [labels.mean()], label=f"Always {name} ({labels.mean():.3f})",
-            color=INK, marker=marker, linestyle="", markersize=6, clip_on=False, zorder=5,
-        )  # fmt: skip
+            [x],
+            [labels.mean()],
+            label=f"Always {name} ({labels.mean():.3f})",
+            color=INK,
+            marker=marker,
+            linestyle="",
+            markersize=6,
+            clip_on=False,
+            zorder=5,
+        )
 
 
 @styled

@@ -30,23 +30,25 @@ def to_latex(table: Table) -> str:
     lines = [before.get(i, "") + rf"{row} \\" for i, row in enumerate(rows)]
     head = " & ".join(map(escape, (table.row_title, *table.columns)))
     notes = "".join("\n\\par\\smallskip\\footnotesize " + escape(note) for note in all_notes(table, "Bold"))
-    return "\n".join((
-        r"% needs \usepackage{booktabs,graphicx}",
-        r"\begin{table}[t]",
-        r"\centering",
-        rf"\caption{{{escape(table.title)}}}",
-        rf"\label{{tab:{table.name}}}",
-        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-        rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
-        r"\toprule",
-        rf"{head} \\",
-        r"\midrule",
-        *lines,
-        r"\bottomrule",
-        rf"\end{{tabular}}}}{notes}",
-        r"\end{table}",
-        "",
-    ))  # fmt: skip
+    return "\n".join(
+        (
+            r"% needs \usepackage{booktabs,graphicx}",
+            r"\begin{table}[t]",
+            r"\centering",
+            rf"\caption{{{escape(table.title)}}}",
+            rf"\label{{tab:{table.name}}}",
+            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+            rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
+            r"\toprule",
+            rf"{head} \\",
+            r"\midrule",
+            *lines,
+            r"\bottomrule",
+            rf"\end{{tabular}}}}{notes}",
+            r"\end{table}",
+            "",
+        )
+    )
 
 
 def _cell(entry: Entry, digits: int) -> str:

@@ -117,9 +117,15 @@ def _overlay(level: str, right: bool, sample: dict, score: float, attention: np.
     start, count = sample["image_start"], sample["image_tokens"]
     on_image = attention[start : start + count] if count else np.zeros(0)
     return Overlay(
-        right, level, sample["question"], sample["answer"], sample["response"], score, float(on_image.sum()),
+        right,
+        level,
+        sample["question"],
+        sample["answer"],
+        sample["response"],
+        score,
+        float(on_image.sum()),
         _picture(sample, on_image),
-    )  # fmt: skip
+    )
 
 
 def _picture(sample: dict, on_image: np.ndarray) -> str:

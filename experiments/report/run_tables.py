@@ -16,9 +16,14 @@ from relope_jax.metrics.paired import SIGNIFICANT
 NEEDS_LARGE = (("APGR", "apgr"), ("CPT(50%)", "cpt_50"), ("CPT(80%)", "cpt_80"), ("AUDC", "audc"))
 PRICED = (("AIQ", "aiq"), ("QNC", "qnc"))
 ALWAYS = (
-    ("PRR", "prr"), ("ECE", "ece"), ("Brier", "brier"), ("accuracy", "accuracy"),
-    ("caught @10%", "caught_10"), ("@20%", "caught_20"), ("@30%", "caught_30"),
-)  # fmt: skip
+    ("PRR", "prr"),
+    ("ECE", "ece"),
+    ("Brier", "brier"),
+    ("accuracy", "accuracy"),
+    ("caught @10%", "caught_10"),
+    ("@20%", "caught_20"),
+    ("@30%", "caught_30"),
+)
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.5)
 STAR = "*"
 

@@ -174,9 +174,12 @@ def terminal_table(run: Run) -> str:
         for name in ordered(summary)
     ]
     table = Table(
-        "terminal", f"\n{headline(run)}", tuple(name for name, _ in columns), tuple(rows),
+        "terminal",
+        f"\n{headline(run)}",
+        tuple(name for name, _ in columns),
+        tuple(rows),
         breaks=(len(routers(summary)),),
-    )  # fmt: skip
+    )
     words = findings(summary, read_test_split(run))
     lines = [difference_text(d) for d in differences_of(summary)]
     return to_text(table) + "\n".join([*words.warnings, *(words.found if len(lines) > MOST_LINES else lines)])

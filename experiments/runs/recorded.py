@@ -12,15 +12,29 @@ from relope_jax.io.paths import absolute_if_local
 NO_PART = ("answers", "engine", "stores")  # sections that do not affect results
 # Fields that may name something on this machine; config.json stores absolute paths.
 PATHS = (
-    "dataset.path", "dataset.captions", "dataset.image_cache", "model.name", "model.adapter", "extract.labels_from",
-    "inputs.encoder", "large.name", "runs", "store",
-)  # fmt: skip
+    "dataset.path",
+    "dataset.captions",
+    "dataset.image_cache",
+    "model.name",
+    "model.adapter",
+    "extract.labels_from",
+    "inputs.encoder",
+    "large.name",
+    "runs",
+    "store",
+)
 SCRATCH = ("runs", "dataset.image_cache", "dataset.outside")  # paths that do not affect results
 # Paths of inputs that the store's digest identifies: the same contents elsewhere give the same run.
 PLACES = (
-    *SCRATCH, "dataset.path", "dataset.captions", "model.name", "model.adapter", "extract.labels_from", "train_on",
+    *SCRATCH,
+    "dataset.path",
+    "dataset.captions",
+    "model.name",
+    "model.adapter",
+    "extract.labels_from",
+    "train_on",
     "store",
-)  # fmt: skip
+)
 
 
 def recorded_config(resolved: dict[str, Any]) -> dict[str, Any]:

@@ -95,15 +95,17 @@ def baseline_scores(method: Baseline, data: RouterData, inputs: Inputs, seeds: t
 def score_table(scored: list[Scored], store: ReadableStore) -> pa.Table:
     """scores.parquet: one row per method, seed and sample."""
     n, m = len(store.samples), len(scored)
-    return pa.table({
-        "sample_id": np.tile(store.column("sample_id"), m),
-        "dataset": np.repeat(store.identity.dataset["name"], n * m),
-        "split": np.tile(store.column("split"), m),
-        "method": np.repeat([entry.method for entry in scored], n),
-        "seed": np.repeat([entry.seed for entry in scored], n),
-        "score": np.concatenate([entry.scores for entry in scored]),
-        "label": np.tile(store.column("label"), m),
-    })  # fmt: skip
+    return pa.table(
+        {
+            "sample_id": np.tile(store.column("sample_id"), m),
+            "dataset": np.repeat(store.identity.dataset["name"], n * m),
+            "split": np.tile(store.column("split"), m),
+            "method": np.repeat([entry.method for entry in scored], n),
+            "seed": np.repeat([entry.seed for entry in scored], n),
+            "score": np.concatenate([entry.scores for entry in scored]),
+            "label": np.tile(store.column("label"), m),
+        }
+    )
 
 
 def result_rows(
@@ -135,10 +137,18 @@ def summarise(scored: list[Scored], evaluation: Evaluation, methods: Sequence[st
         means = {metric: number(np.mean(value[mine])) for metric, value in evaluation.values.items()}
         estimate = mean_auc(evaluation.auc, names, name)
         spread = float(np.ptp(evaluation.values["auc"][mine]))
-        table[name] = dict.fromkeys(LARGE_METRICS) | means | {
-            "auc": estimate.value, "auc_low": estimate.low, "auc_high": estimate.high,
-            "auc_error": mean_auc_error(evaluation.auc, names, name), "auc_seed_range": spread, "n_seeds": len(mine),
-        }  # fmt: skip
+        table[name] = (
+            dict.fromkeys(LARGE_METRICS)
+            | means
+            | {
+                "auc": estimate.value,
+                "auc_low": estimate.low,
+                "auc_high": estimate.high,
+                "auc_error": mean_auc_error(evaluation.auc, names, name),
+                "auc_seed_range": spread,
+                "n_seeds": len(mine),
+            }
+        )
     return {
         "methods": table,
         "differences": differences(evaluation, names, pairs_of(methods)),

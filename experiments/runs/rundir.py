@@ -108,12 +108,15 @@ class RunWriter(RunFolder):
         super().__init__(plan.folder)
         record = {
             "config": plan.recorded,
-            "store": store_record(self.path, store.path) | {
-                "manifest_sha256": store.digest, "digests": store.digests,
-                "source": store.identity.source, "dataset": store.identity.dataset,
+            "store": store_record(self.path, store.path)
+            | {
+                "manifest_sha256": store.digest,
+                "digests": store.digests,
+                "source": store.identity.source,
+                "dataset": store.identity.dataset,
             },
             "versions": package_versions(),
-        }  # fmt: skip
+        }
         self._tensorboard = plan.engine.tensorboard
         with explaining(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
@@ -171,9 +174,11 @@ class RunWriter(RunFolder):
         samples are written to non_finite.json."""
         best: dict[int, float] = {}
         bar = tqdm(
-            total=train.epochs, initial=saved_epoch(self.training(method.name)),
-            desc=f"{method.title} x {len(seeds)} seeds", unit="epoch",
-        )  # fmt: skip
+            total=train.epochs,
+            initial=saved_epoch(self.training(method.name)),
+            desc=f"{method.title} x {len(seeds)} seeds",
+            unit="epoch",
+        )
         events = event_log(self.path / EVENTS / method.name) if self._tensorboard else contextlib.nullcontext()
         with bar, metrics_log(self.path / METRICS) as append, events as to_events:
 

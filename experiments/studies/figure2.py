@@ -20,9 +20,16 @@ from relope_jax.methods import METHODS
 from relope_jax.run import Run
 
 METRICS = {
-    "apgr": "APGR", "cpt_50": "CPT(50%)", "cpt_80": "CPT(80%)", "audc": "AUDC", "aiq": "AIQ", "qnc": "QNC",
-    "prr": "PRR", "ece": "ECE", "brier": "Brier",
-}  # fmt: skip
+    "apgr": "APGR",
+    "cpt_50": "CPT(50%)",
+    "cpt_80": "CPT(80%)",
+    "audc": "AUDC",
+    "aiq": "AIQ",
+    "qnc": "QNC",
+    "prr": "PRR",
+    "ece": "ECE",
+    "brier": "Brier",
+}
 OF_THE_GAP = ("apgr", "cpt_50", "cpt_80")
 COLUMNS = 3  # panels per row
 SHARES = np.linspace(0, 1, 101)

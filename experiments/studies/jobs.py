@@ -16,9 +16,17 @@ from relope_jax.errors import ReLopeError
 from relope_jax.methods import TrainedMethod, get_method
 
 STUDY_FIELDS = (
-    "study", "datasets", "backbones", "choice_dataset", "ablation_dataset", "perturbations", "layers", "ranks", "betas",
+    "study",
+    "datasets",
+    "backbones",
+    "choice_dataset",
+    "ablation_dataset",
+    "perturbations",
+    "layers",
+    "ranks",
+    "betas",
     "probes",
-)  # fmt: skip
+)
 NO_LARGE = {"large.name": "", "large.base_url": ""}  # for jobs that need no large model, to avoid its cost
 
 

@@ -142,9 +142,17 @@ def _line(panel: Axes, line: Line, place: dict[Any, float], shade: tuple, marker
         points = np.repeat(x, [len(auc) for auc in seeds])
         panel.plot(points, np.concatenate(seeds), ".", color=shade, alpha=0.45, markersize=7, markeredgewidth=0)
     panel.plot(
-        x, mean, "-", marker=marker, color=shade, linewidth=1.8, markersize=6, markeredgecolor="white",
-        markeredgewidth=0.8, label=line.label,
-    )  # fmt: skip
+        x,
+        mean,
+        "-",
+        marker=marker,
+        color=shade,
+        linewidth=1.8,
+        markersize=6,
+        markeredgecolor="white",
+        markeredgewidth=0.8,
+        label=line.label,
+    )
 
 
 def _reference(panel: Axes, line: Line, shade: tuple) -> None:

@@ -64,13 +64,24 @@ def _field(value: Any) -> Any:
 SWEEP = record({"grid": mapping(_field, listing(lambda value: value))})
 CELL = record(
     {
-        "cell": text, "method": trained, "seed": seed, "auc": metric, "validation_auc": metric,
-        "dataset": text, "model": text, "layer": whole(0, 10_000), "n_train": count, "n_test": count,
-        "base_rate": share, "best_epoch": whole(), "beta_at_best": maybe(metric), "seconds": metric,
+        "cell": text,
+        "method": trained,
+        "seed": seed,
+        "auc": metric,
+        "validation_auc": metric,
+        "dataset": text,
+        "model": text,
+        "layer": whole(0, 10_000),
+        "n_train": count,
+        "n_test": count,
+        "base_rate": share,
+        "best_epoch": whole(),
+        "beta_at_best": maybe(metric),
+        "seconds": metric,
         **dict.fromkeys(("auc_low", "auc_high", "accuracy", "ece"), maybe(metric)),
         **dict.fromkeys(("caught_10", "caught_20", "caught_30"), maybe(metric)),
     },
-)  # fmt: skip
+)
 CELLS = listing(CELL)
 
 
@@ -180,16 +191,18 @@ def score_table(store: Store, cells: dict[str, Cell], scores: dict[str, np.ndarr
         rows = store.rows(split)
         n, m = len(rows), len(cells)
         tables.append(
-            pa.table({
-                "cell": np.repeat(list(cells), n),
-                "sample_id": np.tile(store.column("sample_id")[rows], m),
-                "split": np.repeat(split, n * m),
-                "method": np.repeat([cell.method.name for cell in cells.values()], n),
-                "seed": np.repeat([cell.member.seed for cell in cells.values()], n),
-                "score": values.reshape(-1),
-                "label": np.tile(store.column("label")[rows], m),
-            })
-        )  # fmt: skip
+            pa.table(
+                {
+                    "cell": np.repeat(list(cells), n),
+                    "sample_id": np.tile(store.column("sample_id")[rows], m),
+                    "split": np.repeat(split, n * m),
+                    "method": np.repeat([cell.method.name for cell in cells.values()], n),
+                    "seed": np.repeat([cell.member.seed for cell in cells.values()], n),
+                    "score": values.reshape(-1),
+                    "label": np.tile(store.column("label")[rows], m),
+                }
+            )
+        )
     return pa.concat_tables(tables)
 
 

@@ -22,9 +22,17 @@ OPENAI = "api.openai.com"  # and its regions, such as eu.api.openai.com
 LARGEST_REPLY = Limit("RELOPE_MAX_REPLY_MB", 16)  # one reply; in memory it takes up to 20 times as much
 # All headers that a server gets. OpenAI's own servers also get what the client reads from OPENAI_* variables.
 SENT = {
-    "host", "accept", "accept-encoding", "connection", "user-agent", "content-type", "content-length",
-    "authorization", "api-key", "x-stainless-raw-response",  # the last says how the client reads the reply
-}  # fmt: skip
+    "host",
+    "accept",
+    "accept-encoding",
+    "connection",
+    "user-agent",
+    "content-type",
+    "content-length",
+    "authorization",
+    "api-key",
+    "x-stainless-raw-response",  # the last says how the client reads the reply
+}
 # A server on this machine is never reached through a proxy.
 LOOPBACK = {f"all://{host}": None for host in ("localhost", "127.0.0.1", "[::1]")}
 

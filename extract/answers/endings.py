@@ -45,8 +45,10 @@ def count_endings(answers: Iterable[tuple[str, str]]) -> Endings:
 
 def ending_totals(endings: Endings) -> dict[str, int]:
     """The counts as written to a sidecar; "empty" counts over all kinds."""
-    totals = {name: _total(endings, kind) for name, kind in
-              (("cut_off", CUT_OFF), ("filtered", FILTERED), ("tool_calls", TOOL_CALL))}  # fmt: skip
+    totals = {
+        name: _total(endings, kind)
+        for name, kind in (("cut_off", CUT_OFF), ("filtered", FILTERED), ("tool_calls", TOOL_CALL))
+    }
     return totals | {"empty": sum(n for (_, empty), n in endings.items() if empty)}
 
 

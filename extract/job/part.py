@@ -259,12 +259,16 @@ class PartExtractor:
         """Columns about the question."""
         sample = query.sample
         return {
-            "sample_id": sample.sample_id, "group": sample.group, "split": self.splits[sample.group],
-            "question": sample.question, "prompt": query.text, "answer": sample.answer,
+            "sample_id": sample.sample_id,
+            "group": sample.group,
+            "split": self.splits[sample.group],
+            "question": sample.question,
+            "prompt": query.text,
+            "answer": sample.answer,
             "images": [os.path.abspath(path) for path in sample.images],  # reports may run in any directory
             "contents": contents(sample),
             "caption": "\n".join(self.queries.captions(sample)),
-        } | span._asdict()  # fmt: skip
+        } | span._asdict()
 
     def _answered(self, sample: Sample, answer: Answer | None) -> dict[str, Any]:
         """Columns about the answer: graded, or from another store."""
@@ -274,10 +278,13 @@ class PartExtractor:
         with step("its answer cannot be graded"):
             final_answer, label = graded(self.dataset, sample, answer.text, answer.finish_reason)
             return {
-                "response": answer.text, "finish_reason": answer.finish_reason,
-                "final_answer": final_answer, "label": label,
-                "token_logprobs": answer.token_logprobs, "first_token_entropy": answer.first_token_entropy,
-            }  # fmt: skip
+                "response": answer.text,
+                "finish_reason": answer.finish_reason,
+                "final_answer": final_answer,
+                "label": label,
+                "token_logprobs": answer.token_logprobs,
+                "first_token_entropy": answer.first_token_entropy,
+            }
 
 
 def _finite(states: dict[int, TokenStates], generated: Generated | None) -> np.ndarray:

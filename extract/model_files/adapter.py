@@ -17,10 +17,22 @@ from relope_jax.io.files import read_json
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # Settings that define how a LoRA's weights are used, in PEFT's terms.
 USED = {
-    "r", "lora_alpha", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "rank_pattern",
-    "alpha_pattern", "use_rslora", "use_dora", "fan_in_fan_out", "bias", "lora_bias", "modules_to_save",
+    "r",
+    "lora_alpha",
+    "target_modules",
+    "exclude_modules",
+    "layers_to_transform",
+    "layers_pattern",
+    "rank_pattern",
+    "alpha_pattern",
+    "use_rslora",
+    "use_dora",
+    "fan_in_fan_out",
+    "bias",
+    "lora_bias",
+    "modules_to_save",
     "target_parameters",
-}  # fmt: skip
+}
 # Settings that matter only in training or record where the adapter came from.
 UNUSED = {
     "peft_type", "peft_version", "task_type", "base_model_name_or_path", "revision", "auto_mapping", "inference_mode",

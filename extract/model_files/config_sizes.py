@@ -12,12 +12,26 @@ from safetensors import safe_open
 from relope_jax.errors import ReLopeError, first_line
 
 COUNTS = {
-    "num_hidden_layers", "num_layers", "depth", "num_experts", "num_local_experts", "n_routed_experts", "num_blocks",
-}  # fmt: skip
+    "num_hidden_layers",
+    "num_layers",
+    "depth",
+    "num_experts",
+    "num_local_experts",
+    "n_routed_experts",
+    "num_blocks",
+}
 SIDES = {
-    "hidden_size", "vocab_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim",
-    "embed_dim", "num_heads", "out_hidden_size", "d_model",
-}  # fmt: skip
+    "hidden_size",
+    "vocab_size",
+    "intermediate_size",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "embed_dim",
+    "num_heads",
+    "out_hidden_size",
+    "d_model",
+}
 MOST, LARGEST = 10_000, 10**7  # parts if the weights are absent; side of any weight
 SLACK, PACKED = 2, 32  # some parts are not stored; quantised weights are packed several to a number
 

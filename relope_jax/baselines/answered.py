@@ -62,11 +62,7 @@ class Answered:
 
     def each(self, read: Callable[[Answers, list[str]], Iterable[T]], missing: T) -> list[T]:
         """The result of `read` for every sample, table by table; `missing` if its store has no table."""
-        return [
-            value
-            for table, ids in self.tables
-            for value in (read(table, ids) if table else [missing] * len(ids))
-        ]  # fmt: skip
+        return [value for table, ids in self.tables for value in (read(table, ids) if table else [missing] * len(ids))]
 
     def has(self) -> Bool[np.ndarray, "samples"]:
         """Whether each sample has all the answers that were requested."""

@@ -18,8 +18,12 @@ from relope_jax.states.view import ReadableStore
 
 # Optional inputs; the first three are names of tables of answers.
 LARGE, SAMPLES, CONFIDENCE, EMBEDDINGS, OUTPUT_EMBEDDING = (
-    "large", "samples", "confidence", "embeddings", "output_embedding",
-)  # fmt: skip
+    "large",
+    "samples",
+    "confidence",
+    "embeddings",
+    "output_embedding",
+)
 STYLES = ("direct", "steps")  # the two prompts of sampled answers
 # Settings that must be equal in the tables of joined stores; the server may differ.
 SAME = {LARGE: ("model",), SAMPLES: ("samples", "temperature", "top_p", "max_tokens"), CONFIDENCE: ("ask",)}

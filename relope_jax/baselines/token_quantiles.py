@@ -17,10 +17,12 @@ from relope_jax.data import RouterData
 
 def quantile_features(logprobs: Ragged) -> Float[np.ndarray, "samples k"]:
     """Quantiles of the log-probabilities at 0, 0.1, ..., 1, their mean, their sum, and the log of their count."""
-    return np.stack([
-        np.concatenate([np.quantile(row, ALPHAS), [row.mean(), row.sum(), np.log(len(row))]])
-        for row in (np.asarray(row, np.float64) for row in logprobs)
-    ])  # fmt: skip
+    return np.stack(
+        [
+            np.concatenate([np.quantile(row, ALPHAS), [row.mean(), row.sum(), np.log(len(row))]])
+            for row in (np.asarray(row, np.float64) for row in logprobs)
+        ]
+    )
 
 
 def token_quantiles_scores(data: RouterData, inputs: Inputs, seed: int) -> Float[np.ndarray, "samples"]:

@@ -33,10 +33,11 @@ _rank, _alpha = whole(1, int(LARGEST)), number(1e-9, LARGEST)
 NUMBERS = record(
     {"r": _rank, "lora_alpha": _alpha},
     {
-        "rank_pattern": maybe(mapping(text, _rank)), "alpha_pattern": maybe(mapping(text, _alpha)),
+        "rank_pattern": maybe(mapping(text, _rank)),
+        "alpha_pattern": maybe(mapping(text, _alpha)),
         "use_rslora": maybe(boolean),
     },
-)  # fmt: skip
+)
 
 
 def require_plain(config: dict[str, Any], where: str) -> None:

@@ -18,9 +18,11 @@ from relope_jax.io.inside import shown_name
 from relope_jax.io.typed import is_of
 
 DTYPES = {
-    "F64": np.dtype(np.float64), "F32": np.dtype(np.float32), "F16": np.dtype(np.float16),
+    "F64": np.dtype(np.float64),
+    "F32": np.dtype(np.float32),
+    "F16": np.dtype(np.float16),
     "BF16": np.dtype(ml_dtypes.bfloat16),
-}  # fmt: skip
+}
 HEADER, METADATA = 8, "__metadata__"  # bytes of the length field, and the header entry that is not a tensor
 MOST_AXES = 8
 

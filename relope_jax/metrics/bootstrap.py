@@ -49,10 +49,15 @@ def bootstrap(
         ranked_negatives = order[labels[order] == 0].reshape(len(order), -1)
         auc = np.asarray(
             _resampled_auc(
-                seed, unit[positives], unit[ranked_negatives], below[:, positives], upto[:, positives],
-                n_units=len(units), n_resamples=n_resamples,
+                seed,
+                unit[positives],
+                unit[ranked_negatives],
+                below[:, positives],
+                upto[:, positives],
+                n_units=len(units),
+                n_resamples=n_resamples,
             )
-        )  # fmt: skip
+        )
     both_classes = ~np.isnan(auc[0])
     return Bootstrap(auc[:, both_classes], int(np.sum(~both_classes)))
 

@@ -37,9 +37,11 @@ def save_embeddings(
     """Publish the embeddings of a store's texts atomically; `encoder` identifies the encoder."""
     place = open_place(store)
     record = {
-        "store_manifest": place.sha256(MANIFEST), "encoder": encoder, "texts": json_digest(list(texts)),
+        "store_manifest": place.sha256(MANIFEST),
+        "encoder": encoder,
+        "texts": json_digest(list(texts)),
         "sha256": _array_digest(embeddings),
-    }  # fmt: skip
+    }
     # A single entry, since safetensors writes several in random order.
     data = save({_KEY: np.ascontiguousarray(embeddings, np.float32)}, metadata={"record": json.dumps(record)})
     place.write(f"{FOLDER}/{name}.safetensors", data)

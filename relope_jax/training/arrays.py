@@ -120,10 +120,16 @@ def _header(leaf: Any) -> dict[str, Any]:
     """The zarr metadata of an array in one chunk of raw bytes."""
     dtype, shape = np.dtype(leaf.dtype), list(leaf.shape)
     return {
-        "chunks": shape, "compressor": None, "dimension_separator": ".",
-        "dtype": dtype.name if dtype.kind == "V" else dtype.str, "fill_value": None, "filters": None, "order": "C",
-        "shape": shape, "zarr_format": 2,
-    }  # fmt: skip
+        "chunks": shape,
+        "compressor": None,
+        "dimension_separator": ".",
+        "dtype": dtype.name if dtype.kind == "V" else dtype.str,
+        "fill_value": None,
+        "filters": None,
+        "order": "C",
+        "shape": shape,
+        "zarr_format": 2,
+    }
 
 
 def _chunk(leaf: Any) -> str:

@@ -47,8 +47,10 @@ class Fitted:
         """The best epoch of member i as JSON; `beta_at_best` is None for a method without a KL term."""
         beta = float(self.best_beta[i]) if isinstance(member.spec, ReLopeSpec) else None
         return {
-            "best_epoch": int(self.best_epoch[i]), "validation_auc": float(self.best_auc[i]), "beta_at_best": beta,
-        }  # fmt: skip
+            "best_epoch": int(self.best_epoch[i]),
+            "validation_auc": float(self.best_auc[i]),
+            "beta_at_best": beta,
+        }
 
 
 class NonFiniteLoss(ReLopeError):
@@ -182,8 +184,9 @@ def warn_if_collapsed(method: TrainedMethod, members: Sequence[Member], best: Be
         logging.warning(
             "%s: the posterior has collapsed onto the prior (no active dimension; seeds %s): "
             "lower --config.relope.beta or use --config.relope.kl_reduction=mean",
-            method.name, ", ".join(collapsed),
-        )  # fmt: skip
+            method.name,
+            ", ".join(collapsed),
+        )
 
 
 def warn_of_lower_beta(method: TrainedMethod, members: Sequence[Member], best: Best) -> None:
@@ -193,8 +196,12 @@ def warn_of_lower_beta(method: TrainedMethod, members: Sequence[Member], best: B
         kept = ", ".join(f"seed {members[i].seed}: {best.beta[i]:.2g} in epoch {best.epoch[i]}" for i in early)
         logging.warning(
             "%s: the best validation AUC came before beta had reached its final value (%s): lower --config.%s.beta, or "
-            "--config.%s.beta_warmup to reach it sooner", method.name, kept, method.name, method.name,
-        )  # fmt: skip
+            "--config.%s.beta_warmup to reach it sooner",
+            method.name,
+            kept,
+            method.name,
+            method.name,
+        )
 
 
 def require_finite_loss(

@@ -38,9 +38,16 @@ def test_unknown_config_lists_the_known_ones():
 
 @pytest.mark.parametrize(
     "argument",
-    ["--config.train.epochs=3", "--config.probe.learning_rate=1", "--config.seeds=(4, 5)", "--config.store=/x",
-     "--config.model.trust_remote_code=True", "--config.relope.lora.targets=('q',)", "--other=1"],
-)  # fmt: skip
+    [
+        "--config.train.epochs=3",
+        "--config.probe.learning_rate=1",
+        "--config.seeds=(4, 5)",
+        "--config.store=/x",
+        "--config.model.trust_remote_code=True",
+        "--config.relope.lora.targets=('q',)",
+        "--other=1",
+    ],
+)
 def test_good_overrides(argument):
     check_override(base.get_config(), argument)
 

@@ -139,9 +139,10 @@ def test_a_notebooks_backend_draws_every_figure(tmp_path):
     assert done.returncode == 0, done.stderr.decode()
 
 
-@pytest.mark.parametrize("backend", [
-    "nonsense", *(pytest.param(name, marks=pytest.mark.slow) for name in ("TkAgg", "", "agg", "module://", "nbAgg"))
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "backend",
+    ["nonsense", *(pytest.param(name, marks=pytest.mark.slow) for name in ("TkAgg", "", "agg", "module://", "nbAgg"))],
+)
 def test_any_backend_that_a_notebook_names_works(backend):
     light = "import experiments.report.drawing, experiments.sweeps.figures, experiments.report.figures"
     done = command(["-c", light], {"MPLBACKEND": backend})

@@ -172,8 +172,10 @@ def test_table1_asks_three_versions_of_one_dataset(tmp_path):
     config.dataset.image_cache = str(tmp_path)
     jobs = {job.name: job.config for job in table1.STUDY.jobs(config)}
     assert {name: (c.dataset.modality, c.dataset.variant) for name, c in jobs.items()} == {
-        "us_places-text": ("text", ""), "us_places-image": ("image", ""), "us_places-caption": ("image", "caption"),
-    }  # fmt: skip
+        "us_places-text": ("text", ""),
+        "us_places-image": ("image", ""),
+        "us_places-caption": ("image", "caption"),
+    }
     captions = load_captions(jobs["us_places-caption"].dataset.captions)
     assert all("red dot at" in text for (text,) in captions.values())
 
@@ -183,8 +185,10 @@ def test_rank_and_beta_are_swept_where_relope_is():
     config = paper.get_config()
     jobs = {job.name: job for job in figure3.STUDY.jobs(config)}
     assert {name: len(job.plan.axes[0].values) for name, job in jobs.items()} == {
-        "rank-vega_plots": 3, "layer-vega_plots": 4, "beta-vega_plots": 3,
-    }  # fmt: skip
+        "rank-vega_plots": 3,
+        "layer-vega_plots": 4,
+        "beta-vega_plots": 3,
+    }
     scales = {cell.member.spec.lora.scale for cell in jobs["rank-vega_plots"].plan.cells}
     assert scales == {2.0}
     config.probes = ("probe",)

@@ -131,9 +131,11 @@ def test_a_method_is_trained_once_along_the_axes_of_another():
     axes, cells = cells_of("relope.beta=0.1,1.0", "seed=0:3")
     assert [len([c for c in cells if c.method.name == name]) for name in config_of().methods] == [6, 3, 3]
     assert [dict(c.values) for c in cells[:4]] == [
-        {"relope.beta": 0.1, "seed": 0}, {"relope.beta": 0.1, "seed": 1}, {"relope.beta": 0.1, "seed": 2},
+        {"relope.beta": 0.1, "seed": 0},
+        {"relope.beta": 0.1, "seed": 1},
+        {"relope.beta": 0.1, "seed": 2},
         {"relope.beta": 1.0, "seed": 0},
-    ]  # fmt: skip
+    ]
     assert (cells[3].member.spec.beta, cells[3].member.seed) == (1.0, 0)
     assert split_text(axes, cells).splitlines() == [
         "  ReLope, 6 cells: trained together: relope.beta (2) x seed (3)",
@@ -173,11 +175,17 @@ def test_table_has_a_row_a_cell_and_a_column_a_field():
     rows = list(csv.DictReader(io.StringIO(table_text(axes, made_up_rows(cells)))))
     assert list(rows[0]) == [*FIRST, "relope.beta", "probe.widths", *LAST]
     assert [(r["method"], r["relope.beta"], r["probe.widths"], r["seed"]) for r in rows] == [
-        ("relope", "0.1", "", "0"), ("relope", "0.1", "", "1"), ("relope", "1.0", "", "0"), ("relope", "1.0", "", "1"),
-        ("attention_probe", "", "", "0"), ("attention_probe", "", "", "1"),
-        ("probe", "", "(64,)", "0"), ("probe", "", "(64,)", "1"),
-        ("probe", "", "(32, 16)", "0"), ("probe", "", "(32, 16)", "1"),
-    ]  # fmt: skip
+        ("relope", "0.1", "", "0"),
+        ("relope", "0.1", "", "1"),
+        ("relope", "1.0", "", "0"),
+        ("relope", "1.0", "", "1"),
+        ("attention_probe", "", "", "0"),
+        ("attention_probe", "", "", "1"),
+        ("probe", "", "(64,)", "0"),
+        ("probe", "", "(64,)", "1"),
+        ("probe", "", "(32, 16)", "0"),
+        ("probe", "", "(32, 16)", "1"),
+    ]
 
 
 def test_the_best_setting_is_chosen_on_validation_and_per_data_set():
@@ -216,8 +224,10 @@ def test_a_line_a_setting_of_the_other_axes_and_at_most_eight():
     beta, decay = axes[:2]
     lines = figures.make_lines(beta, [decay.field], rows)
     assert [(line.method, list(line.auc)) for line in lines] == [
-        *[("relope", [0.1, 1.0])] * 3, *[("attention_probe", [None])] * 3, *[("probe", [None])] * 3,
-    ]  # fmt: skip
+        *[("relope", [0.1, 1.0])] * 3,
+        *[("attention_probe", [None])] * 3,
+        *[("probe", [None])] * 3,
+    ]
     assert lines[1].label == "ReLope\n  weight_decay 0.1"
     assert lines[1].auc[1.0] == [r["auc"] for r in rows if r.get("relope.beta") == 1.0 and r[decay.field] == 0.1]
     panel = figures.axis_plot(beta, axes[:2], rows).axes[0]
@@ -253,10 +263,16 @@ def write_store(path):
         states.hidden[states.offsets[1:] - 1, :4] += (2.0 * labels - 1.0)[:, None]
     lengths = layers[LAYERS[0]].lengths
     rows = [
-        {"sample_id": f"s{i}", "group": f"g{i}", "split": ("train", "validation", "test")[i % 3], "question": "q",
-         "label": int(labels[i]), "n_tokens": int(n)}
+        {
+            "sample_id": f"s{i}",
+            "group": f"g{i}",
+            "split": ("train", "validation", "test")[i % 3],
+            "question": "q",
+            "label": int(labels[i]),
+            "n_tokens": int(n),
+        }
         for i, n in enumerate(lengths)
-    ]  # fmt: skip
+    ]
     blocks = {layer: make_block(rng, make_spec(layer=layer)) for layer in LAYERS}
     identity = dataclasses.replace(
         store_benchmark.identity(D), layers=list(LAYERS), dataset={"name": "made up", "path": ""}
@@ -320,15 +336,23 @@ def fitted_members(monkeypatch):
 
 def test_folder_of_a_sweep(finished):
     assert {path.name for path in finished.iterdir()} == {
-        ".lock", "sweep.json", "ensembles", "results.csv", "relope.beta.png",
-    }  # fmt: skip
+        ".lock",
+        "sweep.json",
+        "ensembles",
+        "results.csv",
+        "relope.beta.png",
+    }
     record = json.loads((finished / "sweep.json").read_text())
     assert record["grid"] == {"relope.beta": [0.1, 1.0], "seed": [0, 1]}
     rows = read_table(finished)
     assert [(r["method"], r["relope.beta"], r["seed"]) for r in rows] == [
-        ("relope", "0.1", "0"), ("relope", "0.1", "1"), ("relope", "1.0", "0"), ("relope", "1.0", "1"),
-        ("probe", "", "0"), ("probe", "", "1"),
-    ]  # fmt: skip
+        ("relope", "0.1", "0"),
+        ("relope", "0.1", "1"),
+        ("relope", "1.0", "0"),
+        ("relope", "1.0", "1"),
+        ("probe", "", "0"),
+        ("probe", "", "1"),
+    ]
     assert {(r["dataset"], r["model"], r["layer"], r["n_train"], r["n_test"]) for r in rows} == {
         ("made up", "random", "24", "160", "160")
     }

@@ -20,8 +20,9 @@ def plan(tmp_path, monkeypatch):
     config.train_on = ("jsonl=one.jsonl", "chartqa=second")
     plan = plan_run(config)
     assert [(source.dataset.name, source.dataset.path) for source in plan.sources] == [
-        ("jsonl", "one.jsonl"), ("chartqa", "second"),
-    ]  # fmt: skip
+        ("jsonl", "one.jsonl"),
+        ("chartqa", "second"),
+    ]
     here = dict(zip((plan.target, *plan.sources), ("target", "one", "second"), strict=True))
     monkeypatch.setattr(pipeline, "open_one", lambda store: pipeline.Store(tmp_path / here[store]))
     return plan

@@ -41,7 +41,7 @@ SAMPLES = [
     Sample("s", "", "Where?", "(3,-4)"),
     Sample("s", "", "Which country?", "United States", (), (), ("USA",)),
     Sample("s", "", "Which?", "[3, 4]"),
-]  # fmt: skip
+]
 RESPONSES = [
     "", "?", "B", "c.", "(C)", "C) 12 cm", "12 cm", "12", "**C**", "$\\text{(C)}$", "{C}", "C</s>", "Option C", "`C`",
     "Answer: C", "The answer is C.", "**Answer:** C", "### Answer\n\nC", "The final answer is: $\\boxed{C}$", "答案是B",
@@ -91,12 +91,15 @@ def test_image_reading():
     files = [
         *(encoded(rgb, "PNG", exif=turned_exif(n)) for n in range(1, 9)),
         *(encoded(image, "PNG") for image in (rgb, alpha, alpha.convert("LA"), rgb.convert("L"), rgb.convert("1"))),
-        encoded(rgb.quantize(16), "PNG", transparency=3), encoded(rgb.quantize(16), "GIF", transparency=3),
+        encoded(rgb.quantize(16), "PNG", transparency=3),
+        encoded(rgb.quantize(16), "GIF", transparency=3),
         *(encoded(Image.fromarray(grey * scale), "PNG") for scale in (1, 100, 1300)),
         *(encoded(Image.fromarray(grey.astype(np.float32) / scale), "TIFF") for scale in (47, 1, 0.1)),
-        encoded(rgb.convert("CMYK"), "TIFF"), encoded(rgb, "BMP"), encoded(alpha, "WEBP", lossless=True, exact=True),
+        encoded(rgb.convert("CMYK"), "TIFF"),
+        encoded(rgb, "BMP"),
+        encoded(alpha, "WEBP", lossless=True, exact=True),
         png(2, 0, [b"\x1b\x1b"] * 4, 8, (b"tRNS", b"\0\1")),
-    ]  # fmt: skip
+    ]
     pictures = [images.decode_image(data) for data in files]
     outputs = [(picture.size, hashlib.sha256(picture.tobytes()).hexdigest()) for picture in pictures]
     assert len({digest for _, digest in outputs}) > 15
@@ -114,8 +117,9 @@ def test_toy():
             [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What colour is it?"}]}],
             add_generation_prompt=True,
         ),
-        images=[picture], return_tensors="pt",
-    )  # fmt: skip
+        images=[picture],
+        return_tensors="pt",
+    )
     weights = sorted((name, list(tensor.shape)) for name, tensor in model.state_dict().items())
     pixels = (inputs["pixel_values"] * 1000).round().int().tolist()
     with torch.inference_mode():

@@ -23,9 +23,13 @@ def repeated(attempt: Callable[[random.Random], None], examples: int) -> None:
     end = time.monotonic() + float(os.environ.get("FUZZ_SECONDS", "120"))
 
     @settings(
-        max_examples=examples, deadline=None, derandomize=examples == SHORT, database=None,
-        suppress_health_check=list(HealthCheck), print_blob=True,
-    )  # fmt: skip
+        max_examples=examples,
+        deadline=None,
+        derandomize=examples == SHORT,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        print_blob=True,
+    )
     @given(st.integers(0, 2**64 - 1))
     def run(seed: int) -> None:
         if examples == SHORT or time.monotonic() < end:

@@ -18,14 +18,20 @@ from tests.fuzz.rounds import ROUNDS, repeated
 from tests.fuzz.watch import make_canary, watched
 
 WHOLE = {
-    "id": "x", "object": "chat.completion", "model": "large", "system_fingerprint": "f",
-    "choices": [{
-        "index": 0, "finish_reason": "stop",
-        "message": {"role": "assistant", "content": "The answer is B.", "refusal": None, "tool_calls": None},
-        "logprobs": {"content": [{"token": "B", "logprob": -0.1, "top_logprobs": []}]},
-    }],
+    "id": "x",
+    "object": "chat.completion",
+    "model": "large",
+    "system_fingerprint": "f",
+    "choices": [
+        {
+            "index": 0,
+            "finish_reason": "stop",
+            "message": {"role": "assistant", "content": "The answer is B.", "refusal": None, "tool_calls": None},
+            "logprobs": {"content": [{"token": "B", "logprob": -0.1, "top_logprobs": []}]},
+        }
+    ],
     "usage": {"prompt_tokens": 12, "completion_tokens": 3, "total_tokens": 15},
-}  # fmt: skip
+}
 TEXTS = ["\x1b]0;title\x07B", "\ud83dB", "B\x00", "\u202eB", "\x9b31mB", "B" * 100_000, "\r\nB", "B\u2028C", "\x7f"]
 
 

@@ -81,13 +81,15 @@ def _readings(run: Run, states: TokenStates) -> list[Callable[[], object]]:
         run.restore("relope").export_peft(out)
 
     return [
-        *(lambda name=name: getattr(run, name) for name in
-          ("config", "results", "summary", "metrics", "scores", "samples", "store", "block")),
+        *(
+            lambda name=name: getattr(run, name)
+            for name in ("config", "results", "summary", "metrics", "scores", "samples", "store", "block")
+        ),
         *(lambda name=name: run.restore(name, 1)(states) for name in SPECS),
         lambda: run.restore("attention_probe").attention(states),
         export,
         lambda: calibrate(run, request, splits_of(run, request, prices_of(run), Reading("query"))),
-    ]  # fmt: skip
+    ]
 
 
 def prices_of(run: Run) -> CostSpec:

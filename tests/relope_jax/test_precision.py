@@ -37,9 +37,14 @@ def test_every_program_keeps_all_bits(tmp_path):
         multiplying |= {name} if products else set()
         less += [f"{name}: {line.strip()}" for line in products if KEPT not in line]
     assert multiplying >= {
-        "jit_train_epoch", "jit_train_batch", "jit_score_batches", "jit_score_batch", "jit_single_output",
-        "jit_build_key_cache", "jit__covariance",
-    }  # fmt: skip
+        "jit_train_epoch",
+        "jit_train_batch",
+        "jit_score_batches",
+        "jit_score_batch",
+        "jit_single_output",
+        "jit_build_key_cache",
+        "jit__covariance",
+    }
     assert not less
 
 

@@ -44,9 +44,7 @@ def _temperatures() -> list[float]:
 def _employment() -> list[PlotData]:
     rows = vega_table("us-employment.csv")
     sectors = [name for name in rows[0] if name not in ("month", "nonfarm_change")]
-    return [
-        piece for sector in sectors for piece in _lines("employment", [float(row[sector]) for row in rows], 12)
-    ]  # fmt: skip
+    return [piece for sector in sectors for piece in _lines("employment", [float(row[sector]) for row in rows], 12)]
 
 
 def _flowers() -> list[PlotData]:

@@ -11,13 +11,26 @@ _MAX_BITS = 20_000  # of a power: an answer in MathVision has 3^1009; 9^9^9 woul
 _MAX_FACTORIAL = 200
 
 TRIGONOMETRY: dict[str, Callable[[float], float]] = {
-    "sin": math.sin, "cos": math.cos, "tan": math.tan, "cot": lambda x: 1 / math.tan(x),
-    "sec": lambda x: 1 / math.cos(x), "csc": lambda x: 1 / math.sin(x),
-}  # fmt: skip
+    "sin": math.sin,
+    "cos": math.cos,
+    "tan": math.tan,
+    "cot": lambda x: 1 / math.tan(x),
+    "sec": lambda x: 1 / math.cos(x),
+    "csc": lambda x: 1 / math.sin(x),
+}
 FUNCTIONS: dict[str, Callable[[float], float]] = TRIGONOMETRY | {
-    "log": math.log10, "ln": math.log, "arcsin": math.asin, "arccos": math.acos, "arctan": math.atan,
-    "exp": math.exp, "sinh": math.sinh, "cosh": math.cosh, "tanh": math.tanh, "floor": math.floor, "ceil": math.ceil,
-}  # fmt: skip
+    "log": math.log10,
+    "ln": math.log,
+    "arcsin": math.asin,
+    "arccos": math.acos,
+    "arctan": math.atan,
+    "exp": math.exp,
+    "sinh": math.sinh,
+    "cosh": math.cosh,
+    "tanh": math.tanh,
+    "floor": math.floor,
+    "ceil": math.ceil,
+}
 INVERSES = {"sin": "arcsin", "cos": "arccos", "tan": "arctan"}
 
 

@@ -75,10 +75,20 @@ def bootstrap_routing(
     order, starts, ends = (np.stack(column) for column in zip(*ranks, strict=True))
     gain = np.asarray(large, np.float64) - np.asarray(small, np.float64)
     with jax.enable_x64(True):
-        gained, base, gap = map(np.asarray, _resampled(
-            seed, unit, np.asarray(small, np.float64), gain, order, starts, ends,
-            n_units=len(units), n_resamples=n_resamples,
-        ))  # fmt: skip
+        gained, base, gap = map(
+            np.asarray,
+            _resampled(
+                seed,
+                unit,
+                np.asarray(small, np.float64),
+                gain,
+                order,
+                starts,
+                ends,
+                n_units=len(units),
+                n_resamples=n_resamples,
+            ),
+        )
     curve = deferral_curve(scores, small, large)
     defined = np.abs(gap) > ROUNDING
     recovered = gained[:, defined] / gap[defined]

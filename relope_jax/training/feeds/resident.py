@@ -63,9 +63,18 @@ class ResidentFeed:
         bucket, progress, running = meshes.replicate(self.mesh, (plan.batches.bucket, plan.progress, plan.running))
         with jax.transfer_guard("log"):
             state, metrics = train_epoch(
-                state, plan.parts, plan.hyper, running, self.states, rows, bucket, examples, progress,
-                widths=plan.batches.widths, mesh=self.mesh,
-            )  # fmt: skip
+                state,
+                plan.parts,
+                plan.hyper,
+                running,
+                self.states,
+                rows,
+                bucket,
+                examples,
+                progress,
+                widths=plan.batches.widths,
+                mesh=self.mesh,
+            )
         return Epoch(state, meshes.to_host(metrics))
 
     def logits(self, parts: Parts, rows: Int[np.ndarray, "samples"]) -> Float[np.ndarray, "members samples"]:

@@ -144,10 +144,13 @@ def test_what_routing_buys_is_said_of_every_dataset():
 def test_a_setting_moves_the_auc_more_or_no_more_than_seeds_do():
     rows = [
         {"method": method, "relope.beta": float(beta), "auc": float(auc)}
-        for method, points in {"relope": [("0.1", ("0.70", "0.72")), ("1.0", ("0.80", "0.81"))],
-                               "probe": [("0.1", ("0.70", "0.75")), ("1.0", ("0.72", "0.75"))]}.items()
-        for beta, seeds in points for auc in seeds
-    ]  # fmt: skip
+        for method, points in {
+            "relope": [("0.1", ("0.70", "0.72")), ("1.0", ("0.80", "0.81"))],
+            "probe": [("0.1", ("0.70", "0.75")), ("1.0", ("0.72", "0.75"))],
+        }.items()
+        for beta, seeds in points
+        for auc in seeds
+    ]
     said = figure3.effects(rows, "beta")
     assert (
         said[0] == "ReLope by beta: AUC 0.710 (at 0.1) to 0.805 (at 1), more than the spread of seeds at one value "

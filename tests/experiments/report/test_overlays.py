@@ -24,13 +24,21 @@ def made(image: str | None, digest: str = ""):
     labels = np.arange(N) % 2
     tokens = 4 if image else 0
     digest = digest or (sha256(Path(image)) if image and Path(image).is_file() else "0" * 64)
-    samples = pa.table({
-        "sample_id": [f"s{i}" for i in range(N)], "question": ["<script>alert(1)</script> " + "long " * 400] * N,
-        "answer": ["a"] * N, "response": ["<b>r</b>"] * N, "images": [[image] if image else []] * N,
-        "contents": [[digest]] * N,
-        "image_start": [2] * N, "image_tokens": [tokens] * N, "grid_height": [2 if image else 0] * N,
-        "grid_width": [2 if image else 0] * N, "n_tokens": [LENGTH] * N,
-    })  # fmt: skip
+    samples = pa.table(
+        {
+            "sample_id": [f"s{i}" for i in range(N)],
+            "question": ["<script>alert(1)</script> " + "long " * 400] * N,
+            "answer": ["a"] * N,
+            "response": ["<b>r</b>"] * N,
+            "images": [[image] if image else []] * N,
+            "contents": [[digest]] * N,
+            "image_start": [2] * N,
+            "image_tokens": [tokens] * N,
+            "grid_height": [2 if image else 0] * N,
+            "grid_width": [2 if image else 0] * N,
+            "n_tokens": [LENGTH] * N,
+        }
+    )
 
     def weights(rows):
         share = np.where(labels[rows] == 1, 0.4, 0.2) + 0.001 * (rows % 3)
@@ -39,14 +47,22 @@ def made(image: str | None, digest: str = ""):
         return list(found)
 
     store = SimpleNamespace(
-        samples=samples, column=lambda name: samples[name].to_numpy(), states=lambda rows: rows,
+        samples=samples,
+        column=lambda name: samples[name].to_numpy(),
+        states=lambda rows: rows,
         block=SimpleNamespace(spec=SimpleNamespace(hidden_size=2**20)),
-    )  # fmt: skip
+    )
     order = np.random.default_rng(0).permutation(N)  # the scores are not in the store's order
-    scores = pa.table({
-        "sample_id": [f"s{i}" for i in order], "method": ["attention_probe"] * N, "seed": [0] * N,
-        "split": ["test"] * N, "score": order / N, "label": labels[order],
-    })  # fmt: skip
+    scores = pa.table(
+        {
+            "sample_id": [f"s{i}" for i in order],
+            "method": ["attention_probe"] * N,
+            "seed": [0] * N,
+            "split": ["test"] * N,
+            "score": order / N,
+            "label": labels[order],
+        }
+    )
     run = SimpleNamespace(scores=scores, restore=lambda method, seed: SimpleNamespace(attention=weights))
     return run, store
 

@@ -94,12 +94,17 @@ def test_a_run_without_a_large_model(tmp_path):
 @pytest.mark.parametrize(
     ("name", "path"),
     [
-        ("config", ("store",)), ("config", ("config", "costs")), ("config", ("store", "digests")),
-        ("config", ("config", "extract", "layer")), ("summary", ("units",)), ("summary", ("large",)),
-        ("summary", ("differences", 0, "p_holm")), ("summary", ("methods", "relope", "prr")),
+        ("config", ("store",)),
+        ("config", ("config", "costs")),
+        ("config", ("store", "digests")),
+        ("config", ("config", "extract", "layer")),
+        ("summary", ("units",)),
+        ("summary", ("large",)),
+        ("summary", ("differences", 0, "p_holm")),
+        ("summary", ("methods", "relope", "prr")),
         ("results", (0, "base_rate")),
     ],
-)  # fmt: skip
+)
 def test_a_run_that_lacks_a_field_is_refused(tmp_path, name, path):
     run = made_run(tmp_path / "run", ("relope", "probe"))
     file = run.path / f"{name}.json"
@@ -235,10 +240,18 @@ def in_browser(page: str, folder: Path, width: int) -> dict[str, int]:
     target = folder / "frame.html"
     target.write_text(f"<!doctype html><body>{frame}<p id=out></p><script>{probe}</script></body>")
     command = [
-        BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-        "--disable-component-update", "--disable-sync", f"--user-data-dir={folder / 'profile'}", "--dump-dom",
+        BROWSER,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        f"--user-data-dir={folder / 'profile'}",
+        "--dump-dom",
         target.as_uri(),
-    ]  # fmt: skip
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | {"HOME": str(folder)})
     found = re.search(r'<p id="out">([^<]+)</p>', done.stdout)
     assert found, done.stderr[-2000:]

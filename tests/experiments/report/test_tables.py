@@ -73,8 +73,16 @@ def test_text_aligns_and_says_what_its_signs_mean():
 def test_csv_keeps_full_precision_and_gives_columns_only_to_what_is_there():
     rows = list(csv.DictReader(io.StringIO(to_csv(TABLE))))
     assert list(rows[0]) == [
-        "method", "AUC", "AUC low", "AUC high", "AUC paper", "AUC mark", "CPT_50", "CPT_50 low", "CPT_50 high",
-    ]  # fmt: skip
+        "method",
+        "AUC",
+        "AUC low",
+        "AUC high",
+        "AUC paper",
+        "AUC mark",
+        "CPT_50",
+        "CPT_50 low",
+        "CPT_50 high",
+    ]
     assert (rows[0]["AUC"], rows[0]["AUC paper"], rows[0]["AUC mark"]) == ("0.89714", "0.81", "b*")
     assert (rows[0]["CPT_50"], rows[1]["CPT_50"], rows[2]["CPT_50"]) == ("", "inf", "")
     assert rows[1]["method"] == "[odd] & <b>Probe</b>"

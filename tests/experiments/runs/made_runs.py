@@ -76,11 +76,17 @@ def _noisy(rng: np.random.Generator, labels: np.ndarray, noise: float) -> np.nda
 
 def _score_table(ids, names, seeds, scores, labels) -> pa.Table:
     m = len(names)
-    return pa.table({
-        "sample_id": np.tile(ids, m), "dataset": ["d"] * (N * m), "split": ["test"] * (N * m),
-        "method": np.repeat(names, N), "seed": np.repeat(seeds, N), "score": scores.ravel(),
-        "label": pa.array(np.tile(labels, m), pa.int8()),
-    })  # fmt: skip
+    return pa.table(
+        {
+            "sample_id": np.tile(ids, m),
+            "dataset": ["d"] * (N * m),
+            "split": ["test"] * (N * m),
+            "method": np.repeat(names, N),
+            "seed": np.repeat(seeds, N),
+            "score": scores.ravel(),
+            "label": pa.array(np.tile(labels, m), pa.int8()),
+        }
+    )
 
 
 def _sample_table(rng, ids, labels, large_labels) -> pa.Table:

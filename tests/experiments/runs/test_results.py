@@ -61,8 +61,10 @@ def test_the_blind_warning_does_not_depend_on_the_order_of_methods(methods):
     for noise in ({"probe": 5.0, "relope": 5.0, BLIND: 5.0}, {"probe": 50.0, "relope": 50.0, BLIND: 0.5}):
         summary, split = summary_of(methods, noise)
         assert better_than_blind(summary) == {}
-        assert any("No router is significantly better than the question-only one" in t for t in
-                   findings(summary, split).warnings)  # fmt: skip
+        assert any(
+            "No router is significantly better than the question-only one" in t
+            for t in findings(summary, split).warnings
+        )
 
 
 @pytest.mark.parametrize("extra", ["random", "oracle"])

@@ -228,15 +228,23 @@ def completion(body: dict, said: str, faults: dict) -> dict:
         {"token": token, "logprob": -0.25 * i, "bytes": None, "top_logprobs": []} for i, token in enumerate(tokens)
     ]
     return {
-        "id": "1", "object": "chat.completion", "created": 0, "model": f"{body['model']}-2026",
+        "id": "1",
+        "object": "chat.completion",
+        "created": 0,
+        "model": f"{body['model']}-2026",
         "system_fingerprint": "fp_1",
-        "choices": [{
-            "index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop",
-            "logprobs": {"content": logprobs} if body.get("logprobs") and faults["logprobs"] else None,
-        }],
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": said},
+                "finish_reason": "stop",
+                "logprobs": {"content": logprobs} if body.get("logprobs") and faults["logprobs"] else None,
+            }
+        ],
         "usage": {"prompt_tokens": 100, "completion_tokens": len(tokens), "total_tokens": 100 + len(tokens)}
-        if faults["usage"] else None,
-    }  # fmt: skip
+        if faults["usage"]
+        else None,
+    }
 
 
 if __name__ == "__main__":

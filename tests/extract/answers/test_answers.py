@@ -70,8 +70,11 @@ def test_sampled_answers_under_two_prompts(plan, server):
     rows = answers.table.to_pylist()
     assert {row["sample_id"] for row in rows} == {"q2", "q5", "q8"}
     assert [(row["style"], row["index"]) for row in rows[:4]] == [
-        ("direct", 0), ("direct", 1), ("steps", 0), ("steps", 1)
-    ]  # fmt: skip
+        ("direct", 0),
+        ("direct", 1),
+        ("steps", 0),
+        ("steps", 1),
+    ]
     assert [row["final_answer"] for row in rows[:4]] == ["blue", "purple", "blue", "purple"]
     assert [row["label"] for row in rows[:4]] == [1, 0, 1, 0]
     assert "I think so." in rows[2]["response"]
@@ -194,8 +197,12 @@ def test_extra_fields_are_sent_and_null_removes_one(plan, server):
     body = server.stats["bodies"][0]
     assert body["top_k"] == 20
     assert "seed" not in body
-    assert {piece["image_url"]["detail"] for b in server.stats["bodies"] for piece in b["messages"][0]["content"]
-            if isinstance(piece, dict) and piece["type"] == "image_url"} == {"low"}  # fmt: skip
+    assert {
+        piece["image_url"]["detail"]
+        for b in server.stats["bodies"]
+        for piece in b["messages"][0]["content"]
+        if isinstance(piece, dict) and piece["type"] == "image_url"
+    } == {"low"}
 
 
 def test_other_settings_under_the_same_name_are_refused(plan, server):

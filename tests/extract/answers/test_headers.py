@@ -10,10 +10,13 @@ from tests.extract.answers.asking import ask, made_ready, make_plan, running_ser
 
 SPLIT = ("test",)
 PRIVATE = {
-    "OPENAI_ORG_ID": "org-private", "OPENAI_PROJECT_ID": "proj-private", "OPENAI_ADMIN_KEY": "sk-admin-private",
-    "OPENAI_WEBHOOK_SECRET": "whsec-private", "OPENAI_BASE_URL": "http://127.0.0.1:9/private",
+    "OPENAI_ORG_ID": "org-private",
+    "OPENAI_PROJECT_ID": "proj-private",
+    "OPENAI_ADMIN_KEY": "sk-admin-private",
+    "OPENAI_WEBHOOK_SECRET": "whsec-private",
+    "OPENAI_BASE_URL": "http://127.0.0.1:9/private",
     "OPENAI_CUSTOM_HEADERS": "X-Team: team-private\nAuthorization: Bearer other-private\nCookie: c-private",
-}  # fmt: skip
+}
 ALLOWED = {"host", "accept", "accept-encoding", "connection", "user-agent", "content-type", "content-length",
            "authorization", "x-stainless-raw-response"}  # fmt: skip
 
@@ -64,9 +67,12 @@ def test_openais_own_host_gets_organization_and_project_and_no_other_does(monkey
     for base_url in ("https://api.openai.com/v1", "https://eu.api.openai.com/v1"):
         assert sent(base_url)["openai-organization"] == "org-private"
     for base_url in (
-        "http://api.openai.com/v1", "https://openai.com/v1", "https://api.openai.com.evil.example/v1",
-        "https://evilapi.openai.com/v1", "https://proxy.example/api.openai.com/v1",
-    ):  # fmt: skip
+        "http://api.openai.com/v1",
+        "https://openai.com/v1",
+        "https://api.openai.com.evil.example/v1",
+        "https://evilapi.openai.com/v1",
+        "https://proxy.example/api.openai.com/v1",
+    ):
         assert "openai-organization" not in sent(base_url)
 
 

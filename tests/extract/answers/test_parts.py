@@ -125,8 +125,11 @@ def test_greedy_and_sampled_requests():
     assert greedy.fields == {"model": "m", "max_tokens": 512, "seed": 0, "temperature": 0.0}
     sampled = list(requests_for(question, AnswerSpec(model="m", samples=2, seed=7, extra='{"max_tokens": 9, "n": 1}')))
     assert [(r.style, r.index, r.fields["seed"]) for r in sampled] == [
-        (DIRECT, 0, 7), (DIRECT, 1, 8), (STEPS, 0, 7), (STEPS, 1, 8)
-    ]  # fmt: skip
+        (DIRECT, 0, 7),
+        (DIRECT, 1, 8),
+        (STEPS, 0, 7),
+        (STEPS, 1, 8),
+    ]
     assert sampled[0].fields.items() >= {"temperature": 1.0, "top_p": 1.0, "max_tokens": 9, "n": 1}.items()
 
 

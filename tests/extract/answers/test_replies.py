@@ -244,17 +244,23 @@ def test_an_error_in_a_reply_names_its_status(error, status):
         ("<html><body><p>Down</p></body></html>", "Down"),
         ("no healthy upstream", "no healthy upstream"),
         ("a < b", "a < b"),
-        ({"detail": [{"loc": ["body", "messages", 0], "msg": "field required", "type": "missing"}]},
-         "body.messages.0: field required"),
+        (
+            {"detail": [{"loc": ["body", "messages", 0], "msg": "field required", "type": "missing"}]},
+            "body.messages.0: field required",
+        ),
         ({"detail": "Not Found"}, "Not Found"),
         ({"message": {"detail": "deep"}}, "deep"),
         ({"error": "plain"}, "plain"),
         ([{"error": {"code": 503, "message": "google's"}}], "google's"),
         ({"fault": 7}, '{"fault": 7}'),
-        ("", ""), (None, ""), ({}, ""), ([], ""), (b"", "b''"),
+        ("", ""),
+        (None, ""),
+        ({}, ""),
+        ([], ""),
+        (b"", "b''"),
     ],
     ids=lambda value: repr(value)[:30],
-)  # fmt: skip
+)
 def test_words_of_an_error_body(body, words):
     assert said(body) == words
 

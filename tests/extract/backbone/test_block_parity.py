@@ -53,9 +53,12 @@ class Case(NamedTuple):
 QWEN_WINDOW = {"use_sliding_window": True, "sliding_window": 6, "layer_types": ["sliding_attention"] * 3}
 YARN = {
     "rope_parameters": {
-        "rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 16,
+        "rope_type": "yarn",
+        "rope_theta": 10000.0,
+        "factor": 4.0,
+        "original_max_position_embeddings": 16,
     },
-}  # fmt: skip
+}
 CASES = {
     "llava": Case(tiny.save_llava),
     "idefics3": Case(tiny.save_idefics3),

@@ -69,9 +69,11 @@ def banned(backbone, inputs) -> dict[str, object]:
     """Fields that forbid or favour exactly the tokens that a plain answer begins with."""
     first = [by_hand(backbone, query, 1)[0][0] for query in QUERIES]
     return {
-        "suppress_tokens": first, "begin_suppress_tokens": first, "bad_words_ids": [[token] for token in first],
+        "suppress_tokens": first,
+        "begin_suppress_tokens": first,
+        "bad_words_ids": [[token] for token in first],
         "sequence_bias": [[[token], -99.0] for token in first],
-    }  # fmt: skip
+    }
 
 
 def test_greedy_answers_are_the_argmax_of_every_forward_pass(llava):
@@ -108,9 +110,16 @@ def test_every_field_that_transformers_knows_is_tried():
     tried = {*HOSTILE, "suppress_tokens", "begin_suppress_tokens", "bad_words_ids", "sequence_bias"}
     settings = {name for name in vars(GenerationConfig()) if not name.startswith("_")}
     own = {"eos_token_id", "max_new_tokens"}
-    machine = {"num_assistant_tokens", "num_assistant_tokens_schedule", "max_matching_ngram_size",
-               "assistant_lookbehind", "target_lookbehind", "assistant_ensemble_weight", "compile_config",
-               "continuous_batching_config"}  # fmt: skip # of the assistants above, and of other ways to run
+    machine = {
+        "num_assistant_tokens",
+        "num_assistant_tokens_schedule",
+        "max_matching_ngram_size",
+        "assistant_lookbehind",
+        "target_lookbehind",
+        "assistant_ensemble_weight",
+        "compile_config",
+        "continuous_batching_config",
+    }  # of the assistants above, and of other ways to run
     assert settings <= tried | own | machine
 
 

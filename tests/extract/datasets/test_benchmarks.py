@@ -63,10 +63,17 @@ def load(name: str, path: Path, **more):
 def mmmu_row(sample_id: str, **more) -> dict:
     images = {f"image_{k}": None for k in range(1, 8)} | {"image_1": embedded(1)}
     row = {
-        "id": sample_id, "question": "What is <image 1>?", "options": "['a', \"b's\"]", "explanation": "", **images,
-        "img_type": "['Plots']", "answer": "B", "topic_difficulty": "Easy", "question_type": "multiple-choice",
+        "id": sample_id,
+        "question": "What is <image 1>?",
+        "options": "['a', \"b's\"]",
+        "explanation": "",
+        **images,
+        "img_type": "['Plots']",
+        "answer": "B",
+        "topic_difficulty": "Easy",
+        "question_type": "multiple-choice",
         "subfield": "x",
-    }  # fmt: skip
+    }
     return row | more
 
 
@@ -142,9 +149,16 @@ def test_mmmu_takes_every_published_validation_answer(tmp_path):
 
 def aokvqa_row(**more) -> dict:
     row = {
-        "split": "val", "image_id": 12, "question_id": "22Mex", "question": "What?", "choices": ["a", "b", "c", "d"],
-        "correct_choice_idx": 2, "direct_answers": ["c"], "difficult_direct_answer": False, "rationales": ["r"],
-    }  # fmt: skip
+        "split": "val",
+        "image_id": 12,
+        "question_id": "22Mex",
+        "question": "What?",
+        "choices": ["a", "b", "c", "d"],
+        "correct_choice_idx": 2,
+        "direct_answers": ["c"],
+        "difficult_direct_answer": False,
+        "rationales": ["r"],
+    }
     return row | more
 
 

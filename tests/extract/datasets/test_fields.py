@@ -199,8 +199,10 @@ def test_mathvision_lines_without_an_answer(tmp_path, value):  # C06
 def test_an_index_stored_as_a_float(tmp_path, value):  # C10
     index = pa.array([value]) if not isinstance(value, np.generic) else pa.array([float(value)])
     types = {"image": IMAGE}
-    (asked,) = load("aokvqa", parquet(tmp_path / "a.parquet", [aokvqa_row(correct_choice_idx=value)],
-                                      correct_choice_idx=index.type, **types))  # fmt: skip
+    (asked,) = load(
+        "aokvqa",
+        parquet(tmp_path / "a.parquet", [aokvqa_row(correct_choice_idx=value)], correct_choice_idx=index.type, **types),
+    )
     assert asked.answer == "C"
     row = scienceqa_row(answer=value, choices=["x", "y", "z"])
     (asked,) = load("scienceqa", parquet(tmp_path / "s.parquet", [row], answer=index.type, **types))
@@ -297,8 +299,13 @@ def test_columns_of_one_name_are_refused(tmp_path):
         load("chartqa", tmp_path / "t.parquet")
 
 
-@given(st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.binary(),
-                    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8))  # fmt: skip
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.binary(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=8,
+    )
+)
 def test_plain_values_stay_plain_and_are_shown_shortly(value):
     found = plain(value)
     assert plain(found) == found
@@ -319,8 +326,10 @@ def test_captions_are_checked_alike(tmp_path):
 
 
 def test_twenty_thousand_lines_are_read_quickly(tmp_path):
-    rows = (f'{{"id": "q{i}", "question": "Wie groß ist Nummer {i}?", "answer": {i}, "image": "images/{i % 7}.png"}}'
-            for i in range(20_000))  # fmt: skip
+    rows = (
+        f'{{"id": "q{i}", "question": "Wie groß ist Nummer {i}?", "answer": {i}, "image": "images/{i % 7}.png"}}'
+        for i in range(20_000)
+    )
     path = tmp_path / "data.jsonl"
     path.write_text("\n".join(rows), encoding="utf-8")
     start = time.process_time()

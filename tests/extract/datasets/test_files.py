@@ -63,8 +63,11 @@ def test_text_files_of_every_system(tmp_path, mark, newline):  # C01
 def test_utf_16_says_so(tmp_path, encoding):  # C01
     (tmp_path / "data.jsonl").write_bytes(json.dumps(ASKED).encode(encoding))
     (tmp_path / "t.json").write_bytes(json.dumps([ASKED]).encode(encoding))
-    for read in (lambda: load("jsonl", tmp_path / "data.jsonl"), lambda: load_captions(tmp_path / "data.jsonl"),
-                 lambda: load("chartqa", tmp_path / "t.json")):  # fmt: skip
+    for read in (
+        lambda: load("jsonl", tmp_path / "data.jsonl"),
+        lambda: load_captions(tmp_path / "data.jsonl"),
+        lambda: load("chartqa", tmp_path / "t.json"),
+    ):
         with pytest.raises(ReLopeError, match="is not UTF-8 text: it looks like UTF-16; save it as UTF-8"):
             read()
 
@@ -156,9 +159,16 @@ def test_images_as_text_are_read(tmp_path, form, kind):  # C13
 
 @pytest.mark.parametrize(
     "address",
-    ["http://host/x.png", "https://host/" + "x" * 5000, "HTTPS://host/x.png", "ftp://host/x.png", "s3://bucket/x.png",
-     "gs://bucket/x.png", "hf://datasets/x/y.png"],
-)  # fmt: skip
+    [
+        "http://host/x.png",
+        "https://host/" + "x" * 5000,
+        "HTTPS://host/x.png",
+        "ftp://host/x.png",
+        "s3://bucket/x.png",
+        "gs://bucket/x.png",
+        "hf://datasets/x/y.png",
+    ],
+)
 def test_addresses_are_refused_when_the_table_is_read(tmp_path, address):  # C13
     with pytest.raises(ReLopeError, match=r"data\.jsonl:2: 'image' is the address .*download") as error:
         jsonl(tmp_path, ASKED, ASKED | {"image": address})
@@ -263,8 +273,12 @@ def test_a_row_without_its_image_is_listed_and_left_out(tmp_path, capsys, name, 
 
 
 def test_a_question_of_ones_own_that_places_an_image_which_it_lacks(tmp_path):  # C05
-    rows = [{"question": "Is <image 1> older than <image 2>?", "image": ["a.png"]}, {"question": "What is <image 1>?"},
-            {"question": "Which?", "choices": ["<image 1>", "x"]}, {"question": "What?", "image": "a.png"}]  # fmt: skip
+    rows = [
+        {"question": "Is <image 1> older than <image 2>?", "image": ["a.png"]},
+        {"question": "What is <image 1>?"},
+        {"question": "Which?", "choices": ["<image 1>", "x"]},
+        {"question": "What?", "image": "a.png"},
+    ]
     samples = jsonl(tmp_path, *({"answer": "B"} | row for row in rows))
     assert [sample.missing for sample in samples] == [
         "it places <image 2>, and its row has 1 images",

@@ -128,9 +128,13 @@ def test_no_field_of_a_benchmark_names_an_image_elsewhere(homes, field, kind):
 
 @pytest.mark.parametrize(
     "row",
-    [{"split": "../../private"}, {"split": "../private", "image": "../x.png"}, {"id": "../../../private"},
-     {"image": "../../../../x.png"}],
-)  # fmt: skip
+    [
+        {"split": "../../private"},
+        {"split": "../private", "image": "../x.png"},
+        {"id": "../../../private"},
+        {"image": "../../../../x.png"},
+    ],
+)
 def test_fields_that_become_parts_of_a_path_do_not_climb(homes, row):
     (homes / "images/test").mkdir(parents=True)
     row = scienceqa_row(image="x.png") | {"id": "1", "split": "test"} | row

@@ -105,8 +105,11 @@ def test_paths_in_parquet_do_not_lead_out(private, dataset):
     types = {f"image_{k}": IMAGE for k in range(1, 8)} | {"image": IMAGE, "decoded_image": IMAGE}
     for name in (str(private), "../private/x.jpg"):
         row = TABLES[dataset](name)
-        path = parquet(private.parents[1] / "set/t.parquet", [row], **{k: v for k, v in types.items() if k in row and (
-            not isinstance(row[k], str))})  # fmt: skip
+        path = parquet(
+            private.parents[1] / "set/t.parquet",
+            [row],
+            **{k: v for k, v in types.items() if k in row and (not isinstance(row[k], str))},
+        )
         with pytest.raises(ReLopeError, match=REFUSED):
             load(dataset, path)
 

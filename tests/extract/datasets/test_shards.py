@@ -51,15 +51,18 @@ def test_missing_shards_are_refused(tmp_path, names, message):  # C07
 @pytest.mark.parametrize(
     ("names", "named"),
     [
-        pytest.param([*(f"test-0000{i}-of-00003" for i in range(3)), "test-00000-of-00001-abcdef"],
-                     ["test-00000-of-00001-abcdef.parquet", "test-00000-of-00003.parquet"], id="C08"),
+        pytest.param(
+            [*(f"test-0000{i}-of-00003" for i in range(3)), "test-00000-of-00001-abcdef"],
+            ["test-00000-of-00001-abcdef.parquet", "test-00000-of-00003.parquet"],
+            id="C08",
+        ),
         (["test-00000-of-00001-aaaa", "test-00000-of-00001-bbbb"], ["-aaaa.parquet", "-bbbb.parquet"]),
         (["test-00000-of-00001", "test-copy"], ["test-00000-of-00001.parquet", "test-copy.parquet"]),
         (["data/test-00000-of-00001", "old/test-00000-of-00001"], ["2 folders", "/data", "/old"]),
         (["test-00000-of-00001", "old/test-00000-of-00001"], ["2 folders", "/old"]),
         (["default/test/0000", "default copy/test/0000"], ["2 folders"]),
     ],
-)  # fmt: skip
+)
 def test_the_same_split_twice_is_refused(tmp_path, names, named):  # C08
     shards(tmp_path, *names)
     with pytest.raises(ReLopeError, match=r"twice|2 folders") as error:

@@ -128,8 +128,10 @@ def test_states_of_places_and_half_of_them_without_a_picture(spec):
 
 
 def test_a_place_in_the_west_is_drawn_in_the_west():
-    for place, half in ((next(p for p in places.material() if p.state == "California" and p.on_map), 0),
-                        (next(p for p in places.material() if p.state == "Maine" and p.on_map), 1)):  # fmt: skip
+    for place, half in (
+        (next(p for p in places.material() if p.state == "California" and p.on_map), 0),
+        (next(p for p in places.material() if p.state == "Maine" and p.on_map), 1),
+    ):
         pixels = np.asarray(places.draw(place, random.Random(0)).image).astype(int)
         red = np.argwhere(np.abs(pixels - COLOURS["red"]).sum(axis=2) < 40)
         assert (red[:, 1].mean() > SIDE / 2) == bool(half)
@@ -139,8 +141,9 @@ def test_peaks_and_trends_of_lines():
     piece = plots.PlotData("weather", tuple(float(v) for v in (5, 9, 4, 3, 2, 1, 2, 3, 4)))
     found = {plots._peak(piece, random.Random(i)) for i in range(8)}
     assert {(q.text, q.answer) for q in found} == {
-        ("Where is the highest point?", "left"), ("Where is the lowest point?", "middle"),
-    }  # fmt: skip
+        ("Where is the highest point?", "left"),
+        ("Where is the lowest point?", "middle"),
+    }
     assert all(question.asked for question in found)
     assert plots._trend(piece, random.Random(0)).answer == "lower"
     assert plots._trend(plots.PlotData("weather", (1.0, 5.0, 1.1)), random.Random(0)).answer == "similar"
@@ -148,8 +151,11 @@ def test_peaks_and_trends_of_lines():
 
 def test_plots_have_one_right_answer(spec):
     """No question is about a point with an equally high one in another third, or a flower hidden by another species."""
-    for line, asked in (((9, 0, 1, 9, 2, 3, 5, 5, 5), False), ((9, 0, 1, 8.8, 2, 3, 5, 5, 5), False),
-                        ((9, 0, 9, 8.5, 2, 3, 5, 5, 5), True)):  # fmt: skip
+    for line, asked in (
+        ((9, 0, 1, 9, 2, 3, 5, 5, 5), False),
+        ((9, 0, 1, 8.8, 2, 3, 5, 5, 5), False),
+        ((9, 0, 9, 8.5, 2, 3, 5, 5, 5), True),
+    ):
         piece = plots.PlotData("weather", tuple(map(float, line)))
         highest = next(q for q in (plots._peak(piece, random.Random(i)) for i in range(9)) if "highest" in q.text)
         assert highest.asked == asked

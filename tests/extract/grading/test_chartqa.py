@@ -99,14 +99,18 @@ def test_final_answers_agree(responses, answer):
 @pytest.mark.parametrize(
     ("reference", "response"),
     [
-        ("12", "Sure\nThe highest value shown is 12."), ("12", "Great question!\n\nThe blue bar shows 12 units."),
-        ("12", "Counting them.\nThere are 12 bars."), ("12", "Reading the chart\nIn 2010 the bar is 12."),
+        ("12", "Sure\nThe highest value shown is 12."),
+        ("12", "Great question!\n\nThe blue bar shows 12 units."),
+        ("12", "Counting them.\nThere are 12 bars."),
+        ("12", "Reading the chart\nIn 2010 the bar is 12."),
         ("12", "Two groups are shown.\nThe first of them has 12 members."),
         ("12", "Hi there!\nThe bar shows 12 units."),
-        ("12", "Blue bars only.\nThere are 12 bars."), ("12", "Chart reading\nThe bar in 2010 is 12."),
-        ("18", "20 circles are drawn.\n2 are red, which leaves 18."), ("8", "10 bars.\nRemoving 2 leaves 8."),
+        ("12", "Blue bars only.\nThere are 12 bars."),
+        ("12", "Chart reading\nThe bar in 2010 is 12."),
+        ("18", "20 circles are drawn.\n2 are red, which leaves 18."),
+        ("8", "10 bars.\nRemoving 2 leaves 8."),
     ],
-)  # fmt: skip
+)
 def test_a_first_line_that_is_no_answer_is_left_to_the_last_sentence(reference, response):
     assert grade(reference, response)
 

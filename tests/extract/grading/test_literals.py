@@ -94,9 +94,13 @@ def test_a_reference_is_no_response(options, answer, index):
 
 @pytest.mark.parametrize(
     ("options", "answer"),
-    [(("__init__", "init"), "__init__"), (("model: T5", "T5"), "model: T5"), (("`a`", "a"), "`a`"),
-      (("# x", "x"), "# x")],
-)  # fmt: skip
+    [
+        (("__init__", "init"), "__init__"),
+        (("model: T5", "T5"), "model: T5"),
+        (("`a`", "a"), "`a`"),
+        (("# x", "x"), "# x"),
+    ],
+)
 def test_the_label_of_a_marked_reference_is_right(options, answer):
     assert multiple_choice("A", answer, options)
     assert not multiple_choice("B", answer, options)

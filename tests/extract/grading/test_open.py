@@ -182,11 +182,17 @@ FIRST = [
     "18!\nThere are 20 circles.", "18 triangles, 3 of them small", "18.0\n\nExplanation: there are 20 in total.",
 ]  # fmt: skip
 LAST = [
-    "20\nTherefore 20 - 2 = 18", "20 circles minus 2 is 18", "x = 20\ny = 2\nThe difference is 18.",
-    "20 + 2 = 22\nThe result minus 4 equals 18.", "20 circles.\nSo 18", "2 circles are red, so 18", "20\n18",
+    "20\nTherefore 20 - 2 = 18",
+    "20 circles minus 2 is 18",
+    "x = 20\ny = 2\nThe difference is 18.",
+    "20 + 2 = 22\nThe result minus 4 equals 18.",
+    "20 circles.\nSo 18",
+    "2 circles are red, so 18",
+    "20\n18",
     "16\n\n17\n\n18\n\nThe number 18 comes next, so 18.",
-    "10 red, 8 blue, so 18", "1. There are 20 circles.\n2. Two are red.\n3. The rest is 18.",
-]  # fmt: skip
+    "10 red, 8 blue, so 18",
+    "1. There are 20 circles.\n2. Two are red.\n3. The rest is 18.",
+]
 
 
 @pytest.mark.parametrize("grader", [mathvision, mmmu, chartqa])
@@ -200,13 +206,18 @@ def test_a_number_before_its_explanation_or_after_its_steps(grader, response):
 @pytest.mark.parametrize(
     "response",
     [
-        "10 V.\nAdding the 2 V source gives 12 V.", "2 cm.\nThe area of the shape is then 12 square centimetres.",
-        "3\nrows times 4 columns makes 12 cells.", "10 V\nTogether with the 2 V source this comes to 12 V.",
-        "3 m.\nThe volume equals 12 cubic metres.", "20.\nSubtracting 8 leaves 12.", "6\n6 * 2 = 12",
-        "5\nThe rows are 3 and the columns 4, which makes 12.", "8 apples\nAdd 4, thus twelve.",
+        "10 V.\nAdding the 2 V source gives 12 V.",
+        "2 cm.\nThe area of the shape is then 12 square centimetres.",
+        "3\nrows times 4 columns makes 12 cells.",
+        "10 V\nTogether with the 2 V source this comes to 12 V.",
+        "3 m.\nThe volume equals 12 cubic metres.",
+        "20.\nSubtracting 8 leaves 12.",
+        "6\n6 * 2 = 12",
+        "5\nThe rows are 3 and the columns 4, which makes 12.",
+        "8 apples\nAdd 4, thus twelve.",
         "10 cm.\nThe sum is therefore 12 cm.",
     ],
-)  # fmt: skip
+)
 def test_a_later_result_outdoes_a_given_value_on_the_first_line(grader, response):
     assert grader.grade(Sample("s", "", "", "12"), response)
 
@@ -222,16 +233,23 @@ def test_brackets_are_a_factor_unless_they_hold_the_same_value(grader):
 @pytest.mark.parametrize(
     "response",
     [
-        "Sure!\nThe country is Germany.", "Okay, let's see.\nThe country shown here is Germany.",
-        "This is a map.\nThe marked country must be Germany.", "Okay.\nIt is Germany.", "Hello!\nIt is Germany.",
-        "Map analysis\nThe country is Germany.", "Looking at the map.\nIt shows Germany.",
+        "Sure!\nThe country is Germany.",
+        "Okay, let's see.\nThe country shown here is Germany.",
+        "This is a map.\nThe marked country must be Germany.",
+        "Okay.\nIt is Germany.",
+        "Hello!\nIt is Germany.",
+        "Map analysis\nThe country is Germany.",
+        "Looking at the map.\nIt shows Germany.",
         "Let me see.\nIt is Germany.",
-        "Map overview\nThe marked country is Germany.", "Step 1\nThe country is Germany.",
-        "Great question!\n\nThe country is Germany.", "European countries.\nIt is Germany.",
-        "Interesting map.\nThe country is clearly Germany.", "A map of Europe\nThe red country is Germany.",
+        "Map overview\nThe marked country is Germany.",
+        "Step 1\nThe country is Germany.",
+        "Great question!\n\nThe country is Germany.",
+        "European countries.\nIt is Germany.",
+        "Interesting map.\nThe country is clearly Germany.",
+        "A map of Europe\nThe red country is Germany.",
         "Yes, of course!\nThe country is Germany.",
     ],
-)  # fmt: skip
+)
 def test_a_greeting_a_heading_or_a_sentence_before_the_answer_is_none(grader, response):
     assert grader.grade(Sample("s", "", "", "Germany"), response)
 
@@ -244,10 +262,14 @@ def test_words_named_at_the_end_outdo_a_heading():
 @pytest.mark.parametrize(
     "response",
     [
-        "Yes.\nThe blue bar is at 12.", "Yes\n\nThe blue bar is higher.", "Yes, it is. The blue bar is at 12.",
-        "No other bar matters.\nYes, it is.", "So we compare.\nYes, it is higher.", "No line is above.\nSo yes.",
+        "Yes.\nThe blue bar is at 12.",
+        "Yes\n\nThe blue bar is higher.",
+        "Yes, it is. The blue bar is at 12.",
+        "No other bar matters.\nYes, it is.",
+        "So we compare.\nYes, it is higher.",
+        "No line is above.\nSo yes.",
     ],
-)  # fmt: skip
+)
 def test_yes_before_its_explanation_or_at_the_end(grader, response):
     assert grader.grade(Sample("s", "", "", "Yes"), response)
     assert not grader.grade(Sample("s", "", "", "No"), response)
@@ -257,12 +279,15 @@ def test_yes_before_its_explanation_or_at_the_end(grader, response):
 @pytest.mark.parametrize(
     "response",
     [
-        "Germany\n\nExplanation: France is lower.", "Germany.\nIt lies above France.",
-        "Germany\n\nBecause its bar is higher than France's.", "Germany\nReason: France is lower",
-        "Germany\n\nGermany is higher than France.", "**Germany**\n\nExplanation:\nThe bar of France is lower.",
+        "Germany\n\nExplanation: France is lower.",
+        "Germany.\nIt lies above France.",
+        "Germany\n\nBecause its bar is higher than France's.",
+        "Germany\nReason: France is lower",
+        "Germany\n\nGermany is higher than France.",
+        "**Germany**\n\nExplanation:\nThe bar of France is lower.",
         "Germany\n\nThis is because France is lower.",
     ],
-)  # fmt: skip
+)
 def test_words_before_their_explanation(grader, response):
     assert grader.grade(Sample("s", "", "", "Germany"), response)
     assert not grader.grade(Sample("s", "", "", "France"), response)

@@ -123,10 +123,16 @@ def test_a_thought_without_an_end_holds_no_answer(response):
 @pytest.mark.parametrize("name", SECTIONS)
 @pytest.mark.parametrize(
     "form",
-    ["<{0}>{1}</{0}>B", "<{0}>\n{1}\n</{0}>\nThe answer is B.", "<{0}>{1}</{0}>\n<{0}>{1}</{0}>\n<answer>B</answer>",
-     "<{0}>{1}</{0}>\n\n**B**<|im_end|>", "Let me see.\n<{0}>{1}</{0}>\nB", "[{0}]{1}[/{0}] B",
-     "<all><{0}>{1}</{0}>B</all>"],
-)  # fmt: skip
+    [
+        "<{0}>{1}</{0}>B",
+        "<{0}>\n{1}\n</{0}>\nThe answer is B.",
+        "<{0}>{1}</{0}>\n<{0}>{1}</{0}>\n<answer>B</answer>",
+        "<{0}>{1}</{0}>\n\n**B**<|im_end|>",
+        "Let me see.\n<{0}>{1}</{0}>\nB",
+        "[{0}]{1}[/{0}] B",
+        "<all><{0}>{1}</{0}>B</all>",
+    ],
+)
 def test_sections_before_an_answer_are_none(name, form):
     response = form.format(name, THOUGHT)
     assert get_dataset("aokvqa").final_answer(CHOICE, response) == "B"
@@ -135,11 +141,17 @@ def test_sections_before_an_answer_are_none(name, form):
 @pytest.mark.parametrize("name", SECTIONS)
 @pytest.mark.parametrize(
     "form",
-    ["<{0}>It flies, so B is right.</{0}>", "<{0}>It flies, so B is right.</{0}><|im_end|>", "<{0}>So the answer is B.",
-     "<{0}>B</{0}>",
-     "<{0}>It flies, so B is right.</{0}></s>", "<{0}>B is right</{0}><｜end▁of▁sentence｜>",
-     "<look>A dog?</look><{0}>The answer is B.</{0}>", "<{0}>A bird: \\boxed{{B}}</{0}>\nI hope this helps."],
-)  # fmt: skip
+    [
+        "<{0}>It flies, so B is right.</{0}>",
+        "<{0}>It flies, so B is right.</{0}><|im_end|>",
+        "<{0}>So the answer is B.",
+        "<{0}>B</{0}>",
+        "<{0}>It flies, so B is right.</{0}></s>",
+        "<{0}>B is right</{0}><｜end▁of▁sentence｜>",
+        "<look>A dog?</look><{0}>The answer is B.</{0}>",
+        "<{0}>A bird: \\boxed{{B}}</{0}>\nI hope this helps.",
+    ],
+)
 def test_a_section_that_nothing_follows_is_the_answer(name, form):
     assert get_dataset("aokvqa").final_answer(CHOICE, form.format(name)) == "B"
 
@@ -191,7 +203,7 @@ def test_characters_that_look_alike_are_equal(answer, response):
 @pytest.mark.parametrize(
     ("answer", "response"),
     [("5", "five"), ("5", "5.0"), ("2.50", "2.5"), ("1,234", "1234"), ("twenty-four", "24"), ("0.5", ".5")],
-)  # fmt: skip
+)
 def test_numbers_are_compared_by_value(answer, response):
     sample, reverse = Sample("s", "", "", answer), Sample("s", "", "", response)
     assert exact.grade(sample, response)
@@ -262,10 +274,15 @@ def test_choices_in_other_characters(options, response, letter):
         pytest.param(chartqa, "São Paulo", "Sa\u0303o Paulo", id="C26"),
         pytest.param(chartqa, "18-29", "18–29", id="C26-chartqa"),
         pytest.param(mathvision, "5", "٥", id="C26-arabic"),
-        pytest.param(mathvision, "5", "५", id="C26-devanagari"), (mathvision, "x^2", "x²"), (mathvision, "-5", "–5"),
-        (mathvision, "7/2", "3½"), (chartqa, "12.5", "١٢٫٥"), (mathvision, "1/1000", "10⁻³"), (mmmu, "MgS", "ＭｇＳ"),
+        pytest.param(mathvision, "5", "५", id="C26-devanagari"),
+        (mathvision, "x^2", "x²"),
+        (mathvision, "-5", "–5"),
+        (mathvision, "7/2", "3½"),
+        (chartqa, "12.5", "١٢٫٥"),
+        (mathvision, "1/1000", "10⁻³"),
+        (mmmu, "MgS", "ＭｇＳ"),
     ],
-)  # fmt: skip
+)
 def test_open_answers_in_other_characters(grader, reference, response):
     assert grader.grade(Sample("s", "", "", reference), response)
     assert not grader.grade(Sample("s", "", "", "71"), response)

@@ -93,9 +93,14 @@ def test_mathvision_agrees_with_the_published_verdicts(problems, field, column, 
 
 
 RENDERINGS = (
-    "{}", "\\boxed{{{}}}", "The answer is {}.", "**Answer:** {}", "Some steps with 7 and 12.\n\nFinal answer: ${}$",
-    "<think>The answer is 7.</think>So it equals 3.\n\n\\[\n\\boxed{{{}}}\n\\]", '{{"answer": "{}"}}',
-)  # fmt: skip
+    "{}",
+    "\\boxed{{{}}}",
+    "The answer is {}.",
+    "**Answer:** {}",
+    "Some steps with 7 and 12.\n\nFinal answer: ${}$",
+    "<think>The answer is 7.</think>So it equals 3.\n\n\\[\n\\boxed{{{}}}\n\\]",
+    '{{"answer": "{}"}}',
+)
 
 
 @pytest.mark.parametrize("rendering", RENDERINGS)

@@ -42,8 +42,10 @@ def odd_images(folder) -> list[str]:
 
 
 def test_odd_images_are_extracted_as_prefill_shows_them_and_missing_ones_are_listed(plan, tmp_path, capsys):
-    rows = [{"id": f"o{i}", "question": "what?", "answer": "x", "image": image}
-            for i, image in enumerate(odd_images(tmp_path))]  # fmt: skip
+    rows = [
+        {"id": f"o{i}", "question": "what?", "answer": "x", "image": image}
+        for i, image in enumerate(odd_images(tmp_path))
+    ]
     rows += [{"id": "lacks", "question": "what is <image 1>?", "answer": "x"}]
     rows += [{"id": "gone", "question": "what?", "answer": "x", "image": "nowhere.png"}]
     (tmp_path / "data.jsonl").write_text("\n".join(map(json.dumps, rows)))

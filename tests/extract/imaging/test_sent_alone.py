@@ -59,14 +59,26 @@ def riff(*pieces: tuple[bytes, bytes]) -> bytes:
 
 def png_places() -> dict[str, bytes]:
     texts = {
-        b"tEXt": b"Author\0" + MARK, b"zTXt": b"Author\0\0" + zlib.compress(MARK),
-        b"iTXt": b"Author\0\1\0\0\0" + zlib.compress(MARK), b"eXIf": turned_exif(1)[6:] + MARK, b"tIME": MARK[:7],
-        b"iCCP": b"p\0\0" + zlib.compress(MARK * 20), b"sPLT": b"p\0\x08" + MARK, b"prVt": MARK, b"caBX": MARK,
-        b"pHYs": MARK[:9], b"PLTE": MARK * 3,
-    }  # fmt: skip
-    places = {f"{kind.decode()} {where}": data for kind, body in texts.items() for where, data in (
-        ("before the pixels", PNG[:33] + chunk(kind, body) + PNG[33:]),
-        ("after the pixels", PNG[:-12] + chunk(kind, body) + PNG[-12:]))}  # fmt: skip
+        b"tEXt": b"Author\0" + MARK,
+        b"zTXt": b"Author\0\0" + zlib.compress(MARK),
+        b"iTXt": b"Author\0\1\0\0\0" + zlib.compress(MARK),
+        b"eXIf": turned_exif(1)[6:] + MARK,
+        b"tIME": MARK[:7],
+        b"iCCP": b"p\0\0" + zlib.compress(MARK * 20),
+        b"sPLT": b"p\0\x08" + MARK,
+        b"prVt": MARK,
+        b"caBX": MARK,
+        b"pHYs": MARK[:9],
+        b"PLTE": MARK * 3,
+    }
+    places = {
+        f"{kind.decode()} {where}": data
+        for kind, body in texts.items()
+        for where, data in (
+            ("before the pixels", PNG[:33] + chunk(kind, body) + PNG[33:]),
+            ("after the pixels", PNG[:-12] + chunk(kind, body) + PNG[-12:]),
+        )
+    }
     header = PNG[16:29]
     pixels = zlib.decompress(
         b"".join(PNG[c.start : c.start + c.length] for c in png_chunks(io.BytesIO(PNG)) if c.kind == b"IDAT")
@@ -81,9 +93,13 @@ def png_places() -> dict[str, bytes]:
         "after the coded pixels": start + chunk(b"IHDR", header) + chunk(b"IDAT", coded + MARK) + end,
         "in pixels of their own": start + chunk(b"IHDR", header) + chunk(b"IDAT", coded) + chunk(b"IDAT", MARK) + end,
         "in more rows": start + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(pixels + MARK * 9)) + end,
-        "of an animation": start + chunk(b"IHDR", header) + chunk(b"acTL", struct.pack(">II", 1, 0)) + PNG[33:-12]
-        + chunk(b"fdAT", MARK) + end,
-    }  # fmt: skip
+        "of an animation": start
+        + chunk(b"IHDR", header)
+        + chunk(b"acTL", struct.pack(">II", 1, 0))
+        + PNG[33:-12]
+        + chunk(b"fdAT", MARK)
+        + end,
+    }
 
 
 def jpeg_places(data: bytes, name: str) -> dict[str, bytes]:
@@ -131,14 +147,20 @@ def other_places() -> dict[str, bytes]:
     bmp = encoded(PHOTO, "BMP")
     gap = bmp[:10] + struct.pack("<I", 54 + len(MARK)) + bmp[14:54] + MARK + bmp[54:]
     return {
-        "GIF comment": gif, "GIF end": gif + MARK, "BMP gap": gap, "BMP end": bmp + MARK,
+        "GIF comment": gif,
+        "GIF end": gif + MARK,
+        "BMP gap": gap,
+        "BMP end": bmp + MARK,
         "TIFF tags": encoded(PHOTO, "TIFF", tiffinfo={270: MARK.decode(), 315: MARK.decode()}),
-        "TIFF profile": encoded(PHOTO, "TIFF", icc_profile=MARK), "TIFF end": encoded(PHOTO, "TIFF") + MARK,
+        "TIFF profile": encoded(PHOTO, "TIFF", icc_profile=MARK),
+        "TIFF end": encoded(PHOTO, "TIFF") + MARK,
         "AVIF": encoded(PHOTO, "AVIF", exif=exif, xmp=MARK, icc_profile=MARK),
-        "PPM comment": b"P6\n#" + MARK + b"\n2 1\n255\n" + bytes(6), "PPM end": encoded(PHOTO, "PPM") + MARK,
-        "TGA end": encoded(PHOTO, "TGA") + MARK, "TGA id": encoded(PHOTO, "TGA", id_section=MARK),
+        "PPM comment": b"P6\n#" + MARK + b"\n2 1\n255\n" + bytes(6),
+        "PPM end": encoded(PHOTO, "PPM") + MARK,
+        "TGA end": encoded(PHOTO, "TGA") + MARK,
+        "TGA id": encoded(PHOTO, "TGA", id_section=MARK),
         "JPEG 2000": encoded(PHOTO, "JPEG2000", comment=MARK.decode()) + MARK,
-    }  # fmt: skip
+    }
 
 
 PLACES = {

@@ -20,13 +20,21 @@ SMOOTH = Image.fromarray(
     )
 )
 FORMATS = {
-    "PNG": encoded(SMOOTH, "PNG"), "palette PNG": encoded(SMOOTH.convert("P"), "PNG"),
-    "JPEG": encoded(SMOOTH, "JPEG"), "progressive JPEG": encoded(SMOOTH, "JPEG", progressive=True),
-    "WebP": encoded(SMOOTH, "WEBP"), "lossless WebP": encoded(SMOOTH, "WEBP", lossless=True),
-    "GIF": encoded(SMOOTH.convert("P"), "GIF"), "BMP": encoded(SMOOTH, "BMP"), "TIFF": encoded(SMOOTH, "TIFF"),
-    "PPM": encoded(SMOOTH, "PPM"), "TGA": encoded(SMOOTH, "TGA"), "JPEG 2000": encoded(SMOOTH, "JPEG2000"),
-    "AVIF": encoded(SMOOTH, "AVIF"), "APNG": encoded(SMOOTH, "PNG", save_all=True, append_images=[SMOOTH.rotate(90)]),
-}  # fmt: skip
+    "PNG": encoded(SMOOTH, "PNG"),
+    "palette PNG": encoded(SMOOTH.convert("P"), "PNG"),
+    "JPEG": encoded(SMOOTH, "JPEG"),
+    "progressive JPEG": encoded(SMOOTH, "JPEG", progressive=True),
+    "WebP": encoded(SMOOTH, "WEBP"),
+    "lossless WebP": encoded(SMOOTH, "WEBP", lossless=True),
+    "GIF": encoded(SMOOTH.convert("P"), "GIF"),
+    "BMP": encoded(SMOOTH, "BMP"),
+    "TIFF": encoded(SMOOTH, "TIFF"),
+    "PPM": encoded(SMOOTH, "PPM"),
+    "TGA": encoded(SMOOTH, "TGA"),
+    "JPEG 2000": encoded(SMOOTH, "JPEG2000"),
+    "AVIF": encoded(SMOOTH, "AVIF"),
+    "APNG": encoded(SMOOTH, "PNG", save_all=True, append_images=[SMOOTH.rotate(90)]),
+}
 
 
 def read_or_reason(data: bytes) -> bytes | str:

@@ -48,17 +48,26 @@ def ray_folder():
 def start(folder: Path, command: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
     """A command with relative paths in a separate process; its stderr goes to `folder/errors`."""
     fields = {
-        "model.name": "model", "model.device": "cpu", "dataset.name": "jsonl", "dataset.path": "data.jsonl",
-        "extract.layer": "2", "extract.part_size": "2", "extract.max_new_tokens": str(TOKENS),
-    }  # fmt: skip
+        "model.name": "model",
+        "model.device": "cpu",
+        "dataset.name": "jsonl",
+        "dataset.path": "data.jsonl",
+        "extract.layer": "2",
+        "extract.part_size": "2",
+        "extract.max_new_tokens": str(TOKENS),
+    }
     overrides = [f"--config.{name}={value}" for name, value in fields.items()]
     # The same number of threads in every process, because PyTorch's split of a sum affects its last bits.
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
     with open(folder / "errors", "w") as errors:
         return subprocess.Popen(
             [sys.executable, "-m", command, "--config=quickstart.py", *overrides, *arguments],
-            cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True,
-        )  # fmt: skip
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
 
 
 def start_cluster(folder: Path, ray_folder: str, *arguments: str) -> subprocess.Popen[str]:

@@ -67,9 +67,17 @@ def write_store(path, prompts, dataset="d") -> Store:
     rng = np.random.default_rng(0)
     needed = [field.name for field in dataclasses.fields(Identity) if field.default is dataclasses.MISSING]
     values = dict.fromkeys(needed, "") | {
-        "layers": [2], "hidden_size": 16, "dataset": {"name": dataset, "path": ""}, "max_new_tokens": 1, "part_size": 9,
-        "graders": 1, "token_budget": 9, "versions": {}, "state_dtype": "float32", "model_dtype": "float32",
-    }  # fmt: skip
+        "layers": [2],
+        "hidden_size": 16,
+        "dataset": {"name": dataset, "path": ""},
+        "max_new_tokens": 1,
+        "part_size": 9,
+        "graders": 1,
+        "token_budget": 9,
+        "versions": {},
+        "state_dtype": "float32",
+        "model_dtype": "float32",
+    }
     rows = [
         {
             "sample_id": f"s{i}",

@@ -27,9 +27,15 @@ OTHER = {
 }  # fmt: skip
 # What a variant or another machine may change.
 FREE = {
-    "layers": [1, 2], "hidden_size": 1, "state_dtype": "float32", "device_map": "auto", "samples": "7" * 64,
-    "labels_from": "8" * 64, "part_size": 1, "token_budget": 1,
-}  # fmt: skip
+    "layers": [1, 2],
+    "hidden_size": 1,
+    "state_dtype": "float32",
+    "device_map": "auto",
+    "samples": "7" * 64,
+    "labels_from": "8" * 64,
+    "part_size": 1,
+    "token_budget": 1,
+}
 
 
 @pytest.fixture(scope="module")

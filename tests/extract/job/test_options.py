@@ -202,17 +202,22 @@ def test_stores_of_different_things_have_different_names():
     config = base.get_config()
     names = {plan_from_config(config).store}
     fields = {
-        "dataset.variant": "noise:25", "extract.layers": (12,), "model.adapter": "vision-lora",
+        "dataset.variant": "noise:25",
+        "extract.layers": (12,),
+        "model.adapter": "vision-lora",
         "stores": "s3://bucket/mine/",
-    }  # fmt: skip
+    }
     for field, value in fields.items():
         other = base.get_config()
         other.update_from_flattened_dict({field: value})
         names.add(plan_from_config(other).store)
     assert names == {
-        "stores/toy-mllm-easy_vqa-l24", "stores/toy-mllm-easy_vqa-noise-25-l24", "stores/toy-mllm-easy_vqa-l12-24",
-        "stores/toy-mllm-vision-lora-easy_vqa-l24", "s3://bucket/mine/toy-mllm-easy_vqa-l24",
-    }  # fmt: skip
+        "stores/toy-mllm-easy_vqa-l24",
+        "stores/toy-mllm-easy_vqa-noise-25-l24",
+        "stores/toy-mllm-easy_vqa-l12-24",
+        "stores/toy-mllm-vision-lora-easy_vqa-l24",
+        "s3://bucket/mine/toy-mllm-easy_vqa-l24",
+    }
 
 
 def test_states_do_not_depend_on_the_batch(plan, clean):

@@ -90,9 +90,10 @@ def edit(path: Path, **fields: object) -> None:
 
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "null", "3", '"x"', "[" * 10_000, '{"a":' * 10_000, "\x00", "[1" + ",1" * 1000],
+    "text",
+    ["", "{", "[]", "null", "3", '"x"', "[" * 10_000, '{"a":' * 10_000, "\x00", "[1" + ",1" * 1000],
     ids=["empty", "cut", "list", "null", "number", "text", "deep list", "deep dict", "NUL", "cut list"],
-)  # fmt: skip
+)
 def test_damaged_settings_are_one_line(model, name, text):
     (model / name).write_text(text)
     assert one_line(lambda: load(model))
@@ -111,12 +112,20 @@ def test_huge_settings_are_refused_before_they_are_read(model, name, monkeypatch
 @pytest.mark.parametrize(
     "fields",
     [
-        {"model_type": None}, {"model_type": "no such"}, {"model_type": ["llava"]}, {"text_config": None},
-        {"text_config": "x"}, {"text_config": {"model_type": "gpt2"}}, {"vision_config": 7}, {"architectures": 5},
-        {"dtype": "complex512"}, {"quantization_config": {"quant_method": "made_up"}}, {"image_token_id": "x"},
+        {"model_type": None},
+        {"model_type": "no such"},
+        {"model_type": ["llava"]},
+        {"text_config": None},
+        {"text_config": "x"},
+        {"text_config": {"model_type": "gpt2"}},
+        {"vision_config": 7},
+        {"architectures": 5},
+        {"dtype": "complex512"},
+        {"quantization_config": {"quant_method": "made_up"}},
+        {"image_token_id": "x"},
     ],
     ids=json.dumps,
-)  # fmt: skip
+)
 def test_odd_configs_are_one_line_or_loaded(model, fields):
     edit(model / "config.json", **fields)
     with contextlib.suppress(ReLopeError):
@@ -165,11 +174,15 @@ def test_weights_that_are_pickles_are_refused(model, tmp_path):
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda data: b"", lambda data: data[:-5], lambda data: data[:7], lambda data: b"\xff" * 8 + data[8:],
-        lambda data: data[:8] + b"[" * 100 + data[108:], lambda data: data.replace(b"F32", b"X99"),
+        lambda data: b"",
+        lambda data: data[:-5],
+        lambda data: data[:7],
+        lambda data: b"\xff" * 8 + data[8:],
+        lambda data: data[:8] + b"[" * 100 + data[108:],
+        lambda data: data.replace(b"F32", b"X99"),
         lambda data: (2**40).to_bytes(8, "little") + data[8:],
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("which", ["model.safetensors", "lora/adapter_model.safetensors"])
 def test_damaged_weights_are_one_line(model, damage, which):
     (model / which).write_bytes(damage((model / which).read_bytes()))
@@ -201,9 +214,13 @@ def test_an_adapter_asks_nobody_and_imports_nothing(model, tmp_path, monkeypatch
     (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
     monkeypatch.syspath_prepend(tmp_path)
     edit(
-        model / "lora/adapter_config.json", base_model_name_or_path="somebody/else", revision="v6",
-        megatron_core="evil", auto_mapping={"base_model_class": "X", "parent_library": "evil"}, task_type="CAUSAL_LM",
-    )  # fmt: skip
+        model / "lora/adapter_config.json",
+        base_model_name_or_path="somebody/else",
+        revision="v6",
+        megatron_core="evil",
+        auto_mapping={"base_model_class": "X", "parent_library": "evil"},
+        task_type="CAUSAL_LM",
+    )
     load(model, "lora")
     edit(model / "lora/adapter_config.json", megatron_config={"a": 1})
     assert "sets 'megatron_config', which is not supported" in one_line(lambda: load(model, "lora"))
@@ -257,18 +274,24 @@ def test_patterns_that_real_adapters_have_are_read(model):
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("1_Pooling/config.json", "[]"), ("1_Pooling/config.json", "{"), ("1_Pooling/config.json", "[" * 9999),
+        ("1_Pooling/config.json", "[]"),
+        ("1_Pooling/config.json", "{"),
+        ("1_Pooling/config.json", "[" * 9999),
         ("1_Pooling/config.json", '{"pooling_mode_mean_tokens": "yes"}'),
         ("1_Pooling/config.json", '{"pooling_mode_mean_tokens": null}'),
         ("1_Pooling/config.json", '{"pooling_mode_mean_tokens": true, "pooling_mode_max_tokens": true}'),
-        ("sentence_bert_config.json", '{"max_seq_length": "many"}'), ("sentence_bert_config.json", "3"),
+        ("sentence_bert_config.json", '{"max_seq_length": "many"}'),
+        ("sentence_bert_config.json", "3"),
         ("sentence_bert_config.json", '{"max_seq_length": -1}'),
         ("sentence_bert_config.json", '{"max_seq_length": []}'),
-        ("sentence_bert_config.json", '{"max_seq_length": 1e99}'), ("config.json", "[]"), ("config.json", "{}"),
-        ("config.json", '{"model_type": "bert", "hidden_size": "x"}'), ("tokenizer.json", "{}"),
+        ("sentence_bert_config.json", '{"max_seq_length": 1e99}'),
+        ("config.json", "[]"),
+        ("config.json", "{}"),
+        ("config.json", '{"model_type": "bert", "hidden_size": "x"}'),
+        ("tokenizer.json", "{}"),
         ("tokenizer_config.json", "[]"),
     ],
-)  # fmt: skip
+)
 def test_odd_encoders_are_one_line(encoder, name, text):
     (encoder / name).write_text(text)
     assert one_line(lambda: load_encoder(str(encoder)))

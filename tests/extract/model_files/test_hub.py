@@ -107,8 +107,12 @@ def test_an_encoder_is_pinned_to_a_commit_that_is_in_its_identity(cache):
 def test_the_commit_of_a_data_set_is_part_of_the_identity(cache, tmp_path):
     (tmp_path / "data").mkdir()
     cache_repository(cache, "HuggingFaceM4/A-OKVQA", tmp_path / "data", COMMIT, kind="datasets")
-    specs = [DatasetSpec(name="aokvqa"), DatasetSpec(name="aokvqa", revision="x"), DatasetSpec(name="aokvqa", path="a"),
-             DatasetSpec(name="jsonl")]  # fmt: skip
+    specs = [
+        DatasetSpec(name="aokvqa"),
+        DatasetSpec(name="aokvqa", revision="x"),
+        DatasetSpec(name="aokvqa", path="a"),
+        DatasetSpec(name="jsonl"),
+    ]
     found = [extraction._dataset_commit(spec, get_dataset(spec.name)) for spec in specs]
     assert found == [{"commit": COMMIT}, {"commit": ""}, {}, {}]
 

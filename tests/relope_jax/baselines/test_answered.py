@@ -87,9 +87,13 @@ def test_sampled_and_stated_answers_are_those_of_the_samples_own_store(stores, j
     assert inputs.stated_confidence == [str({"source": 50, "target": 10}[name] + i) for name, i in asked]
 
 
-@pytest.mark.parametrize(("make", "name", "needs"), [
-    (write_samples, "samples", SAMPLES), (write_confidence, "confidence", CONFIDENCE),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("make", "name", "needs"),
+    [
+        (write_samples, "samples", SAMPLES),
+        (write_confidence, "confidence", CONFIDENCE),
+    ],
+)
 def test_validation_questions_of_a_source_must_have_been_asked(stores, joined, make, name, needs):
     make(stores[0], 1)
     with pytest.raises(ReLopeError, match=rf"'{name}' of .*source lack 2 of 4 samples, the first '1'"):
@@ -114,11 +118,17 @@ def test_costs_are_those_of_the_samples_own_store(stores, joined):
     assert table["sampled_tokens"] == [0, 2, 6, 8, 4, 10]
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    (lambda store: write_large(store, SOURCE_LABELS, model="other"), r"'large' of .*source and of .*model: 'other'"),
-    (lambda store: write_samples(store, "s", temperature=0.1), r"'samples' of .*temperature: 0.1 != 0.8"),
-    (lambda store: write_samples(store, "s", max_tokens=9), r"'samples' of .*max_tokens: 9 != 8"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda store: write_large(store, SOURCE_LABELS, model="other"),
+            r"'large' of .*source and of .*model: 'other'",
+        ),
+        (lambda store: write_samples(store, "s", temperature=0.1), r"'samples' of .*temperature: 0.1 != 0.8"),
+        (lambda store: write_samples(store, "s", max_tokens=9), r"'samples' of .*max_tokens: 9 != 8"),
+    ],
+)
 def test_answers_that_were_asked_for_otherwise_are_not_mixed(stores, joined, change, message):
     write_large(stores[0], TARGET_LABELS)
     write_samples(stores[0], "t")

@@ -133,11 +133,16 @@ def test_registry_says_what_methods_read_and_need():
     assert METHODS["relope"].reads == METHODS["first_token_entropy"].reads == "prefill"
     assert METHODS["post_hoc_embed"].reads == METHODS["cascade"].reads == "answer"
     assert needs_of([METHODS[name] for name in ("probe", "mot_vote", "mot_verify", "sw_ranking", "cascade")]) == (
-        "samples", "large", "embeddings",
-    )  # fmt: skip
+        "samples",
+        "large",
+        "embeddings",
+    )
     assert {name for name, method in METHODS.items() if not isinstance(method, Baseline)} == {
-        "relope", "attention_probe", "probe", "post_hoc_embed",
-    }  # fmt: skip
+        "relope",
+        "attention_probe",
+        "probe",
+        "post_hoc_embed",
+    }
 
 
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.reads == "verbalised"])

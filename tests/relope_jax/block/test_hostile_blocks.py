@@ -61,10 +61,16 @@ def test_a_record_that_is_none_is_a_line(tmp_path, record):
     assert "is not a decoder block" in line_of(lambda: load_block(write(tmp_path / "b", record=record)))
 
 
-@pytest.mark.parametrize("weights", [{}, BLOCK.weights | {"q.weight": np.zeros((32, 17), np.float32)},
-                                     BLOCK.weights | {"more\n": np.zeros(1, np.float32)},
-                                     BLOCK.weights | {"q.weight": np.zeros((32, 16), np.int32)},
-                                     BLOCK.weights | {"q.weight": np.zeros((32, 16), bool)}])  # fmt: skip
+@pytest.mark.parametrize(
+    "weights",
+    [
+        {},
+        BLOCK.weights | {"q.weight": np.zeros((32, 17), np.float32)},
+        BLOCK.weights | {"more\n": np.zeros(1, np.float32)},
+        BLOCK.weights | {"q.weight": np.zeros((32, 16), np.int32)},
+        BLOCK.weights | {"q.weight": np.zeros((32, 16), bool)},
+    ],
+)
 def test_weights_that_the_spec_does_not_ask_for_are_a_line(tmp_path, weights):
     assert "is not a decoder block" in line_of(lambda: load_block(write(tmp_path / "b", weights=weights)))
 

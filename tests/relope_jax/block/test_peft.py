@@ -120,10 +120,17 @@ def test_an_initialisation_that_changes_the_base_is_refused(initialisation, bloc
 @pytest.mark.parametrize("initialisation", CHANGES_THE_BASE)
 def test_what_peft_converted_to_plain_lora_is_read(initialisation, block, tmp_path):
     """The advice in the message works."""
-    model = peft.get_peft_model(base_model(), peft.LoraConfig(
-        r=4, lora_alpha=6, target_modules=TARGETS, layers_to_transform=[1], layers_pattern="layers",
-        init_lora_weights=initialisation,
-    ))  # fmt: skip
+    model = peft.get_peft_model(
+        base_model(),
+        peft.LoraConfig(
+            r=4,
+            lora_alpha=6,
+            target_modules=TARGETS,
+            layers_to_transform=[1],
+            layers_pattern="layers",
+            init_lora_weights=initialisation,
+        ),
+    )
     before = base_model().get_submodule(MODULES["q"]).weight.detach()
     initial = tmp_path / "initial"
     model.peft_config["default"].init_lora_weights = True  # as in PEFT's guide
@@ -148,10 +155,11 @@ def test_what_peft_converted_to_plain_lora_is_read(initialisation, block, tmp_pa
         pytest.param({"modules_to_save": ["head"]}, r"uses modules_to_save \(it replaces", id="modules-to-save"),
         pytest.param(
             {"target_parameters": ["model.layers.1.mlp.up_proj.weight"], "target_modules": ["q_proj"]},
-            r"uses target_parameters \(it changes parameters", id="target-parameters",
+            r"uses target_parameters \(it changes parameters",
+            id="target-parameters",
         ),
     ],
-)  # fmt: skip
+)
 def test_other_arithmetic_is_refused(settings, message, block, tmp_path):
     save(tmp_path / "adapter", **settings)
     with pytest.raises(ReLopeError, match=message) as e:

@@ -55,9 +55,7 @@ def test_what_is_common_to_all_tokens_is_exact(n):
 
 def test_float32_is_the_plain_sum():
     states, weights = jnp.asarray(tokens(29)), jnp.asarray(softmax(29, 1.0))
-    np.testing.assert_array_equal(
-        pool_tokens(weights, states, "float32"), jnp.einsum("bhn,bnd->bhd", weights, states)
-    )  # fmt: skip
+    np.testing.assert_array_equal(pool_tokens(weights, states, "float32"), jnp.einsum("bhn,bnd->bhd", weights, states))
 
 
 def test_gradients_are_those_of_the_sum():

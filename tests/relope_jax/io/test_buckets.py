@@ -171,9 +171,14 @@ def test_a_bucket_that_cannot_be_had_is_one_line(url):
 
 
 def test_gcs_urls_go_to_tensorstores_gcs_driver():
-    assert open_place("gs://bucket/a/b").kvstore("parts").items() >= {
-        "driver": "gcs", "bucket": "bucket", "path": "a/b/parts/",
-    }.items()  # fmt: skip
+    assert (
+        open_place("gs://bucket/a/b").kvstore("parts").items()
+        >= {
+            "driver": "gcs",
+            "bucket": "bucket",
+            "path": "a/b/parts/",
+        }.items()
+    )
 
 
 def test_file_urls_are_folders(tmp_path):

@@ -50,12 +50,19 @@ def uses(place: LocalPlace, name: str):
             assert leads_inside(place.folder, path)
 
     return {
-        "exists": lambda: place.exists(name), "read": lambda: place.read(name), "sha256": lambda: place.sha256(name),
-        "names": lambda: place.names(name), "write": lambda: place.write(name, b"hostile"),
-        "create": lambda: place.create(name, b"hostile"), "delete": lambda: place.delete(name), "publish": publish,
-        "copy": copy, "kvstore": lambda: place.kvstore(name), "lock": lock,
+        "exists": lambda: place.exists(name),
+        "read": lambda: place.read(name),
+        "sha256": lambda: place.sha256(name),
+        "names": lambda: place.names(name),
+        "write": lambda: place.write(name, b"hostile"),
+        "create": lambda: place.create(name, b"hostile"),
+        "delete": lambda: place.delete(name),
+        "publish": publish,
+        "copy": copy,
+        "kvstore": lambda: place.kvstore(name),
+        "lock": lock,
         "has_size": lambda: place.has_size(name, 1),
-    }  # fmt: skip
+    }
 
 
 @FEW

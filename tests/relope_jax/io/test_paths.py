@@ -129,7 +129,7 @@ def _untrained_relope_router():
         block: Block
         config: dict
 
-    return Router(Restored(METHODS["relope"], member, parts), _Run(block, {}))
+    return Router(Restored(METHODS["relope"], member, parts), _Run(block, {"model": {"name": "m", "adapter": ""}}))
 
 
 @pytest.mark.parametrize("spelled", ["data/x", "./data/x", "data/../data/x/", "{cwd}/data/x", "link"])

@@ -24,8 +24,11 @@ def file_of(path, header, data: bytes = b"", length: int | None = None):
 
 def test_tensors_are_those_that_safetensors_reads(tmp_path):
     rng = np.random.default_rng(0)
-    tensors = {f"{dtype}.{shape}": rng.normal(size=shape).astype(dtype)
-               for dtype in DTYPES.values() for shape in [(), (0, 4), (5,), (3, 2)]}  # fmt: skip
+    tensors = {
+        f"{dtype}.{shape}": rng.normal(size=shape).astype(dtype)
+        for dtype in DTYPES.values()
+        for shape in [(), (0, 4), (5,), (3, 2)]
+    }
     save_file(tensors, tmp_path / "t", metadata={"a": "b"})
     found, metadata = read_tensors(tmp_path / "t")
     expected = load_file(tmp_path / "t")

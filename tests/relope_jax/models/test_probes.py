@@ -56,10 +56,18 @@ def test_parameter_trees(states):
     assert probe["mlp/layers/0/kernel"] == (16, 8)
     assert len(probe) == 10  # kernel and bias of five layers
     assert attention == probe | {"query": (16,)}
-    assert relope.items() >= {
-        "lora/a/q": (2, 16), "lora/b/q": (32, 2), "lora/a/down": (2, 24), "lora/b/down": (16, 2),
-        "mean/kernel": (16, 6), "log_var/kernel": (16, 6), "mlp/layers/0/kernel": (6, 8),
-    }.items()  # fmt: skip
+    assert (
+        relope.items()
+        >= {
+            "lora/a/q": (2, 16),
+            "lora/b/q": (32, 2),
+            "lora/a/down": (2, 24),
+            "lora/b/down": (16, 2),
+            "mean/kernel": (16, 6),
+            "log_var/kernel": (16, 6),
+            "mlp/layers/0/kernel": (6, 8),
+        }.items()
+    )
     assert len(relope) == 10 + 4 + 4
 
 
@@ -130,9 +138,14 @@ def dimensions(kind: str, n: int) -> np.ndarray:
 
 
 KINDS = (
-    "zero", "constant", "massive constant", "constant with float32 rounding", "massive with float32 rounding",
-    "rounding around zero", "subnormal",
-)  # fmt: skip
+    "zero",
+    "constant",
+    "massive constant",
+    "constant with float32 rounding",
+    "massive with float32 rounding",
+    "rounding around zero",
+    "subnormal",
+)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -206,7 +206,12 @@ def test_which_files_are_tables_of_a_name():
     path = table_name("a.b", "0123456789abcdef")
     assert path == "answers/a.b-0123456789ab.parquet"
     assert is_table_of("a.b", path)
-    for other in ("answers/a.b.parquet", "answers/axb-0123456789ab.parquet",
-                  "answers/a.b-0123456789ab-0123456789ab.parquet", "answers/a.b-0123456789AB.parquet",
-                  "other/a.b-0123456789ab.parquet", f"{path}\n"):  # fmt: skip
+    for other in (
+        "answers/a.b.parquet",
+        "answers/axb-0123456789ab.parquet",
+        "answers/a.b-0123456789ab-0123456789ab.parquet",
+        "answers/a.b-0123456789AB.parquet",
+        "other/a.b-0123456789ab.parquet",
+        f"{path}\n",
+    ):
         assert not is_table_of("a.b", other)

@@ -81,21 +81,29 @@ def test_no_description_of_an_array_gives_more_than_a_line(store_path, data):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda a: a.update(shape=[2**50, a["shape"][1]]), lambda a: a.update(shape=[a["shape"][0], 2**40]),
-        lambda a: a.update(shape=[a["shape"][0] + 1, a["shape"][1]]), lambda a: a.update(shape=[0, 0]),
-        lambda a: a.update(shape=[-1, 4]), lambda a: a.update(shape=[]), lambda a: a.update(shape=[10**400, 1]),
-        lambda a: a.update(data_type="float64"), lambda a: a.update(data_type="json"),
-        lambda a: a.update(fill_value="NaN"), lambda a: a.update(codecs=[]),
+        lambda a: a.update(shape=[2**50, a["shape"][1]]),
+        lambda a: a.update(shape=[a["shape"][0], 2**40]),
+        lambda a: a.update(shape=[a["shape"][0] + 1, a["shape"][1]]),
+        lambda a: a.update(shape=[0, 0]),
+        lambda a: a.update(shape=[-1, 4]),
+        lambda a: a.update(shape=[]),
+        lambda a: a.update(shape=[10**400, 1]),
+        lambda a: a.update(data_type="float64"),
+        lambda a: a.update(data_type="json"),
+        lambda a: a.update(fill_value="NaN"),
+        lambda a: a.update(codecs=[]),
         lambda a: a.update(codecs=[{"name": "bytes"}, {"name": "gzip", "configuration": {"level": 9}}]),
-        lambda a: a.update(codecs=[{"name": "blosc"}]), lambda a: a.update(node_type="group"),
+        lambda a: a.update(codecs=[{"name": "blosc"}]),
+        lambda a: a.update(node_type="group"),
         lambda a: a["codecs"][0]["configuration"].update(chunk_shape=[1, 2**40]),
         lambda a: a["codecs"][0]["configuration"].update(chunk_shape=[0, 16]),
         lambda a: a["codecs"][0]["configuration"]["codecs"].append({"name": "zstd"}),
         lambda a: a["chunk_grid"]["configuration"].update(chunk_shape=[2**50, 16]),
         lambda a: a.update(chunk_key_encoding={"name": "v2", "configuration": {"separator": "/../"}}),
-        lambda a: a.update(storage_transformers=[{"name": "x"}]), lambda a: a.clear(),
+        lambda a: a.update(storage_transformers=[{"name": "x"}]),
+        lambda a: a.clear(),
     ],
-)  # fmt: skip
+)
 def test_an_array_that_the_part_does_not_have_is_refused_before_it_takes_memory(store_path, name, change):
     change_array(store_path, name, change)
     before = peak_bytes()
@@ -220,7 +228,8 @@ def test_parts_with_other_numbers_of_position_ids_are_refused(store_path):
 @pytest.mark.parametrize(
     ("tensors", "metadata"),
     [
-        ({"embeddings": np.zeros((2, 3), np.float32)}, {}), ({"other": np.zeros((2, 3), np.float32)}, {"record": "{}"}),
+        ({"embeddings": np.zeros((2, 3), np.float32)}, {}),
+        ({"other": np.zeros((2, 3), np.float32)}, {"record": "{}"}),
         ({"embeddings": np.zeros((2, 3), np.float16)}, {"record": "{}"}),
         ({"embeddings": np.zeros(2, np.float32)}, {"record": "{}"}),
         ({"embeddings": np.zeros((2, 0), np.float32)}, {"record": "{}"}),
@@ -228,7 +237,7 @@ def test_parts_with_other_numbers_of_position_ids_are_refused(store_path):
         ({"embeddings": np.zeros((2, 3), np.float32)}, {"record": "[]"}),
         ({"embeddings": np.zeros((2, 3), np.float32)}, {"record": '{"sha256": []}'}),
     ],
-)  # fmt: skip
+)
 def test_embeddings_that_are_none_are_a_line(store_path, tensors, metadata):
     save_embeddings(store_path, "question", np.ones((2, 3), np.float32), "encoder", ["a", "b"])
     assert load_embeddings(store_path, "question", ["a", "b"]).shape == (2, 3)

@@ -194,9 +194,14 @@ def test_a_part_of_an_unfinished_store_must_be_the_one_of_its_folder(tmp_path):
 
 
 LINKED = [
-    "parts/00001", "parts/00001/samples.parquet", "parts", "parts/00001/positions", "parts/00001/layer-2/hidden/c/0/0",
-    "block-2.safetensors", "identity.json",
-]  # fmt: skip
+    "parts/00001",
+    "parts/00001/samples.parquet",
+    "parts",
+    "parts/00001/positions",
+    "parts/00001/layer-2/hidden/c/0/0",
+    "block-2.safetensors",
+    "identity.json",
+]
 
 
 @pytest.mark.parametrize("linked", LINKED)
@@ -215,8 +220,16 @@ def test_links_out_of_a_store_are_not_followed(store_path, linked):
     assert others(store_path) == before
 
 
-@pytest.mark.parametrize("name", ["parts/00001/layer-2/hidden/c/0/0", "parts/00001/positions/zarr.json",
-                                  "manifest.json", "block-2.safetensors", "parts/00001/samples.parquet"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "parts/00001/layer-2/hidden/c/0/0",
+        "parts/00001/positions/zarr.json",
+        "manifest.json",
+        "block-2.safetensors",
+        "parts/00001/samples.parquet",
+    ],
+)
 def test_a_pipe_in_the_place_of_a_file_does_not_hang(store_path, name):
     (store_path / name).unlink()
     os.mkfifo(store_path / name)

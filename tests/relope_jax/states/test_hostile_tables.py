@@ -38,11 +38,19 @@ def one_list(values: pa.Array) -> pa.Array:
 
 def samples(n: int = 60) -> pa.Table:
     rows = [
-        {"sample_id": str(i), "group": f"g{i % 7}", "split": "train", "question": f"what is {i % 5}?", "label": i % 2,
-         "images": [f"{i}.png"] * (i % 3), "contents": [f"{i:064}", "ä"], "n_tokens": 3,
-         "token_logprobs": [-0.5] * (i % 4)}
+        {
+            "sample_id": str(i),
+            "group": f"g{i % 7}",
+            "split": "train",
+            "question": f"what is {i % 5}?",
+            "label": i % 2,
+            "images": [f"{i}.png"] * (i % 3),
+            "contents": [f"{i:064}", "ä"],
+            "n_tokens": 3,
+            "token_logprobs": [-0.5] * (i % 4),
+        }
         for i in range(n)
-    ]  # fmt: skip
+    ]
     return pa.Table.from_pylist(rows, schema=SAMPLE_SCHEMA)
 
 
@@ -96,9 +104,16 @@ def test_the_limit_can_be_raised(monkeypatch):
 @pytest.mark.parametrize(
     "data",
     [
-        b"", b"PAR1", b"PAR1PAR1", b"PAR1" + bytes(8) + b"PAR1", b"x" * 100, WHOLE[:-1], WHOLE[1:],
+        b"",
+        b"PAR1",
+        b"PAR1PAR1",
+        b"PAR1" + bytes(8) + b"PAR1",
+        b"x" * 100,
+        WHOLE[:-1],
+        WHOLE[1:],
         WHOLE[: len(WHOLE) // 2],
-        WHOLE[:-8] + struct.pack("<I", 2**31) + b"PAR1", WHOLE[:-8] + struct.pack("<I", 0) + b"PAR1",
+        WHOLE[:-8] + struct.pack("<I", 2**31) + b"PAR1",
+        WHOLE[:-8] + struct.pack("<I", 0) + b"PAR1",
         WHOLE[:-8] + struct.pack("<I", len(WHOLE) - 12) + b"PAR1",
         b"PAR1" + b"\x1c" * 10**5 + struct.pack("<I", 10**5) + b"PAR1",  # nested structs
         b"PAR1" + b"\x19\xfc" + b"\xff" * 9 + b"\x01" + struct.pack("<I", 12) + b"PAR1",  # a list of 2^63 structs
@@ -106,7 +121,7 @@ def test_the_limit_can_be_raised(monkeypatch):
         parquet(pa.table({"a": ["x" * 10**6] * 100}), use_dictionary=False, column_encoding={"a": "DELTA_BYTE_ARRAY"}),
         parquet(pa.table({"a": pa.array([b"xx"], pa.binary(2))})),
     ],
-)  # fmt: skip
+)
 def test_a_file_that_is_no_table_of_ours_costs_a_line(data):
     assert "not a valid Parquet file" in line_of(lambda: parse_table(data, "the table"))
 

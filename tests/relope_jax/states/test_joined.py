@@ -87,10 +87,16 @@ def test_reading_all_states_takes_the_memory_of_the_states(tmp_path):
     stores = []
     for i, name in enumerate(names):
         rows = [
-            {"sample_id": f"{k}", "group": f"{k}", "split": SPLITS[k % 3], "contents": [f"{name} {k}"], "label": k % 2,
-             "n_tokens": length}
+            {
+                "sample_id": f"{k}",
+                "group": f"{k}",
+                "split": SPLITS[k % 3],
+                "contents": [f"{name} {k}"],
+                "label": k % 2,
+                "n_tokens": length,
+            }
             for k in range(n)
-        ]  # fmt: skip
+        ]
         identity = dataclasses.replace(IDENTITY, dataset={"name": name, "path": ""}, part_size=n)
         with StoreWriter(tmp_path / name, identity) as writer:
             writer.write_part(0, {2: make_states(np.random.default_rng(i), [length] * n)}, rows, [])

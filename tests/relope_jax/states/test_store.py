@@ -28,10 +28,18 @@ PARTS = ([4, 1, 7], [2, 2])
 
 def sample_rows(states, part: int) -> list[dict]:
     return [
-        {"sample_id": f"p{part}s{i}", "group": f"g{i}", "split": ("train", "validation", "test")[i % 3],
-         "question": "q", "answer": "a", "response": "b", "label": i % 2, "n_tokens": int(n)}
+        {
+            "sample_id": f"p{part}s{i}",
+            "group": f"g{i}",
+            "split": ("train", "validation", "test")[i % 3],
+            "question": "q",
+            "answer": "a",
+            "response": "b",
+            "label": i % 2,
+            "n_tokens": int(n),
+        }
         for i, n in enumerate(states.lengths)
-    ]  # fmt: skip
+    ]
 
 
 def part_states(part: int):

@@ -66,10 +66,18 @@ def write_small_store(path: Path, parts: int = 4, part_size: int = 60) -> Store:
 def _rows(part: int, labels: np.ndarray, lengths: np.ndarray) -> list[dict]:
     splits = ("train", "train", "validation", "test")
     return [
-        {"sample_id": f"p{part}s{i}", "group": f"p{part}g{i}", "split": splits[i % 4], "question": f"what is {i % 7}?",
-         "answer": "a", "response": "b", "label": int(label), "n_tokens": int(n)}
+        {
+            "sample_id": f"p{part}s{i}",
+            "group": f"p{part}g{i}",
+            "split": splits[i % 4],
+            "question": f"what is {i % 7}?",
+            "answer": "a",
+            "response": "b",
+            "label": int(label),
+            "n_tokens": int(n),
+        }
         for i, (label, n) in enumerate(zip(labels, lengths, strict=True))
-    ]  # fmt: skip
+    ]
 
 
 def train_small(

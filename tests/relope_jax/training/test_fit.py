@@ -276,9 +276,15 @@ def test_relope_reports_its_posterior(router_data):
     records = []
     train("relope", router_data, members_of("relope", train=dataclasses.replace(TRAIN, epochs=2)), records)
     assert records[0].keys() >= {
-        "kl_per_dimension", "active_dimensions", "beta", "gradient_norm", "learning_rate", "samples_per_second",
-        "padding", "input_wait",
-    }  # fmt: skip
+        "kl_per_dimension",
+        "active_dimensions",
+        "beta",
+        "gradient_norm",
+        "learning_rate",
+        "samples_per_second",
+        "padding",
+        "input_wait",
+    }
     assert 0 < records[0]["kl_per_dimension"] < 100
 
 

@@ -110,7 +110,7 @@ CHANGES = {
     "best-short": lambda r: r.update(best_epoch=[1]),
     "best-text": lambda r: r.update(best_validation_auc=["a", "b"]),
     "best-missing": lambda r: r.pop("beta_at_best"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=list(CHANGES))
@@ -148,7 +148,7 @@ FAULTS = {
     "folder": lambda f: ((array(f) / "0.0.0").unlink(), (array(f) / "0.0.0").mkdir()),
     "no-arrays": lambda f: shutil.rmtree(f / "arrays"),
     "two-sets": lambda f: ((f / "arrays/other").mkdir(), (f / "arrays/other/_METADATA").touch()),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=list(FAULTS))

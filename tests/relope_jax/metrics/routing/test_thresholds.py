@@ -43,13 +43,14 @@ def population(rng, n, levels=0, largest=1):
 GOALS = {
     "accuracy": (system_accuracy(0.8), lambda test: choose(test, deferring_less(test.queries.scores))),
     "accuracy, near-impossible": (
-        system_accuracy(0.845), lambda test: choose(test, deferring_less(test.queries.scores)),
+        system_accuracy(0.845),
+        lambda test: choose(test, deferring_less(test.queries.scores)),
     ),
     "kept": (kept_accuracy(0.75), lambda test: choose_from(test, (0.5, 0.75, 0.9))),
     "kept, near-impossible": (kept_accuracy(0.93), lambda test: choose_from(test, (0.5, 0.75, 0.9))),
     "deferral": (kept_share(0.7), lambda test: choose(test, deferring_more(test.queries.scores))),
     "budget": (saving(0.5, dearest=1.5), lambda test: choose(test, deferring_more(test.queries.scores))),
-}  # fmt: skip
+}
 KINDS = {"plain": {}, "tied": {"levels": 8}, "grouped": {"largest": 3}}
 
 
@@ -72,10 +73,16 @@ def test_the_promise_is_kept(name, kind):
 @pytest.mark.parametrize(
     ("name", "kind", "at_least"),
     [
-        ("accuracy", "plain", 0.3), ("accuracy", "tied", 0.3), ("accuracy", "grouped", 0.1), ("kept", "plain", 0.4),
-        ("kept", "grouped", 0.2), ("deferral", "plain", 0.24), ("deferral", "grouped", 0.2), ("budget", "plain", 0.2),
+        ("accuracy", "plain", 0.3),
+        ("accuracy", "tied", 0.3),
+        ("accuracy", "grouped", 0.1),
+        ("kept", "plain", 0.4),
+        ("kept", "grouped", 0.2),
+        ("deferral", "plain", 0.24),
+        ("deferral", "grouped", 0.2),
+        ("budget", "plain", 0.2),
     ],
-)  # fmt: skip
+)
 def test_the_promise_is_worth_something(name, kind, at_least):
     """With 2000 labels: queries are kept where accuracy is guaranteed, deferred where a limit is. The true optimum is
     0.6 for accuracy, 0.8 for kept answers, 0.3 for the deferral and 0.32 for the budget."""

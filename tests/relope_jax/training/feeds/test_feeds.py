@@ -108,11 +108,14 @@ def finish(process: subprocess.Popen, counts: str) -> None:
     assert counts in out
 
 
-@pytest.mark.parametrize(("devices", "method", "states"), [
-    pytest.param(2, "relope", "resident", marks=pytest.mark.slow),
-    pytest.param(4, "attention_probe", "streamed", marks=pytest.mark.slow),
-    (4, "probe", "resident"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("devices", "method", "states"),
+    [
+        pytest.param(2, "relope", "resident", marks=pytest.mark.slow),
+        pytest.param(4, "attention_probe", "streamed", marks=pytest.mark.slow),
+        (4, "probe", "resident"),
+    ],
+)
 def test_devices_share_a_batch(store, expected, tmp_path, devices, method, states):
     """Gradients are summed in another order, which allows 1e-3 over 54 steps."""
     options = [f"--store={store.path}", f"--method={method}", f"--states={states}"]
