@@ -10,13 +10,13 @@ from ml_collections import ConfigDict
 
 from experiments.report.drawing import make_figure, styled
 from experiments.report.entries import Entry, Table
-from experiments.report.palette import line_style, markers
+from experiments.report.palette import GREY, line_style, markers
 from experiments.runs.tested import RoutedSplit, priced, read_test_split
 from experiments.studies.jobs import StudyBackbone, backbones, datasets, main_run, main_runs
 from experiments.studies.routed import gains, has_gap
 from experiments.studies.study import Done, Outcome, Study
 from relope_jax.errors import ReLopeError, printable
-from relope_jax.methods import METHODS
+from relope_jax.methods import METHODS, SANITY
 from relope_jax.run import Run
 
 METRICS = {
@@ -33,6 +33,7 @@ METRICS = {
 OF_THE_GAP = ("apgr", "cpt_50", "cpt_80")
 COLUMNS = 3  # panels per row
 SHARES = np.linspace(0, 1, 101)
+PROMINENT = 8  # curves that a reader can distinguish
 
 
 def outcome(config: ConfigDict, done: Done) -> Outcome:
@@ -48,17 +49,18 @@ def outcome(config: ConfigDict, done: Done) -> Outcome:
                 )
         splits = {dataset: read_test_split(run) for dataset, run in runs.items()}
         models = f"small model {backbone.title}, large model {large_model(runs)}"
-        figures.append((f"{backbone.prefix}figure2", draw(splits, config.methods, models)))
+        figures.append((f"{backbone.prefix}figure2", draw(splits, config.methods, config.probes, models)))
         tables.append(table(backbone, runs, splits))
         findings += [backbone.says(text) for text in gains(splits, config.methods)]
     return Outcome(tuple(tables), tuple(figures), tuple(findings))
 
 
 @styled
-def draw(splits: dict[str, RoutedSplit], methods: tuple[str, ...], models: str) -> Figure:
-    """One panel per dataset, and one for their mean."""
-    shown = [*methods, "question_only", "random", "oracle"]
+def draw(splits: dict[str, RoutedSplit], methods: tuple[str, ...], probes: tuple[str, ...], models: str) -> Figure:
+    """One panel per dataset, and one for their mean. Thin grey lines are the methods that are not `prominent`."""
+    shown = [*methods, *SANITY]
     curves = {name: [curve(split, name) for split in splits.values()] for name in shown}
+    strong = prominent(curves, probes)
     rows = -(-(len(splits) + 1) // COLUMNS)
     figure, axes = make_figure(10.5, 3.0 * rows + 1, nrows=rows, ncols=COLUMNS, squeeze=False)
     for i, title in enumerate([*splits, "mean"]):
@@ -66,7 +68,12 @@ def draw(splits: dict[str, RoutedSplit], methods: tuple[str, ...], models: str) 
         for name, found in curves.items():
             accuracy = np.mean(found, axis=0) if title == "mean" else found[i]
             label = METHODS[name].title if title == "mean" else None
-            panel.plot(SHARES, accuracy, label=label, **line_style(name), **markers(name))
+            if name in strong:
+                panel.plot(SHARES, accuracy, label=label, **line_style(name), **markers(name))
+            else:
+                panel.plot(SHARES, accuracy, color=GREY, linewidth=0.7, alpha=0.6, zorder=1)
+        if title == "mean" and len(strong) < len(curves):
+            panel.plot([], [], color=GREY, linewidth=0.7, alpha=0.6, label="Other methods (see the table)")
         panel.set(title=printable(title), xlim=(0, 1))
         if i + COLUMNS > len(splits):  # there is no panel below
             panel.set(xlabel="share sent to the large model")
@@ -77,6 +84,13 @@ def draw(splits: dict[str, RoutedSplit], methods: tuple[str, ...], models: str) 
     figure.legend(loc="outside lower center", ncols=5)
     figure.suptitle(printable(models))
     return figure
+
+
+def prominent(curves: dict[str, list[np.ndarray]], probes: tuple[str, ...]) -> set[str]:
+    """The probes, the sanity rows, and the best other methods by their mean accuracy over all shares."""
+    fixed = {*probes, *SANITY} & curves.keys()
+    others = sorted(curves.keys() - fixed, key=lambda name: -np.mean(curves[name]))
+    return {*fixed, *others[: max(PROMINENT - len(fixed), 0)]}
 
 
 def curve(split: RoutedSplit, method: str) -> np.ndarray:
