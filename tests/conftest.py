@@ -16,6 +16,7 @@ if "RELOPE_TEST_PROGRAMS" not in os.environ:
 else:
     OWNER = 0
 os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ["RELOPE_TEST_PROGRAMS"]
+os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(4 << 30)  # with a limit, JAX locks the cache while it writes
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
