@@ -23,6 +23,7 @@ from absl import app, flags
 from experiments.pipeline import run
 from experiments.runs.plan import plan_run
 from experiments.studies.execute import run as run_study
+from experiments.studies.plan import plan_study
 from relope_jax.config import define_config_flag, parse_flags
 from relope_jax.errors import ReLopeError, exit_on_error, line_of, one_line
 
@@ -40,7 +41,7 @@ def main(_: list[str]) -> None:
         raise ReLopeError("several processes need --coordinator=HOST:PORT, the same for all, and a --process=I each")
     try:
         config = _CONFIG.value
-        run_study(config) if "study" in config else run(plan_run(config))
+        run_study(plan_study(config)) if "study" in config else run(plan_run(config))
     except Exception as error:
         if jax.process_count() > 1 and (line := line_of(error)):  # at once: the others would wait forever
             print(f"error: {one_line(line)}", file=sys.stderr, flush=True)

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
-from ml_collections import ConfigDict
 
 from experiments import pipeline, sweep
 from experiments.report.drawing import to_svg, write_pdf
 from experiments.report.page import Section, bullets, page, picture
 from experiments.report.tables import to_html, to_text, write_tables
-from experiments.runs.plan import RunPlan, run_folder
+from experiments.runs.plan import RunPlan
 from experiments.runs.recorded import SCRATCH, without_places
 from experiments.say import say
 from experiments.studies import get_studies
+from experiments.studies.plan import StudyPlan
 from experiments.studies.study import Done, Job, Outcome, Study
 from experiments.sweeps.plan import SweepPlan
 from extract.source import dataset_source, model_source
@@ -28,22 +28,22 @@ PAGE, PDF = "report.html", "report.pdf"
 DIGESTED = (*SCRATCH, "dataset.path", "dataset.captions")  # paths, and fields that `dataset_source` has digests of
 
 
-def run(config: ConfigDict) -> Path:
-    """Run `config.study`; returns the folder of its pages.
+def run(plan: StudyPlan) -> Path:
+    """Run `plan.study`; returns the folder of its pages.
 
     Raises:
       ReLopeError: a table or figure cannot be made; all others are made first.
     """
     if jax.process_count() > 1:
         raise ReLopeError("a study runs in one process: start it without a coordinator")
-    studies, folder = get_studies(config.study), run_folder(config.runs, config.name)
+    studies, folder = get_studies(plan.study), plan.folder
     require_writable(folder)
-    work = {study.name: study.jobs(config) for study in studies}
+    work = {study.name: study.jobs(plan) for study in studies}
     worker = Worker([job for jobs in work.values() for job in jobs])
     outcomes, failed = [], []
     for study in studies:
         try:
-            outcome = study.outcome(config, worker.carry_out(work[study.name]))
+            outcome = study.outcome(plan, worker.carry_out(work[study.name]))
         except ReLopeError as error:
             say(f"\n{study.name} failed: {error}")
             failed.append(f"{study.name}: {error}")

@@ -6,13 +6,13 @@ import math
 
 import numpy as np
 from matplotlib.figure import Figure
-from ml_collections import ConfigDict
 
 from experiments.report.drawing import make_figure, styled
 from experiments.report.entries import Entry, Table
 from experiments.report.palette import GREY, line_style, markers
 from experiments.runs.tested import RoutedSplit, priced, read_test_split
-from experiments.studies.jobs import StudyBackbone, backbones, datasets, main_run, main_runs
+from experiments.studies.jobs import main_run, main_runs
+from experiments.studies.plan import StudyBackbone, StudyPlan
 from experiments.studies.routed import gains, has_gap
 from experiments.studies.study import Done, Outcome, Study
 from relope_jax.errors import ReLopeError, printable
@@ -36,11 +36,11 @@ SHARES = np.linspace(0, 1, 101)
 PROMINENT = 8  # curves that a reader can distinguish
 
 
-def outcome(config: ConfigDict, done: Done) -> Outcome:
+def outcome(plan: StudyPlan, done: Done) -> Outcome:
     """One figure and one table per backbone."""
     tables, figures, findings = [], [], []
-    for backbone in backbones(config):
-        runs = {title: done.runs[main_run(backbone, chosen).name] for title, chosen in datasets(config).items()}
+    for backbone in plan.backbones:
+        runs = {title: done.runs[main_run(plan, backbone, chosen).name] for title, chosen in plan.datasets.items()}
         for dataset, run in runs.items():
             if run.summary["large"] is None:
                 raise ReLopeError(
@@ -49,9 +49,9 @@ def outcome(config: ConfigDict, done: Done) -> Outcome:
                 )
         splits = {dataset: read_test_split(run) for dataset, run in runs.items()}
         models = f"small model {backbone.title}, large model {large_model(runs)}"
-        figures.append((f"{backbone.prefix}figure2", draw(splits, config.methods, config.probes, models)))
-        tables.append(table(backbone, runs, splits))
-        findings += [backbone.says(text) for text in gains(splits, config.methods)]
+        figures.append((f"{backbone.prefix}figure2", draw(splits, plan.methods, plan.probes, models)))
+        tables.append(table(plan, backbone, runs, splits))
+        findings += [backbone.says(text) for text in gains(splits, plan.methods)]
     return Outcome(tuple(tables), tuple(figures), tuple(findings))
 
 
@@ -99,10 +99,10 @@ def curve(split: RoutedSplit, method: str) -> np.ndarray:
     return accuracy[np.round(SHARES * (len(accuracy) - 1)).astype(int)]
 
 
-def table(backbone: StudyBackbone, runs: dict[str, Run], splits: dict[str, RoutedSplit]) -> Table:
+def table(plan: StudyPlan, backbone: StudyBackbone, runs: dict[str, Run], splits: dict[str, RoutedSplit]) -> Table:
     """Routing metrics, means over datasets; for metrics of the gap, over those where the large model is significantly
     better."""
-    methods = [*dict.fromkeys((*backbone.config.methods, "question_only", "random"))]
+    methods = [*dict.fromkeys((*plan.methods, "question_only", "random"))]
     rows = []
     measured = {dataset: numbers(run, splits[dataset], methods) for dataset, run in runs.items()}
     with_gap = [dataset for dataset, split in splits.items() if has_gap(split)]

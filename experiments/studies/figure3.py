@@ -7,16 +7,15 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from ml_collections import ConfigDict
 
 from experiments.report.drawing import make_figure, styled
 from experiments.report.entries import Entry, Table
 from experiments.report.palette import line_style
 from experiments.report.tables import read_csv
-from experiments.studies.jobs import NO_LARGE, StudyBackbone, backbones, chosen_dataset, run_job
+from experiments.studies.jobs import NO_LARGE, run_job
+from experiments.studies.plan import StudyBackbone, StudyPlan
 from experiments.studies.study import Done, Job, Outcome, Study
 from experiments.sweeps.results import TABLE
-from extract.spec import ModelSpec
 from relope_jax.errors import printable
 from relope_jax.io import limits
 from relope_jax.io.files import read_bytes
@@ -28,45 +27,44 @@ Row = dict[str, Any]
 LABELS = {"rank": "LoRA rank r", "layer": "layer l", "beta": "beta"}
 
 
-def jobs(config: ConfigDict) -> list[Job]:
+def jobs(plan: StudyPlan) -> list[Job]:
     """One sweep per axis on one dataset; the layer sweep has its own store."""
-    return [_job(backbone, axis) for backbone in backbones(config) for axis in axes(config)]
+    return [_job(plan, backbone, axis) for backbone in plan.backbones for axis in axes(plan)]
 
 
-def axes(config: ConfigDict) -> list[str]:
+def axes(plan: StudyPlan) -> list[str]:
     """The axes to sweep; rank and beta only if ReLope is among the probes."""
-    return [axis for axis in AXES if axis == "layer" or "relope" in config.probes]
+    return [axis for axis in AXES if axis == "layer" or "relope" in plan.probes]
 
 
-def _job(backbone: StudyBackbone, axis: str) -> Job:
-    config = backbone.config
-    values = {"rank": config.ranks, "layer": layers(backbone), "beta": config.betas}[axis]
+def _job(plan: StudyPlan, backbone: StudyBackbone, axis: str) -> Job:
+    values = {"rank": plan.ranks, "layer": layers(plan, backbone), "beta": plan.betas}[axis]
     fields = {"methods": ("relope",), "relope.lora.alpha": 0.0}  # 2r, so that the scale does not change with the rank
     if axis == "layer":
-        fields = {"methods": config.probes, "extract.layers": values}  # one store with all layers
+        fields = {"methods": plan.probes, "extract.layers": values}  # one store with all layers
     fields |= NO_LARGE
-    dataset = chosen_dataset(config, "ablation_dataset")
-    job = run_job(backbone, f"{axis}-{dataset.title}", dataset, fields)
+    dataset = plan.chosen_dataset("ablation_dataset")
+    job = run_job(plan, backbone, f"{axis}-{dataset.title}", dataset, fields)
     return Job(job.config, (f"{AXES[axis]}={','.join(map(str, values))}",))
 
 
-def layers(backbone: StudyBackbone) -> tuple[int, ...]:
+def layers(plan: StudyPlan, backbone: StudyBackbone) -> tuple[int, ...]:
     """The layers to compare: the study's, or four spread over the model's depth."""
-    if backbone.config.layers:
-        return backbone.config.layers
+    if plan.layers:
+        return plan.layers
     from extract.backbone.load import decoder_depth  # imports torch only if needed
 
-    depth = decoder_depth(ModelSpec(**backbone.config.model))
+    depth = decoder_depth(backbone.model)
     return tuple(round(share * depth) for share in DEPTHS)
 
 
-def outcome(config: ConfigDict, done: Done) -> Outcome:
+def outcome(plan: StudyPlan, done: Done) -> Outcome:
     """One figure of three panels and one table per axis, for every backbone."""
     tables, figures, findings = [], [], []
-    for backbone in backbones(config):
-        rows = {axis: read(done.sweeps[_job(backbone, axis).name], axis) for axis in axes(config)}
+    for backbone in plan.backbones:
+        rows = {axis: read(done.sweeps[_job(plan, backbone, axis).name], axis) for axis in axes(plan)}
         figures.append((f"{backbone.prefix}figure3", draw(rows, backbone.title)))
-        tables += [table(backbone, axis, found) for axis, found in rows.items()]
+        tables += [table(plan, backbone, axis, found) for axis, found in rows.items()]
         findings += [backbone.says(text) for axis, found in rows.items() for text in effects(found, axis)]
     return Outcome(tuple(tables), tuple(figures), tuple(findings))
 
@@ -106,17 +104,17 @@ def draw(rows: dict[str, list[Row]], model: str) -> Figure:
     return figure
 
 
-def table(backbone: StudyBackbone, axis: str, rows: list[Row]) -> Table:
+def table(plan: StudyPlan, backbone: StudyBackbone, axis: str, rows: list[Row]) -> Table:
     """Test AUC, mean over seeds. The interval is for sampling of test prompts, with the mean width over seeds."""
     found = by_value(rows, axis)
     values = sorted({value for by in found.values() for value in by})
     body = [(METHODS[name].title, tuple(_entry(by.get(value, [])) for value in values)) for name, by in found.items()]
     return Table(
         name=f"{backbone.prefix}figure3_{axis}",
-        title=f"AUC by {LABELS[axis]} on {chosen_dataset(backbone.config, 'ablation_dataset').title}: {backbone.title}",
+        title=f"AUC by {LABELS[axis]} on {plan.chosen_dataset('ablation_dataset').title}: {backbone.title}",
         columns=tuple(f"{value:g}" for value in values),
         rows=tuple(body),
-        notes=(f"All other settings as in Table 2; {len(backbone.config.seeds)} seeds.",),
+        notes=(f"All other settings as in Table 2; {len(plan.seeds)} seeds.",),
     )
 
 

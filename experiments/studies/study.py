@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from experiments.report.entries import Table
 from experiments.runs.plan import RunPlan, plan_run
+from experiments.studies.plan import StudyPlan
 from experiments.sweeps.plan import SweepPlan, plan_sweep
 from relope_jax.run import Run
 
@@ -54,11 +55,11 @@ class Study:
     """One table or figure of the paper.
 
     Attributes:
-      jobs: function from the study's config to the runs and sweeps it needs.
-      outcome: function from the config and the finished jobs to tables and figures.
+      jobs: function from the study's plan to the runs and sweeps it needs.
+      outcome: function from the plan and the finished jobs to tables and figures.
     """
 
     name: str
     title: str
-    jobs: Callable[[ConfigDict], list[Job]]
-    outcome: Callable[[ConfigDict, Done], Outcome]
+    jobs: Callable[[StudyPlan], list[Job]]
+    outcome: Callable[[StudyPlan, Done], Outcome]

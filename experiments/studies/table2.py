@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from ml_collections import ConfigDict
-
 from experiments.report.entries import Table
 from experiments.studies import paper
 from experiments.studies.comparisons import compare_means
-from experiments.studies.jobs import StudyBackbone, backbones, datasets, main_run, main_runs
+from experiments.studies.jobs import main_run, main_runs
+from experiments.studies.plan import StudyBackbone, StudyPlan
 from experiments.studies.rows import auc_entry, base_rates, marks, mean_auc
 from experiments.studies.study import Done, Outcome, Study
 from relope_jax.methods import METHODS
@@ -16,19 +15,19 @@ from relope_jax.run import Run
 SANITY = ("question_only", "random")
 
 
-def outcome(config: ConfigDict, done: Done) -> Outcome:
+def outcome(plan: StudyPlan, done: Done) -> Outcome:
     """One table per backbone, and the results of its paired tests."""
     tables, findings = [], []
-    for backbone in backbones(config):
-        runs = {title: done.runs[main_run(backbone, chosen).name] for title, chosen in datasets(config).items()}
-        tables.append(table(backbone, runs))
-        findings += compare_means(list(runs.values()), list(config.methods), backbone.title)
+    for backbone in plan.backbones:
+        runs = {title: done.runs[main_run(plan, backbone, chosen).name] for title, chosen in plan.datasets.items()}
+        tables.append(table(plan, backbone, runs))
+        findings += compare_means(list(runs.values()), list(plan.methods), backbone.title)
     return Outcome(tuple(tables), findings=tuple(findings))
 
 
-def table(backbone: StudyBackbone, runs: dict[str, Run]) -> Table:
+def table(plan: StudyPlan, backbone: StudyBackbone, runs: dict[str, Run]) -> Table:
     """Methods by datasets, and the mean over the datasets."""
-    methods = [*dict.fromkeys((*backbone.config.methods, *SANITY))]
+    methods = [*dict.fromkeys((*plan.methods, *SANITY))]
     marked = {dataset: marks(run, methods) for dataset, run in runs.items()}
     rows = []
     for method in methods:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from experiments.report.entries import Entry, Table
 from experiments.runs.plan import plan_run
 from experiments.runs.tested import RoutedSplit, read_test_split
-from experiments.studies.jobs import StudyBackbone, StudyDataset, backbones, datasets, main_run, probed_runs, run_job
+from experiments.studies.jobs import main_run, probed_runs, run_job
+from experiments.studies.plan import StudyBackbone, StudyDataset, StudyPlan
 from experiments.studies.study import Done, Job, Outcome, Study
 from extract.job.open import open_or_extract
 from relope_jax.errors import ReLopeError
@@ -19,36 +19,36 @@ from relope_jax.run import Run
 from relope_jax.states.store import Store
 
 
-def perturbed_job(backbone: StudyBackbone, dataset: StudyDataset, perturbation: str) -> Job:
+def perturbed_job(plan: StudyPlan, backbone: StudyBackbone, dataset: StudyDataset, perturbation: str) -> Job:
     """The job of a perturbation, for its store only: the test prompts with perturbed images, new answers and labels."""
     fields = {"dataset.variant": perturbation, "dataset.only_split": "test"}
-    return run_job(backbone, f"{dataset.title}-{perturbation.replace(':', '-')}", dataset, fields)
+    return run_job(plan, backbone, f"{dataset.title}-{perturbation.replace(':', '-')}", dataset, fields)
 
 
-def perturbed_store(backbone: StudyBackbone, dataset: StudyDataset, perturbation: str) -> Store:
+def perturbed_store(plan: StudyPlan, backbone: StudyBackbone, dataset: StudyDataset, perturbation: str) -> Store:
     """The store of `perturbed_job`, extracted first if it does not exist yet."""
-    return open_or_extract(plan_run(perturbed_job(backbone, dataset, perturbation).config).target)
+    return open_or_extract(plan_run(perturbed_job(plan, backbone, dataset, perturbation).config).target)
 
 
-def outcome(config: ConfigDict, done: Done) -> Outcome:
+def outcome(plan: StudyPlan, done: Done) -> Outcome:
     """One table per backbone: the change of AUC under every perturbation."""
     tables, findings = [], []
-    for backbone in backbones(config):
+    for backbone in plan.backbones:
         rows, accuracies = [], []
-        for perturbation in config.perturbations:
+        for perturbation in plan.perturbations:
             columns = []
-            for title, dataset in datasets(config).items():
-                run = done.runs[main_run(backbone, dataset).name]
-                changes, accuracy = column(run, perturbed_store(backbone, dataset, perturbation), config)
+            for title, dataset in plan.datasets.items():
+                run = done.runs[main_run(plan, backbone, dataset).name]
+                changes, accuracy = column(run, perturbed_store(plan, backbone, dataset, perturbation), plan)
                 columns.append(changes)
                 accuracies.append(f"{title} {perturbation}: {accuracy}")
-            for method in config.probes:
+            for method in plan.probes:
                 rows.append((f"{perturbation}, {METHODS[method].title}", tuple(found[method] for found in columns)))
         tables.append(
             Table(
                 name=f"{backbone.prefix}table3",
                 title=f"Change of AUC on perturbed images: {backbone.title}",
-                columns=tuple(datasets(config)),
+                columns=tuple(plan.datasets),
                 rows=tuple(rows),
                 row_title="perturbation, method",
                 notes=(
@@ -59,17 +59,17 @@ def outcome(config: ConfigDict, done: Done) -> Outcome:
                 ),
             )
         )
-        findings += [backbone.says(mean_change(rows, config.perturbations, name)) for name in config.probes]
+        findings += [backbone.says(mean_change(rows, plan.perturbations, name)) for name in plan.probes]
     return Outcome(tuple(tables), findings=tuple(findings))
 
 
-def column(run: Run, store: Store, config: ConfigDict) -> tuple[dict[str, Entry], str]:
+def column(run: Run, store: Store, plan: StudyPlan) -> tuple[dict[str, Entry], str]:
     """The change of every probe on one dataset, and the small model's accuracy before and after."""
     clean, rows = with_images(run, store)
     labels, states = store.column("label")[rows].astype(np.int64), store.states()
     changes = {}
-    for method in config.probes:
-        scores = np.stack([run.restore(method, seed)(states)[rows] for seed in config.seeds])
+    for method in plan.probes:
+        scores = np.stack([run.restore(method, seed)(states)[rows] for seed in plan.seeds])
         changes[method] = change(clean, method, scores, labels)
     return changes, f"{clean.labels.mean():.0%} to {labels.mean():.0%}"
 

@@ -4,19 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ml_collections import ConfigDict
-
 from experiments.report.entries import Table
-from experiments.studies.jobs import (
-    NO_LARGE,
-    StudyBackbone,
-    StudyDataset,
-    backbones,
-    datasets,
-    main_run,
-    probed_runs,
-    run_job,
-)
+from experiments.studies.jobs import NO_LARGE, main_run, probed_runs, run_job
+from experiments.studies.plan import StudyBackbone, StudyDataset, StudyPlan
 from experiments.studies.rows import auc_entry, base_rates, corrected, mean_auc
 from experiments.studies.study import Done, Job, Outcome, Study
 from relope_jax.errors import ReLopeError
@@ -25,33 +15,32 @@ from relope_jax.metrics.paired import SIGNIFICANT
 from relope_jax.run import Run
 
 
-def jobs(config: ConfigDict) -> list[Job]:
+def jobs(plan: StudyPlan) -> list[Job]:
     """The main runs on each dataset, which provide the stores, and one run per left-out dataset."""
-    if len(config.datasets) < 2:
+    if len(plan.datasets) < 2:
         raise ReLopeError("Table 4 trains on all datasets but one: give at least two with --config.datasets=...")
-    left_out = [_job(backbone, dataset) for backbone in backbones(config) for dataset in datasets(config).values()]
-    return probed_runs(config) + left_out
+    left_out = [_job(plan, backbone, dataset) for backbone in plan.backbones for dataset in plan.datasets.values()]
+    return probed_runs(plan) + left_out
 
 
-def _job(backbone: StudyBackbone, dataset: StudyDataset) -> Job:
-    config = backbone.config
-    others = tuple(other.text for other in datasets(config).values() if other != dataset)
+def _job(plan: StudyPlan, backbone: StudyBackbone, dataset: StudyDataset) -> Job:
+    others = tuple(other.text for other in plan.datasets.values() if other != dataset)
     # An epoch has this many times more prompts, and so this many times more steps.
-    train = {f"train.{field}": -(-config.train[field] // len(others)) for field in ("epochs", "patience")}
-    fields = {"methods": config.probes, "train_on": others, **train, **NO_LARGE}
-    return run_job(backbone, f"all-but-{dataset.title}", dataset, fields)
+    train = {f"train.{field}": -(-getattr(plan.train, field) // len(others)) for field in ("epochs", "patience")}
+    fields = {"methods": plan.probes, "train_on": others, **train, **NO_LARGE}
+    return run_job(plan, backbone, f"all-but-{dataset.title}", dataset, fields)
 
 
-def outcome(config: ConfigDict, done: Done) -> Outcome:
+def outcome(plan: StudyPlan, done: Done) -> Outcome:
     """One table per backbone: AUC of routers trained on the other datasets, and of routers trained on the same
     dataset."""
     tables: list[Table] = []
     findings: list[str] = []
-    shown = (*config.probes, "question_only")
-    for backbone in backbones(config):
-        chosen = datasets(config)
-        out = [done.runs[_job(backbone, dataset).name] for dataset in chosen.values()]
-        within = [done.runs[main_run(backbone, dataset).name] for dataset in chosen.values()]
+    shown = (*plan.probes, "question_only")
+    for backbone in plan.backbones:
+        chosen = plan.datasets
+        out = [done.runs[_job(plan, backbone, dataset).name] for dataset in chosen.values()]
+        within = [done.runs[main_run(plan, backbone, dataset).name] for dataset in chosen.values()]
         rows = []
         for method in shown:
             for runs, where in ((out, "trained on the others"), (within, "trained on it")):

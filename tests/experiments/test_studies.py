@@ -16,7 +16,8 @@ from experiments.configs import paper
 from experiments.runs.plan import plan_run
 from experiments.runs.tested import read_test_split
 from experiments.studies import STUDIES, execute, figure3, get_studies, table1, table3, table4
-from experiments.studies.jobs import StudyBackbone, StudyDataset, datasets, main_run, main_runs, run_job
+from experiments.studies.jobs import main_run, main_runs, run_job
+from experiments.studies.plan import StudyDataset, plan_study
 from experiments.studies.study import Study
 from extract.job.open import open_or_extract
 from extract.queries.variants import load_captions
@@ -77,7 +78,8 @@ def graded_by_answers(config, folder: Path, name: str) -> dict[str, str]:
     """References: the small model's own answer for two of three questions, else the large model's."""
     responses = {}
     for model in ("small", "large"):
-        job = main_run(StudyBackbone("", config), StudyDataset(f"jsonl={folder / name}.jsonl"))
+        plan = plan_study(config)
+        job = main_run(plan, plan.backbones[0], StudyDataset(f"jsonl={folder / name}.jsonl"))
         job.config.model.name, job.config.store = str(folder / model), str(folder / f"draft-{name}-{model}")
         samples = open_or_extract(plan_run(job.config).target).samples
         responses[model] = dict(zip(*(samples[c].to_pylist() for c in ("sample_id", "response")), strict=True))
@@ -90,7 +92,7 @@ def finished(config):
     """All studies except Table 1: without images the questions have other answers, all of them wrong."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(execute, "get_studies", lambda name: [s for s in STUDIES.values() if s.name != "table1"])
-        return execute.run(config)
+        return execute.run(plan_study(config))
 
 
 def rows_of(path: Path) -> dict[str, dict[str, str]]:
@@ -137,16 +139,16 @@ def test_the_same_command_again_runs_nothing(config, finished, monkeypatch, caps
     monkeypatch.setattr(execute.pipeline, "run", lambda plan: pytest.fail(f"{plan.name} is finished"))
     again = paper.get_config("figure2")
     again.update({name: value for name, value in config.items() if name != "study"})
-    execute.run(again)
+    execute.run(plan_study(again))
     out = capsys.readouterr().out
     assert "2 runs are finished" in out
     assert "APGR" in out
 
 
 def test_table4_trains_on_the_others_for_as_many_steps_as_on_one():
-    config = paper.get_config()
-    assert {(job.config.train.epochs, job.config.train.patience) for job in main_runs(config)} == {(60, 20)}
-    left_out = [job.config for job in table4.STUDY.jobs(config) if job.config.train_on]
+    plan = plan_study(paper.get_config())
+    assert {(job.config.train.epochs, job.config.train.patience) for job in main_runs(plan)} == {(60, 20)}
+    left_out = [job.config for job in table4.STUDY.jobs(plan) if job.config.train_on]
     assert {len(job.train_on) for job in left_out} == {4}
     assert {(job.train.epochs, job.train.patience) for job in left_out} == {(15, 5)}
 
@@ -154,23 +156,24 @@ def test_table4_trains_on_the_others_for_as_many_steps_as_on_one():
 def test_names_of_datasets():
     config = paper.get_config()
     config.datasets = ("jsonl=a/mine.jsonl", "chartqa=data/chartqa")
-    assert list(datasets(config)) == ["mine", "chartqa"]
-    job = run_job(StudyBackbone("", config), "x", datasets(config)["chartqa"], {"dataset.variant": "blur:2"})
+    plan = plan_study(config)
+    assert list(plan.datasets) == ["mine", "chartqa"]
+    job = run_job(plan, plan.backbones[0], "x", plan.datasets["chartqa"], {"dataset.variant": "blur:2"})
     assert (job.config.dataset.name, job.config.dataset.path) == ("chartqa", "data/chartqa")
     assert job.config.dataset.variant == "blur:2"
     assert "study" not in job.config
     config.datasets = ("chartqa=a", "chartqa=b")
     with pytest.raises(ReLopeError, match="two of them have the same name"):
-        datasets(config)
+        plan_study(config)
     config.datasets = ("chartqaa",)
     with pytest.raises(ReLopeError, match="did you mean 'chartqa'"):
-        datasets(config)
+        plan_study(config)
 
 
 def test_table1_asks_three_versions_of_one_dataset(tmp_path):
     config = paper.get_config()
     config.dataset.image_cache = str(tmp_path)
-    jobs = {job.name: job.config for job in table1.STUDY.jobs(config)}
+    jobs = {job.name: job.config for job in table1.STUDY.jobs(plan_study(config))}
     assert {name: (c.dataset.modality, c.dataset.variant) for name, c in jobs.items()} == {
         "us_places-text": ("text", ""),
         "us_places-image": ("image", ""),
@@ -183,7 +186,7 @@ def test_table1_asks_three_versions_of_one_dataset(tmp_path):
 @pytest.mark.slow
 def test_rank_and_beta_are_swept_where_relope_is():
     config = paper.get_config()
-    jobs = {job.name: job for job in figure3.STUDY.jobs(config)}
+    jobs = {job.name: job for job in figure3.STUDY.jobs(plan_study(config))}
     assert {name: len(job.plan.axes[0].values) for name, job in jobs.items()} == {
         "rank-vega_plots": 3,
         "layer-vega_plots": 4,
@@ -192,25 +195,26 @@ def test_rank_and_beta_are_swept_where_relope_is():
     scales = {cell.member.spec.lora.scale for cell in jobs["rank-vega_plots"].plan.cells}
     assert scales == {2.0}
     config.probes = ("probe",)
-    assert [job.name for job in figure3.STUDY.jobs(config)] == ["layer-vega_plots"]
+    assert [job.name for job in figure3.STUDY.jobs(plan_study(config))] == ["layer-vega_plots"]
 
 
 @pytest.mark.slow
 def test_a_study_that_fails_spares_the_others(config, finished, monkeypatch, capsys):
-    def fail(config, done):
+    def fail(plan, done):
         raise ReLopeError("no luck")
 
     failing = Study("first_one", "The first one", main_runs, fail)
     monkeypatch.setattr(execute, "get_studies", lambda name: [failing, STUDIES["table2"]])
     (finished / "table2" / "table2.csv").unlink()
     with pytest.raises(ReLopeError, match="1 of 2 failed: first_one: no luck"):
-        execute.run(config)
+        execute.run(plan_study(config))
     assert (finished / "table2" / "table2.csv").exists()
 
 
 @pytest.mark.slow
 def test_a_run_of_another_model_is_not_finished(config, finished, monkeypatch):
-    job = main_run(StudyBackbone("", config), datasets(config)["first"])
+    plan = plan_study(config)
+    job = main_run(plan, plan.backbones[0], plan.datasets["first"])
     assert execute.is_finished(job.plan)
     monkeypatch.setattr(execute, "model_source", lambda spec: "retrained")
     assert not execute.is_finished(job.plan)
@@ -220,15 +224,15 @@ def test_datasets_and_probes_that_a_study_cannot_use_are_refused_before_anything
     config = paper.get_config()
     config.datasets = ("chartqa=a", "mmmu=b")
     with pytest.raises(ReLopeError, match=r"choice_dataset is 'us_places'.* to one of chartqa, mmmu"):
-        table1.STUDY.jobs(config)
+        table1.STUDY.jobs(plan_study(config))
     config.datasets = ("chartqa=a",)
-    assert {job.config.dataset.path for job in table1.STUDY.jobs(config)} == {"a"}
+    assert {job.config.dataset.path for job in table1.STUDY.jobs(plan_study(config))} == {"a"}
     config.methods = ("relope", "probe")
     with pytest.raises(ReLopeError, match=r"config\.probes has 'attention_probe'"):
-        table3.STUDY.jobs(config)
+        table3.STUDY.jobs(plan_study(config))
     config.store = "somewhere"
     with pytest.raises(ReLopeError, match=r"leave config\.store empty"):
-        main_runs(config)
+        plan_study(config)
 
 
 def test_unknown_study_lists_the_known_ones():

@@ -81,7 +81,7 @@ def test_sampled_answers_under_two_prompts(plan, server):
     assert answers.sampled("final_answer", "steps", ["q5", "none"]) == [["blue", "purple"], []]
     assert answers.has(["q5", "q0"]).tolist() == [True, False]
     assert {(body["temperature"], body["seed"]) for body in server.stats["bodies"]} == {(0.7, 0), (0.7, 1)}
-    with pytest.raises(ReLopeError, match="are sampled, 2 a prompt"):
+    with pytest.raises(ReLopeError, match="are sampled, 2 per prompt"):
         answers.labels(["q5"])
 
 

@@ -21,6 +21,7 @@ from extract.spec import ModelSpec
 from relope_jax.errors import ReLopeError
 from tests.extract import tiny_models as tiny
 from tests.extract.job.plans import asking, save_pictures
+from tests.selection import first
 
 SIZES = [(300, 300), (600, 150), (90, 500), (28, 28)]
 QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
@@ -53,7 +54,7 @@ def counts(backbone) -> list[int]:
     return [lengths.image_tokens(size).count for size in SIZES]
 
 
-@pytest.mark.parametrize("family", UNITS)
+@pytest.mark.parametrize("family", first(2, UNITS))
 @pytest.mark.parametrize("side", [2, 3])
 def test_max_pixels_bounds_the_image_tokens(folders, family, side):
     """For every shape, the shown area is at most max_pixels. Idefics3 adds a downscaled copy of the whole image."""
@@ -72,7 +73,7 @@ def test_one_tile_is_no_splitting(folders):
     assert set(counts(load(folders("idefics3"), "idefics3", max_pixels=28 * 28))) == {1}
 
 
-@pytest.mark.parametrize("family", QWEN)
+@pytest.mark.parametrize("family", first(1, QWEN))
 def test_min_pixels_enlarges_small_images(folders, family):
     small = SIZES.index((28, 28))
     own = counts(load(folders(family), family))

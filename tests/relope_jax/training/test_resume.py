@@ -91,7 +91,7 @@ def test_damaged_snapshot_is_refused_in_one_line(router_data, tmp_path):
     (arrays,) = tmp_path.glob("epoch-*/arrays")
     for name in tree(arrays):
         (arrays / name).write_bytes(b"")
-    with pytest.raises(ReLopeError, match="does not hold"):
+    with pytest.raises(ReLopeError, match="does not have this router"):
         train(router_data, tmp_path, method="probe")
 
 
