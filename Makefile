@@ -14,7 +14,7 @@ quickstart: $(VENV)/.installed
 paper: $(VENV)/.installed
 	$(BIN)/python -m experiments.run --config=paper.py
 
-# XLA compiles without its optimizations, which saves a third of the time; the slow tests run with them.
+# XLA compiles without its optimizations, which is faster; the slow tests run with them (docs/design/tests.md).
 test: lint types $(VENV)/.installed-dev
 	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(PYTEST)
 
