@@ -171,7 +171,7 @@ def by_value(text: str, choices: Choices) -> set[int]:
 
 
 def _by_variables(text: str, choices: Choices) -> set[int]:
-    """The choices equal to an expression with variables, which later steps cannot tell from the words around it."""
+    """The choices equal to an expression with variables, which later steps cannot distinguish from ordinary words."""
     value = maths.read(text)
     return by_value(text, choices) if value is not None and value.symbolic else set()
 
